@@ -1,0 +1,5 @@
+"""Multimodal fusion networks as ordinary scikit-learn estimators."""
+
+from skmm.blocks import Blocks
+
+__all__ = ["Blocks"]

@@ -1,0 +1,579 @@
+"""Named per-modality arrays that share their rows."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Hashable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+# What a block can be. The kind decides which encoders can read it.
+KINDS = {
+    "vector": "a dense (n, d) array of numbers",
+    "sparse": "a scipy CSR matrix (n, d)",
+    "sequence": "a dense (n, time, d) array, or a list of (time, d) arrays of any length",
+    "tokens": "a list of 1-D integer arrays of any length",
+    "image": "a (n, height, width, channels) array, or (n, height, width) of dtype uint8",
+    "video": "a (n, time, height, width, channels) array",
+}
+
+
+class RaggedArray:
+    """Samples of unequal length, stored end to end.
+
+    Parameters
+    ----------
+    values : ndarray of shape (total_length, *inner)
+        All samples, one after the other.
+    offsets : ndarray of shape (n_samples + 1,)
+        Sample ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm.blocks import RaggedArray
+    >>> r = RaggedArray.from_list([np.ones((2, 3)), np.zeros((4, 3))])
+    >>> len(r), r.lengths.tolist(), r[1].shape
+    (2, [2, 4], (4, 3))
+    """
+
+    def __init__(self, values: np.ndarray, offsets: np.ndarray) -> None:
+        self.values = values
+        self.offsets = offsets
+
+    @classmethod
+    def from_list(cls, items: Iterable[Any]) -> RaggedArray:
+        """Join a sequence of arrays; ``None`` becomes an empty sample."""
+        arrays = [None if item is None else np.asarray(item) for item in items]
+        shapes = {a.shape[1:] for a in arrays if a is not None}
+        if len(shapes) > 1:
+            first = next(a.shape[1:] for a in arrays if a is not None)
+            row = next(i for i, a in enumerate(arrays) if a is not None and a.shape[1:] != first)
+            raise ValueError(f"row {row} has shape {arrays[row].shape}, the rows before it (time, *{first})")
+        inner = shapes.pop() if shapes else (0,)
+        lengths = [0 if a is None else len(a) for a in arrays]
+        full = [a for a in arrays if a is not None]
+        values = np.concatenate(full) if full else np.zeros((0, *inner), dtype=np.float32)
+        return cls(values, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Length of each sample, shape (n_samples,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.values.dtype
+
+    @property
+    def inner_shape(self) -> tuple[int, ...]:
+        """Shape of one time step."""
+        return tuple(self.values.shape[1:])
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, (int, np.integer)):
+            start, stop = self.offsets[range(len(self))[rows]], self.offsets[range(len(self))[rows] + 1]
+            return self.values[start:stop]
+        rows = np.arange(len(self))[rows]
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        # position of every kept step: its place inside its sample plus the sample's start
+        steps = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return RaggedArray(self.values[steps], offsets)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
+    def pad(self, length: int | None = None) -> np.ndarray:
+        """Dense copy of shape (n_samples, length, *inner), zeros after each sample's end."""
+        length = int(self.lengths.max(initial=0)) if length is None else length
+        out = np.zeros((len(self), length, *self.inner_shape), dtype=self.dtype)
+        out[np.arange(length) < self.lengths[:, None]] = self.values
+        return out
+
+    def __repr__(self) -> str:
+        return f"RaggedArray({len(self)} samples, inner shape {self.inner_shape}, {self.dtype})"
+
+
+class _LazyRows:
+    """Rows of an array-like that is only read when a batch needs it."""
+
+    def __init__(self, base: Any, rows: np.ndarray) -> None:
+        self.base, self.rows = base, rows
+        self.shape = (len(rows), *base.shape[1:])
+        self.dtype = base.dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Any) -> _LazyRows:
+        return _LazyRows(self.base, self.rows[rows])
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        # sorted unique reads: what HDF5 asks for, and the fastest order on disk
+        unique, inverse = np.unique(self.rows, return_inverse=True)
+        return np.asarray(self.base[unique], dtype=dtype)[inverse]
+
+
+Block = np.ndarray | sp.csr_matrix | sp.csr_array | RaggedArray | _LazyRows
+
+
+def is_lazy(block: Block) -> bool:
+    """Whether a block is read batch by batch."""
+    return isinstance(block, _LazyRows)
+
+
+def block_kind(block: Block) -> str:
+    """Name the kind of a block, one of ``KINDS``."""
+    if sp.issparse(block):
+        return "sparse"
+    if isinstance(block, RaggedArray):
+        if not block.inner_shape and np.issubdtype(block.dtype, np.integer):
+            return "tokens"
+        return "sequence"
+    ndim = len(block.shape)
+    if ndim == 3 and block.dtype == np.uint8:
+        return "image"
+    return {2: "vector", 3: "sequence", 4: "image", 5: "video"}[ndim]
+
+
+def sample_shape(block: Block) -> tuple[int, ...]:
+    """Shape of one sample; for a sequence only that of one step, since lengths may differ."""
+    kind = block_kind(block)
+    if kind == "tokens":
+        return ()
+    if isinstance(block, RaggedArray):
+        return block.inner_shape or (1,)
+    return tuple(block.shape[2:] if kind == "sequence" else block.shape[1:])
+
+
+def _numeric(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind in "biuf":
+        return array
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: modality {name!r} has dtype {array.dtype}.")
+    bad = next((v for v in array.ravel().tolist() if isinstance(v, (str, bytes))), None)
+    if array.dtype.kind == "O" and bad is None:
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError):
+            pass
+    found = "" if bad is None else f", for example {bad!r}"
+    raise ValueError(
+        f"modality {name!r} must be numeric, it has dtype {array.dtype}{found}. Turn text, categories and "
+        "files into numbers first, e.g. ModalityTransformer([('text', TfidfVectorizer(), 'review')])."
+    )
+
+
+def _is_list_of_samples(value: Any) -> bool:
+    """Lists (or object arrays) of arrays are ragged; nested lists of numbers are if their lengths differ."""
+    if isinstance(value, np.ndarray):
+        if value.dtype != object or value.ndim != 1:
+            return False
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return False
+    items = [v for v in value if v is not None]
+    if any(getattr(v, "ndim", 0) for v in items):
+        return True
+    nested = [v for v in items if isinstance(v, (list, tuple))]
+    return bool(nested) and (len(nested) < len(value) or len({len(v) for v in nested}) > 1)
+
+
+def _as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
+    """One block and, where the value says so itself, which of its rows exist."""
+    if isinstance(value, (RaggedArray, _LazyRows)):
+        return value, None
+    if sp.issparse(value):
+        return value.tocsr(), None
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, without importing torch
+        value = value.detach().cpu().numpy()
+    if hasattr(value, "to_numpy"):  # pandas, polars: a DataFrame or a Series
+        value = value.to_numpy()
+    if _is_list_of_samples(value):
+        present = np.array([v is not None for v in value])
+        try:
+            ragged = RaggedArray.from_list(value)
+        except ValueError as error:
+            raise ValueError(f"modality {name!r}: {error}") from None
+        empty = np.flatnonzero(present & (ragged.lengths == 0))
+        if len(empty):
+            raise ValueError(
+                f"modality {name!r}, row {empty[0]}: an empty sequence. Mark a missing sample with None."
+            )
+        return RaggedArray(_numeric(name, ragged.values), ragged.offsets), present
+    if not isinstance(value, np.ndarray):
+        if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):
+            if len(value.shape) < 2:
+                value = np.asarray(value)
+            else:
+                return _LazyRows(value, np.arange(value.shape[0])), None
+        else:
+            value = np.asarray(value)
+    if value.ndim == 0:
+        raise ValueError(f"modality {name!r} is a single value {value!r}, expected one row per sample.")
+    if value.ndim > 5:
+        raise ValueError(f"modality {name!r} has {value.ndim} dimensions, expected 1 to 5: {_kinds_text()}.")
+    value = _numeric(name, value)
+    return (value.reshape(-1, 1) if value.ndim == 1 else value), None
+
+
+def _kinds_text() -> str:
+    return "; ".join(f"{kind}: {text}" for kind, text in KINDS.items())
+
+
+def _all_nan(block: Block) -> np.ndarray:
+    """Rows whose every value is NaN, shape (n_samples,)."""
+    n = block.shape[0] if not isinstance(block, RaggedArray) else len(block)
+    none = np.zeros(n, dtype=bool)
+    if is_lazy(block) or block.dtype.kind != "f":
+        return none
+    if isinstance(block, RaggedArray) or sp.issparse(block):
+        values = block.values if isinstance(block, RaggedArray) else block.data
+        starts = np.asarray(block.offsets if isinstance(block, RaggedArray) else block.indptr)
+        nan = np.isnan(values).reshape(len(values), -1).all(axis=1)
+        if not nan.any():
+            return none
+        counts = np.concatenate([[0], np.cumsum(nan)])
+        stored = np.diff(starts)
+        return (stored > 0) & (counts[starts[1:]] - counts[starts[:-1]] == stored)
+    flat = block.reshape(n, -1)
+    if flat.shape[1] == 0:
+        return none
+    candidates = np.flatnonzero(np.isnan(flat[:, 0]))  # the first value decides nearly every row
+    none[candidates] = np.isnan(flat[candidates]).all(axis=1)
+    return none
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where one modality stands in the flat form, and how to restore it."""
+
+    start: int
+    stop: int
+    kind: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    ragged: bool
+
+
+@dataclass(frozen=True)
+class FlatLayout:
+    """Which columns of a flat 2-D array belong to which modality, and their shapes.
+
+    Made by :meth:`Blocks.to_flat`; pass it as ``modalities=`` to an estimator that is to read the flat form.
+    """
+
+    columns: Mapping[str, _Columns]
+
+    @property
+    def n_features(self) -> int:
+        return max((c.stop for c in self.columns.values()), default=0)
+
+
+class Blocks:
+    """Named per-modality arrays that share their rows: the X of a multimodal estimator.
+
+    An immutable mapping from modality name to block. ``len(X)`` is the number of samples; ``X[rows]`` selects
+    samples, ``X["text"]`` one block. scikit-learn's splitters and meta-estimators index it like an array.
+
+    Parameters
+    ----------
+    blocks : mapping of str to block, optional
+        For names that are no Python identifiers. A block is a dense array of 1 to 5 dimensions, a scipy sparse
+        matrix (kept as CSR), a DataFrame of numbers, a list of arrays of unequal length (``None`` where a
+        sample is missing), a torch tensor, a memory map, or any array-like with ``shape``, ``dtype`` and row
+        indexing (an HDF5 data set), which is then read batch by batch.
+    present : mapping of str to array of bool, shape (n_samples,), optional
+        Rows that exist, per modality. A row is missing if it is marked so here, is all NaN, or is ``None``.
+        In a sparse block a row is missing if all its stored values are NaN.
+    **named : block
+        Blocks by keyword.
+
+    Attributes
+    ----------
+    present : dict of str to ndarray of bool, shape (n_samples,)
+        Which rows exist.
+    kinds : dict of str to str
+        Kind of each block: vector, sparse, sequence, tokens, image or video. Two-dimensional integers are a
+        vector; for token ids of equal length name the encoder, ``encoders={"text": "embedding"}``.
+
+    Raises
+    ------
+    ValueError
+        If blocks differ in length, are empty, or are not numeric.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import Blocks
+    >>> X = Blocks(text=np.ones((4, 3)), audio=np.ones((4, 10, 2)))
+    >>> X
+    Blocks(4 samples)
+      text   vector    (3,)      float64
+      audio  sequence  (10, 2)   float64
+    >>> X[[0, 2]]["audio"].shape
+    (2, 10, 2)
+    """
+
+    __slots__ = ("_blocks", "_n", "_present")
+
+    def __init__(
+        self,
+        blocks: Mapping[str, Any] | None = None,
+        /,
+        *,
+        present: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> None:
+        if blocks is not None and not isinstance(blocks, (Mapping, Blocks)):
+            raise TypeError(f"Blocks takes a mapping of name to block, got {type(blocks).__name__}.")
+        given: dict[str, Any] = {**(dict(blocks.items()) if blocks is not None else {}), **named}
+        if not given:
+            raise ValueError("Blocks needs at least one modality, e.g. Blocks(text=t, image=i).")
+        self._blocks: dict[str, Block] = {}
+        self._present: dict[str, np.ndarray] = {}
+        for name, value in given.items():
+            if not isinstance(name, str):
+                raise ValueError(f"modality names must be strings, got {name!r}.")
+            block, exists = _as_block(name, value)
+            exists = ~_all_nan(block) if exists is None else exists & ~_all_nan(block)
+            self._blocks[name] = block
+            self._present[name] = exists
+        lengths = {name: len(p) for name, p in self._present.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"modalities have different numbers of samples: {lengths}.")
+        self._n = next(iter(lengths.values()))
+        for name, mask in (present or {}).items():
+            if name not in self._blocks:
+                raise ValueError(f"present names modality {name!r}, which is not among {list(self._blocks)}.")
+            mask = np.asarray(mask)
+            if mask.dtype != bool or mask.shape != (self._n,):
+                raise ValueError(
+                    f"present[{name!r}] must be {self._n} booleans, got {mask.dtype} of shape {mask.shape}."
+                )
+            self._present[name] = self._present[name] & mask
+
+    @classmethod
+    def _trusted(cls, blocks: dict[str, Block], present: dict[str, np.ndarray], n: int) -> Blocks:
+        """Build without checks, from parts of a checked Blocks."""
+        new = object.__new__(cls)
+        new._blocks, new._present, new._n = blocks, present, n
+        return new
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(self, "_n"):
+            raise AttributeError("Blocks is immutable; build a new one.")
+        object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Blocks._trusted, (self._blocks, self._present, self._n)
+
+    # -- mapping ---------------------------------------------------------------------------------------------
+
+    def keys(self) -> KeysView[str]:
+        """Names of the modalities, in order."""
+        return self._blocks.keys()
+
+    def values(self) -> ValuesView[Block]:
+        """The blocks, in order."""
+        return self._blocks.values()
+
+    def items(self) -> ItemsView[str, Block]:
+        """Pairs of name and block, in order."""
+        return self._blocks.items()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._blocks)
+
+    def __contains__(self, name: Hashable) -> bool:
+        return name in self._blocks
+
+    @property
+    def present(self) -> dict[str, np.ndarray]:
+        return dict(self._present)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        return {name: block_kind(block) for name, block in self._blocks.items()}
+
+    # -- samples ---------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def shape(self) -> tuple[int]:
+        """``(n_samples,)``: what scikit-learn asks of anything that it indexes by rows."""
+        return (self._n,)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            if key not in self._blocks:
+                raise KeyError(f"no modality {key!r}; there are {list(self._blocks)}")
+            return self._blocks[key]
+        if isinstance(key, tuple):  # scikit-learn indexes arrays as X[rows, ...]
+            if len(key) != 2 or key[1] is not Ellipsis:
+                raise IndexError(f"Blocks are indexed by rows, X[rows] or X[rows, ...], got {key!r}")
+            key = key[0]
+        if isinstance(key, (int, np.integer)):
+            key = [key]
+        rows = np.arange(self._n)[key if isinstance(key, slice) else np.asarray(key, dtype=_index_dtype(key))]
+        return Blocks._trusted(
+            {name: block[rows] for name, block in self._blocks.items()},
+            {name: mask[rows] for name, mask in self._present.items()},
+            len(rows),
+        )
+
+    def select(self, names: Iterable[str]) -> Blocks:
+        """The named modalities alone, in the order given."""
+        names = list(names)
+        return Blocks._trusted(
+            {name: self[name] for name in names}, {name: self._present[name] for name in names}, self._n
+        )
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        raise TypeError(
+            f"Blocks holds {len(self._blocks)} modalities and is not one array. For a tool that insists on 2-D "
+            "input: flat, layout = X.to_flat(), and the estimator with modalities=layout."
+        )
+
+    # -- the flat form ---------------------------------------------------------------------------------------
+
+    def to_flat(self) -> tuple[Any, FlatLayout]:
+        """Join all modalities into one 2-D array.
+
+        Returns
+        -------
+        flat : ndarray or csr_array of shape (n_samples, n_columns)
+            Missing rows and the time after a ragged sample's end are NaN. CSR if any block is sparse.
+        layout : FlatLayout
+            How to read it back; also what an estimator takes as ``modalities=``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmm import Blocks
+        >>> flat, layout = Blocks(a=np.ones((4, 3)), b=np.ones((4, 5, 2))).to_flat()
+        >>> flat.shape
+        (4, 13)
+        >>> Blocks.from_flat(flat, layout)["b"].shape
+        (4, 5, 2)
+        """
+        dtypes = [np.asarray(b.dtype.type(0)).dtype for b in self._blocks.values()]
+        small = all(t.itemsize < 4 or t == np.float32 for t in dtypes)
+        dtype = np.dtype(np.float32 if small else np.float64)
+        parts: list[Any] = []
+        columns: dict[str, _Columns] = {}
+        start = 0
+        for name, block in self._blocks.items():
+            missing = ~self._present[name]
+            ragged = isinstance(block, RaggedArray)
+            if sp.issparse(block):
+                part = sp.csr_array(block, dtype=dtype)
+                if missing.any():  # one stored NaN says it: a sparse row is missing if all it stores is NaN
+                    keep = sp.diags_array((~missing).astype(dtype))
+                    rows = np.flatnonzero(missing)
+                    nan = sp.csr_array(
+                        (np.full(len(rows), np.nan, dtype), (rows, np.zeros(len(rows), int))), part.shape
+                    )
+                    part = sp.csr_array(keep @ part) + nan
+                shape: tuple[int, ...] = (part.shape[1],)
+            else:
+                if isinstance(block, RaggedArray):
+                    dense = block.pad().astype(dtype)
+                    dense[np.arange(dense.shape[1]) >= block.lengths[:, None]] = np.nan
+                else:
+                    dense = np.asarray(block).astype(dtype)
+                shape = dense.shape[1:]
+                part = dense.reshape(self._n, -1)
+                part[missing] = np.nan
+            columns[name] = _Columns(start, start + part.shape[1], block_kind(block), shape, block.dtype, ragged)
+            start += part.shape[1]
+            parts.append(part)
+        layout = FlatLayout(columns)
+        if any(sp.issparse(p) for p in parts):
+            return sp.csr_array(sp.hstack(parts, format="csr", dtype=dtype)), layout
+        return np.concatenate(parts, axis=1), layout
+
+    @classmethod
+    def from_flat(cls, flat: Any, layout: FlatLayout) -> Blocks:
+        """Undo :meth:`to_flat`.
+
+        Raises
+        ------
+        ValueError
+            If the number of columns is not the layout's.
+        """
+        if hasattr(flat, "to_numpy"):
+            flat = flat.to_numpy()
+        if not sp.issparse(flat):
+            flat = np.asarray(flat)
+        if len(flat.shape) != 2 or flat.shape[1] != layout.n_features:
+            raise ValueError(
+                f"the flat form must have shape (n, {layout.n_features}), as its layout says, got {flat.shape}."
+            )
+        blocks: dict[str, Any] = {}
+        present: dict[str, np.ndarray] = {}
+        for name, col in layout.columns.items():
+            part = flat[:, col.start : col.stop]
+            if col.kind == "sparse":
+                block: Block = sp.csr_array(part).astype(col.dtype)
+                exists = ~_all_nan(block)
+            else:
+                dense = (part.toarray() if sp.issparse(part) else part).reshape(
+                    len(range(flat.shape[0])), *col.shape
+                )
+                exists = ~_all_nan(dense)
+                if col.ragged:
+                    filled = ~np.isnan(dense).reshape(*dense.shape[:2], -1).all(axis=2)
+                    offsets = np.concatenate([[0], np.cumsum(filled.sum(axis=1))]).astype(np.int64)
+                    block = RaggedArray(dense[filled].astype(col.dtype), offsets)
+                elif col.dtype.kind == "f":
+                    block = dense.astype(col.dtype, copy=False)
+                else:
+                    block = np.where(np.isnan(dense), 0, dense).astype(col.dtype)
+            blocks[name] = block
+            present[name] = exists
+        return cls._trusted(blocks, present, flat.shape[0])
+
+    # -- display ---------------------------------------------------------------------------------------------
+
+    def _rows_of_repr(self) -> list[tuple[str, str, str, str, str]]:
+        rows = []
+        for name, block in self._blocks.items():
+            if isinstance(block, RaggedArray):
+                lengths = block.lengths[self._present[name]]
+                span = f"{lengths.min(initial=0) if len(lengths) == 0 else lengths.min()}..{lengths.max(initial=0)}"
+                shape = f"({', '.join([span, *map(str, block.inner_shape)])})"
+            else:
+                shape = str(tuple(int(s) for s in block.shape[1:]))
+            missing = 1 - self._present[name].mean() if self._n else 0.0
+            note = f"{missing:.1%} missing" if missing else ""
+            rows.append((name, block_kind(block), shape, str(block.dtype), note))
+        return rows
+
+    def __repr__(self) -> str:
+        rows = self._rows_of_repr()
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n  ".join([f"Blocks({self._n} samples)", *lines])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{h}</th>" for h in ("modality", "kind", "shape", "dtype", "missing"))
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self._rows_of_repr()
+        )
+        return f"<table><caption>Blocks, {self._n} samples</caption><tr>{head}</tr>{body}</table>"
+
+
+def _index_dtype(key: Any) -> Any:
+    # an empty list would become float64, which cannot index
+    return np.intp if isinstance(key, (list, tuple)) and len(key) == 0 else None
