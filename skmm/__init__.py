@@ -1,5 +1,34 @@
 """Multimodal fusion networks as ordinary scikit-learn estimators."""
 
+# the families register themselves with the specs
+from skmm import encoders, fusion
 from skmm.blocks import Blocks
+from skmm.estimators import MultimodalClassifier, MultimodalRegressor
+from skmm.spec import (
+    Encoder,
+    Fusion,
+    Optimizer,
+    list_encoders,
+    list_fusions,
+    list_optimizers,
+    register_encoder,
+    register_fusion,
+)
 
-__all__ = ["Blocks"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "Blocks",
+    "Encoder",
+    "Fusion",
+    "MultimodalClassifier",
+    "MultimodalRegressor",
+    "Optimizer",
+    "encoders",
+    "fusion",
+    "list_encoders",
+    "list_fusions",
+    "list_optimizers",
+    "register_encoder",
+    "register_fusion",
+]

@@ -21,6 +21,25 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class BlockInfo:
+    """What an encoder is told of its block.
+
+    Attributes
+    ----------
+    kind : str
+        One of ``KINDS``.
+    shape : tuple of int
+        Shape of one sample; of one step for a sequence; ``(number of ids,)`` for tokens.
+    length : int or None
+        Number of steps, where all samples of a sequence have the same.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    length: int | None = None
+
+
 class RaggedArray:
     """Samples of unequal length, stored end to end.
 
@@ -48,6 +67,9 @@ class RaggedArray:
     def from_list(cls, items: Iterable[Any]) -> RaggedArray:
         """Join a sequence of arrays; ``None`` becomes an empty sample."""
         arrays = [None if item is None else np.asarray(item) for item in items]
+        scalar = next((i for i, a in enumerate(arrays) if a is not None and a.ndim == 0), None)
+        if scalar is not None:
+            raise ValueError(f"row {scalar} is the single value {arrays[scalar]}, expected a sequence")
         shapes = {a.shape[1:] for a in arrays if a is not None}
         if len(shapes) > 1:
             first = next(a.shape[1:] for a in arrays if a is not None)
@@ -112,7 +134,9 @@ class _LazyRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, rows: Any) -> _LazyRows:
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, (int, np.integer)):
+            return np.asarray(self.base[int(self.rows[rows])])
         return _LazyRows(self.base, self.rows[rows])
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
@@ -121,7 +145,8 @@ class _LazyRows:
         return np.asarray(self.base[unique], dtype=dtype)[inverse]
 
 
-Block = np.ndarray | sp.csr_matrix | sp.csr_array | RaggedArray | _LazyRows
+# ndarray, scipy CSR, RaggedArray or _LazyRows; scipy has no types to name it by
+Block = Any
 
 
 def is_lazy(block: Block) -> bool:
@@ -172,11 +197,7 @@ def _numeric(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _is_list_of_samples(value: Any) -> bool:
-    """Lists (or object arrays) of arrays are ragged; nested lists of numbers are if their lengths differ."""
-    if isinstance(value, np.ndarray):
-        if value.dtype != object or value.ndim != 1:
-            return False
-        value = value.tolist()
+    """Lists of arrays are ragged; nested lists of numbers are if their lengths differ."""
     if not isinstance(value, (list, tuple)):
         return False
     items = [v for v in value if v is not None]
@@ -191,12 +212,19 @@ def _as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
     if isinstance(value, (RaggedArray, _LazyRows)):
         return value, None
     if sp.issparse(value):
-        return value.tocsr(), None
+        if value.ndim != 2:
+            raise ValueError(f"modality {name!r}: a sparse block must have 2 dimensions, got {value.ndim}.")
+        csr = value.tocsr()
+        _numeric(name, csr.data)
+        return csr, None
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, without importing torch
         value = value.detach().cpu().numpy()
     if hasattr(value, "to_numpy"):  # pandas, polars: a DataFrame or a Series
         value = value.to_numpy()
+    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
+        value = value.tolist()  # its cells may be arrays or lists
     if _is_list_of_samples(value):
+        value = [None if isinstance(v, float) and np.isnan(v) else v for v in value]  # pandas' mark is NaN
         present = np.array([v is not None for v in value])
         try:
             ragged = RaggedArray.from_list(value)
@@ -210,16 +238,18 @@ def _as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
         return RaggedArray(_numeric(name, ragged.values), ragged.offsets), present
     if not isinstance(value, np.ndarray):
         if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):
-            if len(value.shape) < 2:
-                value = np.asarray(value)
-            else:
-                return _LazyRows(value, np.arange(value.shape[0])), None
+            lazy = len(value.shape) >= 2
+            value = _LazyRows(value, np.arange(value.shape[0])) if lazy else np.asarray(value)
         else:
             value = np.asarray(value)
-    if value.ndim == 0:
+    ndim = len(value.shape)
+    if ndim == 0:
         raise ValueError(f"modality {name!r} is a single value {value!r}, expected one row per sample.")
-    if value.ndim > 5:
-        raise ValueError(f"modality {name!r} has {value.ndim} dimensions, expected 1 to 5: {_kinds_text()}.")
+    if ndim > 5:
+        raise ValueError(f"modality {name!r} has {ndim} dimensions, expected 1 to 5: {_kinds_text()}.")
+    if is_lazy(value):
+        _numeric(name, np.empty(0, value.dtype))
+        return value, None
     value = _numeric(name, value)
     return (value.reshape(-1, 1) if value.ndim == 1 else value), None
 
@@ -237,15 +267,15 @@ def _all_nan(block: Block) -> np.ndarray:
     if isinstance(block, RaggedArray) or sp.issparse(block):
         values = block.values if isinstance(block, RaggedArray) else block.data
         starts = np.asarray(block.offsets if isinstance(block, RaggedArray) else block.indptr)
-        nan = np.isnan(values).reshape(len(values), -1).all(axis=1)
+        nan = np.isnan(values).all(axis=tuple(range(1, values.ndim)))
         if not nan.any():
             return none
         counts = np.concatenate([[0], np.cumsum(nan)])
         stored = np.diff(starts)
         return (stored > 0) & (counts[starts[1:]] - counts[starts[:-1]] == stored)
-    flat = block.reshape(n, -1)
-    if flat.shape[1] == 0:
+    if 0 in block.shape:
         return none
+    flat = block.reshape(n, -1)
     candidates = np.flatnonzero(np.isnan(flat[:, 0]))  # the first value decides nearly every row
     none[candidates] = np.isnan(flat[candidates]).all(axis=1)
     return none
@@ -350,6 +380,9 @@ class Blocks:
         if len(set(lengths.values())) > 1:
             raise ValueError(f"modalities have different numbers of samples: {lengths}.")
         self._n = next(iter(lengths.values()))
+        if isinstance(blocks, Blocks):
+            for name in blocks._present.keys() - named.keys():
+                self._present[name] = blocks._present[name]
         for name, mask in (present or {}).items():
             if name not in self._blocks:
                 raise ValueError(f"present names modality {name!r}, which is not among {list(self._blocks)}.")
@@ -434,6 +467,8 @@ class Blocks:
     def select(self, names: Iterable[str]) -> Blocks:
         """The named modalities alone, in the order given."""
         names = list(names)
+        if not names:
+            raise ValueError(f"select at least one of {list(self._blocks)}.")
         return Blocks._trusted(
             {name: self[name] for name in names}, {name: self._present[name] for name in names}, self._n
         )
@@ -487,12 +522,13 @@ class Blocks:
                 shape: tuple[int, ...] = (part.shape[1],)
             else:
                 if isinstance(block, RaggedArray):
-                    dense = block.pad().astype(dtype)
+                    # one step at least: its NaN says that a sample is missing
+                    dense = block.pad(max(1, int(block.lengths.max(initial=0)))).astype(dtype)
                     dense[np.arange(dense.shape[1]) >= block.lengths[:, None]] = np.nan
                 else:
                     dense = np.asarray(block).astype(dtype)
                 shape = dense.shape[1:]
-                part = dense.reshape(self._n, -1)
+                part = dense.reshape(self._n, int(np.prod(shape)))
                 part[missing] = np.nan
             columns[name] = _Columns(start, start + part.shape[1], block_kind(block), shape, block.dtype, ragged)
             start += part.shape[1]
@@ -524,17 +560,23 @@ class Blocks:
         for name, col in layout.columns.items():
             part = flat[:, col.start : col.stop]
             if col.kind == "sparse":
-                block: Block = sp.csr_array(part).astype(col.dtype)
+                block: Block = sp.csr_array(part)
                 exists = ~_all_nan(block)
+                if col.dtype.kind != "f":
+                    block.data = np.nan_to_num(block.data)
+                block = block.astype(col.dtype)
             else:
                 dense = (part.toarray() if sp.issparse(part) else part).reshape(
                     len(range(flat.shape[0])), *col.shape
                 )
                 exists = ~_all_nan(dense)
                 if col.ragged:
-                    filled = ~np.isnan(dense).reshape(*dense.shape[:2], -1).all(axis=2)
-                    offsets = np.concatenate([[0], np.cumsum(filled.sum(axis=1))]).astype(np.int64)
-                    block = RaggedArray(dense[filled].astype(col.dtype), offsets)
+                    filled = ~np.isnan(dense).all(axis=tuple(range(2, dense.ndim)))
+                    # a sample ends after its last step that is not all NaN
+                    steps = np.arange(1, filled.shape[1] + 1)
+                    lengths = (filled * steps).max(axis=1)
+                    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+                    block = RaggedArray(dense[steps <= lengths[:, None]].astype(col.dtype), offsets)
                 elif col.dtype.kind == "f":
                     block = dense.astype(col.dtype, copy=False)
                 else:

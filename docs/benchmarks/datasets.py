@@ -1,0 +1,266 @@
+"""Loaders of the real sets that the benchmarks run on.
+
+Each set is one file ``FOLDER/<set>/<set>.npz``. ``load`` turns it into a :class:`Dataset`: raw or ready input, the
+target, and the splits to evaluate on. What is learnt from data (vocabularies, scales) is learnt on the training
+part alone, by :meth:`Dataset.split`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, clone
+from sklearn.compose import make_column_transformer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+
+from skmm import Blocks
+from skmm.compose import ModalityTransformer
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One set: input, target, and where to split it.
+
+    ``X`` is a Blocks, or a DataFrame that ``transformer`` turns into one. ``splits`` holds one pair of row indices
+    (train, test) for a set with a fixed split, five for a set that is cross-validated.
+    """
+
+    name: str
+    X: Blocks | pd.DataFrame
+    y: np.ndarray
+    task: str  # "classification" or "regression"
+    splits: list[tuple[np.ndarray, np.ndarray]]
+    metrics: tuple[str, ...]
+    groups: np.ndarray | None = None
+    transformer: BaseEstimator | None = None
+
+    def split(self, i: int) -> tuple[Blocks, np.ndarray, Blocks, np.ndarray, np.ndarray | None]:
+        """Training and test part of split ``i``, and the groups of the training rows."""
+        train, test = self.splits[i]
+        X_train, X_test = self._rows(train), self._rows(test)
+        if self.transformer is not None:
+            transformer = clone(self.transformer)
+            X_train = transformer.fit_transform(X_train)
+            X_test = transformer.transform(X_test)
+        groups = None if self.groups is None else self.groups[train]
+        return X_train, self.y[train], X_test, self.y[test], groups
+
+    def _rows(self, rows: np.ndarray) -> Any:
+        return self.X.iloc[rows] if isinstance(self.X, pd.DataFrame) else self.X[rows]
+
+
+CLASSIFICATION = ("accuracy", "log_loss", "ece")
+REGRESSION = ("r2", "rmse")
+
+
+# -- pieces ---------------------------------------------------------------------------------------------------
+
+
+def image_features(images: np.ndarray) -> np.ndarray:
+    """Classical features of small colour images, for estimators that read vectors.
+
+    Histograms of gradient directions (9) over 4 x 4 cells, histograms (24 bins) of hue, saturation and value, and
+    an 8 x 8 thumbnail.
+
+    Shape: images (n, height, width, 3) uint8, height and width divisible by 8; the result (n, 408) float32.
+    """
+    n, height, width, _ = images.shape
+    rgb = images.astype(np.float32) / 255
+    dy, dx = np.gradient(rgb.mean(axis=3), axis=(1, 2))
+    direction = np.minimum((np.arctan2(dy, dx) % np.pi / np.pi * 9).astype(int), 8)
+    cell = 4 * np.repeat(np.arange(4), height // 4)[:, None] + np.repeat(np.arange(4), width // 4)
+    gradients = _histograms(9 * cell + direction, 4 * 4 * 9, np.hypot(dx, dy)).reshape(n, 16, 9)
+    gradients /= np.linalg.norm(gradients, axis=2, keepdims=True) + 1e-3
+
+    value, spread = rgb.max(axis=3), np.ptp(rgb, axis=3)
+    safe = np.where(spread > 0, spread, 1)
+    red, green, blue = np.moveaxis(rgb, 3, 0)
+    hue = np.select(
+        [value == red, value == green],
+        [(green - blue) / safe % 6, (blue - red) / safe + 2],
+        (red - green) / safe + 4,
+    )
+    channels = np.stack([hue / 6, spread / np.maximum(value, 1e-6), value], axis=1)  # (n, 3, height, width)
+    bins = np.minimum((channels * 24).astype(int), 23) + 24 * np.arange(3)[:, None, None]
+    colours = _histograms(bins, 3 * 24) / (height * width)
+
+    thumbnail = rgb.reshape(n, 8, height // 8, 8, width // 8, 3).mean(axis=(2, 4))
+    parts = (gradients, colours, thumbnail)
+    return np.concatenate([p.reshape(n, -1) for p in parts], axis=1).astype(np.float32)
+
+
+def _histograms(bins: np.ndarray, n_bins: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """Weighted counts of bin numbers, one histogram per row: (n, ...) to (n, n_bins)."""
+    n = len(bins)
+    index = bins.reshape(n, -1) + n_bins * np.arange(n)[:, None]
+    flat = None if weights is None else weights.ravel()
+    return np.bincount(index.ravel(), flat, minlength=n * n_bins).reshape(n, n_bins)
+
+
+def _cells(array: np.ndarray) -> pd.Series:
+    """A column whose cells are the rows of an array."""
+    return pd.Series(list(array), dtype=object)
+
+
+def _stack(column: Iterable[np.ndarray]) -> np.ndarray:
+    return np.stack(list(column))
+
+
+def _tfidf(n_rows: int) -> TfidfVectorizer:
+    return TfidfVectorizer(
+        ngram_range=(1, 2), sublinear_tf=True, min_df=5 if n_rows >= 5000 else 2, dtype=np.float32
+    )
+
+
+def _fixed(z: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(z["train_idx"], z["test_idx"])]
+
+
+def _folds(z: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    fold = z["fold"]
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)]
+
+
+# -- sets -----------------------------------------------------------------------------------------------------
+
+
+def _utd_mhad(z: Any, options: set[str]) -> dict[str, Any]:
+    skeleton = z["skeleton"]  # (n, time, joint, xyz)
+    if "absolute" not in options:
+        skeleton = skeleton - skeleton[:, :, 3:4]  # joint 3 is the centre of the hips
+    X = Blocks(inertial=z["inertial"], skeleton=skeleton.reshape(*skeleton.shape[:2], -1))
+    return {"X": X, "y": z["y"], "splits": _fixed(z), "groups": z["subject"]}
+
+
+def _avdigits(z: Any, options: set[str]) -> dict[str, Any]:
+    X = Blocks(image=z["image_pca25"], audio=z["logmel"].astype(np.float32))
+    return {"X": X, "y": z["y"], "splits": _fixed(z), "groups": z["speaker"]}
+
+
+def _mfeat(z: Any, options: set[str]) -> dict[str, Any]:
+    return {"X": Blocks(fou=z["fou"], zer=z["zer"], mor=z["mor"]), "y": z["y"], "splits": _folds(z)}
+
+
+def _wiki(z: Any, options: set[str]) -> dict[str, Any]:
+    return {"X": Blocks(image=z["image"], text=z["text"]), "y": z["y"], "splits": _fixed(z)}
+
+
+def _flipkart(z: Any, options: set[str]) -> dict[str, Any]:
+    price = z["price"]
+    X = pd.DataFrame({"name": z["product_name"], "retail": price[:, 0], "discounted": price[:, 1]})
+    X["photo"] = _cells(z["image"] if "raw" in options else z["image_feat"])
+    transformer = ModalityTransformer(
+        [
+            ("name", _tfidf(len(X)), "name"),
+            ("image", FunctionTransformer(_stack), "photo"),
+            ("price", FunctionTransformer(np.log1p), ["retail", "discounted"]),
+        ]
+    )
+    return {"X": X, "y": z["y"], "splits": _folds(z), "transformer": transformer}
+
+
+def _clothing(z: Any, options: set[str]) -> dict[str, Any]:
+    X = pd.DataFrame({"title": z["title"], "review": z["review"]})
+    numeric = z["numeric_names"].tolist()
+    X[numeric] = z["numeric"]
+    transformer = ModalityTransformer(
+        [
+            ("title", _tfidf(len(X)), "title"),
+            ("review", _tfidf(len(X)), "review"),
+            ("table", "passthrough", numeric),
+        ]
+    )
+    splits = _folds(z) if "all-folds" in options else _fixed(z)
+    return {
+        "X": X,
+        "y": z["y"],
+        "splits": splits,
+        "transformer": transformer,
+        "metrics": (*CLASSIFICATION, "auroc"),
+    }
+
+
+def _houses(z: Any, options: set[str]) -> dict[str, Any]:
+    rooms = ["frontal", "bedroom", "kitchen", "bathroom"]
+    table = z["tabular_names"].tolist()
+    X = pd.DataFrame(z["tabular"], columns=table)
+    X["zipcode"] = z["zipcode"]
+    for room in rooms:
+        X[room] = _cells(z[room] if "raw" in options else image_features(z[room]))
+    if "zip" in options:
+        one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
+        encode = make_column_transformer((one_hot, ["zipcode"]), remainder="passthrough")
+        tabular = ("table", encode, [*table, "zipcode"])
+    else:
+        tabular = ("table", "passthrough", table)
+    transformer = ModalityTransformer([tabular, *((room, FunctionTransformer(_stack), room) for room in rooms)])
+    return {
+        "X": X,
+        "y": np.log(z["y"]),
+        "splits": _folds(z),
+        "transformer": transformer,
+        "task": "regression",
+        "metrics": REGRESSION,
+    }
+
+
+_LOADERS: dict[str, tuple[Callable[[Any, set[str]], dict[str, Any]], set[str]]] = {
+    "utd_mhad": (_utd_mhad, {"absolute"}),
+    "avdigits": (_avdigits, set()),
+    "mfeat": (_mfeat, set()),
+    "wiki": (_wiki, set()),
+    "flipkart": (_flipkart, {"raw"}),
+    "clothing": (_clothing, {"all-folds"}),
+    "houses": (_houses, {"raw", "zip"}),
+}
+
+SETS = tuple(_LOADERS)
+
+
+def load(name: str, folder: str | os.PathLike[str]) -> Dataset:
+    """Load one set.
+
+    ``name`` is one of ``SETS``, with options joined by ``+``: ``houses+zip`` adds the zip code to the table,
+    ``houses+raw`` and ``flipkart+raw`` give the pixels of the photos instead of features computed from them,
+    ``clothing+all-folds`` runs five folds instead of the first, ``utd_mhad+absolute`` leaves the joints in the
+    camera's coordinates instead of relative to the hips.
+    """
+    base, *options = name.split("+")
+    if base not in _LOADERS:
+        raise ValueError(f"unknown set {base!r}, expected one of {', '.join(SETS)}.")
+    loader, allowed = _LOADERS[base]
+    unknown = set(options) - allowed
+    if unknown:
+        raise ValueError(f"set {base!r} has no option {sorted(unknown)[0]!r}; it has {sorted(allowed) or 'none'}.")
+    file = Path(folder) / base / f"{base}.npz"
+    if not file.exists():
+        raise FileNotFoundError(f"there is no file {file}; --data names the folder that holds {base}/{base}.npz.")
+    with np.load(file, allow_pickle=False) as z:
+        fields = {"task": "classification", "metrics": CLASSIFICATION, **loader(z, set(options))}
+    return Dataset(name=name, **fields)
+
+
+def add_data_argument(parser: argparse.ArgumentParser) -> None:
+    """The option ``--data``, which the environment variable ``SKMM_DATA`` sets too."""
+    parser.add_argument(
+        "--data",
+        default=os.environ.get("SKMM_DATA"),
+        help="folder of the data sets (default: the environment variable SKMM_DATA)",
+    )
+
+
+def data_folder(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path:
+    """The folder given, or an exit that says what is missing."""
+    if args.data is None:
+        parser.error("no data: give the folder with --data, or set SKMM_DATA.")
+    if not Path(args.data).is_dir():
+        parser.error(f"no data: {args.data!r} is not a folder.")
+    return Path(args.data)

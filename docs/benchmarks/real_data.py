@@ -1,0 +1,376 @@
+"""Compare the default estimator with what scikit-learn alone gives, on real sets.
+
+    python docs/benchmarks/real_data.py --data FOLDER --sets wiki mfeat --jobs 2 --out results.json
+
+See README.md beside this file for what is measured and how to read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import inspect
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import scipy.sparse as sp
+import scipy.stats
+import torch
+from datasets import CLASSIFICATION, REGRESSION, SETS, Dataset, add_data_argument, data_folder, image_features, load
+from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
+from sklearn.decomposition import TruncatedSVD
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.validation import has_fit_parameter
+from threadpoolctl import threadpool_limits
+
+from skmm import Blocks
+
+# -- baselines ------------------------------------------------------------------------------------------------
+
+
+class BlockFeatures(TransformerMixin, BaseEstimator):
+    """One modality of a Blocks as 2-D features.
+
+    Vectors and sparse matrices stay as they are. A sequence becomes the means and deviations of ``n_segments``
+    equal stretches of time, an image the features of ``image_features``.
+    """
+
+    def __init__(self, name: str, n_segments: int = 8) -> None:
+        self.name = name
+        self.n_segments = n_segments
+
+    def fit(self, X: Blocks, y: Any = None) -> BlockFeatures:
+        self.kind_ = X.kinds[self.name]
+        return self
+
+    def transform(self, X: Blocks) -> Any:
+        block = X[self.name]
+        if self.kind_ == "sequence":
+            segments = np.array_split(block, self.n_segments, axis=1)
+            parts = [getattr(s, statistic)(axis=1) for s in segments for statistic in ("mean", "std")]
+            return np.concatenate(parts, axis=1)
+        return image_features(block) if self.kind_ == "image" else block
+
+
+def features(X: Blocks, names: Iterable[str], svd: int | None = None) -> FeatureUnion:
+    """Join modalities, each standardised; text (sparse) keeps its own scale, or is reduced by an SVD."""
+
+    def one(name: str) -> Pipeline:
+        if X.kinds[name] == "sparse":
+            return make_pipeline(
+                BlockFeatures(name), TruncatedSVD(svd, random_state=0) if svd else "passthrough"
+            )
+        return make_pipeline(BlockFeatures(name), SimpleImputer(), StandardScaler())
+
+    return FeatureUnion([(name, one(name)) for name in names])
+
+
+def _log_odds(p: np.ndarray) -> np.ndarray:
+    p = np.clip(p, np.exp(-8), 1 - np.exp(-8))
+    return np.log(p) - np.log1p(-p)
+
+
+def classification_baselines(X: Blocks, y: np.ndarray, groups: np.ndarray | None) -> dict[str, BaseEstimator]:
+    shuffled = StratifiedKFold(3, shuffle=True, random_state=0)
+
+    def logistic() -> GridSearchCV:
+        return GridSearchCV(LogisticRegression(max_iter=1000), {"C": np.logspace(-3, 2, 6)}, cv=shuffled)
+
+    def stack(cv: Any) -> StackingClassifier:
+        final = make_pipeline(FunctionTransformer(_log_odds), logistic())
+        return StackingClassifier(singles, final, cv=cv, stack_method="predict_proba")
+
+    singles = [(name, make_pipeline(features(X, [name]), logistic())) for name in X]
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    found = {
+        **{f"only {name}": model for name, model in singles},
+        "concatenation": make_pipeline(features(X, X), logistic()),
+        "mean": VotingClassifier(singles, voting="soft"),
+        "stack": stack(folds),
+        "(boosting)": make_pipeline(features(X, X, svd=256), HistGradientBoostingClassifier(random_state=0)),
+        "(forest)": make_pipeline(features(X, X, svd=256), RandomForestClassifier(500, random_state=0)),
+    }
+    if groups is not None:
+        grouped = StratifiedGroupKFold(min(5, len(np.unique(groups))), shuffle=True, random_state=0)
+        found["(stack, folds by group)"] = stack(list(grouped.split(y, y, groups)))
+    return found
+
+
+def regression_baselines(X: Blocks, y: np.ndarray, groups: np.ndarray | None) -> dict[str, BaseEstimator]:
+    def ridge() -> RidgeCV:
+        return RidgeCV(np.logspace(-2, 5, 8))
+
+    singles = [(name, make_pipeline(features(X, [name]), ridge())) for name in X]
+    return {
+        **{f"only {name}": model for name, model in singles},
+        "concatenation": make_pipeline(features(X, X), ridge()),
+        "mean": VotingRegressor(singles),
+        "stack": StackingRegressor(singles, ridge()),
+        "(boosting)": make_pipeline(features(X, X, svd=256), HistGradientBoostingRegressor(random_state=0)),
+        "(forest)": make_pipeline(features(X, X, svd=256), RandomForestRegressor(500, random_state=0)),
+    }
+
+
+# -- scores ---------------------------------------------------------------------------------------------------
+
+
+def calibration_error(proba: np.ndarray, hit: np.ndarray, n_bins: int = 15) -> float:
+    """Expected calibration error over equal-width bins of the largest probability."""
+    confidence = proba.max(axis=1)
+    which = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    gaps = np.bincount(which, weights=hit - confidence, minlength=n_bins)
+    return float(np.abs(gaps).sum() / len(hit))
+
+
+def evaluate(model: Any, X: Blocks, y: np.ndarray, metrics: Iterable[str]) -> dict[str, Any]:
+    """Scores of a fitted model, and in ``rows`` what the scores are means of, per test row."""
+    if not is_classifier(model):
+        error = np.asarray(model.predict(X)) - y
+        r2 = 1 - np.mean(error**2) / np.var(y)
+        return {"r2": float(r2), "rmse": float(np.sqrt(np.mean(error**2))), "rows": {}}
+    proba = np.asarray(model.predict_proba(X), dtype=np.float64)
+    hit = model.classes_[proba.argmax(axis=1)] == y
+    own = proba[np.arange(len(y)), np.searchsorted(model.classes_, y)]
+    loss = -np.log(np.clip(own, np.finfo(np.float64).eps, 1))
+    found = {
+        "accuracy": float(hit.mean()),
+        "log_loss": float(loss.mean()),
+        "ece": calibration_error(proba, hit),
+        "rows": {"accuracy": hit.astype(int).tolist(), "log_loss": loss.round(5).tolist()},
+    }
+    if "auroc" in metrics:
+        found["auroc"] = float(roc_auc_score(y, proba[:, 1]))
+    return found
+
+
+# -- runs -----------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def _split(name: str, folder: Path, i: int) -> Any:
+    data = load(name, folder)
+    return data, *data.split(i)
+
+
+def run(make: Callable[..., Any], name: str, folder: Path, i: int, threads: int) -> dict[str, Any]:
+    """Fit and score one model on split ``i`` of a set."""
+    torch.set_num_threads(threads)
+    with threadpool_limits(threads), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # logistic regressions at C = 100
+        data, X_train, y_train, X_test, y_test, groups = _split(name, folder, i)
+        model = make(data, X_train, y_train, groups)
+        extra = {"groups": groups} if groups is not None and has_fit_parameter(model, "groups") else {}
+        start = time.perf_counter()
+        model.fit(X_train, y_train, **extra)
+        seconds = time.perf_counter() - start
+        return {"set": name, "split": i, "fit_seconds": seconds, **evaluate(model, X_test, y_test, data.metrics)}
+
+
+def make_baseline(
+    which: str, data: Dataset, X: Blocks, y: np.ndarray, groups: np.ndarray | None
+) -> BaseEstimator:
+    build = classification_baselines if data.task == "classification" else regression_baselines
+    return build(X, y, groups)[which]
+
+
+def make_network(
+    params: dict[str, Any], seed: int, data: Dataset, X: Blocks, y: np.ndarray, groups: np.ndarray | None
+) -> BaseEstimator:
+    from skmm import MultimodalClassifier, MultimodalRegressor
+
+    kind = MultimodalClassifier if data.task == "classification" else MultimodalRegressor
+    return kind(**{"random_state": seed, **read_specs(params)})
+
+
+def read_specs(params: dict[str, Any]) -> dict[str, Any]:
+    """Turn ``{"fusion": {"name": "mfb", "factor": 5}}`` into ``{"fusion": Fusion("mfb", factor=5)}``."""
+    from skmm import Encoder, Fusion, Optimizer
+
+    spec = {"fusion": Fusion, "encoders": Encoder, "optimizer": Optimizer}
+
+    def read(key: str, value: Any) -> Any:
+        if key not in spec or not isinstance(value, dict):
+            return value
+        if "name" in value:
+            return spec[key](value["name"], **{k: v for k, v in value.items() if k != "name"})
+        return {modality: read(key, v) for modality, v in value.items()}
+
+    return {key: read(key, value) for key, value in params.items()}
+
+
+def cached_baselines(
+    name: str, folder: Path, i: int, threads: int, cache: dict[str, Any], quick: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    """Every baseline on one split; those found in the cache are not fitted again."""
+    data, X_train, y_train, X_test, _, groups = _split(name, folder, i)
+    build = classification_baselines if data.task == "classification" else regression_baselines
+    digest = joblib.hash([(n, b) for part in (X_train, X_test) for n, b in part.items()])
+    source = "".join(map(inspect.getsource, (BlockFeatures, image_features, _log_odds, evaluate, calibration_error)))
+    found = []
+    for which, model in build(X_train, y_train, groups).items():
+        if quick and which.startswith("("):
+            continue
+        definition = hashlib.sha256((model.__repr__(N_CHAR_MAX=10**9) + source).encode()).hexdigest()[:12]
+        key = f"{name}/{i}/{which}/{digest}/{definition}"
+        if key not in cache:
+            result = run(partial(make_baseline, which), name, folder, i, threads)
+            found.append((key, {**result, "model": which, "kind": "baseline", "seed": 0}))
+            log(f"{name} split {i}: {which}", result)
+        else:
+            found.append((key, cache[key]))
+    return found
+
+
+def network(
+    label: str, params: dict[str, Any], seed: int, name: str, folder: Path, i: int, threads: int
+) -> dict[str, Any]:
+    result = run(partial(make_network, params, seed), name, folder, i, threads)
+    log(f"{name} split {i} seed {seed}: {label}", result)
+    return {**result, "model": label, "kind": "network", "seed": seed}
+
+
+def log(text: str, result: dict[str, Any]) -> None:
+    scores = ", ".join(f"{k} {v:.4f}" for k, v in result.items() if isinstance(v, float) and k != "fit_seconds")
+    print(f"{text}: {scores} ({result['fit_seconds']:.1f} s)", file=sys.stderr, flush=True)
+
+
+# -- report ---------------------------------------------------------------------------------------------------
+
+BETTER = {"accuracy": 1, "auroc": 1, "r2": 1, "log_loss": -1, "ece": -1, "rmse": -1}
+
+
+def paired_difference(ours: list[dict], theirs: list[dict], metric: str, test_share: float) -> tuple[float, ...]:
+    """Mean difference and its 95 % interval.
+
+    On a fixed split: percentiles over 5,000 bootstraps of seeds and test rows. Over folds: Student's t on the
+    folds' differences, its variance corrected for the folds' shared training rows (Nadeau and Bengio, 2003).
+    """
+    folds = sorted({r["split"] for r in ours})
+    if len(folds) > 1:
+        per_fold = [
+            np.mean([r[metric] for r in ours if r["split"] == k]) - next(r[metric] for r in theirs if r["split"] == k)
+            for k in folds
+        ]
+        scale = np.sqrt(np.var(per_fold, ddof=1) * (1 / len(folds) + test_share))
+        half = scale * scipy.stats.t.ppf(0.975, len(folds) - 1)
+        return float(np.mean(per_fold)), float(np.mean(per_fold) - half), float(np.mean(per_fold) + half)
+    per_row = np.array([r["rows"][metric] for r in ours]) - np.array(theirs[0]["rows"][metric])  # (seeds, rows)
+    seeds, rows = per_row.shape
+    rng = np.random.default_rng(0)
+    means = [
+        per_row[rng.integers(seeds, size=seeds)].mean(axis=0)[rng.integers(rows, size=rows)].mean()
+        for _ in range(5000)
+    ]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(per_row.mean()), float(low), float(high)
+
+
+def report(data: Dataset, results: list[dict[str, Any]]) -> str:
+    """Markdown: one table of scores, one of differences to the best baseline."""
+    models: dict[str, list[dict[str, Any]]] = {}
+    for r in results:
+        models.setdefault(r["model"], []).append(r)
+    kind = {label: rs[0]["kind"] for label, rs in models.items()}
+    columns = [*data.metrics, "fit_seconds"]
+    lines = [f"### {data.name}", "", f"| model | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for label, rs in models.items():
+        cells = []
+        for column in columns:
+            values = [r[column] for r in rs]
+            digits = 1 if column == "fit_seconds" else 3
+            spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.{digits}f}{spread}")
+        label = f"**{label}**" if kind[label] == "network" else label
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+
+    networks = [label for label in models if kind[label] == "network"]
+    rivals = [label for label in models if kind[label] == "baseline" and not label.startswith("(")]
+    if networks and rivals:
+        lines += ["", "| estimator | metric | best baseline | difference | 95 % interval |", "|---|---|---|---|---|"]
+    train, test = data.splits[0]
+    for label in networks:
+        for metric in ("accuracy", "log_loss") if data.task == "classification" else REGRESSION:
+            best = max(rivals, key=lambda b: BETTER[metric] * np.mean([r[metric] for r in models[b]]), default=None)
+            if best is None:
+                continue
+            mean, low, high = paired_difference(models[label], models[best], metric, len(test) / len(train))
+            lines.append(f"| {label} | {metric} | {best} | {mean:+.3f} | {low:+.3f} to {high:+.3f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data_argument(parser)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), metavar="SET", help="e.g. wiki houses+zip")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds of each network")
+    parser.add_argument("--estimator", action="append", default=[], metavar="NAME=JSON", help="a further variant")
+    parser.add_argument("--no-default", action="store_true", help="leave out the default estimator")
+    parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--all-folds", action="store_true", help="clothing on five folds instead of one")
+    parser.add_argument("--quick", action="store_true", help="one seed, one split, no reference models")
+    parser.add_argument("--cache", type=Path, help="json that keeps the results of the baselines")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="threads of each job")
+    parser.add_argument("--out", type=Path, help="json of all raw results")
+    args = parser.parse_args()
+    folder = data_folder(parser, args)
+    variants = {} if args.no_default else {"default": {}}
+    for text in args.estimator:
+        label, _, params = text.partition("=")
+        variants[label] = json.loads(params)
+    cache = json.loads(args.cache.read_text()) if args.cache and args.cache.exists() else {}
+    parallel = joblib.Parallel(n_jobs=args.jobs)
+
+    everything = []
+    for name in args.sets:
+        data = load(f"{name}+all-folds" if args.all_folds and name == "clothing" else name, folder)
+        name = data.name
+        splits = range(1 if args.quick else len(data.splits))
+        results: list[dict[str, Any]] = []
+        if not args.no_baselines:
+            for pairs in parallel(
+                joblib.delayed(cached_baselines)(name, folder, i, args.threads, cache, args.quick) for i in splits
+            ):
+                cache.update(pairs)
+                results += [result for _, result in pairs]
+            if args.cache:
+                args.cache.write_text(json.dumps(cache))
+        results += parallel(
+            joblib.delayed(network)(label, params, seed, name, folder, i, args.threads)
+            for label, params in variants.items()
+            for i in splits
+            for seed in range(1 if args.quick else args.seeds)
+        )
+        everything += results
+        print(report(data, results), end="\n\n", flush=True)
+    if args.out:
+        args.out.write_text(json.dumps({"args": {k: str(v) for k, v in vars(args).items()}, "results": everything}))
+
+
+if __name__ == "__main__":
+    main()

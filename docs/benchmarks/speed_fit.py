@@ -1,0 +1,181 @@
+"""Time one small fit: MultimodalClassifier, a hand-written loop, plain skorch, and scikit-learn's MLPClassifier.
+
+    python docs/benchmarks/speed_fit.py --rounds 7
+
+All train for 10 epochs on 8,000 samples with three modalities of 100 features, with batches of 128 and Adam, in one
+process and on one thread. The contenders take turns, so that a slow moment of the machine hits all of them, and each
+ratio is taken within a round. Except for MLPClassifier, which has no fusion, all train the same network: per modality
+a linear layer to 50 and a ReLU, their sum, a linear layer to the classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+from skorch import NeuralNetClassifier
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from skmm import Blocks, Fusion, MultimodalClassifier
+
+HIDDEN, BATCH, LR = 50, 128, 1e-3
+Predict = Callable[[], np.ndarray]
+Data = tuple[dict[str, np.ndarray], np.ndarray]
+
+
+def make_data(n_samples: int, n_features: int) -> Data:
+    """Three modalities of noise, and two classes that depend on all of them."""
+    rng = np.random.default_rng(0)
+    X = {name: rng.normal(size=(n_samples, n_features)).astype(np.float32) for name in ("text", "audio", "video")}
+    y = sum(x @ rng.normal(size=n_features) for x in X.values()) > 0
+    return X, y.astype(np.int64)
+
+
+class SumNetwork(nn.Module):
+    """The network of the listing: 15,252 parameters for three modalities of 100 features and two classes."""
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.text, self.audio, self.video = (nn.Linear(n_features, HIDDEN) for _ in range(3))
+        self.head = nn.Linear(HIDDEN, 2)
+
+    def forward(self, text: torch.Tensor, audio: torch.Tensor, video: torch.Tensor) -> torch.Tensor:
+        # (B, n_features) each -> (B, 2)
+        return self.head(self.text(text).relu() + self.audio(audio).relu() + self.video(video).relu())
+
+
+def hand_written(data: Data, epochs: int, seed: int) -> Predict:
+    X, y = data
+    torch.manual_seed(seed)
+    inputs, target = {name: torch.from_numpy(x) for name, x in X.items()}, torch.from_numpy(y)
+    net = SumNetwork(inputs["text"].shape[1])
+    optimizer = torch.optim.Adam(net.parameters(), lr=LR)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(y)).split(BATCH):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(**{name: x[rows] for name, x in inputs.items()}), target[rows]).backward()
+            optimizer.step()
+
+    def predict() -> np.ndarray:
+        with torch.no_grad():
+            return net(**inputs).argmax(dim=1).numpy()
+
+    return predict
+
+
+def skmm_fit(data: Data, epochs: int, seed: int) -> Predict:
+    X, y = Blocks(data[0]), data[1]
+    model = MultimodalClassifier(
+        Fusion("sum", hidden_dim=HIDDEN),
+        encoders="identity",
+        scale_inputs=False,
+        dropout=0,
+        optimizer="adam",
+        lr=LR,
+        lr_schedule=None,
+        weight_decay=0,
+        batch_size=BATCH,
+        max_epochs=epochs,
+        device="cpu",
+        random_state=seed,
+    ).fit(X, y)
+    return lambda: model.predict(X)
+
+
+def plain_skorch(data: Data, epochs: int, seed: int) -> Predict:
+    X, y = data
+    torch.manual_seed(seed)
+    net = NeuralNetClassifier(
+        SumNetwork,
+        module__n_features=X["text"].shape[1],
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        lr=LR,
+        batch_size=BATCH,
+        max_epochs=epochs,
+        iterator_train__shuffle=True,
+        train_split=None,
+        verbose=0,
+    ).fit(X, y)
+    return lambda: net.predict(X)
+
+
+def sklearn_mlp(data: Data, epochs: int, seed: int) -> Predict:
+    X, y = np.concatenate(list(data[0].values()), axis=1), data[1]
+    model = MLPClassifier(HIDDEN, batch_size=BATCH, learning_rate_init=LR, max_iter=epochs, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # ten epochs are what all of them get
+        model.fit(X, y)
+    return lambda: model.predict(X)
+
+
+CONTENDERS: dict[str, Callable[[Data, int, int], Predict]] = {
+    "hand-written loop": hand_written,
+    "skmm MultimodalClassifier": skmm_fit,
+    "plain skorch": plain_skorch,
+    "sklearn MLPClassifier": sklearn_mlp,
+}
+
+
+def machine() -> str:
+    """Processor, load and versions: what a time means nothing without."""
+    cpu = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
+    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "scikit-learn", "skorch", "numpy"))
+    load = f", load average {os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else ""
+    return f"{cpu}, {os.cpu_count()} cores{load}; Python {platform.python_version()}, {packages}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--samples", type=int, default=8000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    data = make_data(args.samples, n_features=100)
+    reference = args.only[0]
+    seconds: dict[str, list[float]] = {name: [] for name in args.only}
+    accuracy: dict[str, list[float]] = {name: [] for name in args.only}
+    print(machine())
+    with threadpool_limits(args.threads):
+        for name in args.only:
+            CONTENDERS[name](data, 1, 0)  # warm up
+        for r in range(args.rounds):
+            for name in args.only[r % len(args.only) :] + args.only[: r % len(args.only)]:
+                gc.collect()
+                start = time.perf_counter()
+                predict = CONTENDERS[name](data, args.epochs, r)
+                seconds[name].append(time.perf_counter() - start)
+                accuracy[name].append(float(np.mean(predict() == data[1])))
+
+    print(f"\n{args.rounds} rounds, {args.epochs} epochs, {args.samples} samples, {args.threads} thread(s)\n")
+    print(f"| fit | min s | median s | times the {reference} | training accuracy |\n|---|---|---|---|---|")
+    for name in args.only:
+        ratio = np.median(np.divide(seconds[name], seconds[reference]))
+        print(
+            f"| {name} | {min(seconds[name]):.3f} | {np.median(seconds[name]):.3f} | {ratio:.2f} "
+            f"| {np.mean(accuracy[name]):.3f} |"
+        )
+    failed = [name for name in args.only if min(accuracy[name]) < 0.8]
+    if failed:
+        raise SystemExit(f"did not learn: {', '.join(failed)}; their times mean nothing.")
+
+
+if __name__ == "__main__":
+    main()

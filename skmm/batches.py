@@ -1,0 +1,399 @@
+"""Blocks to tensors: what a fitted estimator remembers of its input, and the data that batches are cut from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind, is_lazy, sample_shape
+from skmm.layers import SparseRows
+from skmm.network import Masks, Values
+from skmm.spec import Encoder, as_spec, unknown
+
+CLIP = 5.0  # standardised inputs past this many deviations say no more
+_CHUNK = 1 << 22  # values converted at a time, so that no whole block is ever copied to float64
+
+
+def as_kind(block: Block, wanted: tuple[str, ...]) -> Block:
+    """A block as one of the kinds wanted, where the two differ in form alone."""
+    kind = block_kind(block)
+    if kind in wanted or isinstance(block, RaggedArray) or is_lazy(block):
+        return block
+    if kind == "sparse":
+        return block.toarray() if "vector" in wanted else block
+    if kind == "vector" and "sparse" in wanted:
+        return sp.csr_array(block)
+    if kind == "vector" and "tokens" in wanted and block.dtype.kind in "iu":
+        n, length = block.shape
+        return RaggedArray(block.reshape(-1), np.arange(n + 1, dtype=np.int64) * length)
+    if kind == "vector" and "sequence" in wanted:
+        return block[:, :, None]
+    if kind == "sequence" and "image" in wanted:
+        return block[:, :, :, None]
+    if kind == "image" and "sequence" in wanted and block.ndim == 3:
+        return block.astype(np.float32)
+    return block
+
+
+def _chunks(block: Block, present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows that exist, some at a time, as float64 (rows or steps, *shape), with the row of each."""
+    rows = np.flatnonzero(present)
+    if isinstance(block, RaggedArray):
+        part = block[rows]
+        yield part.values.astype(np.float64), np.repeat(rows, part.lengths)
+        return
+    size = max(1, _CHUNK // max(1, math.prod(block.shape[1:])))
+    whole = not is_lazy(block) and len(rows) == len(present)
+    for start in range(0, len(rows), size):
+        chosen = rows[start : start + size]
+        part = block[start : start + size] if whole else block[chosen]
+        yield np.asarray(part, dtype=np.float64), chosen
+
+
+class Scaler:
+    """Shift and scale of one modality, learned in fit.
+
+    A vector is standardised per feature, a sequence, image or video per channel; a sparse block is only scaled, by
+    the root mean square of its stored values. Weighted by the sample weights; constant features are left alone.
+    """
+
+    def __init__(self, mean: np.ndarray, scale: np.ndarray) -> None:
+        self.mean = mean
+        self.scale = scale
+
+    @classmethod
+    def fit(cls, block: Block, present: np.ndarray, weights: np.ndarray) -> Scaler:
+        if sp.issparse(block):
+            each = np.repeat(weights * present, np.diff(block.indptr))
+            stored = block.data.astype(np.float64)
+            stored = np.where(each > 0, stored, 0.0)
+            mass = each[stored != 0].sum()
+            rms = math.sqrt((each * stored**2).sum() / mass) if mass else 1.0
+            return cls(np.zeros(1), np.array([rms or 1.0]))
+        axes = 1 if block_kind(block) == "vector" else None
+        total, mean = 0.0, np.zeros(())
+        for x, rows in _chunks(block, present):
+            each, flat = cls._per_channel(x, weights[rows], axes)
+            total += each.sum()
+            mean = mean + each @ flat
+        if not total:
+            shape = sample_shape(block)[-1:] or (1,)
+            return cls(np.zeros(shape), np.ones(shape))
+        mean = mean / total
+        variance = np.zeros_like(mean)
+        for x, rows in _chunks(block, present):
+            each, flat = cls._per_channel(x, weights[rows], axes)
+            variance += each @ (flat - mean) ** 2
+        scale = np.sqrt(variance / total)
+        # a constant feature has a deviation of rounding errors, not of information
+        constant = scale <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(mean), 1e-300)
+        return cls(mean, np.where(constant, 1.0, scale))
+
+    @staticmethod
+    def _per_channel(x: np.ndarray, weights: np.ndarray, axes: int | None) -> tuple[np.ndarray, np.ndarray]:
+        flat = x if axes == 1 else x.reshape(-1, x.shape[-1] if x.ndim > 1 else 1)
+        return np.repeat(weights, len(flat) // max(1, len(x))), flat
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Standardise (*, d) in the precision of x."""
+        mean = torch.as_tensor(self.mean, dtype=x.dtype, device=x.device)
+        scale = torch.as_tensor(self.scale, dtype=x.dtype, device=x.device)
+        return ((x - mean) / scale).clamp_(-CLIP, CLIP)
+
+
+class _Column(Protocol):
+    """One modality's data, ready to be cut into batches by row numbers of any shape."""
+
+    def take(self, rows: Tensor) -> tuple[Any, Tensor]: ...
+
+
+class _Dense:
+    """Samples of one shape. Floats were scaled once; other types are when a batch is cut."""
+
+    def __init__(self, data: Tensor, present: Tensor | None, scaler: Scaler | None, dtype: torch.dtype) -> None:
+        self.data, self.present, self.scaler, self.dtype = data, present, scaler, dtype
+        self.sequence = False
+        self.true = torch.ones((), dtype=torch.bool, device=data.device)
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.data[rows]
+        mask = self.true.expand(rows.shape) if self.present is None else self.present[rows]
+        if x.dtype != self.dtype:
+            x = x.to(self.dtype)
+            if self.scaler is not None:
+                x = self.scaler.apply(x if self.data.ndim > 3 else x.unsqueeze(-1)).view_as(x)
+            if self.present is not None:
+                x = torch.where(mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, 0.0)
+        if self.sequence:
+            mask = mask.unsqueeze(-1).expand(*rows.shape, x.shape[rows.ndim])
+        return x, mask
+
+
+class _Ragged:
+    """Samples of different lengths, filled up with zeros to the longest of the batch."""
+
+    def __init__(self, values: Tensor, offsets: Tensor) -> None:
+        self.values, self.starts, self.lengths = values, offsets[:-1], offsets.diff()
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        lengths = self.lengths[rows]
+        step = torch.arange(max(1, int(lengths.max())), device=rows.device)
+        mask = step < lengths.unsqueeze(-1)
+        x = self.values[torch.where(mask, self.starts[rows].unsqueeze(-1) + step, 0)]
+        return torch.where(mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, 0), mask
+
+
+class _Sparse:
+    """Rows of a CSR matrix, filled up with zeros to the one that stores most."""
+
+    def __init__(self, columns: Tensor, weights: Tensor, offsets: Tensor, present: Tensor) -> None:
+        self.columns, self.weights = _Ragged(columns, offsets), _Ragged(weights, offsets)
+        self.present = present
+
+    def take(self, rows: Tensor) -> tuple[SparseRows, Tensor]:
+        return SparseRows(self.columns.take(rows)[0], self.weights.take(rows)[0]), self.present[rows]
+
+
+class _Lazy:
+    """Samples that are read when a batch needs them."""
+
+    def __init__(self, block: Block, present: Tensor, scaler: Scaler | None, dtype: torch.dtype, name: str) -> None:
+        self.block, self.present, self.scaler, self.dtype, self.name = block, present, scaler, dtype, name
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        flat = rows.reshape(-1).cpu().numpy()
+        mask = self.present[rows]
+        x = torch.from_numpy(np.asarray(self.block[flat])).to(rows.device, self.dtype)
+        x = x.reshape(*rows.shape, *x.shape[1:])
+        x = torch.where(mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, 0.0)
+        if not torch.isfinite(x).all():
+            row = int(flat[~torch.isfinite(x.reshape(len(flat), -1)).all(-1).cpu().numpy()][0])
+            raise ValueError(f"modality {self.name!r}, row {row}: NaN or infinity in a lazily read block.")
+        if self.scaler is not None:
+            x = self.scaler.apply(x)
+            x = torch.where(mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, 0.0)
+        if block_kind(self.block) == "sequence":
+            mask = mask.unsqueeze(-1).expand(*rows.shape, x.shape[rows.ndim])
+        return x, mask
+
+
+class Batches:
+    """All modalities of some samples on one device, from which batches are cut by row numbers."""
+
+    def __init__(self, columns: dict[str, _Column], n_samples: int, device: torch.device) -> None:
+        self.columns = columns
+        self.n_samples = n_samples
+        self.device = device
+
+    def __len__(self) -> int:
+        return self.n_samples
+
+    def take(self, rows: Tensor) -> tuple[Values, Masks]:
+        """Values and masks of the rows; ``rows`` (B,) or (K, B), as the result's leading axes."""
+        values, present = {}, {}
+        for name, column in self.columns.items():
+            values[name], present[name] = column.take(rows)
+        return values, present
+
+
+class Inputs:
+    """What a fitted estimator remembers of its modalities: names, kinds, shapes and scaling.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        Training samples.
+    weights : ndarray of shape (n_samples,)
+        Sample weights, for the scaling.
+    encoders : dict of str to encoder
+        The encoder chosen for each modality, whose kinds decide how a block is read.
+    scale : bool
+        Whether to learn a scaling.
+    """
+
+    def __init__(self, blocks: Blocks, weights: np.ndarray, encoders: Mapping[str, Any], scale: bool) -> None:
+        self.wanted = {name: _kinds_of(choice) for name, choice in encoders.items()}
+        self.infos: dict[str, BlockInfo] = {}
+        blocks = self._convert(blocks)
+        self.scalers: dict[str, Scaler | None] = {}
+        for name, block in blocks.items():
+            self.infos[name] = info = _info(name, block)
+            _check_values(name, block, blocks.present[name])
+            learn = scale and info.kind != "tokens"
+            self.scalers[name] = Scaler.fit(block, blocks.present[name], weights) if learn else None
+
+    def _convert(self, blocks: Blocks) -> Blocks:
+        converted = {name: as_kind(block, self._read_as(name)) for name, block in blocks.items()}
+        return Blocks._trusted(converted, blocks.present, len(blocks))
+
+    def _read_as(self, name: str) -> tuple[str, ...]:
+        """Kinds that a block may have: before the fit those of its encoder, then the one that was fitted."""
+        return (self.infos[name].kind,) if name in self.infos else self.wanted[name]
+
+    @property
+    def n_features(self) -> int:
+        """Numbers per sample; per step for a sequence without one length."""
+        return sum(math.prod(info.shape) * (info.length or 1) for info in self.infos.values())
+
+    def check(self, blocks: Blocks) -> Blocks:
+        """Samples as training's were, or an error that names the modality and what was expected."""
+        for name in self.infos:
+            if name not in blocks:
+                raise ValueError(
+                    f"modality {name!r} is missing; fitted with {list(self.infos)}, got {list(blocks)}."
+                )
+        for name in blocks:
+            if name not in self.infos:
+                raise unknown("modality", name, self.infos)
+        blocks = self._convert(blocks.select(self.infos))
+        for name, block in blocks.items():
+            info = self.infos[name]
+            kind = block_kind(block)
+            if kind != info.kind:
+                raise ValueError(
+                    f"modality {name!r} was {info.kind} in fit ({KINDS[info.kind]}), now it is {kind}."
+                )
+            if kind != "tokens" and sample_shape(block) != info.shape:
+                raise ValueError(
+                    f"modality {name!r} has {_shape_text(kind, sample_shape(block))}, "
+                    f"fitted with {_shape_text(kind, info.shape)}."
+                )
+            _check_values(name, block, blocks.present[name])
+        return blocks
+
+    def dtype(self, blocks: Blocks) -> torch.dtype:
+        """float64 where every block is given in that precision, as scikit-learn keeps it; else float32."""
+        numeric = [b.dtype for name, b in blocks.items() if self.infos[name].kind != "tokens"]
+        wide = bool(numeric) and all(np.result_type(np.float32, t) == np.float64 for t in numeric)
+        return torch.float64 if wide else torch.float32
+
+    def load(self, blocks: Blocks, dtype: torch.dtype, device: torch.device) -> Batches:
+        """Move checked blocks to a device, scaled, with zeros where a sample is missing."""
+        blocks = self._convert(blocks.select(self.infos))
+        columns = {
+            name: self._column(name, block, blocks.present[name], dtype, device) for name, block in blocks.items()
+        }
+        return Batches(columns, len(blocks), device)
+
+    def _column(
+        self, name: str, block: Block, present: np.ndarray, dtype: torch.dtype, device: torch.device
+    ) -> _Column:
+        scaler = self.scalers[name]
+        exists = torch.from_numpy(present).to(device)
+        if is_lazy(block):
+            return _Lazy(block, exists, scaler, dtype, name)
+        if sp.issparse(block):
+            weights = _tensor(block.data, dtype).nan_to_num_(0.0).to(device)
+            if scaler is not None:
+                weights = weights / float(scaler.scale[0])
+            columns = torch.from_numpy(block.indices.astype(np.int64)).to(device)
+            return _Sparse(columns, weights, torch.from_numpy(block.indptr.astype(np.int64)).to(device), exists)
+        if isinstance(block, RaggedArray):
+            if not present.all():  # a sample marked missing has no steps
+                kept = np.where(present, block.lengths, 0)
+                block = RaggedArray(
+                    block.values[np.repeat(present, block.lengths)], np.concatenate([[0], np.cumsum(kept)])
+                )
+            values, offsets = block.values, torch.from_numpy(block.offsets).to(device)
+            if len(values) == 0:
+                values = np.zeros((1, *values.shape[1:]), values.dtype)
+            if self.infos[name].kind == "tokens":
+                return _Ragged(torch.from_numpy(values.astype(np.int64)).to(device), offsets)
+            data = _tensor(values if values.ndim > 1 else values[:, None], dtype).to(device)
+            return _Ragged(data if scaler is None else scaler.apply(data), offsets)
+        missing = None if present.all() else exists
+        if block.dtype.kind == "f":
+            data = _tensor(block, dtype).to(device)
+            if scaler is not None:
+                data = scaler.apply(data)
+            if missing is not None:
+                data = torch.where(exists.view(-1, *[1] * (data.ndim - 1)), data, 0.0)
+        elif self.infos[name].kind == "image":
+            data = torch.from_numpy(_writable(block)).to(device)  # stays small until a batch is cut
+        else:
+            data = _tensor(block, dtype).to(device)
+            data = data if scaler is None else scaler.apply(data)
+            if missing is not None:
+                data = torch.where(exists.view(-1, *[1] * (data.ndim - 1)), data, 0.0)
+        column = _Dense(data, missing, scaler, dtype)
+        column.sequence = self.infos[name].kind == "sequence"
+        return column
+
+
+def _kinds_of(choice: Any) -> tuple[str, ...]:
+    """Kinds that an encoder asks for; all where it does not say."""
+    spec = as_spec(Encoder, choice)
+    target = spec.target() if isinstance(spec, Encoder) and spec.name != "auto" else spec
+    return tuple(getattr(target, "kinds", KINDS))
+
+
+def _info(name: str, block: Block) -> BlockInfo:
+    kind, shape = block_kind(block), sample_shape(block)
+    if kind == "tokens":
+        values = block.values
+        if len(values) and values.min() < 0:
+            row = int(np.searchsorted(block.offsets, int(values.argmin()), side="right") - 1)
+            raise ValueError(f"modality {name!r}, row {row}: token id {values.min()} is negative.")
+        return BlockInfo(kind, (int(values.max(initial=0)) + 1,))
+    if 0 in shape:
+        raise ValueError(
+            f"modality {name!r} has 0 feature(s) (shape of a sample {shape}) while a minimum of 1 is required."
+        )
+    length = int(block.shape[1]) if kind == "sequence" and not isinstance(block, RaggedArray) else None
+    return BlockInfo(kind, tuple(int(s) for s in shape), length)
+
+
+def _shape_text(kind: str, shape: tuple[int, ...]) -> str:
+    if kind in ("vector", "sparse"):
+        return f"{shape[0]} features"
+    return f"steps of shape {shape}" if kind == "sequence" else f"samples of shape {shape}"
+
+
+def _check_values(name: str, block: Block, present: np.ndarray) -> None:
+    """No infinity, and NaN only where a whole row is missing."""
+    if is_lazy(block) or block.dtype.kind != "f":
+        return
+    if isinstance(block, RaggedArray) or sp.issparse(block):
+        values = block.values if isinstance(block, RaggedArray) else block.data
+        if np.isfinite(values.sum(dtype=np.float64)):
+            return
+        starts = block.offsets if isinstance(block, RaggedArray) else block.indptr
+        bad_steps = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        rows = np.searchsorted(starts, np.flatnonzero(bad_steps), side="right") - 1
+        bad = np.unique(rows[present[rows]])
+        if len(bad):
+            row = values[starts[bad[0]] : starts[bad[0] + 1]]
+    else:
+        if np.isfinite(block.sum(dtype=np.float64)):
+            return
+        flat = block.reshape(len(block), -1)
+        bad = np.flatnonzero(present & ~np.isfinite(flat).all(axis=1))
+        if len(bad):
+            row = flat[bad[0]]
+    if not len(bad):
+        return
+    where = f"modality {name!r}, row {bad[0]}"
+    if np.isinf(row).any():
+        raise ValueError(f"{where}: {np.isinf(row).sum()} of {row.size} values are inf; they must be finite.")
+    raise ValueError(
+        f"{where}: {np.isnan(row).sum()} of {row.size} values are NaN. A sample lacks a modality where all "
+        "its values are NaN; fill gaps first, e.g. with a SimpleImputer in the ModalityTransformer."
+    )
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """torch warns about arrays that it may not write to, and refuses some layouts; it never writes here."""
+    array = np.ascontiguousarray(array)
+    return array if array.flags.writeable else array.copy()
+
+
+def _tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """A new tensor, never one that shares the user's memory."""
+    wanted = np.float64 if dtype == torch.float64 else np.float32
+    return torch.from_numpy(np.array(array, dtype=wanted, order="C", copy=True))

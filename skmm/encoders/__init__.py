@@ -1,0 +1,14 @@
+"""Encoders: one block's batch -> a vector or a sequence of tokens.
+
+An encoder is an ``nn.Module`` with
+
+- ``kinds``: the kinds of block that it reads (see ``skmm.blocks.KINDS``);
+- ``__init__(info, tokens, *, ...)``: ``info`` a ``BlockInfo`` (kind, shape), ``tokens`` whether the fusion reads
+  token sequences, then keyword-only hyperparameters, of which those left at None take the estimator's value;
+- ``out_dim``: the size of its output;
+- ``forward(x, mask) -> (value, mask)``: vectors (B, d) with a mask (B,), or tokens (B, T, d) with (B, T).
+"""
+
+from skmm.encoders import conv, mlp, recurrent, tokens, transformer
+
+__all__ = ["conv", "mlp", "recurrent", "tokens", "transformer"]

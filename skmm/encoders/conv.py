@@ -1,0 +1,155 @@
+"""Convolutional encoders of sequences and images."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skmm.blocks import BlockInfo
+from skmm.encoders.base import TokenOutput
+from skmm.layers import keep, make_activation
+from skmm.spec import INHERIT, register_encoder
+
+
+@register_encoder("conv1d")
+class Conv1dEncoder(nn.Module):
+    """Convolutions over time, each followed by the activation; between two of them, max-pooling by 2.
+
+    Parameters
+    ----------
+    hidden_dim : int, optional
+        Size of the output.
+    channels : tuple of int
+        Output channels of each convolution.
+    kernel_size : int
+        Odd width of every convolution.
+    n_segments : int
+        Parts of the sequence whose mean and maximum make the vector.
+    dropout : float, optional
+        Dropout of the output.
+    activation : str, optional
+        Name of the activation.
+
+    Shape
+    -----
+    x (B, T, d), mask (B, T) -> (B, hidden_dim), (B,) or tokens (B, T', hidden_dim), (B, T')
+    """
+
+    kinds: ClassVar = ("sequence",)
+
+    def __init__(
+        self,
+        info: BlockInfo,
+        tokens: bool,
+        *,
+        hidden_dim: int = INHERIT,
+        channels: tuple[int, ...] = (16, 32),
+        kernel_size: int = 5,
+        n_segments: int = 4,
+        dropout: float = INHERIT,
+        activation: str = INHERIT,
+    ) -> None:
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={kernel_size} must be odd, so that every step keeps its place.")
+        self.out_dim = hidden_dim
+        sizes = [math.prod(info.shape), *channels]
+        self.convs = nn.ModuleList(
+            nn.Conv1d(a, b, kernel_size, padding=kernel_size // 2)
+            for a, b in pairwise(sizes)
+        )
+        self.activation = make_activation(activation)
+        self.output = TokenOutput(
+            sizes[-1],
+            tokens,
+            hidden_dim=hidden_dim,
+            n_segments=n_segments,
+            dropout=dropout,
+            activation=activation,
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.flatten(2)
+        for layer, conv in enumerate(self.convs):
+            if layer:
+                # a step exists after pooling if one of its two did; absent ones never win the maximum
+                x = torch.where(mask.unsqueeze(-1), x, torch.finfo(x.dtype).min)
+                x = F.max_pool1d(x.transpose(-1, -2), 2, ceil_mode=True).transpose(-1, -2)
+                mask = F.pad(mask, (0, mask.shape[-1] % 2)).unflatten(-1, (-1, 2)).any(-1)
+            # zeros after a sample's end, as the convolution itself pads: so padding changes nothing
+            x = self.activation(conv(keep(x, mask).transpose(-1, -2)).transpose(-1, -2))
+        return self.output(keep(x, mask), mask)
+
+
+@register_encoder("conv2d")
+class Conv2dEncoder(nn.Module):
+    """3 x 3 convolutions, each followed by the activation and, while the picture is larger than the grid,
+    max-pooling by 2; then a grid of averages.
+
+    Parameters
+    ----------
+    hidden_dim : int, optional
+        Size of the output.
+    channels : tuple of int
+        Output channels of each convolution.
+    grid : int
+        The picture is averaged to at most ``grid`` x ``grid`` cells: the tokens, or flattened for the vector.
+    dropout : float, optional
+        Dropout of the output.
+    activation : str, optional
+        Name of the activation.
+
+    Shape
+    -----
+    x (B, H, W, C) or (B, H, W), mask (B,) -> (B, hidden_dim), (B,) or tokens (B, grid², hidden_dim), (B, grid²)
+    """
+
+    kinds: ClassVar = ("image",)
+
+    def __init__(
+        self,
+        info: BlockInfo,
+        tokens: bool,
+        *,
+        hidden_dim: int = INHERIT,
+        channels: tuple[int, ...] = (16, 32),
+        grid: int = 4,
+        dropout: float = INHERIT,
+        activation: str = INHERIT,
+    ) -> None:
+        super().__init__()
+        self.out_dim = hidden_dim
+        height, width = info.shape[:2]
+        sizes = [info.shape[2] if len(info.shape) == 3 else 1, *channels]
+        layers: list[nn.Module] = []
+        for a, b in pairwise(sizes):
+            layers += [nn.Conv2d(a, b, 3, padding=1), make_activation(activation)]
+            if min(height, width) >= 2 * grid:
+                layers.append(nn.MaxPool2d(2))
+                height, width = height // 2, width // 2
+        self.cells = (min(grid, height), min(grid, width))
+        layers.append(nn.AdaptiveAvgPool2d(self.cells))
+        self.layers = nn.Sequential(*layers)
+        self.tokens = tokens
+        n_cells = self.cells[0] * self.cells[1]
+        self.output = TokenOutput(
+            sizes[-1] if tokens else sizes[-1] * n_cells,
+            True,  # one dense block, on each cell or on all of them joined
+            hidden_dim=hidden_dim,
+            n_segments=1,
+            dropout=dropout,
+            activation=activation,
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        if x.ndim == 3:
+            x = x.unsqueeze(-1)
+        cells = self.layers(x.movedim(-1, 1)).flatten(2).transpose(1, 2)  # (B, cells, channels)
+        if self.tokens:
+            return self.output(cells, mask.unsqueeze(-1).expand(cells.shape[:-1]))
+        return self.output(cells.flatten(1), mask)

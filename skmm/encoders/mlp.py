@@ -1,0 +1,87 @@
+"""Encoders of vectors."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from skmm.blocks import BlockInfo
+from skmm.layers import DenseBlock, SparseRows, make_linear
+from skmm.spec import INHERIT, register_encoder
+
+
+@register_encoder("mlp")
+class MLPEncoder(nn.Module):
+    """Dense blocks (linear, LayerNorm, activation, dropout) on a vector; a sparse one is never made dense.
+
+    Parameters
+    ----------
+    hidden_dim : int, optional
+        Width of every layer.
+    n_layers : int
+        Number of dense blocks.
+    input_dropout : float
+        Share of a dense vector's features dropped in training.
+    dropout : float, optional
+        Dropout after each block.
+    norm : bool
+        Whether to use LayerNorm (Ba et al. 2016).
+    activation : str, optional
+        Name of the activation.
+
+    Shape
+    -----
+    x (B, d), mask (B,) -> (B, hidden_dim), (B,)
+    """
+
+    kinds: ClassVar = ("vector", "sparse")
+
+    def __init__(
+        self,
+        info: BlockInfo,
+        tokens: bool,
+        *,
+        hidden_dim: int = INHERIT,
+        n_layers: int = 1,
+        input_dropout: float = 0.1,
+        dropout: float = INHERIT,
+        norm: bool = True,
+        activation: str = INHERIT,
+    ) -> None:
+        super().__init__()
+        if n_layers < 1:
+            raise ValueError(f"n_layers={n_layers!r} must be at least 1; encoder 'identity' has no layer.")
+        self.out_dim = hidden_dim
+        layers: list[nn.Module] = []
+        if input_dropout and info.kind == "vector":
+            layers.append(nn.Dropout(input_dropout))
+        for layer in range(n_layers):
+            first = layer == 0
+            linear = (
+                make_linear(info.kind, info.shape[0], hidden_dim) if first else nn.Linear(hidden_dim, hidden_dim)
+            )
+            layers.append(DenseBlock(linear, hidden_dim, activation=activation, dropout=dropout, norm=norm))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor | SparseRows, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layers(x), mask
+
+
+@register_encoder("identity")
+class IdentityEncoder(nn.Module):
+    """The vector as it is: for features that need no encoder of their own.
+
+    Shape
+    -----
+    x (B, d), mask (B,) -> (B, d), (B,)
+    """
+
+    kinds: ClassVar = ("vector",)
+
+    def __init__(self, info: BlockInfo, tokens: bool) -> None:
+        super().__init__()
+        self.out_dim = info.shape[0]
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return x, mask

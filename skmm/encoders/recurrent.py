@@ -1,0 +1,102 @@
+"""Recurrent encoders of sequences."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from skmm.blocks import BlockInfo
+from skmm.encoders.base import TokenOutput
+from skmm.spec import INHERIT, register_encoder
+
+
+class _RecurrentEncoder(nn.Module):
+    kinds: ClassVar = ("sequence",)
+    # torch gives its recurrent layers no batching rule, so members run one after another
+    supports_vmap: ClassVar = False
+    cell: ClassVar[type[nn.RNNBase]]
+
+    def __init__(
+        self,
+        info: BlockInfo,
+        tokens: bool,
+        *,
+        hidden_dim: int = INHERIT,
+        n_layers: int = 1,
+        bidirectional: bool = False,
+        n_segments: int = 1,
+        dropout: float = INHERIT,
+        activation: str = INHERIT,
+    ) -> None:
+        super().__init__()
+        self.out_dim = hidden_dim
+        n_directions = 2 if bidirectional else 1
+        size = math.prod(info.shape)
+        self.stacks = nn.ModuleList(
+            self.cell(size, hidden_dim, n_layers, batch_first=True) for _ in range(n_directions)
+        )
+        self.output = TokenOutput(
+            n_directions * hidden_dim,
+            tokens,
+            hidden_dim=hidden_dim,
+            n_segments=n_segments,
+            dropout=dropout,
+            activation=activation,
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.flatten(2)
+        states = [self.stacks[0](x)[0]]
+        if len(self.stacks) == 2:
+            # each sample reversed within its own length, so that no direction starts in the padding
+            step = torch.arange(x.shape[1], device=x.device)
+            order = (mask.sum(-1, keepdim=True) - 1 - step) % x.shape[
+                1
+            ]  # (B, T), its own inverse on the valid steps
+            backward = self.stacks[1](_reorder(x, order))[0]
+            states.append(_reorder(backward, order))
+        return self.output(torch.cat(states, -1), mask)
+
+
+def _reorder(x: Tensor, order: Tensor) -> Tensor:
+    return torch.gather(x, 1, order.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+
+
+_DOC = """{name} over the steps of a sequence.
+
+    Parameters
+    ----------
+    hidden_dim : int, optional
+        Size of the state and of the output.
+    n_layers : int
+        Number of recurrent layers.
+    bidirectional : bool
+        Whether a second stack reads each sample backwards, within its own length.
+    n_segments : int
+        Parts of the sequence whose mean and maximum make the vector.
+    dropout : float, optional
+        Dropout of the output.
+    activation : str, optional
+        Name of the activation of the output.
+
+    Shape
+    -----
+    x (B, T, d), mask (B, T) -> (B, hidden_dim), (B,) or tokens (B, T, hidden_dim), (B, T)
+    """
+
+
+@register_encoder("gru")
+class GRUEncoder(_RecurrentEncoder):
+    __doc__ = _DOC.format(name="Gated recurrent units (Cho et al. 2014)")
+    source = "Cho et al. 2014"
+    cell = nn.GRU
+
+
+@register_encoder("lstm")
+class LSTMEncoder(_RecurrentEncoder):
+    __doc__ = _DOC.format(name="Long short-term memory (Hochreiter and Schmidhuber 1997)")
+    source = "Hochreiter & Schmidhuber 1997"
+    cell = nn.LSTM

@@ -1,0 +1,67 @@
+"""Encoder of integer tokens."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from skmm.blocks import BlockInfo
+from skmm.encoders.base import TokenOutput
+from skmm.layers import keep
+from skmm.spec import INHERIT, register_encoder
+
+
+@register_encoder("embedding")
+class EmbeddingEncoder(nn.Module):
+    """A learned vector per id.
+
+    Ids past the largest that training saw add nothing, as scikit-learn's vectorizers ignore unseen words.
+
+    Parameters
+    ----------
+    hidden_dim : int, optional
+        Size of the embeddings and of the output.
+    n_segments : int
+        Parts of the sequence whose mean and maximum make the vector.
+    dropout : float, optional
+        Dropout of the output.
+    activation : str, optional
+        Name of the activation of the output.
+
+    Shape
+    -----
+    x (B, T) int64, mask (B, T) -> (B, hidden_dim), (B,) or tokens (B, T, hidden_dim), (B, T)
+    """
+
+    kinds: ClassVar = ("tokens",)
+
+    def __init__(
+        self,
+        info: BlockInfo,
+        tokens: bool,
+        *,
+        hidden_dim: int = INHERIT,
+        n_segments: int = 1,
+        dropout: float = INHERIT,
+        activation: str = INHERIT,
+    ) -> None:
+        super().__init__()
+        self.out_dim = hidden_dim
+        self.n_ids = info.shape[0]
+        self.embedding = nn.Embedding(self.n_ids, hidden_dim)
+        self.output = TokenOutput(
+            hidden_dim,
+            tokens,
+            hidden_dim=hidden_dim,
+            n_segments=n_segments,
+            dropout=dropout,
+            activation=activation,
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        known = mask & (x < self.n_ids)
+        embedded = self.embedding(torch.where(known, x, 0))
+        # a step keeps its place in the sequence if its id is unknown; it adds nothing
+        return self.output(keep(embedded, known), mask)

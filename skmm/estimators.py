@@ -1,0 +1,575 @@
+"""MultimodalClassifier and MultimodalRegressor."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import (
+    ClassifierMixin,
+    RegressorMixin,
+)
+from sklearn.utils import check_scalar
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+# scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
+from sklearn.utils.validation import (
+    check_array,
+    column_or_1d,
+)
+
+from skmm.base import MultimodalEstimator, can_partial_fit
+from skmm.spec import unknown
+from skmm.training import (
+    _Loss,
+    absolute_error,
+    binary_cross_entropy,
+    cross_entropy,
+    huber_error,
+    quantile_error,
+    squared_error,
+)
+
+
+class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
+    """Classifier that fuses several kinds of input in one network.
+
+    Parameters
+    ----------
+    fusion : str, Fusion, or nn.Module class or instance, default="concat"
+        How the modalities are put together: a name from :func:`list_fusions`, ``Fusion("mfb", factor=5)``, or
+        your own.
+    encoders : None, str, Encoder, nn.Module, or dict of str to these, default=None
+        What reads each modality: one for all, or by modality. None, and ``"auto"``, choose by the kind of block
+        (see :func:`list_encoders`). A module of your own maps a batch (B, ...) to (B, d) or (B, time, d).
+        Fusions of the input, such as ``"early"``, use none.
+    modalities : dict of str to columns, FlatLayout or None, default=None
+        For a 2-D array or DataFrame as X: the columns of each modality, by slice, numbers, mask or names; or the
+        layout from :meth:`Blocks.to_flat`. None makes a 2-D X one modality named ``"X"``.
+    hidden_dim : int, default=64
+        Width of encoders and fusion, where they do not say otherwise.
+    dropout : float, default=0.3
+        Dropout of encoders and fusion, where they do not say otherwise.
+    activation : str, default="relu"
+        Activation of encoders and fusion, where they do not say otherwise.
+    optimizer : str, Optimizer or torch.optim class, default="adamw"
+        A name from :func:`list_optimizers`, or ``Optimizer("sgd", momentum=0.9)``.
+    lr : float or "auto", default="auto"
+        Learning rate. "auto": 0.05 for sgd, 0.003 for adam and its kin.
+    weight_decay : float, default=0.05
+        Weight decay, on weights only, not on biases, norms and placeholders.
+    lr_schedule : {"cosine", "linear", "step", "exponential", "constant"} or None, default="cosine"
+        Course of the learning rate over training. "cosine" warms up over the first twentieth; "step" divides by
+        ten at each third; "exponential" falls to a hundredth.
+    max_epochs : int or "auto", default="auto"
+        Passes over the data. "auto": enough for 800 steps, at least 5, at most 100.
+    batch_size : int or "auto", default="auto"
+        Samples per step. "auto": 32 below 2,500 samples, 64 below 5,000, else 128.
+    clip_grad_norm : float or None, default=None
+        Largest norm of the gradient.
+    early_stopping : bool, default=False
+        Hold out a stratified part of the training samples, stop when the loss on it has not fallen for
+        ``n_iter_no_change`` epochs, and keep the weights of its best epoch.
+    validation_fraction : float, default=0.1
+        Share of the training samples held out by ``early_stopping``.
+    n_iter_no_change : int, default=10
+        Epochs without improvement after which ``early_stopping`` ends training.
+    tol : float, default=1e-4
+        Least fall of the loss that ``early_stopping`` takes for an improvement.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the loss.
+    scale_inputs : bool, default=True
+        Learn a standardisation in fit and apply it: vectors per feature, sequences and images per channel, clipped
+        at five deviations; sparse blocks are only divided by one number. False takes the values as they are.
+    warm_start : bool, default=False
+        Go on from the last fit's network instead of a new one.
+    callbacks : list of skorch callbacks or None, default=None
+        Handed to skorch.
+    device : str, default="auto"
+        Where to train: "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, the order of batches, dropout and held-out parts. With None each fit differs. Neither
+        numpy's nor torch's global random state is read or changed.
+    verbose : int, default=0
+        1 shows a progress bar, 2 skorch's log of each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels; for multilabel targets the numbers of the outputs.
+    modalities_ : dict of str to BlockInfo
+        Kind and shape of each modality, in order.
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the network.
+    history_ : skorch.history.History
+        What each epoch left, ``history_[:, "train_loss"]``.
+    loss_curve_ : list of float
+        Training loss after each epoch.
+    n_iter_ : int
+        Epochs done.
+    n_features_in_ : int
+        Columns of a 2-D X; of a Blocks all numbers of a sample.
+    feature_names_in_ : ndarray of str
+        Column names, where X was a DataFrame.
+
+    Notes
+    -----
+    Training runs in float32. Predictions are computed in float64 where every block is given in float64 or wide
+    integers, as scikit-learn keeps the precision of its input, otherwise in float32.
+
+    Identical samples are merged and their weights added before training, and the order in which samples are given
+    means nothing: a sample given twice is the same as one of weight 2. Samples with several dimensions, sparse
+    or ragged, are treated alike; with a lazily read block samples stay as they come.
+
+    A row that lacks a modality (all NaN, or None) is learned from and predicted without it. A row that lacks all
+    gets the class frequencies of training, with a warning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import Blocks, MultimodalClassifier
+    >>> rng = np.random.RandomState(0)
+    >>> y = rng.randint(2, size=60)
+    >>> X = Blocks(text=y[:, None] + rng.randn(60, 5), audio=y[:, None, None] + rng.randn(60, 12, 3))
+    >>> clf = MultimodalClassifier(fusion="mfb", max_epochs=20, random_state=0).fit(X, y)
+    >>> clf.predict_proba(X[:3]).shape
+    (3, 2)
+    >>> clf.score(X, y) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        fusion: Any = "concat",
+        *,
+        encoders: Any = None,
+        modalities: Any = None,
+        hidden_dim: int = 64,
+        dropout: float = 0.3,
+        activation: str = "relu",
+        optimizer: Any = "adamw",
+        lr: float | str = "auto",
+        weight_decay: float = 0.05,
+        lr_schedule: str | None = "cosine",
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        clip_grad_norm: float | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        class_weight: Any = None,
+        scale_inputs: bool = True,
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.fusion = fusion
+        self.encoders = encoders
+        self.modalities = modalities
+        self.hidden_dim = hidden_dim
+        self.dropout = dropout
+        self.activation = activation
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.clip_grad_norm = clip_grad_norm
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.class_weight = class_weight
+        self.scale_inputs = scale_inputs
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, or for multilabel a matrix of 0 and 1.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples, not negative.
+
+        Returns
+        -------
+        self
+        """
+        going_on = self.warm_start and hasattr(self, "net_")
+        return self._fit(X, y, sample_weight, reset=not going_on, epochs=None)
+
+    @available_if(can_partial_fit)
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Train for one pass over some samples; the input scaling is that of the first call.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, or a matrix of 0 and 1.
+        classes : array-like of shape (n_classes,), optional
+            All classes that there will be. Needed in the first call, unless ``y`` holds them all.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples, not negative.
+
+        Returns
+        -------
+        self
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all of y at once; for partial_fit give a dict of weights."
+            )
+        first = not hasattr(self, "net_")
+        self._known_classes = None if classes is None else np.unique(np.asarray(classes))
+        if not first and classes is not None and not np.array_equal(self._known_classes, self.classes_):
+            raise ValueError(f"classes={classes!r} is not the same as in the first call, {self.classes_.tolist()}.")
+        try:
+            return self._fit(X, y, sample_weight, reset=first, epochs=1)
+        finally:
+            del self._known_classes
+
+    # -- target --------------------------------------------------------------------------------------------------
+
+    def _encode_target(self, y: Any, reset: bool) -> np.ndarray:
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
+        if kind == "multilabel-indicator":
+            indicator = check_array(y, accept_sparse="csr", dtype=None, ensure_2d=True, input_name="y")
+            indicator = np.asarray(indicator.toarray() if hasattr(indicator, "toarray") else indicator)
+            if reset:
+                self.classes_ = np.arange(indicator.shape[1])
+                self._link, self._n_outputs = "sigmoid", indicator.shape[1]
+            elif self._link != "sigmoid" or indicator.shape[1] != self._n_outputs:
+                raise ValueError(
+                    f"y has {indicator.shape[1]} outputs, unlike the {self._n_outputs} of the first fit."
+                )
+            return indicator.astype(np.float64)
+        if kind == "multiclass-multioutput":
+            raise ValueError(
+                "y has several columns of classes; fit one classifier for each (MultiOutputClassifier)."
+            )
+        y = column_or_1d(y, warn=True)
+        if reset:
+            known = getattr(self, "_known_classes", None)
+            self.classes_ = np.unique(y) if known is None else known
+            self._link, self._n_outputs = "softmax", len(self.classes_)
+        elif self._link != "softmax":
+            raise ValueError("y is one column of classes, unlike the multilabel matrix of the first fit.")
+        foreign = np.setdiff1d(y, self.classes_)
+        if len(foreign):
+            raise ValueError(f"y holds {foreign[0]!r}, which is not among the classes {self.classes_.tolist()}.")
+        return np.searchsorted(self.classes_, y)
+
+    def _finish_target(self, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._link == "sigmoid":
+            if self.class_weight is not None:
+                raise ValueError("class_weight is for one label per sample; for multilabel use sample_weight.")
+            return target, weights
+        seen = np.unique(target[weights > 0])
+        if len(self.classes_) < 2 or (len(seen) < 2 and not hasattr(self, "_known_classes")):
+            raise ValueError(
+                f"y holds one class, {self.classes_[seen].tolist()}; a classifier needs at least 2 classes."
+            )
+        if self.class_weight is not None:
+            labels = self.classes_[target]
+            each = compute_class_weight(
+                self.class_weight, classes=self.classes_[seen], y=labels, sample_weight=weights
+            )
+            factor = np.ones(len(self.classes_))
+            factor[seen] = each
+            weights = weights * factor[target]
+        return target, weights
+
+    def _learn_target(self, target: np.ndarray, weights: np.ndarray, *, reset: bool) -> None:
+        if not reset:
+            return
+        if self._link == "sigmoid":
+            p = np.average(target, axis=0, weights=weights).clip(1e-6, 1 - 1e-6)
+            self._prior_output = np.log(p / (1 - p))
+        else:
+            counts = np.bincount(target, weights, self._n_outputs)
+            self._prior_output = np.log((counts / counts.sum()).clip(1e-6))
+
+    def _tensor_target(self, target: np.ndarray) -> np.ndarray:
+        return target.astype(np.float32 if self._link == "sigmoid" else np.int64)
+
+    def _stratify(self, target: np.ndarray) -> np.ndarray | None:
+        return target if target.ndim == 1 else None
+
+    def _make_loss(self) -> _Loss:
+        return _Loss(cross_entropy if self._link == "softmax" else binary_cross_entropy)
+
+    # -- predictions ---------------------------------------------------------------------------------------------
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logits.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            For two classes the log-odds of the second; for multilabel the log-odds of each output.
+        """
+        logits = self._outputs(X).astype(np.float64)
+        if self._link == "softmax" and logits.shape[1] == 2:
+            return logits[:, 1] - logits[:, 0]
+        return logits
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            For multilabel the probability that each output is 1.
+        """
+        logits = self._outputs(X).astype(np.float64)
+        return expit(logits) if self._link == "sigmoid" else softmax(logits, axis=1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable class.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), or (n_samples, n_outputs) of 0 and 1 for multilabel
+        """
+        logits = self._outputs(X)
+        if self._link == "sigmoid":
+            return (logits > 0).astype(np.int64)
+        return self.classes_[logits.argmax(axis=1)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class MultimodalRegressor(RegressorMixin, MultimodalEstimator):
+    """Regressor that fuses several kinds of input in one network.
+
+    The target is standardised for training, per output, and predictions are scaled back.
+
+    Parameters
+    ----------
+    fusion, encoders, modalities, hidden_dim, dropout, activation, optimizer, lr, weight_decay, lr_schedule, \
+max_epochs, batch_size, clip_grad_norm, early_stopping, validation_fraction, n_iter_no_change, tol, scale_inputs, \
+warm_start, callbacks, device, random_state, verbose
+        As for :class:`MultimodalClassifier`.
+    loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
+        What training makes small, averaged over the outputs.
+    alpha : float, default=0.5
+        The quantile that ``loss="quantile"`` predicts.
+    epsilon : float, default=1.35
+        Where ``loss="huber"`` turns from squared to absolute, in standard deviations of the target.
+
+    Attributes
+    ----------
+    modalities_, net_, history_, loss_curve_, n_iter_, n_features_in_, feature_names_in_
+        As for :class:`MultimodalClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import Blocks, MultimodalRegressor
+    >>> rng = np.random.RandomState(0)
+    >>> X = Blocks(table=rng.randn(80, 4), sensor=rng.randn(80, 10, 2))
+    >>> y = X["table"][:, 0] + X["sensor"].mean(axis=(1, 2))
+    >>> reg = MultimodalRegressor(random_state=0).fit(X, y)
+    >>> reg.predict(X[:2]).shape
+    (2,)
+    >>> reg.score(X, y) > 0.8
+    True
+    """
+
+    def __init__(
+        self,
+        fusion: Any = "concat",
+        *,
+        encoders: Any = None,
+        modalities: Any = None,
+        hidden_dim: int = 64,
+        dropout: float = 0.3,
+        activation: str = "relu",
+        loss: str = "squared_error",
+        alpha: float = 0.5,
+        epsilon: float = 1.35,
+        optimizer: Any = "adamw",
+        lr: float | str = "auto",
+        weight_decay: float = 0.05,
+        lr_schedule: str | None = "cosine",
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        clip_grad_norm: float | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        scale_inputs: bool = True,
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.fusion = fusion
+        self.encoders = encoders
+        self.modalities = modalities
+        self.hidden_dim = hidden_dim
+        self.dropout = dropout
+        self.activation = activation
+        self.loss = loss
+        self.alpha = alpha
+        self.epsilon = epsilon
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.clip_grad_norm = clip_grad_norm
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.scale_inputs = scale_inputs
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    _link = "identity"
+    _LOSSES = ("squared_error", "absolute_error", "huber", "quantile")
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if self.loss not in self._LOSSES:
+            raise unknown("loss", self.loss, self._LOSSES)
+        check_scalar(self.alpha, "alpha", Real, min_val=0, max_val=1, include_boundaries="neither")
+        check_scalar(self.epsilon, "epsilon", Real, min_val=0, include_boundaries="neither")
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples, not negative.
+
+        Returns
+        -------
+        self
+        """
+        going_on = self.warm_start and hasattr(self, "net_")
+        return self._fit(X, y, sample_weight, reset=not going_on, epochs=None)
+
+    @available_if(can_partial_fit)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one pass over some samples; the scaling of inputs and target is that of the first call.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples, not negative.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, reset=not hasattr(self, "net_"), epochs=1)
+
+    def _encode_target(self, y: Any, reset: bool) -> np.ndarray:
+        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if y.ndim > 2:
+            raise ValueError(f"y must be of shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
+        n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        if reset:
+            self._n_outputs, self._single = n_outputs, y.ndim == 1
+        elif n_outputs != self._n_outputs:
+            raise ValueError(f"y has {n_outputs} outputs, unlike the {self._n_outputs} of the first fit.")
+        return y.reshape(len(y), -1)
+
+    def _finish_target(self, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return target, weights
+
+    def _learn_target(self, target: np.ndarray, weights: np.ndarray, *, reset: bool) -> None:
+        if not reset:
+            return
+        self._mean = np.average(target, axis=0, weights=weights)
+        deviation = np.sqrt(np.average((target - self._mean) ** 2, axis=0, weights=weights))
+        self._deviation = np.where(deviation > 0, deviation, 1.0)
+        self._prior_output = np.zeros(self._n_outputs)
+
+    def _tensor_target(self, target: np.ndarray) -> np.ndarray:
+        return ((target - self._mean) / self._deviation).astype(np.float32)
+
+    def _make_loss(self) -> _Loss:
+        losses = {
+            "squared_error": squared_error,
+            "absolute_error": absolute_error,
+            "huber": huber_error(self.epsilon),
+            "quantile": quantile_error(self.alpha),
+        }
+        return _Loss(losses[self.loss])
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predicted targets.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        values = self._outputs(X).astype(np.float64) * self._deviation + self._mean
+        return values[:, 0] if self._single else values
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

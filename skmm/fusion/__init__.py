@@ -1,0 +1,18 @@
+"""Fusion methods: all modalities -> one vector, or logits.
+
+A fusion is an ``nn.Module`` with
+
+- ``level``: what it reads. ``"input"``: the blocks themselves, without encoders; ``"feature"``: one vector per
+  modality (B, d); ``"token"``: token sequences (B, T, d), a vector being one token; ``"decision"``: vectors, and
+  it returns logits;
+- ``__init__(dims, *, ...)``: ``dims`` name -> size of its vector or token, in fitted order (at input level name ->
+  ``BlockInfo``; at decision level ``__init__(dims, n_outputs, link, *, ...)``), then keyword-only hyperparameters,
+  of which those left at None take the estimator's value;
+- ``out_dim``: the size of its output;
+- ``forward(values, present)``: two dicts of the same names, values and bool masks (B,) or (B, T). The output of a
+  row never depends on what stands where its mask is False.
+"""
+
+from skmm.fusion import additive, attention, bilinear, early, late
+
+__all__ = ["additive", "attention", "bilinear", "early", "late"]

@@ -1,0 +1,85 @@
+"""Fusions that put the modalities' vectors together without letting them interact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from skmm.fusion.base import Placeholders
+from skmm.layers import keep, make_activation
+from skmm.spec import INHERIT, register_fusion
+
+
+@register_fusion("concat")
+class ConcatFusion(nn.Module):
+    """The vectors side by side, [x_1; …; x_M]; a learned vector stands in for an absent modality.
+
+    Shape
+    -----
+    values (B, d_m), present (B,) -> (B, Σ d_m)
+    """
+
+    level = "feature"
+
+    def __init__(self, dims: Mapping[str, int]) -> None:
+        super().__init__()
+        self.placeholders = Placeholders(dims, value=0.0)
+        self.out_dim = sum(dims.values())
+
+    def forward(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat(self.placeholders(values, present), -1)
+
+
+@register_fusion("sum")
+class SumFusion(nn.Module):
+    """Multi-modal neural network: the sum of one hidden layer per modality.
+
+    h^(m) = f(W^(m) x^(m) + b^(m)) and h = g(Σ_m h^(m)), an absent modality left out of the sum.
+
+    Parameters
+    ----------
+    hidden_dim : int, optional
+        Size of every h^(m) and of h.
+    activation : str, optional
+        f.
+    output_activation : str
+        g.
+
+    Shape
+    -----
+    values (B, d_m), present (B,) -> (B, hidden_dim)
+
+    References
+    ----------
+    Ngiam et al. 2011, Multimodal deep learning, for a shared layer over per-modality layers.
+    """
+
+    level = "feature"
+    source = "Ngiam et al. 2011"
+
+    def __init__(
+        self,
+        dims: Mapping[str, int],
+        *,
+        hidden_dim: int = INHERIT,
+        activation: str = INHERIT,
+        output_activation: str = "identity",
+    ) -> None:
+        super().__init__()
+        self.names = list(dims)
+        self.hidden = nn.ModuleList(nn.Linear(dim, hidden_dim) for dim in dims.values())
+        self.activation = make_activation(activation)
+        self.output_activation = make_activation(output_activation)
+        self.out_dim = hidden_dim
+
+    def forward(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        layers = [
+            keep(self.activation(layer(values[name])), present[name])
+            for name, layer in zip(self.names, self.hidden, strict=True)
+        ]
+        total = layers[0]
+        for layer in layers[1:]:
+            total = total + layer
+        return self.output_activation(total)

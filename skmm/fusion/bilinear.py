@@ -1,0 +1,136 @@
+"""Factorised bilinear pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from skmm.fusion.base import Placeholders
+from skmm.layers import l2_normalize, signed_sqrt
+from skmm.spec import INHERIT, register_fusion
+
+
+class _BilinearFactor(nn.Module):
+    """∘_m U_m^T x_m in R^(factor · hidden_dim); an absent modality's term is a learned vector, 1 at first."""
+
+    def __init__(self, dims: Mapping[str, int], expanded_dim: int) -> None:
+        super().__init__()
+        self.names = list(dims)
+        self.project = nn.ModuleList(nn.Linear(dim, expanded_dim, bias=False) for dim in dims.values())
+        self.placeholders = Placeholders(dict.fromkeys(dims, expanded_dim), value=1.0)
+
+    def forward(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        projected = {name: layer(values[name]) for name, layer in zip(self.names, self.project, strict=True)}
+        terms = self.placeholders(projected, present)
+        product = terms[0]
+        for term in terms[1:]:
+            product = product * term
+        return product
+
+
+def _squeeze(expanded: Tensor, factor: int) -> Tensor:
+    """Sum over consecutive groups of ``factor``, signed square root, L2: (B, factor · o) -> (B, o)."""
+    return l2_normalize(signed_sqrt(expanded.unflatten(-1, (-1, factor)).sum(-1)))
+
+
+@register_fusion("mfb")
+class MFBFusion(nn.Module):
+    """Multi-modal factorised bilinear pooling.
+
+    e = Dropout(∘_m U_m^T x_m) in R^(k·o), z_i the sum over the i-th group of k consecutive entries, then signed
+    square root and L2 normalisation. At two modalities this is the paper's equation; more enter the same product.
+    One modality is its projection, pooled.
+
+    Parameters
+    ----------
+    hidden_dim : int, optional
+        o, the size of the output. The paper's is 1000.
+    factor : int
+        k, the rank of each output's bilinear form. The paper's is 5.
+    dropout : float
+        Dropout of the product. The paper's is 0.1.
+
+    Shape
+    -----
+    values (B, d_m), present (B,) -> (B, hidden_dim)
+
+    References
+    ----------
+    Yu et al. 2017, Multi-modal factorized bilinear pooling with co-attention learning for visual question
+    answering, equations 3 to 6.
+    """
+
+    level = "feature"
+    source = "Yu et al. 2017, eq. 3-6"
+
+    def __init__(
+        self, dims: Mapping[str, int], *, hidden_dim: int = INHERIT, factor: int = 5, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.factor = factor
+        self.product = _BilinearFactor(dims, factor * hidden_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.out_dim = hidden_dim
+
+    def forward(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        return _squeeze(self.dropout(self.product(values, present)), self.factor)
+
+
+@register_fusion("mfh")
+class MFHFusion(nn.Module):
+    """Multi-modal factorised high-order pooling: a cascade of MFB blocks.
+
+    e^i = Dropout(∘_m U_{i,m}^T x_m ∘ e^{i-1}) with e^0 = 1; each e^i is pooled and normalised as in MFB, and the
+    results are joined. No weights are shared between the blocks.
+
+    Parameters
+    ----------
+    hidden_dim : int, optional
+        o, the size of each block's output. The paper's is 1000.
+    factor : int
+        k, the rank of each output's bilinear form. The paper's is 5.
+    order : int
+        p, the number of blocks. The paper's is 2.
+    dropout : float
+        Dropout of each product. The paper's is 0.1.
+
+    Shape
+    -----
+    values (B, d_m), present (B,) -> (B, order · hidden_dim)
+
+    References
+    ----------
+    Yu et al. 2018, Beyond bilinear: generalized multimodal factorized high-order pooling for visual question
+    answering, equations 8 to 11.
+    """
+
+    level = "feature"
+    source = "Yu et al. 2018, eq. 8-11"
+
+    def __init__(
+        self,
+        dims: Mapping[str, int],
+        *,
+        hidden_dim: int = INHERIT,
+        factor: int = 5,
+        order: int = 2,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if order < 1:
+            raise ValueError(f"order={order!r} must be at least 1.")
+        self.factor = factor
+        self.products = nn.ModuleList(_BilinearFactor(dims, factor * hidden_dim) for _ in range(order))
+        self.dropout = nn.Dropout(dropout)
+        self.out_dim = order * hidden_dim
+
+    def forward(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        pooled = []
+        cascade = None
+        for product in self.products:
+            expanded = product(values, present)
+            cascade = self.dropout(expanded if cascade is None else expanded * cascade)
+            pooled.append(_squeeze(cascade, self.factor))
+        return torch.cat(pooled, -1)

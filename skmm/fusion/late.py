@@ -1,0 +1,102 @@
+"""Fusion of decisions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skmm.layers import masked_log_mean, masked_softmax
+from skmm.spec import register_fusion, unknown
+
+
+@register_fusion("late")
+class LateFusion(nn.Module):
+    """One linear head per modality, their decisions combined by a rule; an absent modality has no say.
+
+    Parameters
+    ----------
+    rule : {"mean", "product", "max", "vote", "learned"}
+        ``mean`` of the probabilities; ``product``: the sum of log-probabilities; ``max``: the largest probability
+        of each class; ``vote``: the share of modalities that choose a class (in training as ``mean``, since a
+        vote has no gradient); ``learned``: a mean with learned weights. The result is normalised to sum to one.
+        For values (regression) only ``mean`` and ``learned``.
+
+    Shape
+    -----
+    values (B, d_m), present (B,) -> logits (B, n_outputs)
+
+    References
+    ----------
+    Kittler et al. 1998, On combining classifiers, equations 7 to 17.
+    """
+
+    level = "decision"
+    source = "Kittler et al. 1998, eq. 7-17"
+    rules: ClassVar[dict[str, tuple[str, ...]]] = {
+        "mean": ("softmax", "sigmoid", "identity"),
+        "product": ("softmax", "sigmoid"),
+        "max": ("softmax", "sigmoid"),
+        "vote": ("softmax", "sigmoid"),
+        "learned": ("softmax", "sigmoid", "identity"),
+    }
+
+    def __init__(self, dims: Mapping[str, int], n_outputs: int, link: str, *, rule: str = "mean") -> None:
+        super().__init__()
+        valid = [name for name, links in self.rules.items() if link in links]
+        if rule not in valid:
+            raise unknown("rule of fusion 'late' for this target:", rule, valid)
+        self.names = list(dims)
+        self.rule, self.link = rule, link
+        self.heads = nn.ModuleList(nn.Linear(dim, n_outputs) for dim in dims.values())
+        # one modality has nothing to be weighed against
+        self.scores = nn.Parameter(torch.zeros(len(dims))) if rule == "learned" and len(dims) > 1 else None
+        self.out_dim = n_outputs
+
+    def forward(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        logits = torch.stack(
+            [head(values[name]) for name, head in zip(self.names, self.heads, strict=True)], -2
+        )  # (B, M, n_outputs)
+        exists = torch.stack([present[name] for name in self.names], -1)  # (B, M)
+        logits = torch.where(exists.unsqueeze(-1), logits, 0.0)
+        return self._combine(logits, exists, self._weights(exists).to(logits.dtype))
+
+    def _weights(self, exists: Tensor) -> Tensor:
+        """Weight of each modality, (B, M); they sum to one over those that exist."""
+        if self.scores is not None:
+            return masked_softmax(self.scores.expand_as(exists), exists)
+        return exists / exists.sum(-1, keepdim=True).clamp(min=1)
+
+    def _combine(self, logits: Tensor, exists: Tensor, weights: Tensor) -> Tensor:
+        if self.link == "identity":
+            return (weights.unsqueeze(-2) @ logits).squeeze(-2)
+        mask = exists.unsqueeze(-1)
+        if self.rule == "product" and self.link == "sigmoid":
+            return logits.sum(-2)  # the log-odds add up
+        if self.link == "softmax":
+            return self._pool(F.log_softmax(logits, -1), mask, weights)
+        # each output is a question of its own: pool the logarithms of yes and of no
+        yes = self._pool(F.logsigmoid(logits), mask, weights)
+        return yes - self._pool(F.logsigmoid(-logits), mask, weights)
+
+    def _pool(self, log_p: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
+        """Combine log-probabilities (B, M, n) over the modalities -> (B, n)."""
+        if self.rule == "product":
+            return torch.where(mask, log_p, 0.0).sum(-2)
+        if self.rule == "max":
+            top = torch.where(mask, log_p, torch.finfo(log_p.dtype).min).amax(-2)
+            return torch.where(mask.any(-2), top, 0.0)
+        if self.rule == "vote" and not self.training:
+            if self.link == "softmax":
+                votes = F.one_hot(log_p.argmax(-1), log_p.shape[-1]).to(log_p.dtype)
+            else:
+                votes = (log_p >= -math.log(2)).to(log_p.dtype)
+            share = (votes * weights.unsqueeze(-1)).sum(-2)
+            return share.clamp(min=torch.finfo(log_p.dtype).eps).log()
+        # where nothing exists all weights are 0, and the sum over no decision is no opinion
+        pooled = masked_log_mean(log_p, weights.unsqueeze(-1).expand_as(log_p), -2)
+        return torch.where(mask.any(-2), pooled, 0.0)

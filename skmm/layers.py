@@ -1,0 +1,168 @@
+"""Layers and masked operations that encoders and fusions share.
+
+Every function here works under ``torch.func.vmap`` and never mixes samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skmm.spec import unknown
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "identity": nn.Identity,
+}
+
+
+def make_activation(activation: str | Callable[[], nn.Module]) -> nn.Module:
+    """An activation by name, or from a class or factory of the user's."""
+    if isinstance(activation, str):
+        if activation not in ACTIVATIONS:
+            raise unknown("activation", activation, ACTIVATIONS)
+        return ACTIVATIONS[activation]()
+    return activation()
+
+
+class SparseRows(NamedTuple):
+    """A batch of sparse vectors: the stored entries of each row, filled up with zeros to the longest.
+
+    Shape
+    -----
+    columns : (B, N) int64
+    weights : (B, N) float
+    """
+
+    columns: Tensor
+    weights: Tensor
+
+
+class SparseLinear(nn.Module):
+    """``nn.Linear`` for :class:`SparseRows`: a weighted sum of the rows of the weight that are hit."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(in_features, out_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        # As nn.Linear's bound, but for the entries that a row stores (about 100), not for all that it could.
+        nn.init.uniform_(self.weight, -1 / math.sqrt(min(in_features, 100)), 1 / math.sqrt(min(in_features, 100)))
+
+    def forward(self, x: SparseRows) -> Tensor:
+        return F.embedding_bag(x.columns, self.weight, per_sample_weights=x.weights, mode="sum") + self.bias
+
+
+def make_linear(kind: str, in_features: int, out_features: int) -> nn.Module:
+    """The first linear layer of a vector or of a sparse block."""
+    return SparseLinear(in_features, out_features) if kind == "sparse" else nn.Linear(in_features, out_features)
+
+
+class DenseBlock(nn.Sequential):
+    """Linear, LayerNorm, activation, dropout."""
+
+    def __init__(
+        self, linear: nn.Module, out_dim: int, *, activation: str, dropout: float, norm: bool = True
+    ) -> None:
+        layers: list[nn.Module] = [linear]
+        if norm:
+            layers.append(nn.LayerNorm(out_dim))
+        layers.append(make_activation(activation))
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        super().__init__(*layers)
+
+
+def keep(x: Tensor, mask: Tensor) -> Tensor:
+    """Zero where the mask is False: x (B, *, d), mask (B, *)."""
+    return torch.where(mask.unsqueeze(-1), x, 0.0)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over time of the steps that exist: x (B, T, d), mask (B, T) -> (B, d); 0 where there is none."""
+    count = mask.sum(-1, keepdim=True).clamp(min=1).to(x.dtype)
+    return keep(x, mask).sum(-2) / count
+
+
+def masked_max(x: Tensor, mask: Tensor) -> Tensor:
+    """Maximum over time of the steps that exist: x (B, T, d), mask (B, T) -> (B, d); 0 where there is none."""
+    lowest = torch.finfo(x.dtype).min
+    top = torch.where(mask.unsqueeze(-1), x, lowest).amax(-2)
+    return keep(top, mask.any(-1))
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last axis among entries that exist; all 0 where there is none."""
+    scores = torch.where(mask, scores, torch.finfo(scores.dtype).min)
+    return torch.where(mask, scores.softmax(-1), 0.0)
+
+
+def masked_log_mean(log_x: Tensor, weights: Tensor, dim: int) -> Tensor:
+    """``log(sum(weights * exp(log_x)))`` over one axis, exact for very small terms; weights may be 0."""
+    lowest = torch.finfo(log_x.dtype).min / 2
+    # the inner where keeps log away from 0, whose gradient would be NaN even if it is not used
+    log_w = torch.where(weights > 0, torch.where(weights > 0, weights, 1.0).log(), lowest)
+    return torch.logsumexp(log_x + log_w, dim)
+
+
+def signed_sqrt(z: Tensor, eps: float = 1e-6) -> Tensor:
+    """Signed square root, ``z / sqrt(|z| + eps)``: its gradient is finite at and near 0."""
+    return z / (z.abs() + eps).sqrt()
+
+
+def l2_normalize(z: Tensor, eps: float = 1e-6) -> Tensor:
+    """Divide by the Euclidean norm over the last axis, with a finite gradient at 0."""
+    return z / (z.square().sum(-1, keepdim=True) + eps**2).sqrt()
+
+
+class Attention(nn.Module):
+    """Multi-head attention of queries over keys, some of which may not exist.
+
+    A learned null token always stands among the keys: a query with nothing else to attend to reads that, so no
+    softmax is ever empty.
+
+    Shape
+    -----
+    queries (B, Q, d), keys (B, T, d), mask (B, T) -> (B, Q, d), weights (B, heads, Q, 1 + T), the null token's
+    first.
+
+    References
+    ----------
+    Vaswani et al. 2017, Attention is all you need, equation 1 and section 3.2.2.
+    """
+
+    def __init__(self, dim: int, *, n_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if dim % n_heads:
+            valid = [h for h in range(1, dim + 1) if dim % h == 0]
+            raise ValueError(f"n_heads={n_heads} does not divide the dimension {dim}; valid are {valid}.")
+        self.n_heads = n_heads
+        self.null = nn.Parameter(torch.randn(1, dim) / math.sqrt(dim))
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim, bias=False)  # a bias here shifts every score alike: softmax drops it
+        self.value = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, queries: Tensor, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        keys = torch.cat([self.null.expand(*keys.shape[:-2], 1, -1), keys], -2)
+        mask = F.pad(mask, (1, 0), value=True)
+
+        def heads(x: Tensor) -> Tensor:  # (B, T, d) -> (B, heads, T, d / heads)
+            return x.unflatten(-1, (self.n_heads, -1)).transpose(-2, -3)
+
+        q, k, v = heads(self.query(queries)), heads(self.key(keys)), heads(self.value(keys))
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        weights = masked_softmax(scores, mask[..., None, None, :].expand_as(scores))
+        mixed = (self.dropout(weights) @ v).transpose(-2, -3).flatten(-2)
+        return self.out(mixed), weights

@@ -1,0 +1,538 @@
+"""Compare fusions with one another and with what scikit-learn alone gives."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import scipy.stats
+from sklearn.base import BaseEstimator, clone, is_regressor
+from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import f1_score, make_scorer, recall_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+    cross_validate,
+)
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+# documented, though private: the one function that selects rows of anything that scikit-learn reads
+from sklearn.utils import _safe_indexing
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.parallel import Parallel, delayed
+from tqdm import tqdm
+
+from skmm.base import MultimodalEstimator
+from skmm.blocks import Blocks
+from skmm.compose import ModalitySelector
+from skmm.estimators import MultimodalClassifier, MultimodalRegressor
+from skmm.spec import Fusion, as_spec, list_fusions
+from skmm.table import Table
+
+_CLASSIFICATION = ("binary", "multiclass", "multilabel-indicator")
+_REGRESSION = ("continuous", "continuous-multioutput", "binary", "multiclass", "multiclass-multioutput")
+
+
+def make_baselines(
+    X: Blocks | Mapping[str, Any],
+    y: Any,
+    *,
+    regression: bool | None = None,
+    tune: bool = True,
+    random_state: Any = None,
+) -> dict[str, BaseEstimator]:
+    """Linear baselines that any deep fusion should beat, built of scikit-learn's own parts.
+
+    Every modality is read by a :class:`ModalitySelector`; dense ones get their gaps filled with column means and
+    are standardised, sparse ones keep their scale, token ids become TF-IDF. On these features stand logistic
+    regressions (LR) or, for regression, ridge regressions (their names begin with ridge):
+
+    - ``"LR concat"``: one model on all modalities side by side (early fusion);
+    - ``"LR <modality>"``: one model per modality;
+    - ``"late mean"``: the mean of the single-modality models' probabilities (or values);
+    - ``"stacked"``: a model on the single-modality models' 5-fold out-of-fold probabilities (or values).
+
+    The last two need several modalities and a single target: they are left out for one modality and, since
+    scikit-learn's voting takes no such target, for multilabel and multi-output ``y``.
+
+    Parameters
+    ----------
+    X : Blocks or dict of arrays
+        Says which modalities there are and which are sparse. Nothing is fitted to it.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Says whether to classify and whether there are several targets.
+    regression : bool, optional
+        Whether ``y`` holds values rather than classes. By default its type decides: integers are classes.
+    tune : bool, default=True
+        Choose each model's penalty out of five by an inner 3-fold cross-validation, for the best log-likelihood
+        (for multilabel ``y`` the micro-averaged F1, for regression R²); else keep C = 1, alpha = 1.
+    random_state : int, RandomState instance or None, default=None
+        Shuffles the inner folds.
+
+    Returns
+    -------
+    dict of str to estimator
+        Unfitted; each takes Blocks.
+
+    Raises
+    ------
+    ValueError
+        If ``y`` is neither classes, a 0/1 matrix of labels, nor numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import Blocks
+    >>> from skmm.model_selection import make_baselines
+    >>> rng = np.random.default_rng(0)
+    >>> X = Blocks(text=rng.normal(size=(60, 3)), image=rng.normal(size=(60, 4)))
+    >>> y = (X["text"][:, 0] + X["image"][:, 0] > 0).astype(int)
+    >>> models = make_baselines(X, y, random_state=0)
+    >>> list(models)
+    ['LR concat', 'LR text', 'LR image', 'late mean', 'stacked']
+    >>> models["LR concat"].fit(X, y).score(X, y) > 0.9
+    True
+    """
+    blocks = X if isinstance(X, Blocks) else Blocks(X)
+    regression, one_target = _task(y, regression)
+    kinds = blocks.kinds
+
+    def folds(n: int) -> Any:
+        splitter = KFold if regression or not one_target else StratifiedKFold
+        return splitter(n, shuffle=True, random_state=random_state)
+
+    def features(name: str) -> list[Any]:
+        if kinds[name] == "sparse":
+            return [ModalitySelector(name)]
+        if kinds[name] == "tokens":
+            # a token id counts as a word
+            words = TfidfVectorizer(analyzer=np.ndarray.tolist, sublinear_tf=True)
+            return [FunctionTransformer(itemgetter(name)), words]
+        return [ModalitySelector(name), SimpleImputer(keep_empty_features=True), StandardScaler()]
+
+    def linear() -> Any:
+        scoring: Any = None
+        if regression:
+            model, grid = Ridge(), {"alpha": np.logspace(-1, 3, 5)}
+        elif one_target:
+            model, grid, scoring = logistic, {"C": np.logspace(-2, 2, 5)}, _log_likelihood
+        else:
+            model, grid = OneVsRestClassifier(logistic), {"estimator__C": np.logspace(-2, 2, 5)}
+            scoring = make_scorer(f1_score, average="micro", zero_division=0)
+        return GridSearchCV(model, grid, cv=folds(3), scoring=scoring) if tune else model
+
+    # many steps: a weak penalty on classes that a plane separates converges slowly
+    logistic = LogisticRegression(max_iter=10_000)
+    short = "ridge" if regression else "LR"
+    single = {f"{short} {name}": make_pipeline(*features(name), linear()) for name in blocks}
+    if len(single) == 1:
+        return single
+    # scikit-learn forbids some names here ("__", "n_jobs"), and a modality's name can be any string
+    union = FeatureUnion([(f"modality{i}", make_pipeline(*features(name))) for i, name in enumerate(blocks)])
+    found = {f"{short} concat": make_pipeline(union, linear()), **single}
+    if one_target:
+        parts = [(f"modality{i}", model) for i, model in enumerate(single.values())]
+        if regression:
+            found["late mean"] = VotingRegressor(parts)
+            found["stacked"] = StackingRegressor(parts, linear(), cv=folds(5))
+        else:
+            found["late mean"] = VotingClassifier(parts, voting="soft")
+            found["stacked"] = StackingClassifier(parts, linear(), cv=folds(5), stack_method="predict_proba")
+    return found
+
+
+def _log_likelihood(model: Any, X: Any, y: Any) -> float:
+    """Mean log-probability of the true classes; one that the model never saw has probability zero.
+
+    The scorer "neg_log_loss" fails where a fold lacks a class, and accuracy is too coarse to choose a penalty.
+    """
+    own = model.predict_proba(X) * (np.asarray(y)[:, None] == model.classes_)
+    return float(np.log(own.sum(axis=1).clip(1e-15)).mean())
+
+
+def _task(y: Any, regression: bool | None) -> tuple[bool, bool]:
+    """Whether to regress, and whether there is one target."""
+    target = type_of_target(y, input_name="y")
+    if regression is None:
+        regression = target.startswith("continuous")
+    valid = _REGRESSION if regression else _CLASSIFICATION
+    if target not in valid:
+        raise ValueError(f"y is {target!r}, {'regression' if regression else 'classification'} takes {valid}.")
+    return regression, not target.endswith(("indicator", "multioutput"))
+
+
+@dataclass(frozen=True, repr=False)
+class FusionComparison:
+    """What :func:`compare_fusions` found.
+
+    Attributes
+    ----------
+    summary : Table
+        One row per method, the best first: ``method``; ``kind`` (fusion or baseline); for each metric its mean
+        over the folds and, as ``<metric>_std``, its standard deviation; ``fit_time`` and ``predict_time``, mean
+        seconds per fold (the second with the metrics' own time).
+    differences : Table
+        One row per fusion, the best first: ``fusion``, ``baseline`` (the best one), ``difference`` (mean over
+        the folds by which the fusion is better on ``metric``, negative where it is worse), ``low`` and ``high``
+        (its interval). No rows without baselines.
+    scores : dict of str to dict of str to ndarray of shape (n_folds,)
+        Scores of each fold, by method and metric.
+    metric : str
+        The metric that ranks the methods: the first.
+    confidence : float
+        Level of the intervals.
+    verdict : str
+        The comparison in one sentence.
+    """
+
+    summary: Table
+    differences: Table
+    scores: dict[str, dict[str, np.ndarray]]
+    metric: str
+    confidence: float
+
+    @property
+    def verdict(self) -> str:
+        best = next(row for row in self.summary if row["kind"] == "fusion")
+        if not len(self.differences):
+            return (
+                f"The best fusion by {self.metric} is {best['method']} with {best[self.metric]:.4f}; without "
+                "baselines this does not say whether a deep fusion is needed."
+            )
+        row = next(iter(self.differences))
+        gap = (
+            f"by {abs(row['difference']):.4f} in {self.metric} "
+            f"({self.confidence:.0%} interval of the difference {row['low']:+.4f} to {row['high']:+.4f})"
+        )
+        if row["low"] > 0:
+            return f"Deep fusion helps here: {row['fusion']} beats the best baseline, {row['baseline']}, {gap}."
+        if row["high"] < 0:
+            return (
+                f"Deep fusion does not help here: the best baseline, {row['baseline']}, beats the best fusion, "
+                f"{row['fusion']}, {gap}."
+            )
+        leads = "leads" if row["difference"] > 0 else "trails"
+        return (
+            f"Deep fusion makes no clear difference here: the best fusion, {row['fusion']}, {leads} the best "
+            f"baseline, {row['baseline']}, {gap}."
+        )
+
+    def __repr__(self) -> str:
+        parts = [repr(self.summary), repr(self.differences) if len(self.differences) else "", self.verdict]
+        return "\n\n".join(part for part in parts if part)
+
+    def _repr_html_(self) -> str:
+        differences = self.differences._repr_html_() if len(self.differences) else ""
+        return f"{self.summary._repr_html_()}{differences}<p>{html.escape(self.verdict)}</p>"
+
+
+def corrected_interval(differences: Any, test_to_train: float, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a mean difference over cross-validation folds: the corrected resampled t interval.
+
+    Training parts of different folds share samples, so the folds' differences are not independent and their
+    variance over k understates the uncertainty of their mean. The correction widens it to
+
+        mean ± t(k - 1) · sqrt( s² · (1/k + n_test / n_train) )
+
+    with s² the sample variance (k - 1 in its denominator) of the k differences.
+
+    Parameters
+    ----------
+    differences : array-like of shape (k,)
+        One paired difference per fold.
+    test_to_train : float
+        ``n_test / n_train``, 1 / (k - 1) in k-fold cross-validation.
+    confidence : float, default=0.95
+        Level of the interval.
+
+    Returns
+    -------
+    low, high : float
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two differences, or the level is not between 0 and 1.
+
+    References
+    ----------
+    Nadeau, C. and Bengio, Y. (2003). Inference for the generalization error. Machine Learning 52, 239-281.
+
+    Examples
+    --------
+    >>> from skmm.model_selection import corrected_interval
+    >>> low, high = corrected_interval([0.01, 0.03, 0.02, 0.02, 0.02], test_to_train=1 / 4)
+    >>> round(low, 4), round(high, 4)
+    (0.0068, 0.0332)
+    """
+    _check_confidence(confidence)
+    values = np.asarray(differences, dtype=float)
+    k = len(values)
+    if k < 2:
+        raise ValueError(f"an interval needs at least 2 folds, got {k}.")
+    error = np.sqrt(values.var(ddof=1) * (1 / k + test_to_train))
+    half = scipy.stats.t.ppf((1 + confidence) / 2, k - 1) * error
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
+
+
+def compare_fusions(
+    X: Any,
+    y: Any,
+    *,
+    estimator: BaseEstimator | None = None,
+    fusions: Any = None,
+    cv: Any = 5,
+    scoring: Any = None,
+    baselines: bool | Mapping[str, BaseEstimator] = True,
+    groups: Any = None,
+    params: Mapping[str, Any] | None = None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+    random_state: Any = None,
+    confidence: float = 0.95,
+) -> FusionComparison:
+    """Cross-validate fusions and linear baselines on the same folds.
+
+    Parameters
+    ----------
+    X : Blocks, dict of arrays, or whatever ``estimator`` takes
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    estimator : estimator, optional
+        What is fitted with each fusion: an estimator with a parameter ``fusion``, or a pipeline that ends in one
+        and whose earlier steps give Blocks. Default: MultimodalClassifier or MultimodalRegressor, by the type of
+        ``y`` (integers are classes).
+    fusions : list of str, Fusion, or class, optional
+        What to compare. Default: every registered fusion with its default parameters.
+    cv : int, splitter or iterable of splits, default=5
+        The folds; at least two. A number of folds means StratifiedKFold for classification and KFold else, with
+        ``groups`` StratifiedGroupKFold and GroupKFold, none shuffled.
+    scoring : str, callable, or list or dict of them, optional
+        Metrics; the first ranks the methods. Default: accuracy, recall and F1 averaged over the classes, or R²
+        and mean absolute error. scikit-learn's ``"neg_<error>"`` are reported as the error itself, positive, and
+        less is better.
+    baselines : bool or dict of str to estimator, default=True
+        Whether to add :func:`make_baselines`, or estimators on Blocks to use in their place. They take the
+        earlier steps of a pipeline before them.
+    groups : array-like of shape (n_samples,), optional
+        Group of each sample, for the splitter. The inner folds of the baselines do not see it.
+    params : dict, optional
+        Passed to each fusion's ``fit`` (``sample_weight``, cut to the fold's rows). Needs ``baselines=False``,
+        for they would be fitted without it.
+    n_jobs : int, optional
+        Number of fits at once, over methods and folds.
+    verbose : int, default=0
+        Show a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Given to every candidate and to the baselines' inner folds; at None the estimator keeps its own.
+    confidence : float, default=0.95
+        Level of the intervals.
+
+    Returns
+    -------
+    FusionComparison
+        With the table ``summary``, the table ``differences`` to the best baseline, and ``verdict``.
+
+    Raises
+    ------
+    ValueError
+        Before anything is fitted: if a fusion or one of its parameters is unknown or a name occurs twice, the
+        estimator has no parameter ``fusion``, or there are fewer than two folds. An error in a fit is raised
+        with a note that names the method and the fold.
+
+    Notes
+    -----
+    The intervals are those of :func:`corrected_interval`, each on its own. The best of many fusions and the best
+    of several baselines are both chosen on the folds that they are judged by, so read a narrow win as no win.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import Blocks, MultimodalClassifier
+    >>> from skmm.model_selection import compare_fusions
+    >>> rng = np.random.default_rng(0)
+    >>> X = Blocks(text=rng.normal(size=(60, 3)), image=rng.normal(size=(60, 4)))
+    >>> y = np.where(X["text"][:, 0] + X["image"][:, 0] > 0, "up", "down")
+    >>> result = compare_fusions(
+    ...     X, y, estimator=MultimodalClassifier(max_epochs=5), fusions=["late", "mfb"], cv=3, random_state=0
+    ... )
+    >>> sorted(result.summary["method"])
+    ['LR concat', 'LR image', 'LR text', 'late', 'late mean', 'mfb', 'stacked']
+    >>> result.scores["mfb"]["accuracy"].shape
+    (3,)
+    """
+    if isinstance(X, dict):
+        X = Blocks(X)
+    regression, one_target = _task(y, None if estimator is None else is_regressor(estimator))
+    if estimator is None:
+        estimator = MultimodalRegressor() if regression else MultimodalClassifier()
+    candidates = _candidates(estimator, fusions, random_state)
+    _check_confidence(confidence)
+    if params and baselines:
+        raise ValueError("params go to the fusions alone; a fair comparison needs baselines=False with them.")
+    if groups is not None and isinstance(cv, int):
+        cv = GroupKFold(cv) if regression or not one_target else StratifiedGroupKFold(cv)
+    splits = list(check_cv(cv, y, classifier=not regression).split(X, y, groups))
+    if len(splits) < 2:
+        raise ValueError(f"a comparison needs at least 2 folds, cv={cv!r} gives {len(splits)}.")
+    metrics = _metrics(scoring, regression)
+
+    if baselines is True:
+        # the earlier steps of a pipeline are fitted to one fold's training rows only to see what Blocks they give
+        given = _before(estimator, "passthrough").fit_transform(
+            _safe_indexing(X, splits[0][0]), _safe_indexing(y, splits[0][0])
+        )
+        baselines = make_baselines(given, y, regression=regression, random_state=random_state)
+    reference = {name: _before(estimator, model) for name, model in (baselines or {}).items()}
+    twice = set(candidates) & set(reference)
+    if twice:
+        raise ValueError(f"{sorted(twice)} name both fusions and baselines.")
+
+    tasks = [(name, model, i) for name, model in {**candidates, **reference}.items() for i in range(len(splits))]
+    fits = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_evaluate)(name, model, X, y, i, splits[i], metrics, params) for name, model, i in tasks
+    )
+    results: dict[str, list[dict[str, Any]]] = {}
+    for (name, _, _), result in zip(tasks, tqdm(fits, total=len(tasks), disable=not verbose), strict=True):
+        results.setdefault(name, []).append(result)
+    ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
+    return _summarise(results, set(reference), list(metrics), ratio, confidence)
+
+
+def _candidates(estimator: BaseEstimator, fusions: Any, random_state: Any) -> dict[str, BaseEstimator]:
+    """One unfitted estimator per fusion, by the name that the tables show."""
+    last, prefix = estimator, ""
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        prefix = f"{name}__"
+    if not hasattr(last, "get_params") or "fusion" not in last.get_params(deep=False):
+        raise ValueError(
+            "estimator must have a parameter 'fusion', or be a pipeline whose last step has one; got "
+            f"{type(last).__name__}."
+        )
+    if fusions is None:
+        fusions = list_fusions()
+    elif isinstance(fusions, (str, type, Fusion)):
+        fusions = [fusions]
+    found: dict[str, BaseEstimator] = {}
+    for fusion in fusions:
+        spec = as_spec(Fusion, fusion)
+        if isinstance(spec, Fusion):
+            spec.resolve()  # an unknown name or parameter fails here, before any fit
+        label = fusion if isinstance(fusion, str) else _label(fusion)
+        if label in found:
+            raise ValueError(f"fusion {label!r} is listed twice.")
+        found[label] = clone(estimator).set_params(**{f"{prefix}fusion": fusion})
+        if random_state is not None:
+            found[label].set_params(**{f"{prefix}random_state": random_state})
+    if not found:
+        raise ValueError("there is no fusion to compare.")
+    return found
+
+
+def _label(fusion: Any) -> str:
+    if isinstance(fusion, Fusion):
+        return repr(fusion)
+    return fusion.__name__ if isinstance(fusion, type) else type(fusion).__name__
+
+
+def _before(estimator: Any, model: Any) -> Pipeline:
+    """The model behind all that makes Blocks of the estimator's X: earlier steps of a pipeline, ``modalities``."""
+    steps: list[Any] = []
+    if isinstance(estimator, Pipeline):
+        if len(estimator) > 1:
+            steps.append(estimator[:-1])
+        estimator = estimator[-1]
+    if isinstance(estimator, MultimodalEstimator):
+        steps.append(FunctionTransformer(_read, kw_args={"reader": estimator}))
+    return clone(make_pipeline(*steps, model))
+
+
+def _read(X: Any, reader: MultimodalEstimator) -> Blocks:
+    """X as the estimator reads it."""
+    return clone(reader)._read(X, reset=True)
+
+
+def _metrics(scoring: Any, regression: bool) -> dict[str, Any]:
+    """Metrics by name, the ranking one first."""
+    if scoring is None:
+        if regression:
+            return {"r2": "r2", "neg_mean_absolute_error": "neg_mean_absolute_error"}
+        # a class that a model never predicts counts as zero, without a warning for each fold
+        return {
+            "accuracy": "accuracy",
+            "recall_macro": make_scorer(recall_score, average="macro", zero_division=0),
+            "f1_macro": make_scorer(f1_score, average="macro", zero_division=0),
+        }
+    if isinstance(scoring, Mapping):
+        return dict(scoring)
+    if isinstance(scoring, str) or callable(scoring):
+        scoring = [scoring]
+    return {s if isinstance(s, str) else getattr(s, "__name__", "score"): s for s in scoring}
+
+
+def _evaluate(
+    name: str, model: Any, X: Any, y: Any, fold: int, split: Any, metrics: Mapping[str, Any], params: Any
+) -> dict[str, float]:
+    """Fit and score one method on one fold."""
+    try:
+        found = cross_validate(model, X, y, cv=[split], scoring=metrics, params=params, error_score="raise")
+    except Exception as error:
+        error.add_note(f"Raised by {name!r} on fold {fold}.")
+        raise
+    return {key.removeprefix("test_"): float(values[0]) for key, values in found.items()}
+
+
+def _summarise(
+    results: Mapping[str, list[dict[str, float]]],
+    baselines: set[str],
+    metrics: list[str],
+    test_to_train: float,
+    confidence: float,
+) -> FusionComparison:
+    def folds(name: str, key: str) -> np.ndarray:
+        return np.array([result[key] for result in results[name]])
+
+    # "neg_<error>" is scikit-learn's way of making more better; it is shown as the error
+    signs = {metric: -1 if metric.startswith("neg_") else 1 for metric in metrics}
+    shown = {metric: metric.removeprefix("neg_") for metric in metrics}
+    first = metrics[0]
+    ranked = sorted(results, key=lambda name: -folds(name, first).mean())
+    rows = []
+    for name in ranked:
+        row: dict[str, Any] = {"method": name, "kind": "baseline" if name in baselines else "fusion"}
+        for metric in metrics:
+            row[shown[metric]] = signs[metric] * folds(name, metric).mean()
+            row[f"{shown[metric]}_std"] = folds(name, metric).std()
+        row["fit_time"] = folds(name, "fit_time").mean()
+        row["predict_time"] = folds(name, "score_time").mean()
+        rows.append({key: value if isinstance(value, str) else float(value) for key, value in row.items()})
+    differences = []
+    best = next((name for name in ranked if name in baselines), None)
+    if best is not None:
+        for name in ranked:
+            if name not in baselines:
+                gap = folds(name, first) - folds(best, first)
+                low, high = corrected_interval(gap, test_to_train, confidence=confidence)
+                differences.append(
+                    {"fusion": name, "baseline": best, "difference": float(gap.mean()), "low": low, "high": high}
+                )
+    scores = {name: {shown[metric]: signs[metric] * folds(name, metric) for metric in metrics} for name in results}
+    return FusionComparison(Table(rows), Table(differences), scores, shown[first], confidence)

@@ -1,0 +1,252 @@
+"""Encoders -> fusion -> head, as one module; and several such networks as one."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from skmm.blocks import KINDS, BlockInfo
+from skmm.layers import SparseRows, masked_mean
+from skmm.spec import ENCODERS, FUSIONS, Encoder, Fusion, as_spec, unknown
+
+Values = Mapping[str, Tensor | SparseRows]
+Masks = Mapping[str, Tensor]
+
+# Which encoder reads a kind of block when the user names none.
+DEFAULT_ENCODERS = {
+    "vector": "mlp",
+    "sparse": "mlp",
+    "sequence": "conv1d",
+    "image": "conv2d",
+    "tokens": "embedding",
+}
+
+
+class _UserEncoder(nn.Module):
+    """Gives a module of the user's own, x -> output, the encoder contract."""
+
+    def __init__(self, name: str, module: nn.Module, info: BlockInfo) -> None:
+        super().__init__()
+        self.module = module
+        self.takes_mask = len(inspect.signature(module.forward).parameters) > 1
+        steps = (info.length or 8,) if info.kind in ("sequence", "tokens") else ()
+        shape = () if info.kind == "tokens" else info.shape
+        dtype = torch.int64 if info.kind == "tokens" else torch.float32
+        x = torch.zeros(2, *steps, *shape, dtype=dtype)
+        training = module.training
+        with torch.no_grad():
+            value, _ = self.eval()(x, torch.ones(x.shape[: 1 + len(steps)], dtype=torch.bool))
+        self.train(training)
+        if value.ndim not in (2, 3) or len(value) != 2:
+            raise ValueError(
+                f"the encoder of modality {name!r} must turn a batch of shape {tuple(x.shape)} into (2, d) or "
+                f"(2, time, d), it gave {tuple(value.shape)}."
+            )
+        self.out_dim = value.shape[-1]
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        value = self.module(x, mask) if self.takes_mask else self.module(x)
+        if isinstance(value, tuple):
+            return value
+        if value.ndim == 2:
+            return value, mask if mask.ndim == 1 else mask.any(-1)
+        if value.shape[:2] == mask.shape:
+            return value, mask
+        exists = mask if mask.ndim == 1 else mask.any(-1)
+        return value, exists.unsqueeze(-1).expand(value.shape[:2])
+
+
+def _make_encoder(name: str, choice: Any, info: BlockInfo, tokens: bool, inherited: Mapping[str, Any]) -> nn.Module:
+    if isinstance(choice, nn.Module):
+        return _UserEncoder(name, copy.deepcopy(choice), info)  # the user's own stays as it is
+    spec = as_spec(Encoder, choice)
+    if not isinstance(spec, Encoder):
+        raise ValueError(
+            f"the encoder of modality {name!r} must be a name, an Encoder, a class or a module, got {choice!r}."
+        )
+    if spec.name == "auto":
+        if info.kind not in DEFAULT_ENCODERS:
+            raise ValueError(
+                f"modality {name!r} is {info.kind} ({KINDS[info.kind]}), which no encoder reads by default; "
+                f"there are encoders for {list(DEFAULT_ENCODERS)}."
+            )
+        spec = Encoder(DEFAULT_ENCODERS[info.kind], **spec._params)
+    try:
+        kinds = getattr(spec.target(), "kinds", tuple(KINDS))
+        if info.kind not in kinds:
+            valid = [key for key, cls in ENCODERS.items() if info.kind in cls.kinds]  # type: ignore[attr-defined]
+            raise ValueError(
+                f"encoder {spec.name!r} reads {' and '.join(kinds)} blocks, this one is {info.kind} "
+                f"({KINDS[info.kind]}); encoders for it are {valid}."
+            )
+        return spec.build(info, tokens, inherited=inherited)
+    except ValueError as error:
+        raise ValueError(f"modality {name!r}: {error}") from None
+
+
+def check_encoders(encoders: Any, names: list[str]) -> dict[str, Any]:
+    """The encoder chosen for each modality, from one for all or a dict."""
+    if not isinstance(encoders, Mapping):
+        return dict.fromkeys(names, Encoder() if encoders is None else encoders)
+    for name in encoders:
+        if name not in names:
+            raise unknown("modality in encoders:", name, names)
+    return {name: Encoder() if encoders.get(name) is None else encoders[name] for name in names}
+
+
+class FusionNetwork(nn.Module):
+    """One network: an encoder per modality, the fusion, the head.
+
+    Parameters
+    ----------
+    infos : mapping of str to BlockInfo
+        The modalities, in order.
+    fusion : str, Fusion, nn.Module class or nn.Module
+        The fusion.
+    encoders : None, encoder, or mapping of str to encoder
+        For all modalities or for each; ``"auto"`` where nothing is said.
+    n_outputs : int
+        Number of logits or values.
+    link : {"softmax", "sigmoid", "identity"}
+        What turns the outputs into predictions.
+    inherited : mapping
+        Values for hyperparameters left at None: hidden_dim, dropout, activation.
+
+    Shape
+    -----
+    values and present per modality, one batch -> (B, n_outputs)
+    """
+
+    def __init__(
+        self,
+        infos: Mapping[str, BlockInfo],
+        fusion: Any,
+        encoders: Any,
+        n_outputs: int,
+        link: str,
+        inherited: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.names = list(infos)
+        choices = check_encoders(encoders, self.names)
+        spec = as_spec(Fusion, fusion)
+        if isinstance(spec, nn.Module):
+            target: Any = spec
+        elif isinstance(spec, Fusion):
+            target = spec.target()
+        else:
+            raise ValueError(
+                f"fusion must be a name, a Fusion, a class or a module, got {fusion!r}; names are {list(FUSIONS)}."
+            )
+        self.level = target.level
+        self.encoders = nn.ModuleList()
+        dims: dict[str, Any] = dict(infos)
+        if self.level != "input":
+            for name, info in infos.items():
+                encoder = _make_encoder(name, choices[name], info, self.level == "token", inherited)
+                self.encoders.append(encoder)
+                dims[name] = encoder.out_dim
+        structure = (dims, n_outputs, link) if self.level == "decision" else (dims,)
+        self.fusion = (
+            copy.deepcopy(spec) if isinstance(spec, nn.Module) else spec.build(*structure, inherited=inherited)
+        )
+        self.head = None if self.level == "decision" else nn.Linear(self.fusion.out_dim, n_outputs)
+
+    def fuse(self, values: Values, present: Masks) -> Tensor:
+        """What the head reads, (B, out_dim); of a decision fusion the logits."""
+        if self.level == "input":
+            return self.fusion(values, present)
+        encoded, masks = {}, {}
+        for name, encoder in zip(self.names, self.encoders, strict=True):
+            x, mask = encoder(values[name], present[name])
+            if self.level == "token":
+                if x.ndim == 2:
+                    x, mask = x.unsqueeze(-2), mask.unsqueeze(-1)
+            elif x.ndim == 3:
+                x, mask = masked_mean(x, mask), mask.any(-1)
+            encoded[name], masks[name] = x, mask
+        return self.fusion(encoded, masks)
+
+    def forward(self, values: Values, present: Masks) -> Tensor:
+        fused = self.fuse(values, present)
+        return fused if self.head is None else self.head(fused)
+
+
+class MemberNetworks(nn.Module):
+    """K networks of one shape, their parameters stacked along a leading member axis.
+
+    One network alone is called as it is. More run under ``torch.func.vmap``, or one after another where a layer
+    has no batching rule (``supports_vmap = False`` on its class).
+
+    Parameters
+    ----------
+    networks : list of FusionNetwork
+        The members, equal but for their weights.
+
+    Shape
+    -----
+    With ``own_rows``, values (K, B, ...): each member its own batch; otherwise (B, ...), all the same.
+    Output (K, B, ...); with one member and no member axis (B, ...).
+    """
+
+    def __init__(self, networks: list[FusionNetwork]) -> None:
+        super().__init__()
+        self.n_members = len(networks)
+        self.vectorized = all(getattr(m, "supports_vmap", True) for m in networks[0].modules())
+        if self.n_members == 1:
+            self.single = networks[0]
+            return
+        parameters, buffers = stack_module_state(networks)  # type: ignore[arg-type]
+        self._keys = list(parameters)
+        self.stacked = nn.ParameterList(parameters.values())
+        if buffers:
+            raise ValueError("a network with buffers cannot be one of several members.")
+        # a list hides the template from nn.Module, whose state is the stacked parameters alone
+        self._template = [copy.deepcopy(networks[0]).to("meta")]
+
+    def decayed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Weights, which weight decay shrinks, and the rest (biases, norms, placeholders), which it leaves."""
+        axis = 0 if self.n_members == 1 else 1
+        weights = [p for p in self.parameters() if p.ndim - axis >= 2]
+        rest = [p for p in self.parameters() if p.ndim - axis < 2]
+        return weights, rest
+
+    def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: str = "forward") -> Tensor:
+        if self.n_members == 1:
+            return getattr(self.single, method)(values, present)
+        template = self._template[0].train(self.training)
+
+        def call(parameters: dict[str, Tensor], values: Values, present: Masks) -> Tensor:
+            return functional_call(_Method(template, method), parameters, (values, present))
+
+        parameters = {f"network.{k}": p for k, p in zip(self._keys, self.stacked, strict=True)}
+        if self.vectorized:
+            axes = (0, 0, 0) if own_rows else (0, None, None)
+            return torch.vmap(call, in_dims=axes, randomness="different")(parameters, values, present)
+
+        def pick(tree: Any, member: int) -> Any:
+            return torch.utils._pytree.tree_map(lambda x: x[member], tree) if own_rows else tree
+
+        return torch.stack(
+            [
+                call({k: p[member] for k, p in parameters.items()}, pick(values, member), pick(present, member))
+                for member in range(self.n_members)
+            ]
+        )
+
+
+class _Method(nn.Module):
+    """Lets ``functional_call`` reach a method that is not ``forward``."""
+
+    def __init__(self, network: nn.Module, method: str) -> None:
+        super().__init__()
+        self.network, self.method = network, method
+
+    def forward(self, *args: Any) -> Any:
+        return getattr(self.network, self.method)(*args)

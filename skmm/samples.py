@@ -1,0 +1,116 @@
+"""Which samples train, with which weight, in which order, and which are held out."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from skmm.blocks import Block, Blocks, RaggedArray, is_lazy
+
+_PROBES = 16  # values of a block that the first look at a sample reads
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _words(x: np.ndarray) -> np.ndarray:
+    """Numbers as well mixed 64-bit words; equal numbers give equal words whatever their type."""
+    x = np.ascontiguousarray(x, dtype=np.float64) + 0.0  # -0.0 equals 0.0
+    w = x.view(np.uint64)
+    w = (w ^ (w >> np.uint64(29))) * _ODD
+    return w ^ (w >> np.uint64(32))
+
+
+def _places(index: np.ndarray) -> np.ndarray:
+    """An odd multiplier per position."""
+    return _words(index.astype(np.float64) + 1.0) | np.uint64(1)
+
+
+def _block_keys(block: Block, present: np.ndarray, full: bool) -> np.ndarray:
+    """A 64-bit key per sample. Sums modulo 2^64 do not depend on their order, so equal samples get equal keys."""
+    if sp.issparse(block):
+        block = sp.csr_array(block)
+        words = _words(np.where(np.isnan(block.data), 0.0, block.data)) * _places(block.indices)
+        words[block.data == 0] = 0  # a stored zero is no entry
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
+        keys = sums[block.indptr[1:]] - sums[block.indptr[:-1]]
+    elif isinstance(block, RaggedArray):
+        lengths = block.lengths
+        size = int(np.prod(block.inner_shape, dtype=int))
+        flat = block.values.reshape(-1, size) if len(block.values) else np.zeros((1, size))
+        keys = _words(lengths)
+        for probe in np.linspace(0, 1, 4) if not full else []:
+            step = block.offsets[:-1] + (probe * np.maximum(lengths - 1, 0)).astype(np.int64)
+            at = np.minimum(step, len(flat) - 1)
+            keys = keys * _ODD + (_words(flat[at]) * _places(np.arange(size))).sum(axis=1, dtype=np.uint64)
+        if full and len(block.values):
+            step = np.arange(len(flat)) - np.repeat(block.offsets[:-1], lengths)
+            words = (_words(flat) * _places(np.arange(size))).sum(axis=1, dtype=np.uint64) * _places(step)
+            sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
+            keys = keys + sums[block.offsets[1:]] - sums[block.offsets[:-1]]
+    else:
+        flat = block.reshape(len(block), -1)
+        columns = np.arange(flat.shape[1])
+        if not full and len(columns) > _PROBES:
+            columns = np.linspace(0, len(columns) - 1, _PROBES).astype(np.intp)
+        chosen = flat[:, columns]
+        keys = (_words(chosen) * _places(columns)).sum(axis=1, dtype=np.uint64)
+    return np.where(present, keys, np.uint64(0))
+
+
+def _sample_keys(X: Blocks, y: np.ndarray, full: bool) -> np.ndarray:
+    y = y.reshape(len(y), -1)
+    keys = (_words(y) * _places(np.arange(y.shape[1]))).sum(axis=1, dtype=np.uint64)
+    for name, block in X.items():
+        keys = keys * _ODD + _block_keys(block, X.present[name], full)
+        keys ^= keys >> np.uint64(31)
+    return keys
+
+
+def canonical(
+    X: Blocks, y: np.ndarray, weights: np.ndarray, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct samples in an order of their own, with the summed weight of each.
+
+    A sample given k times is one sample of weight k, one of weight 0 is absent, and the order in which samples
+    come means nothing: so training, whose batches and held-out parts are drawn from this list, gives the same
+    network for any of these ways to state one data set. Two samples with different groups are never merged.
+    With a lazily read block, whose content is not known here, the samples stay as they come.
+
+    Parameters
+    ----------
+    X : Blocks
+        Samples.
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Encoded targets.
+    weights : ndarray of shape (n_samples,)
+        Weights, not negative.
+    groups : ndarray of int, shape (n_samples,), optional
+        Group of each sample.
+
+    Returns
+    -------
+    rows : ndarray of int
+        One row of each distinct sample.
+    weights : ndarray of float, same shape
+        Their weights.
+    """
+    rows = np.flatnonzero(weights > 0)
+    if any(is_lazy(block) for block in X.values()):
+        return rows, weights[rows]
+    if len(rows) < len(X):
+        X, y, weights = X[rows], y[rows], weights[rows]
+        groups = None if groups is None else groups[rows]
+    target = y if groups is None else np.column_stack([y, groups])
+    keys = _sample_keys(X, target, full=False)
+    order = np.argsort(keys, kind="stable")
+    alike = keys[order][1:] == keys[order][:-1]
+    if not alike.any():
+        return rows[order], weights[order]
+    # only samples whose first look is the same are read as a whole
+    suspects = np.sort(order[np.flatnonzero(np.concatenate([alike, [False]]) | np.concatenate([[False], alike]))])
+    second = np.zeros(len(keys), dtype=np.uint64)
+    second[suspects] = _sample_keys(X[suspects], target[suspects], full=True)
+    order = np.lexsort([second, keys])
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (keys[order][1:] != keys[order][:-1]) | (second[order][1:] != second[order][:-1])
+    starts = np.flatnonzero(new)
+    return rows[order[starts]], np.add.reduceat(weights[order], starts)

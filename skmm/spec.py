@@ -1,0 +1,354 @@
+"""Named choices with tunable parameters: Fusion, Encoder, Optimizer, and the registries behind them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self, TypeVar
+
+import torch
+from sklearn.base import BaseEstimator, clone
+
+from skmm.table import Table
+
+T = TypeVar("T", bound=type)
+
+# Default of a hyperparameter that takes the estimator's value of that name.
+INHERIT: Any = None
+
+
+def unknown(what: str, value: Any, valid: Any) -> ValueError:
+    """Error for a name that is not among the valid ones: quotes it, lists them, suggests the nearest."""
+    names = [str(v) for v in valid]
+    near = difflib.get_close_matches(str(value), names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return ValueError(f"unknown {what} {value!r}, valid are {names}.{hint}")
+
+
+class Registry(dict[str, type]):
+    """Names and the classes that they stand for."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Class decorator that enters a class under a name."""
+
+        def enter(cls: T) -> T:
+            self[name] = cls
+            return cls
+
+        return enter
+
+    def find(self, name: str) -> type:
+        if name not in self:
+            raise unknown(self.what, name, self)
+        return self[name]
+
+
+FUSIONS = Registry("fusion")
+ENCODERS = Registry("encoder")
+OPTIMIZERS = Registry("optimizer")
+OPTIMIZERS.update(
+    {
+        name.lower(): cls
+        for name, cls in vars(torch.optim).items()
+        # the base class optimises nothing, SparseAdam wants sparse gradients, which no layer here gives
+        if isinstance(cls, type) and cls not in (torch.optim.Optimizer, torch.optim.SparseAdam)
+        if issubclass(cls, torch.optim.Optimizer)
+    }
+)
+
+register_fusion = FUSIONS.register
+register_encoder = ENCODERS.register
+
+
+class Spec(BaseEstimator):
+    """A name in a registry, or a class, with parameters."""
+
+    _registry: ClassVar[Registry]
+    # parameters that another place decides, with the place to say so
+    _elsewhere: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, name: str | type, **params: Any) -> None:
+        self.name = name
+        self._params = params
+
+    def target(self) -> type:
+        """The class that the name stands for."""
+        if isinstance(self.name, type):
+            return self.name
+        if not isinstance(self.name, str):
+            raise ValueError(f"{type(self).__name__} takes a name or a class, got {self.name!r}.")
+        return self._registry.find(self.name)
+
+    def _defaults(self) -> dict[str, Any]:
+        """Tunable parameters of the class and their defaults."""
+        signature = inspect.signature(self.target())
+        return {p.name: p.default for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Name and parameters, the defaults of the registered class included."""
+        known = self._defaults() if isinstance(self.name, type) or self.name in self._registry else {}
+        return {"name": self.name, **known, **self._params}
+
+    def set_params(self, **params: Any) -> Spec:
+        """Set the name or parameters. Whether the class takes them is checked in ``fit``."""
+        if "name" in params:
+            self.name = params.pop("name")
+        self._params = {**self._params, **params}
+        return self
+
+    def resolve(self, inherited: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Parameters to build with; those left at None take the inherited value of that name.
+
+        Raises
+        ------
+        ValueError
+            If the name is unknown, or the class does not take a parameter.
+        """
+        defaults = self._defaults()
+        label = self.name if isinstance(self.name, str) else self.name.__name__
+        for param in self._params:
+            if param in self._elsewhere:
+                raise ValueError(
+                    f"{self._registry.what} {label!r}: {param!r} is set on the estimator, {self._elsewhere[param]}."
+                )
+            if param not in defaults:
+                raise unknown(f"parameter of {self._registry.what} {label!r}:", param, defaults)
+        values = {**defaults, **self._params}
+        for name, value in (inherited or {}).items():
+            if name in values and values[name] is None:
+                values[name] = value
+        return values
+
+    def build(self, *structure: Any, inherited: Mapping[str, Any] | None = None) -> Any:
+        """Construct the class with its structure (positional) and its parameters (by keyword)."""
+        return self.target()(*structure, **self.resolve(inherited))
+
+    def __sklearn_clone__(self) -> Spec:
+        return type(self)(self.name, **{k: clone(v, safe=False) for k, v in self._params.items()})
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        name = repr(self.name) if isinstance(self.name, str) else self.name.__name__
+        parts = [name, *(f"{k}={v!r}" for k, v in self._params.items())]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+class Fusion(Spec):
+    """A fusion method and its parameters.
+
+    Parameters
+    ----------
+    name : str or type
+        A name from :func:`list_fusions`, or an ``nn.Module`` class that keeps the fusion contract.
+    **params
+        Keyword-only parameters of the registered class. Those left at None (``hidden_dim``, ``dropout``,
+        ``activation``) take the estimator's value.
+
+    Examples
+    --------
+    >>> from skmm import Fusion
+    >>> Fusion("mfb", factor=5)
+    Fusion('mfb', factor=5)
+    >>> sorted(Fusion("mfb").get_params())
+    ['dropout', 'factor', 'hidden_dim', 'name']
+    """
+
+    _registry = FUSIONS
+
+
+class Encoder(Spec):
+    """An encoder of one modality and its parameters.
+
+    Parameters
+    ----------
+    name : str or type, default="auto"
+        A name from :func:`list_encoders`, an ``nn.Module`` class that keeps the encoder contract, or ``"auto"``:
+        chosen by the kind of the block.
+    **params
+        Keyword-only parameters of the registered class. Those left at None (``hidden_dim``, ``dropout``,
+        ``activation``) take the estimator's value.
+
+    Examples
+    --------
+    >>> from skmm import Encoder
+    >>> Encoder("gru", hidden_dim=32)
+    Encoder('gru', hidden_dim=32)
+    """
+
+    _registry = ENCODERS
+
+    def __init__(self, name: str | type = "auto", **params: Any) -> None:
+        super().__init__(name, **params)
+
+
+class Optimizer(Spec):
+    """An optimizer and its parameters.
+
+    Parameters
+    ----------
+    name : str or type
+        A name from :func:`list_optimizers` (the classes of ``torch.optim`` in lower case), or such a class.
+    **params
+        Its parameters but for ``lr`` and ``weight_decay``, which are the estimator's.
+
+    Examples
+    --------
+    >>> from skmm import Optimizer
+    >>> Optimizer("sgd", momentum=0.9)
+    Optimizer('sgd', momentum=0.9)
+    """
+
+    _registry = OPTIMIZERS
+    _elsewhere: ClassVar[Mapping[str, str]] = {"lr": "lr=...", "weight_decay": "weight_decay=..."}
+
+    def _defaults(self) -> dict[str, Any]:
+        parameters = inspect.signature(self.target()).parameters.values()
+        # the first is what it optimises
+        return {p.name: p.default for p in list(parameters)[1:] if p.name not in self._elsewhere}
+
+
+def as_spec(kind: type[Spec], value: Any) -> Any:
+    """A name or class as its spec; a spec, a module instance and None as they are."""
+    return kind(value) if isinstance(value, (str, type)) else value
+
+
+# Parameters of an estimator that hold a spec.
+_OWNERS: dict[str, type[Spec]] = {"fusion": Fusion, "optimizer": Optimizer}
+
+
+class SpecParams(BaseEstimator):
+    """Lets ``fusion__factor``, ``optimizer__momentum`` and ``encoders__text__hidden_dim`` reach inside."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters, those of the fusion, the optimizer and each modality's encoder included."""
+        params = super().get_params(deep=deep)
+        encoders = params.get("encoders")
+        if deep and isinstance(encoders, Mapping):
+            for name, encoder in encoders.items():
+                params[f"encoders__{name}"] = encoder
+                if isinstance(encoder, Spec):
+                    params.update({f"encoders__{name}__{k}": v for k, v in encoder.get_params().items()})
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; a choice given as a name becomes a spec when one of its parameters is set."""
+        nested = {key: value for key, value in params.items() if "__" in key}
+        super().set_params(**{key: value for key, value in params.items() if key not in nested})
+        # an encoder itself before its parameters
+        for key in sorted(nested, key=lambda key: key.count("__")):
+            owner, _, rest = key.partition("__")
+            if owner in _OWNERS and not isinstance(getattr(self, owner), torch.nn.Module):
+                spec = clone(as_spec(_OWNERS[owner], getattr(self, owner)))
+                setattr(self, owner, spec.set_params(**{rest: nested[key]}))
+            elif owner == "encoders":
+                self._set_encoder(rest, nested[key])
+            else:
+                super().set_params(**{key: nested[key]})
+        return self
+
+    def _set_encoder(self, key: str, value: Any) -> None:
+        encoders = self.encoders  # type: ignore[has-type]
+        if not isinstance(encoders, Mapping):
+            known = Encoder().get_params() if encoders is None else {}
+            spec = None if encoders is None else as_spec(Encoder, encoders)
+            # one encoder for all: encoders__hidden_dim
+            if isinstance(spec, Spec) and "__" not in key and key in {**known, **spec.get_params()}:
+                self.encoders: Any = clone(spec).set_params(**{key: value})
+                return
+            encoders = {} if encoders is None else encoders
+        if not isinstance(encoders, Mapping):
+            raise ValueError(
+                f"encoders={encoders!r} is one for all modalities; to set {key!r} of one, give a dict, "
+                "e.g. encoders={'text': 'mlp'}."
+            )
+        # the longest modality name that fits, since names may hold underscores themselves
+        name = max((n for n in encoders if key == n or key.startswith(n + "__")), key=len, default=None)
+        if name is None:
+            name = key.partition("__")[0]
+        param = key[len(name) + 2 :]
+        if param:
+            spec = as_spec(Encoder, "auto" if encoders.get(name) is None else encoders[name])
+            value = clone(spec).set_params(**{param: value})
+        self.encoders = {**encoders, name: value}
+
+
+def _listing(kind: type[Spec], describe: bool, extra: Callable[[type], dict[str, Any]]) -> list[str] | Table:
+    names = sorted(kind._registry)
+    if not describe:
+        return names
+    rows = []
+    for name in names:
+        parameters = ", ".join(f"{k}={v!r}" for k, v in kind(name).resolve().items())
+        rows.append({"name": name, **extra(kind._registry[name]), "parameters": parameters})
+    return Table(rows)
+
+
+def list_fusions(*, describe: bool = False) -> list[str] | Table:
+    """Names of the fusion methods.
+
+    Parameters
+    ----------
+    describe : bool, default=False
+        Give a table: name, level, source, parameters and their defaults.
+
+    Returns
+    -------
+    list of str, or Table
+
+    Examples
+    --------
+    >>> from skmm import list_fusions
+    >>> "mfb" in list_fusions()
+    True
+    """
+    return _listing(Fusion, describe, lambda cls: {"level": cls.level, "source": getattr(cls, "source", "")})
+
+
+def list_encoders(*, describe: bool = False) -> list[str] | Table:
+    """Names of the encoders.
+
+    Parameters
+    ----------
+    describe : bool, default=False
+        Give a table: name, the kinds of block that it reads, source, parameters and their defaults.
+
+    Returns
+    -------
+    list of str, or Table
+
+    Examples
+    --------
+    >>> from skmm import list_encoders
+    >>> "gru" in list_encoders()
+    True
+    """
+    return _listing(
+        Encoder,
+        describe,
+        lambda cls: {"reads": ", ".join(cls.kinds), "source": getattr(cls, "source", "")},
+    )
+
+
+def list_optimizers(*, describe: bool = False) -> list[str] | Table:
+    """Names of the optimizers, the classes of ``torch.optim`` in lower case.
+
+    Parameters
+    ----------
+    describe : bool, default=False
+        Give a table: name, class, parameters and their defaults.
+
+    Returns
+    -------
+    list of str, or Table
+
+    Examples
+    --------
+    >>> from skmm import list_optimizers
+    >>> {"sgd", "adam", "adamw", "rmsprop"} <= set(list_optimizers())
+    True
+    """
+    return _listing(Optimizer, describe, lambda cls: {"class": f"torch.optim.{cls.__name__}"})

@@ -1,0 +1,442 @@
+"""Training: the skorch net, batch iterator, losses, schedules, devices. The only module that knows skorch.
+
+Everything here works along a leading member axis: K networks train at once, each on rows of its own. With one
+member the axis is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer, PrintLog
+from torch import Tensor, nn
+
+from skmm.batches import Batches
+from skmm.network import MemberNetworks
+from skmm.spec import Optimizer
+
+# -- losses: outputs (..., n_outputs) and targets -> one number per sample (...,) ---------------------------------
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Negative log-probability of the class: logits (..., C), target (...) int64."""
+    if logits.ndim == 2:
+        return F.cross_entropy(logits, target, reduction="none")
+    return -F.log_softmax(logits, -1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+
+
+def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean over outputs of each one's negative log-probability: logits and target (..., n_outputs)."""
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(-1)
+
+
+def squared_error(value: Tensor, target: Tensor) -> Tensor:
+    return (value - target).square().mean(-1)
+
+
+def absolute_error(value: Tensor, target: Tensor) -> Tensor:
+    return (value - target).abs().mean(-1)
+
+
+def huber_error(epsilon: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Squared within ``epsilon`` standard deviations of the target, absolute outside (Huber 1964)."""
+
+    def huber(value: Tensor, target: Tensor) -> Tensor:
+        return F.huber_loss(value, target, reduction="none", delta=epsilon).mean(-1)
+
+    return huber
+
+
+def quantile_error(alpha: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Pinball loss, least at the ``alpha`` quantile (Koenker and Bassett 1978)."""
+
+    def pinball(value: Tensor, target: Tensor) -> Tensor:
+        error = target - value
+        return torch.maximum(alpha * error, (alpha - 1) * error).mean(-1)
+
+    return pinball
+
+
+class _Loss(nn.Module):
+    """Weighted mean over the batch of a loss per sample; summed over members, whose gradients stay apart."""
+
+    def __init__(self, per_sample: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.per_sample = per_sample
+
+    def forward(self, output: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+        """Shape: (..., B, n_outputs), target, weights (..., B) of mean 1 or None -> (...,)."""
+        loss = self.per_sample(output, target)
+        return (loss if weights is None else loss * weights).mean(-1)
+
+
+# -- learning-rate schedules: share of training done -> factor on the learning rate -------------------------------
+
+
+def _constant(done: float) -> float:
+    return 1.0
+
+
+def _linear(done: float) -> float:
+    return 1.0 - done
+
+
+def _cosine(done: float) -> float:
+    warm_up = 0.05
+    if done < warm_up:
+        return (done + 1e-3) / (warm_up + 1e-3)
+    return 0.5 * (1.0 + math.cos(math.pi * (done - warm_up) / (1.0 - warm_up)))
+
+
+def _step(done: float) -> float:
+    return 0.1 ** int(3 * done)
+
+
+def _exponential(done: float) -> float:
+    return 0.01**done
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": _constant,
+    "linear": _linear,
+    "cosine": _cosine,
+    "step": _step,
+    "exponential": _exponential,
+}
+
+# Learning rate where the user says "auto": a step of plain SGD is proportional to the gradient, of the others not.
+_AUTO_LR = {"sgd": 0.05, "asgd": 0.05, "lbfgs": 1.0, "adadelta": 1.0, "adagrad": 0.03}
+_AUTO_LR_ELSE = 3e-3
+
+
+def auto_batch_size(n_samples: int) -> int:
+    """32 below 2,500 samples, 64 below 5,000, else 128."""
+    return 32 if n_samples < 2500 else 64 if n_samples < 5000 else 128
+
+
+def auto_epochs(n_samples: int, batch_size: int) -> int:
+    """Enough for 800 steps, but at least 5 epochs and at most 100."""
+    return min(100, max(5, math.ceil(800 / math.ceil(n_samples / batch_size))))
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """The device by name; ``"auto"`` is a GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={device!r} is none: {error}") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}: no GPU can be used here; 'auto' takes one where there is one.")
+    return found
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch inside the block, and leave the caller's random state as it was."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+# -- data ---------------------------------------------------------------------------------------------------------
+
+
+class TrainingSet:
+    """Samples, targets and the rows of each member.
+
+    Parameters
+    ----------
+    data : Batches
+        Every sample, once for all members.
+    target : Tensor of shape (n_samples, ...)
+        Encoded targets.
+    weights : Tensor of shape (K, n_rows) or None
+        Weight of each of a member's rows, of mean 1.
+    rows : Tensor of shape (K, n_rows)
+        Each member's rows.
+    """
+
+    def __init__(self, data: Batches, target: Tensor, weights: Tensor | None, rows: Tensor) -> None:
+        self.data, self.target, self.weights, self.rows = data, target, weights, rows
+
+    def __len__(self) -> int:
+        return self.rows.shape[1]
+
+
+class _BatchIterator:
+    """Cuts batches out of resident tensors by row numbers, in an order of its own for each member."""
+
+    def __init__(self, dataset: TrainingSet, batch_size: int, generators: list[torch.Generator] | None) -> None:
+        self.dataset, self.batch_size, self.generators = dataset, batch_size, generators
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        d = self.dataset
+        rows, weights = d.rows, d.weights
+        if self.generators is not None:
+            n = rows.shape[1]
+            order = torch.stack([torch.randperm(n, generator=g) for g in self.generators]).to(rows.device)
+            rows = rows.gather(1, order)
+            weights = None if weights is None else weights.gather(1, order)
+        if len(rows) == 1:
+            rows, weights = rows[0], None if weights is None else weights[0]
+        parts = rows.split(self.batch_size, -1)
+        weight_parts = [None] * len(parts) if weights is None else weights.split(self.batch_size, -1)
+        for batch, weight in zip(parts, weight_parts, strict=True):
+            yield d.data.take(batch), d.target[batch], weight
+
+
+# -- callbacks ----------------------------------------------------------------------------------------------------
+
+
+class _BestWeights(Callback):
+    """Keeps each member's weights at its lowest validation loss, in memory; stops when none has improved."""
+
+    def __init__(self, patience: int, tol: float) -> None:
+        self.patience, self.tol = patience, tol
+
+    def on_train_begin(self, net: MultimodalNet, **kwargs: Any) -> None:
+        k = net.module_.n_members
+        self.best_ = torch.full((k,), math.inf)
+        self.waited_ = torch.zeros(k, dtype=torch.int64)
+        self.state_: dict[str, Tensor] = {}
+
+    def on_epoch_end(self, net: MultimodalNet, **kwargs: Any) -> None:
+        loss = net.member_losses_["valid"]
+        active = self.waited_ < self.patience
+        better = active & (loss < self.best_ - self.tol)
+        self.best_ = torch.where(better, loss, self.best_)
+        self.waited_ = torch.where(better, 0, self.waited_ + active.long())
+        state = net.module_.state_dict()
+        if net.module_.n_members == 1:
+            if bool(better):
+                self.state_ = {key: value.clone() for key, value in state.items()}
+        else:
+            for key, value in state.items():
+                kept = self.state_.setdefault(key, value.clone())
+                kept[better] = value[better]
+        if not bool((self.waited_ < self.patience).any()):
+            raise KeyboardInterrupt  # how a skorch callback ends training
+
+    def on_train_end(self, net: MultimodalNet, **kwargs: Any) -> None:
+        if self.state_:
+            net.module_.load_state_dict(self.state_)
+        self.state_ = {}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this callback ended training."""
+        return not bool((self.waited_ < self.patience).any())
+
+
+class _EpochBar(Callback):
+    """Progress bar over epochs."""
+
+    def on_train_begin(self, net: MultimodalNet, **kwargs: Any) -> None:
+        from tqdm.auto import tqdm
+
+        self.bar_ = tqdm(total=net.max_epochs, unit="epoch", leave=False)
+
+    def on_epoch_end(self, net: MultimodalNet, **kwargs: Any) -> None:
+        self.bar_.set_postfix(loss=f"{net.history[-1, 'train_loss']:.4f}", refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net: MultimodalNet, **kwargs: Any) -> None:
+        self.bar_.close()
+        del self.bar_  # holds a lock, which does not pickle
+
+
+# -- the net ------------------------------------------------------------------------------------------------------
+
+
+class MultimodalNet(NeuralNet):
+    """skorch's training loop over :class:`MemberNetworks`, on batches cut from resident tensors.
+
+    Parameters beside skorch's
+    --------------------------
+    optimizer_spec : Optimizer
+        Optimizer by name.
+    weight_decay : float
+        Weight decay, on weights only.
+    schedule : str
+        Name of the learning-rate schedule.
+    clip_grad_norm : float or None
+        Largest norm of each member's gradient.
+    seeds : tuple of int
+        Seed of each member's batch order.
+    """
+
+    def __init__(
+        self,
+        module: MemberNetworks,
+        criterion: nn.Module,
+        *,
+        optimizer_spec: Optimizer,
+        weight_decay: float = 0.0,
+        schedule: str = "constant",
+        clip_grad_norm: float | None = None,
+        seeds: tuple[int, ...] = (0,),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(module, criterion=criterion, **kwargs)
+        self.optimizer_spec = optimizer_spec
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.clip_grad_norm = clip_grad_norm
+        self.seeds = seeds
+
+    # skorch's own callbacks read the loss of every batch; here it is read once an epoch
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        return [("epoch_timer", EpochTimer()), ("print_log", PrintLog())]
+
+    def get_default_callbacks(self) -> list[tuple[str, Callback]]:
+        shown = self._default_callbacks if self.verbose > 1 else self._default_callbacks[:1]
+        return [*shown, *([("epoch_bar", _EpochBar())] if self.verbose == 1 else [])]
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> MultimodalNet:
+        """Build the optimizer from its spec, with weight decay on the weights alone."""
+        weights, rest = self.module_.decayed()
+        cls, options = self.optimizer_spec.target(), self.optimizer_spec.resolve()
+        lr = self.lr
+        if lr == "auto":
+            lr = _AUTO_LR.get(str(self.optimizer_spec.name), _AUTO_LR_ELSE)
+        takes = inspect.signature(cls).parameters
+        groups: Any
+        if "weight_decay" in takes:
+            groups = [{"params": weights, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+            groups = [group for group in groups if group["params"]]
+        else:
+            groups = [*weights, *rest]
+        if "fused" in takes and options.get("fused") is None and not options.get("foreach"):
+            options["fused"] = True  # one kernel for all parameters
+        self.optimizer_ = cls(groups, lr=lr, **options)
+        self.base_lr_ = lr
+        self.schedule_factor_ = SCHEDULES[self.schedule]
+        self.total_steps_ = None
+        self.member_losses_: dict[str, Tensor] = {}
+        return self
+
+    def set_horizon(self, n_samples: int) -> None:
+        """Start the schedule over, for ``max_epochs`` epochs of this many samples."""
+        self.total_steps_ = self.max_epochs * math.ceil(n_samples / self.batch_size)
+        self.step_ = 0
+
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
+        """``X`` is the pair of training and validation set, split before."""
+        return X
+
+    def check_data(self, X: Any, y: Any = None) -> None:
+        """Data were checked by the estimator."""
+
+    def get_iterator(self, dataset: TrainingSet, training: bool = False) -> _BatchIterator:
+        if not training:
+            return _BatchIterator(dataset, max(self.batch_size, 1024), None)
+        # a fit that goes on draws new orders
+        epochs_before = len(self.history)
+        generators = [torch.Generator().manual_seed((s + 7919 * epochs_before) % 2**63) for s in self.seeds]
+        return _BatchIterator(dataset, self.batch_size, generators)
+
+    def on_batch_begin(self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any) -> None:
+        super().on_batch_begin(net, batch=batch, training=training, **kwargs)
+        if training and self.total_steps_:
+            lr = self.base_lr_ * self.schedule_factor_(min(1.0, self.step_ / self.total_steps_))
+            for group in self.optimizer_.param_groups:
+                group["lr"] = lr
+            self.step_ += 1
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        loss, output = self._loss(batch)
+        loss.sum().backward()
+        if self.clip_grad_norm is not None:
+            self._clip()
+        return {"loss": loss.detach(), "y_pred": output}
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        with torch.no_grad():
+            loss, output = self._loss(batch)
+        return {"loss": loss, "y_pred": output}
+
+    def _loss(self, batch: Any) -> tuple[Tensor, Tensor]:
+        (values, present), target, weights = batch
+        output = self.module_(values, present, own_rows=self.module_.n_members > 1)
+        return self.criterion_(output, target, weights), output
+
+    def _clip(self) -> None:
+        """Scale each member's gradient down to the largest norm allowed."""
+        gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
+        k = self.module_.n_members
+        if k == 1:
+            nn.utils.clip_grad_norm_(self.module_.parameters(), self.clip_grad_norm)
+            return
+        norm = torch.stack([g.reshape(k, -1).square().sum(1) for g in gradients]).sum(0).sqrt()
+        factor = (self.clip_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+        for g in gradients:
+            g.mul_(factor.view(k, *[1] * (g.ndim - 1)))
+
+    def run_single_epoch(self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any) -> None:
+        """One pass; the losses are read once at its end, so that no batch waits for the device."""
+        if iterator is None:
+            return
+        self._set_training(training)
+        losses, sizes = [], []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            losses.append(step["loss"])
+            sizes.append(batch[1].shape[0 if self.module_.n_members == 1 else 1])
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        per_batch = torch.stack(losses).reshape(len(losses), -1).double().cpu()  # (batches, K)
+        size = torch.tensor(sizes, dtype=torch.float64)
+        per_member = (per_batch * size.unsqueeze(1)).sum(0) / size.sum()
+        if not torch.isfinite(per_member).all():
+            epoch = len(self.history)
+            raise ValueError(
+                f"the {prefix} loss became {per_member[~torch.isfinite(per_member)][0].item()} in epoch {epoch} "
+                f"with lr={self.base_lr_}. Try a lower lr, clip_grad_norm=1.0, scale_inputs=True, or check the "
+                "values of the inputs and the target."
+            )
+        self.member_losses_[prefix] = per_member
+        for entry, loss, n in zip(
+            self.history[-1]["batches"][-len(sizes) :], per_batch.mean(1).tolist(), sizes, strict=True
+        ):
+            entry[f"{prefix}_loss"], entry[f"{prefix}_batch_size"] = loss, n
+        loss = per_member.mean().item()
+        self.history.record(f"{prefix}_loss", loss)
+        self.history.record(f"{prefix}_loss_best", all(loss < row[f"{prefix}_loss"] for row in self.history[:-1]))
+        self.history.record(f"{prefix}_batch_count", len(sizes))
+
+    # -- prediction ----------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        self.copies_: dict[torch.dtype, nn.Module] = {}
+
+    def outputs(self, data: Batches, dtype: torch.dtype, method: str = "forward") -> Tensor:
+        """Outputs for all samples, without gradient: (n_samples, d), or (K, n_samples, d) for several members."""
+        module = self.module_
+        if dtype == torch.float64:
+            # a copy in double precision, made once; results then do not depend on how rows are batched
+            if dtype not in self.copies_:
+                self.copies_[dtype] = copy.deepcopy(module).to(dtype)
+            module = self.copies_[dtype]
+        module.eval()
+        with torch.inference_mode():
+            rows = torch.arange(len(data), device=data.device)
+            parts = [module(*data.take(batch), method=method) for batch in rows.split(max(self.batch_size, 1024))]
+        return torch.cat(parts, -2)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state["copies_"] = {}  # made again when needed
+        return state
