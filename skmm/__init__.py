@@ -3,6 +3,7 @@
 # the families register themselves with the specs
 from skmm import encoders, fusion
 from skmm.blocks import Blocks
+from skmm.compose import ModalitySelector, ModalityTransformer, make_modality_transformer
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.spec import (
     Encoder,
@@ -21,6 +22,8 @@ __all__ = [
     "Blocks",
     "Encoder",
     "Fusion",
+    "ModalitySelector",
+    "ModalityTransformer",
     "MultimodalClassifier",
     "MultimodalRegressor",
     "Optimizer",
@@ -29,6 +32,7 @@ __all__ = [
     "list_encoders",
     "list_fusions",
     "list_optimizers",
+    "make_modality_transformer",
     "register_encoder",
     "register_fusion",
 ]

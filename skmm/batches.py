@@ -113,23 +113,48 @@ class _Column(Protocol):
     def take(self, rows: Tensor) -> tuple[Any, Tensor]: ...
 
 
+def _like(mask: Tensor, x: Tensor) -> Tensor:
+    """A mask over the first axes of x, with further axes of size 1."""
+    return mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim))
+
+
+class _Vectors:
+    """Vectors that every sample has, side by side in one tensor: one read serves all these modalities."""
+
+    def __init__(self, parts: list[Tensor]) -> None:
+        self.data = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        self.sizes = [part.shape[1] for part in parts]
+        self.true = torch.ones((), dtype=torch.bool, device=self.data.device)
+
+    def take(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        return take_rows(self.data, rows).split(self.sizes, -1), self.true.expand(rows.shape)
+
+
+def take_rows(data: Tensor, rows: Tensor) -> Tensor:
+    """``data[rows]`` for rows of any shape, by the faster of torch's ways."""
+    if rows.ndim == 1:
+        return data.index_select(0, rows)
+    return data.index_select(0, rows.reshape(-1)).view(*rows.shape, *data.shape[1:])
+
+
 class _Dense:
     """Samples of one shape. Floats were scaled once; other types are when a batch is cut."""
 
-    def __init__(self, data: Tensor, present: Tensor | None, scaler: Scaler | None, dtype: torch.dtype) -> None:
-        self.data, self.present, self.scaler, self.dtype = data, present, scaler, dtype
-        self.sequence = False
+    def __init__(
+        self, data: Tensor, present: Tensor | None, scaler: Scaler | None, dtype: torch.dtype, *, sequence: bool
+    ) -> None:
+        self.data, self.present, self.scaler, self.dtype, self.sequence = data, present, scaler, dtype, sequence
         self.true = torch.ones((), dtype=torch.bool, device=data.device)
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.data[rows]
-        mask = self.true.expand(rows.shape) if self.present is None else self.present[rows]
+        x = take_rows(self.data, rows)
+        mask = self.true.expand(rows.shape) if self.present is None else take_rows(self.present, rows)
         if x.dtype != self.dtype:
             x = x.to(self.dtype)
             if self.scaler is not None:
                 x = self.scaler.apply(x if self.data.ndim > 3 else x.unsqueeze(-1)).view_as(x)
             if self.present is not None:
-                x = torch.where(mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, 0.0)
+                x = torch.where(_like(mask, x), x, 0.0)
         if self.sequence:
             mask = mask.unsqueeze(-1).expand(*rows.shape, x.shape[rows.ndim])
         return x, mask
@@ -146,7 +171,7 @@ class _Ragged:
         step = torch.arange(max(1, int(lengths.max())), device=rows.device)
         mask = step < lengths.unsqueeze(-1)
         x = self.values[torch.where(mask, self.starts[rows].unsqueeze(-1) + step, 0)]
-        return torch.where(mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, 0), mask
+        return torch.where(_like(mask, x), x, 0), mask
 
 
 class _Sparse:
@@ -171,13 +196,13 @@ class _Lazy:
         mask = self.present[rows]
         x = torch.from_numpy(np.asarray(self.block[flat])).to(rows.device, self.dtype)
         x = x.reshape(*rows.shape, *x.shape[1:])
-        x = torch.where(mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, 0.0)
+        x = torch.where(_like(mask, x), x, 0.0)
         if not torch.isfinite(x).all():
             row = int(flat[~torch.isfinite(x.reshape(len(flat), -1)).all(-1).cpu().numpy()][0])
             raise ValueError(f"modality {self.name!r}, row {row}: NaN or infinity in a lazily read block.")
         if self.scaler is not None:
             x = self.scaler.apply(x)
-            x = torch.where(mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim)), x, 0.0)
+            x = torch.where(_like(mask, x), x, 0.0)
         if block_kind(self.block) == "sequence":
             mask = mask.unsqueeze(-1).expand(*rows.shape, x.shape[rows.ndim])
         return x, mask
@@ -186,8 +211,12 @@ class _Lazy:
 class Batches:
     """All modalities of some samples on one device, from which batches are cut by row numbers."""
 
-    def __init__(self, columns: dict[str, _Column], n_samples: int, device: torch.device) -> None:
-        self.columns = columns
+    def __init__(self, columns: dict[str, _Column | Tensor], n_samples: int, device: torch.device) -> None:
+        self.names = list(columns)
+        self.columns = {name: c for name, c in columns.items() if not isinstance(c, Tensor)}
+        vectors = {name: c for name, c in columns.items() if isinstance(c, Tensor)}
+        self.vector_names = list(vectors)
+        self.vectors = _Vectors(list(vectors.values())) if vectors else None
         self.n_samples = n_samples
         self.device = device
 
@@ -197,6 +226,10 @@ class Batches:
     def take(self, rows: Tensor) -> tuple[Values, Masks]:
         """Values and masks of the rows; ``rows`` (B,) or (K, B), as the result's leading axes."""
         values, present = {}, {}
+        if self.vectors is not None:
+            parts, mask = self.vectors.take(rows)
+            for name, part in zip(self.vector_names, parts, strict=True):
+                values[name], present[name] = part, mask
         for name, column in self.columns.items():
             values[name], present[name] = column.take(rows)
         return values, present
@@ -283,7 +316,7 @@ class Inputs:
 
     def _column(
         self, name: str, block: Block, present: np.ndarray, dtype: torch.dtype, device: torch.device
-    ) -> _Column:
+    ) -> _Column | Tensor:
         scaler = self.scalers[name]
         exists = torch.from_numpy(present).to(device)
         if is_lazy(block):
@@ -308,22 +341,17 @@ class Inputs:
             data = _tensor(values if values.ndim > 1 else values[:, None], dtype).to(device)
             return _Ragged(data if scaler is None else scaler.apply(data), offsets)
         missing = None if present.all() else exists
-        if block.dtype.kind == "f":
-            data = _tensor(block, dtype).to(device)
-            if scaler is not None:
-                data = scaler.apply(data)
-            if missing is not None:
-                data = torch.where(exists.view(-1, *[1] * (data.ndim - 1)), data, 0.0)
-        elif self.infos[name].kind == "image":
+        kind = self.infos[name].kind
+        if block.dtype.kind != "f" and kind in ("image", "video"):
             data = torch.from_numpy(_writable(block)).to(device)  # stays small until a batch is cut
         else:
             data = _tensor(block, dtype).to(device)
             data = data if scaler is None else scaler.apply(data)
             if missing is not None:
-                data = torch.where(exists.view(-1, *[1] * (data.ndim - 1)), data, 0.0)
-        column = _Dense(data, missing, scaler, dtype)
-        column.sequence = self.infos[name].kind == "sequence"
-        return column
+                data = torch.where(_like(exists, data), data, 0.0)
+            elif kind == "vector":
+                return data
+        return _Dense(data, missing, scaler, dtype, sequence=kind == "sequence")
 
 
 def _kinds_of(choice: Any) -> tuple[str, ...]:

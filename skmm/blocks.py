@@ -220,11 +220,13 @@ def _as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, without importing torch
         value = value.detach().cpu().numpy()
     if hasattr(value, "to_numpy"):  # pandas, polars: a DataFrame or a Series
+        missing = value.isna() if hasattr(value, "isna") else None
         value = value.to_numpy()
+        if value.dtype == object and missing is not None:
+            value = np.where(missing, None, value)  # pandas has several marks
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
         value = value.tolist()  # its cells may be arrays or lists
     if _is_list_of_samples(value):
-        value = [None if isinstance(v, float) and np.isnan(v) else v for v in value]  # pandas' mark is NaN
         present = np.array([v is not None for v in value])
         try:
             ragged = RaggedArray.from_list(value)

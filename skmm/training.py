@@ -19,7 +19,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, PrintLog
 from torch import Tensor, nn
 
-from skmm.batches import Batches
+from skmm.batches import Batches, take_rows
 from skmm.network import MemberNetworks
 from skmm.spec import Optimizer
 
@@ -193,7 +193,7 @@ class _BatchIterator:
         parts = rows.split(self.batch_size, -1)
         weight_parts = [None] * len(parts) if weights is None else weights.split(self.batch_size, -1)
         for batch, weight in zip(parts, weight_parts, strict=True):
-            yield d.data.take(batch), d.target[batch], weight
+            yield d.data.take(batch), take_rows(d.target, batch), weight
 
 
 # -- callbacks ----------------------------------------------------------------------------------------------------
@@ -313,11 +313,10 @@ class MultimodalNet(NeuralNet):
             lr = _AUTO_LR.get(str(self.optimizer_spec.name), _AUTO_LR_ELSE)
         takes = inspect.signature(cls).parameters
         groups: Any
-        if "weight_decay" in takes:
+        if self.weight_decay and "weight_decay" in takes:
             groups = [{"params": weights, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-            groups = [group for group in groups if group["params"]]
         else:
-            groups = [*weights, *rest]
+            groups = [{"params": [*weights, *rest], **({"weight_decay": 0.0} if "weight_decay" in takes else {})}]
         if "fused" in takes and options.get("fused") is None and not options.get("foreach"):
             options["fused"] = True  # one kernel for all parameters
         self.optimizer_ = cls(groups, lr=lr, **options)
@@ -357,7 +356,7 @@ class MultimodalNet(NeuralNet):
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         loss, output = self._loss(batch)
-        loss.sum().backward()
+        (loss if loss.ndim == 0 else loss.sum()).backward()
         if self.clip_grad_norm is not None:
             self._clip()
         return {"loss": loss.detach(), "y_pred": output}

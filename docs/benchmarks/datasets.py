@@ -41,6 +41,7 @@ class Dataset:
     metrics: tuple[str, ...]
     groups: np.ndarray | None = None
     transformer: BaseEstimator | None = None
+    n_segments: int | None = 8  # how a linear model reads a sequence: in so many segments, or flattened
 
     def split(self, i: int) -> tuple[Blocks, np.ndarray, Blocks, np.ndarray, np.ndarray | None]:
         """Training and test part of split ``i``, and the groups of the training rows."""
@@ -142,7 +143,7 @@ def _utd_mhad(z: Any, options: set[str]) -> dict[str, Any]:
 
 def _avdigits(z: Any, options: set[str]) -> dict[str, Any]:
     X = Blocks(image=z["image_pca25"], audio=z["logmel"].astype(np.float32))
-    return {"X": X, "y": z["y"], "splits": _fixed(z), "groups": z["speaker"]}
+    return {"X": X, "y": z["y"], "splits": _fixed(z), "groups": z["speaker"], "n_segments": None}
 
 
 def _mfeat(z: Any, options: set[str]) -> dict[str, Any]:

@@ -14,7 +14,18 @@ import statistics
 import subprocess
 import sys
 
-OPTIONAL = ("h5py", "IPython", "matplotlib", "onnx", "pandas", "PIL", "polars", "pyarrow", "torchvision", "transformers")
+OPTIONAL = (
+    "h5py",
+    "IPython",
+    "matplotlib",
+    "onnx",
+    "pandas",
+    "PIL",
+    "polars",
+    "pyarrow",
+    "torchvision",
+    "transformers",
+)
 BASES = {
     "nothing": "",
     "torch, sklearn": "import torch, sklearn",
@@ -62,7 +73,10 @@ def main() -> None:
         print(f"| {name} | {' | '.join(cells)} | {len(found[0][3])} |")
     _, _, before, added = runs["torch, sklearn, skorch"][0]
     print()
-    print("Optional packages loaded by torch, sklearn and skorch:", ", ".join(p for p in OPTIONAL if p in before) or "none")
+    print(
+        "Optional packages loaded by torch, sklearn and skorch:",
+        ", ".join(p for p in OPTIONAL if p in before) or "none",
+    )
     print("Optional packages loaded by skmm:", ", ".join(p for p in OPTIONAL if p in added) or "none")
 
 

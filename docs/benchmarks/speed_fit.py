@@ -2,10 +2,10 @@
 
     python docs/benchmarks/speed_fit.py --rounds 7
 
-All train for 10 epochs on 8,000 samples with three modalities of 100 features, with batches of 128 and Adam, in one
-process and on one thread. The contenders take turns, so that a slow moment of the machine hits all of them, and each
-ratio is taken within a round. Except for MLPClassifier, which has no fusion, all train the same network: per modality
-a linear layer to 50 and a ReLU, their sum, a linear layer to the classes.
+All train for 10 epochs on 8,000 samples with three modalities of 100 features, with batches of 128 and Adam, in
+one process and on one thread. The contenders take turns, so that a slow moment of the machine hits all of them, and
+each ratio is taken within a round. Except for MLPClassifier, which has no fusion, all train the same network: per
+modality a linear layer to 50 and a ReLU, their sum, a linear layer to the classes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def hand_written(data: Data, epochs: int, seed: int) -> Predict:
     for _ in range(epochs):
         for rows in torch.randperm(len(y)).split(BATCH):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(net(**{name: x[rows] for name, x in inputs.items()}), target[rows]).backward()
+            nn.functional.cross_entropy(
+                net(**{name: x[rows] for name, x in inputs.items()}), target[rows]
+            ).backward()
             optimizer.step()
 
     def predict() -> np.ndarray:

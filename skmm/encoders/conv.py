@@ -60,8 +60,7 @@ class Conv1dEncoder(nn.Module):
         self.out_dim = hidden_dim
         sizes = [math.prod(info.shape), *channels]
         self.convs = nn.ModuleList(
-            nn.Conv1d(a, b, kernel_size, padding=kernel_size // 2)
-            for a, b in pairwise(sizes)
+            nn.Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(sizes)
         )
         self.activation = make_activation(activation)
         self.output = TokenOutput(

@@ -75,11 +75,8 @@ class SumFusion(nn.Module):
         self.out_dim = hidden_dim
 
     def forward(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        layers = [
-            keep(self.activation(layer(values[name])), present[name])
-            for name, layer in zip(self.names, self.hidden, strict=True)
-        ]
-        total = layers[0]
-        for layer in layers[1:]:
-            total = total + layer
-        return self.output_activation(total)
+        hidden = torch.stack(
+            [self.activation(layer(values[name])) for name, layer in zip(self.names, self.hidden, strict=True)], -2
+        )  # (B, M, hidden_dim)
+        exists = torch.stack([present[name] for name in self.names], -1)
+        return self.output_activation(keep(hidden, exists).sum(-2))

@@ -1,0 +1,343 @@
+"""The command ``skmm``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+# Each command imports what it needs, so that --help does not wait for torch.
+
+# A text column with more distinct values than this is text, with fewer it is a category.
+_MAX_CATEGORIES = 20
+# The built-in comparison runs on this many samples, to be done within two minutes on two cores.
+_DEMO_ROWS = 500
+
+
+class UsageError(Exception):
+    """What the user gave cannot be used; the message says why."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="skmm", description="Multimodal fusion networks as ordinary scikit-learn estimators."
+    )
+    parser.add_argument("--version", action="version", version=f"skmm {version('skmm')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    compare = commands.add_parser(
+        "compare",
+        help="cross-validate fusions and linear baselines on the same folds",
+        description="Cross-validate fusions and linear baselines on the same folds and say whether a deep fusion "
+        "helps. Without FILE, on spoken digits that come with the package.",
+        epilog="examples: skmm compare    |    skmm compare films.csv --target genre --modality text=review "
+        "--modality table=year,length    |    skmm compare features.npz --target y --modality audio=mfcc "
+        "--modality video=frames",
+    )
+    compare.add_argument("file", nargs="?", metavar="FILE", help="a .npz, .csv or .parquet file")
+    compare.add_argument("--target", metavar="NAME", help="column, or array of a .npz file, to predict")
+    compare.add_argument(
+        "--modality",
+        action="append",
+        default=[],
+        metavar="NAME=COLUMNS",
+        help="a modality and its columns (or arrays), separated by commas; once for each modality",
+    )
+    compare.add_argument("--groups", metavar="NAME", help="column or array of groups that no fold may split")
+    compare.add_argument(
+        "--task",
+        choices=["classification", "regression"],
+        help="what to do with the target (default: fractions are regressed, all else is classified)",
+    )
+    compare.add_argument("--fusions", metavar="NAMES", help="comma-separated (default: all; see skmm list fusions)")
+    compare.add_argument("--cv", type=int, default=3, metavar="K", help="number of folds (default: %(default)s)")
+    compare.add_argument(
+        "--scoring", metavar="NAMES", help="scikit-learn scorers, comma-separated; the first ranks the methods"
+    )
+    compare.add_argument("--rows", type=int, metavar="N", help="use N rows drawn at random")
+    compare.add_argument("--no-baselines", action="store_true", help="compare the fusions alone")
+    compare.add_argument(
+        "--jobs",
+        type=int,
+        default=min(os.cpu_count() or 1, 8),
+        metavar="N",
+        help="fits at once (default: %(default)s)",
+    )
+    compare.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)")
+    compare.add_argument("--json", metavar="OUT", help="also write the result to this file")
+    compare.set_defaults(run=_compare)
+
+    listing = commands.add_parser("list", help="list fusions, encoders or optimizers with their parameters")
+    listing.add_argument("what", choices=["fusions", "encoders", "optimizers"])
+    listing.set_defaults(run=_list)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command ``skmm``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        0, or 2 where what the user gave cannot be used (the reason goes to stderr).
+
+    Examples
+    --------
+    >>> from skmm.cli import main
+    >>> main(["compare", "nowhere.csv", "--target", "y"])
+    2
+    """
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except UsageError as error:
+        print(f"skmm: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _list(args: argparse.Namespace) -> None:
+    import skmm
+
+    print(getattr(skmm, f"list_{args.what}")(describe=True))
+
+
+def _compare(args: argparse.Namespace) -> None:
+    if args.file is None:
+        data = _demo(args)
+    elif Path(args.file).suffix in _READERS:
+        data = _READERS[Path(args.file).suffix](_existing(args.file), args)
+    else:
+        raise UsageError(f"{args.file} has no suffix that skmm reads; valid are {', '.join(_READERS)}.")
+
+    # imported late: it takes seconds, and a wrong file name should not
+    import numpy as np
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.utils import _safe_indexing
+    from sklearn.utils.multiclass import type_of_target
+
+    from skmm import MultimodalClassifier, MultimodalRegressor
+    from skmm.model_selection import compare_fusions
+
+    X, y, groups = data.X, data.y, data.groups
+    for label, part in {"the modalities": X, f"--groups {args.groups}": groups}.items():
+        if part is not None and len(part) != len(y):
+            raise UsageError(f"the target has {len(y)} rows, but {label}: {len(part)}.")
+    n_rows = len(y)
+    if args.rows is not None and args.rows < n_rows:
+        chosen = np.sort(np.random.default_rng(args.seed).permutation(n_rows)[: args.rows])
+        X, y, groups = (None if part is None else _safe_indexing(part, chosen) for part in (X, y, groups))
+    try:
+        regression = args.task == "regression" or (
+            args.task is None and type_of_target(y, input_name="the target").startswith("continuous")
+        )
+        kinds = (KFold, GroupKFold) if regression else (StratifiedKFold, StratifiedGroupKFold)
+        model: Any = MultimodalRegressor() if regression else MultimodalClassifier()
+        result = compare_fusions(
+            X,
+            y,
+            estimator=model if data.transformer is None else make_pipeline(data.transformer, model),
+            fusions=_names(args.fusions),
+            cv=kinds[groups is not None](args.cv, shuffle=True, random_state=args.seed),
+            scoring=_names(args.scoring),
+            baselines=not args.no_baselines,
+            groups=groups,
+            n_jobs=args.jobs,
+            verbose=sys.stderr.isatty(),
+            random_state=args.seed,
+        )
+    except ValueError as error:
+        raise UsageError("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
+    print(f"{data.title}: {len(y)} of {n_rows} samples, {args.cv} folds, times in seconds\n\n{result}")
+    if args.json:
+        found = {
+            "metric": result.metric,
+            "summary": list(result.summary),
+            "differences": list(result.differences),
+            "verdict": result.verdict,
+        }
+        Path(args.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+# -- reading --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What is compared on; the transformer, where there is one, makes Blocks of X inside each fold."""
+
+    title: str
+    X: Any
+    y: Any
+    groups: Any = None
+    transformer: Any = None
+
+
+def _demo(args: argparse.Namespace) -> _Data:
+    given = [f"--{option}" for option in ("target", "modality", "groups") if getattr(args, option)]
+    if given:
+        raise UsageError(f"{', '.join(given)} needs a FILE.")
+
+    from skmm.datasets import load_spoken_digits
+
+    args.rows = _DEMO_ROWS if args.rows is None else args.rows
+    X, y = load_spoken_digits(return_X_y=True)
+    return _Data("spoken digits", X, y)
+
+
+def _existing(file: str) -> Path:
+    if not Path(file).is_file():
+        raise UsageError(f"there is no file {file}.")
+    return Path(file)
+
+
+def _choices(args: argparse.Namespace, valid: list[str]) -> dict[str, list[str]]:
+    """Columns of each modality, after a check of every name that was given."""
+    what = f"valid are {valid}"
+    if not args.target:
+        raise UsageError(f"{args.file} needs --target NAME; {what}.")
+    if not args.modality:
+        raise UsageError(f"{args.file} needs --modality NAME=COLUMNS, once for each modality; {what}.")
+    chosen: dict[str, list[str]] = {}
+    for text in args.modality:
+        name, equals, columns = text.partition("=")
+        if not (name and equals and columns):
+            raise UsageError(f"--modality takes NAME=COLUMNS, for example image=photo,scan; got {text!r}.")
+        if name in chosen:
+            raise UsageError(f"--modality {name} is given twice; separate its columns by commas.")
+        chosen[name] = [column.strip() for column in columns.split(",")]
+        if args.target in chosen[name]:
+            raise UsageError(f"--modality {text} contains the target {args.target!r}.")
+    extra = [args.groups] if args.groups else []
+    for column in [args.target, *extra, *(c for columns in chosen.values() for c in columns)]:
+        if column not in valid:
+            raise UsageError(f"{args.file} has no {column!r}; {what}.")
+    return chosen
+
+
+def _read_arrays(path: Path, args: argparse.Namespace) -> _Data:
+    import numpy as np
+
+    from skmm import Blocks
+
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            chosen = _choices(args, list(stored))
+            y = stored[args.target]
+            groups = stored[args.groups] if args.groups else None
+            arrays = {name: {key: stored[key] for key in keys} for name, keys in chosen.items()}
+        return _Data(path.name, Blocks({name: _join(name, parts) for name, parts in arrays.items()}), y, groups)
+    except (ValueError, OSError, BadZipFile) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+
+
+def _join(name: str, parts: dict[str, Any]) -> Any:
+    """The arrays of one modality side by side; a single one keeps its dimensions."""
+    import numpy as np
+
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    for key, part in parts.items():
+        if part.ndim not in (1, 2):
+            raise ValueError(
+                f"modality {name!r} joins several arrays, which must be 1-D or 2-D; {key!r} is {part.ndim}-D."
+            )
+    return np.column_stack(list(parts.values()))
+
+
+def _read_table(path: Path, args: argparse.Namespace) -> _Data:
+    try:
+        import pandas as pd
+
+        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except ImportError as error:
+        raise UsageError(
+            f"reading {path.suffix} files needs more packages: pip install 'skmm[dataframe]'."
+        ) from error
+    except (ValueError, OSError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    chosen = _choices(args, list(frame.columns))
+
+    from skmm.compose import ModalityTransformer
+
+    for column in [args.target, *([args.groups] if args.groups else [])]:
+        missing = frame[column].isna()
+        if missing.any():
+            raise UsageError(
+                f"column {column!r} lacks {missing.sum()} of its {len(missing)} values, the first in row "
+                f"{missing.to_numpy().argmax()}."
+            )
+    return _Data(
+        path.name,
+        frame,
+        frame[args.target].to_numpy(),
+        frame[args.groups].to_numpy() if args.groups else None,
+        ModalityTransformer([(name, *_transformer(frame, columns)) for name, columns in chosen.items()]),
+    )
+
+
+def _transformer(frame: Any, columns: list[str]) -> tuple[Any, Any]:
+    """What turns the columns of one modality into numbers, and the columns as it takes them."""
+    from sklearn.compose import make_column_transformer
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+    by_kind: dict[str, list[str]] = {"number": [], "category": [], "text": []}
+    for column in columns:
+        by_kind[_column_kind(frame[column])].append(column)
+    numbers, categories, texts = by_kind.values()
+    scale = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    words = TfidfVectorizer(sublinear_tf=True)
+    if numbers == columns:
+        return scale, columns
+    if categories == columns:
+        return one_hot, columns
+    if texts == columns and len(texts) == 1:
+        return words, texts[0]
+    # a row that lacks one of several columns is not a missing row: its text is empty
+    filled = make_pipeline(FunctionTransformer(_fill), words)
+    return make_column_transformer(
+        (scale, numbers), (one_hot, categories), *((filled, text) for text in texts), sparse_threshold=bool(texts)
+    ), columns
+
+
+def _fill(column: Any) -> Any:
+    return column.fillna("")
+
+
+def _column_kind(column: Any) -> str:
+    """number, category or text."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return "number"
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        other = next((value for value in column.dropna() if not isinstance(value, str)), None)
+        if other is not None:
+            raise UsageError(
+                f"column {column.name!r} must hold numbers or text, it holds {column.dtype}, e.g. {other!r}."
+            )
+    return "category" if column.nunique() <= _MAX_CATEGORIES else "text"
+
+
+_READERS = {".npz": _read_arrays, ".csv": _read_table, ".parquet": _read_table}
