@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils import check_consistent_length, check_scalar
 
 # scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
@@ -22,20 +22,22 @@ from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
     check_random_state,
+    column_or_1d,
     validate_data,
 )
 
-from skmm.batches import Inputs
+from skmm.batches import Batches, Inputs, check_finite
 from skmm.blocks import Blocks, FlatLayout
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders
 from skmm.samples import canonical
 from skmm.spec import Optimizer, SpecParams, as_spec, unknown
+from skmm.stacking import Stack, assign_folds, average, blind_weights, left_out_fold
 from skmm.training import (
     SCHEDULES,
+    HeadsLoss,
     MultimodalNet,
     TrainingSet,
     _BestWeights,
-    _Loss,
     auto_batch_size,
     auto_epochs,
     find_device,
@@ -46,16 +48,37 @@ from skmm.training import (
 class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SpecParams, BaseEstimator):
     """What classifier and regressor share: input, network, training, outputs."""
 
+    inputs_: Inputs
+    net_: MultimodalNet
+    stack_: Stack
+
     # -- what a subclass says ------------------------------------------------------------------------------------
 
     def _encode_target(self, y: Any, reset: bool) -> np.ndarray:
         """y as numbers; of a first fit (``reset``) also what is learned of its form."""
         raise NotImplementedError
 
-    def _finish_target(self, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _weigh(self, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Sample weights, with those of the classes in them."""
+        return weights
+
+    def _learn_target(self, target: np.ndarray, weights: np.ndarray) -> None:
+        """Learn from the training targets what a sample without input is predicted as."""
         raise NotImplementedError
 
-    def _make_loss(self) -> _Loss:
+    def _tensor_target(self, target: np.ndarray) -> np.ndarray:
+        """Targets as the loss reads them."""
+        raise NotImplementedError
+
+    def _loss_per_sample(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        raise NotImplementedError
+
+    def _finish(self, combined: np.ndarray) -> np.ndarray:
+        """Probabilities or values from combined outputs (n_samples, C)."""
+        raise NotImplementedError
+
+    def _oof_score(self, prediction: np.ndarray, target: np.ndarray, weights: np.ndarray) -> float:
+        """Score of out-of-fold predictions, as ``score`` computes it."""
         raise NotImplementedError
 
     # -- input ---------------------------------------------------------------------------------------------------
@@ -106,6 +129,15 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         check_scalar(self.hidden_dim, "hidden_dim", Integral, min_val=1)
         check_scalar(self.dropout, "dropout", Real, min_val=0, max_val=1, include_boundaries="left")
         check_scalar(self.weight_decay, "weight_decay", Real, **not_negative)
+        check_scalar(self.n_members, "n_members", Integral, min_val=1)
+        check_scalar(self.modality_loss, "modality_loss", Real, **not_negative)
+        if not isinstance(self.stack, bool) and self.stack != "auto":
+            raise ValueError(f"stack={self.stack!r} is none of True, False and 'auto'.")
+        if self.stack is True and self.n_members == 1:
+            raise ValueError(
+                "stack=True fits the stack on what each member says of the samples that it left out, so it needs "
+                "n_members of 2 or more, got n_members=1; set n_members=8, or stack=False."
+            )
         if self.lr != "auto":
             check_scalar(self.lr, "lr", Real, **positive)
         for name in ("max_epochs", "batch_size"):
@@ -137,7 +169,9 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
 
     # -- fit -----------------------------------------------------------------------------------------------------
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, epochs: int | None) -> Self:
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any = None, *, reset: bool, epochs: int | None
+    ) -> Self:
         """Train from the start (``reset``) or go on; ``epochs`` None for the estimator's own number."""
         self._check_params()
         if y is None:
@@ -145,40 +179,62 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
                 f"requires y to be passed, but the target y is None: {type(self).__name__} is supervised."
             )
         blocks = self._read(X, reset=reset)
-        check_consistent_length(blocks, y)
+        check_consistent_length(blocks, y, groups)
         target = self._encode_target(y, reset)
-        # A new fit draws its numbers from random_state; one that goes on continues with those of the first.
         weights = _check_sample_weight(
-            sample_weight, blocks, dtype=np.float64, ensure_non_negative=True, allow_all_zero_weights=False
+            sample_weight, target, dtype=np.float64, ensure_non_negative=True, allow_all_zero_weights=False
         )
-        target, weights = self._finish_target(target, weights)
+        weights = self._weigh(target, weights)
         weights = self._drop_empty(blocks, weights)
+        if groups is not None:
+            groups = np.unique(column_or_1d(groups), return_inverse=True)[1]
         if reset:
+            # A new fit draws its numbers from random_state; one that goes on continues with those of the first.
             self._random = np.random.RandomState(self._seed())
-        rows, weights = canonical(blocks, target, weights)
-        train, valid = self._split(target[rows], reset=reset)
+            self._split_seed = int(self._random.randint(2**31 - 1))
+            check_finite(blocks)
+        else:
+            blocks = self.inputs_.check(blocks)
+            if self.net_.module_.n_members != self.n_members:
+                raise ValueError(
+                    f"n_members={self.n_members} is not that of the first fit, {self.net_.module_.n_members}."
+                )
+        for name in ("stack_", "stack_weights_", "oof_prediction_", "oof_score_"):
+            self.__dict__.pop(name, None)
+        rows, distinct, owner = canonical(blocks, target, weights, groups)
+        groups = None if groups is None else groups[rows]
+        train, valid = self._split(target[rows], groups)
         if reset:
             choices = check_encoders(self.encoders, list(blocks))
-            self.inputs_ = Inputs(blocks[rows[train]], weights[train], choices, self.scale_inputs)
+            self.inputs_ = Inputs(blocks[rows[train]], distinct[train], choices, self.scale_inputs)
             if isinstance(X, (Blocks, dict)):
                 self.n_features_in_ = self.inputs_.n_features
             self.modalities_ = self.inputs_.infos
-        blocks = self.inputs_.check(blocks)
-        self._learn_target(target[rows[train]], weights[train], reset=reset)
+            self._learn_target(target[rows[train]], distinct[train])
+        if epochs is None:
+            labels = self._stratify(target[rows[train]])
+            group = None if groups is None else groups[train]
+            folds = assign_folds(self.n_members, labels, group, len(train), self._split_seed)
+        else:  # a stream has no rows to leave out: what a member does not see now is gone
+            folds = np.full(len(train), -1)
         device = find_device(self.device)
         seed = int(self._random.randint(2**31 - 1))
         with seeded(seed, device):
             if reset:
-                self._build(len(train), seed, device)
+                self._build(len(train), device)
             data = self.inputs_.load(blocks, torch.float32, device)
             encoded = torch.as_tensor(self._tensor_target(target), device=device)
-            sets = [
-                None
-                if part is None
-                else TrainingSet(data, encoded, _relative(weights[part], device), _rows(rows[part], device))
-                for part in (train, valid)
-            ]
-            self._train(sets, epochs)
+            members = [train[folds != left_out_fold(k, folds)] for k in range(self.n_members)]
+            training = _training_set(data, encoded, rows, distinct, members)
+            held_out = [] if valid is None else [valid] * self.n_members
+            validation = _training_set(data, encoded, rows, distinct, held_out) if held_out else None
+            self._train(training, validation, epochs)
+            if folds.max() >= 0:
+                # fold of every sample, -1 where no member trained on it
+                fold_of = np.full(len(rows), -1)
+                fold_of[train] = folds
+                fold_of = np.where(owner >= 0, fold_of[owner], -1)
+                self._fit_stack(data, encoded, fold_of, rows[train], distinct[train], weights)
         return self
 
     def _drop_empty(self, blocks: Blocks, weights: np.ndarray) -> np.ndarray:
@@ -195,45 +251,58 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         )
         return np.where(empty, 0.0, weights)
 
-    def _split(self, target: np.ndarray, *, reset: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """Rows that train and rows that stop the training early."""
+    def _split(self, target: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Samples that train and samples that stop the training early."""
         everything = np.arange(len(target))
         if not self.early_stopping:
             return everything, None
-        if reset or not hasattr(self, "_split_seed"):
-            self._split_seed = int(self._random.randint(2**31 - 1))
-        stratify = self._stratify(target)
-        splitter = ShuffleSplit if stratify is None else StratifiedShuffleSplit
+        labels = self._stratify(target)
+        if groups is not None:
+            splitter = GroupShuffleSplit
+        else:
+            splitter = ShuffleSplit if labels is None else StratifiedShuffleSplit
         split = splitter(n_splits=1, test_size=self.validation_fraction, random_state=self._split_seed)
         try:
-            train, valid = next(split.split(everything, stratify))
+            return next(split.split(everything, labels, groups))
         except ValueError as error:
             raise ValueError(
                 f"early_stopping with validation_fraction={self.validation_fraction} of {len(target)} distinct "
                 f"samples: {error}"
             ) from None
-        return train, valid
 
     def _stratify(self, target: np.ndarray) -> np.ndarray | None:
+        """Classes by which held-out parts are stratified."""
         return None
 
-    def _build(self, n_samples: int, seed: int, device: torch.device) -> None:
-        """The network and the net that trains it."""
+    def _build(self, n_samples: int, device: torch.device) -> None:
+        """The networks and the net that trains them."""
         inherited = {"hidden_dim": self.hidden_dim, "dropout": self.dropout, "activation": self.activation}
-        network = FusionNetwork(
-            self.inputs_.infos, self.fusion, self.encoders, self._n_outputs, self._link, inherited
-        )
+        seeds = tuple(int(self._random.randint(2**31 - 1)) for _ in range(self.n_members))
+        networks = []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            networks.append(
+                FusionNetwork(
+                    self.inputs_.infos,
+                    self.fusion,
+                    self.encoders,
+                    self._n_outputs,
+                    self._link,
+                    inherited,
+                    modality_heads=self.modality_loss > 0,
+                )
+            )
         batch_size = auto_batch_size(n_samples) if self.batch_size == "auto" else self.batch_size
         max_epochs = auto_epochs(n_samples, batch_size) if self.max_epochs == "auto" else self.max_epochs
         self.net_ = MultimodalNet(
-            MemberNetworks([network]),
-            self._make_loss(),
+            MemberNetworks(networks),
+            HeadsLoss(self._loss_per_sample(), self.modality_loss),
             optimizer_spec=as_spec(Optimizer, self.optimizer),
             lr=self.lr,
             weight_decay=self.weight_decay,
             schedule=self.lr_schedule or "constant",
             clip_grad_norm=self.clip_grad_norm,
-            seeds=(seed,),
+            seeds=seeds,
             batch_size=batch_size,
             max_epochs=max_epochs,
             train_split=None,
@@ -242,20 +311,20 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
             verbose=self.verbose,
         )
         self.net_.initialize()
-        self._n_features_out = network.fusion.out_dim
+        self._n_features_out = self.n_members * networks[0].fusion.out_dim
 
-    def _train(self, sets: list[TrainingSet | None], epochs: int | None) -> None:
+    def _train(self, training: TrainingSet, validation: TrainingSet | None, epochs: int | None) -> None:
         net = self.net_
         stopper = None
-        if sets[1] is not None:
+        if validation is not None:
             stopper = _BestWeights(self.n_iter_no_change, self.tol)
             net.callbacks_.append(("best_weights", stopper))
         if epochs is None:
-            net.set_horizon(len(sets[0]))
+            net.set_horizon(len(training))
         before = len(net.history)
         epochs = net.max_epochs if epochs is None else epochs
         try:
-            net.partial_fit(sets, epochs=epochs)
+            net.partial_fit((training, validation), epochs=epochs)
         finally:
             if stopper is not None:
                 net.callbacks_.remove(("best_weights", stopper))
@@ -271,24 +340,101 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         self.loss_curve_ = [float(row["train_loss"]) for row in net.history]
         self.n_iter_ = len(net.history)
 
+    # -- the stack over the heads --------------------------------------------------------------------------------
+
+    @property
+    def _heads(self) -> list[str]:
+        return ["fused", *self.modalities_] if self.modality_loss > 0 else ["fused"]
+
+    def _wants_stack(self) -> bool:
+        return self.n_members > 1 if self.stack == "auto" else bool(self.stack)
+
+    def _fit_stack(
+        self,
+        data: Batches,
+        encoded: torch.Tensor,
+        folds: np.ndarray,
+        rows: np.ndarray,
+        distinct: np.ndarray,
+        weights: np.ndarray,
+    ) -> None:
+        """Combine the heads by what each member says of the samples that it left out.
+
+        Fold (n,) of every sample; the distinct training samples and their weights; weights (n,) of all for the
+        score.
+        """
+        outputs, exists = self._member_outputs(data, torch.float32)
+        target = encoded.cpu()
+        blind = blind_weights(self.n_members, folds)
+        if not self._wants_stack():
+            combined = average(outputs[:, :, 0], self._link, blind)
+        else:
+            features = np.einsum("kn,knhc->nhc", blind, Stack.features(outputs, exists, self._link))
+
+            def fitted(chosen: np.ndarray) -> Stack:
+                at = rows[chosen]
+                stack = Stack(self._link, self._loss_per_sample())
+                return stack.fit(features[at], target[at].to(_wide(target)), distinct[chosen])
+
+            self.stack_ = fitted(np.ones(len(rows), dtype=bool))
+            self.stack_weights_ = self.stack_.table(self._heads, self._output_names())
+            combined = self.stack_.combine(features)
+            for fold in range(folds.max() + 1):  # the stack that is scored has not seen the fold either
+                here = folds == fold
+                combined[here] = fitted(folds[rows] != fold).combine(features[here])
+        self.oof_prediction_ = self._finish(combined)
+        self.oof_score_ = self._oof_score(combined, target.numpy(), np.where(folds >= 0, weights, 0.0))
+
+    def _output_names(self) -> list[str]:
+        return [str(i) for i in range(self._n_outputs)]
+
     # -- outputs -------------------------------------------------------------------------------------------------
 
-    def _outputs(self, X: Any, method: str = "forward") -> np.ndarray:
-        """Raw outputs of the network, (n_samples, d)."""
+    def _member_outputs(self, data: Batches, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
+        """Outputs of every head of every member (K, n, H, C), and which heads have something to say (n, H)."""
+        outputs, exists = self.net_.outputs(data, dtype)
+        if outputs.ndim == 2 or (outputs.ndim == 3 and self.n_members > 1 and self.modality_loss == 0):
+            outputs = outputs.unsqueeze(-2)
+        if self.n_members == 1:
+            outputs = outputs.unsqueeze(0)
+        heads = exists.any(-1, keepdim=True)
+        if self.modality_loss > 0:
+            heads = torch.cat([heads, exists], -1)
+        return outputs.double().cpu().numpy(), heads.cpu().numpy()
+
+    def _load(self, X: Any) -> tuple[Batches, torch.dtype, Blocks]:
+        """Checked samples on the device, in the precision that their prediction is computed in."""
         check_is_fitted(self)
         blocks = self.inputs_.check(self._read(X, reset=False))
         dtype = self.inputs_.dtype(blocks)
-        data = self.inputs_.load(blocks, dtype, torch.device(self.net_.device))
-        outputs = self.net_.outputs(data, dtype, method).cpu().numpy()
-        empty = ~np.any(list(blocks.present.values()), axis=0)
-        if empty.any() and method == "forward":
+        return self.inputs_.load(blocks, dtype, torch.device(self.net_.device)), dtype, blocks
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """Combined outputs, (n_samples, C) logits or values."""
+        data, dtype, blocks = self._load(X)
+        outputs, exists = self._member_outputs(data, dtype)
+        if hasattr(self, "stack_"):
+            combined = self.stack_.combine(Stack.features(outputs, exists, self._link).mean(axis=0))
+        else:
+            combined = average(outputs[:, :, 0], self._link)
+        empty = ~exists[:, 0]
+        if empty.any():
             warnings.warn(
                 f"{empty.sum()} of {len(blocks)} samples have no modality at all, the first is row "
                 f"{np.flatnonzero(empty)[0]}; their prediction is the one of training as a whole.",
                 stacklevel=3,
             )
-            outputs = np.where(empty[:, None], self._prior_output, outputs)
-        return outputs
+            combined = np.where(empty[:, None], self._prior_output, combined)
+        return combined
+
+    def _outputs_by_head(self, X: Any) -> dict[str, np.ndarray]:
+        """Outputs of each head alone, averaged over the members; NaN where its modality is missing."""
+        data, dtype, _ = self._load(X)
+        outputs, exists = self._member_outputs(data, dtype)
+        return {
+            head: np.where(exists[:, h, None], average(outputs[:, :, h], self._link), np.nan)
+            for h, head in enumerate(self._heads)
+        }
 
     def transform(self, X: Any) -> np.ndarray:
         """The fused representation.
@@ -301,9 +447,14 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         Returns
         -------
         ndarray of shape (n_samples, n_fused)
-            What the head reads; of a decision fusion such as ``"late"`` the combined logits.
+            What the head reads, of several members side by side; of a decision fusion such as ``"late"`` the
+            combined logits.
         """
-        return self._outputs(X, "fuse")
+        data, dtype, _ = self._load(X)
+        fused, _ = self.net_.outputs(data, dtype, "fuse")
+        if fused.ndim == 3:
+            fused = fused.movedim(0, 1).flatten(1)
+        return fused.cpu().numpy()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -312,15 +463,24 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         return tags
 
 
-def _relative(weights: np.ndarray, device: torch.device) -> torch.Tensor | None:
-    """Weights of mean 1, (1, n_rows); None where all are equal."""
-    if np.ptp(weights) == 0:
-        return None
-    return torch.as_tensor(weights / weights.mean(), dtype=torch.float32, device=device).unsqueeze(0)
+def _training_set(
+    data: Batches, target: torch.Tensor, rows: np.ndarray, weights: np.ndarray, members: list[np.ndarray]
+) -> TrainingSet:
+    """Rows of each member side by side; the shorter are filled up with rows of weight 0."""
+    longest = max(len(chosen) for chosen in members)
+    filled = np.stack([np.pad(rows[c], (0, longest - len(c)), mode="edge") for c in members])
+    each = np.stack([np.pad(weights[c] / weights[c].mean(), (0, longest - len(c))) for c in members])
+    return TrainingSet(
+        data,
+        target,
+        None if np.ptp(each) == 0 else torch.as_tensor(each, dtype=torch.float32, device=data.device),
+        torch.as_tensor(filled, dtype=torch.int64, device=data.device),
+    )
 
 
-def _rows(rows: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.as_tensor(rows, dtype=torch.int64, device=device).unsqueeze(0)
+def _wide(target: torch.Tensor) -> torch.dtype:
+    """float64 for real targets, classes as they are."""
+    return torch.float64 if target.is_floating_point() else target.dtype
 
 
 def can_partial_fit(estimator: Any) -> bool:

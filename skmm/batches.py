@@ -225,7 +225,8 @@ class Batches:
 
     def take(self, rows: Tensor) -> tuple[Values, Masks]:
         """Values and masks of the rows; ``rows`` (B,) or (K, B), as the result's leading axes."""
-        values, present = {}, {}
+        values: dict[str, Any] = dict.fromkeys(self.names)
+        present: dict[str, Any] = dict.fromkeys(self.names)  # in the order of the modalities
         if self.vectors is not None:
             parts, mask = self.vectors.take(rows)
             for name, part in zip(self.vector_names, parts, strict=True):
@@ -257,7 +258,6 @@ class Inputs:
         self.scalers: dict[str, Scaler | None] = {}
         for name, block in blocks.items():
             self.infos[name] = info = _info(name, block)
-            _check_values(name, block, blocks.present[name])
             learn = scale and info.kind != "tokens"
             self.scalers[name] = Scaler.fit(block, blocks.present[name], weights) if learn else None
 
@@ -297,7 +297,7 @@ class Inputs:
                     f"modality {name!r} has {_shape_text(kind, sample_shape(block))}, "
                     f"fitted with {_shape_text(kind, info.shape)}."
                 )
-            _check_values(name, block, blocks.present[name])
+        check_finite(blocks)
         return blocks
 
     def dtype(self, blocks: Blocks) -> torch.dtype:
@@ -383,8 +383,13 @@ def _shape_text(kind: str, shape: tuple[int, ...]) -> str:
     return f"steps of shape {shape}" if kind == "sequence" else f"samples of shape {shape}"
 
 
-def _check_values(name: str, block: Block, present: np.ndarray) -> None:
+def check_finite(blocks: Blocks) -> None:
     """No infinity, and NaN only where a whole row is missing."""
+    for name, block in blocks.items():
+        _check_values(name, block, blocks.present[name])
+
+
+def _check_values(name: str, block: Block, present: np.ndarray) -> None:
     if is_lazy(block) or block.dtype.kind != "f":
         return
     if isinstance(block, RaggedArray) or sp.issparse(block):

@@ -17,8 +17,9 @@ from zipfile import BadZipFile
 
 # A text column with more distinct values than this is text, with fewer it is a category.
 _MAX_CATEGORIES = 20
-# The built-in comparison runs on this many samples, to be done within two minutes on two cores.
+# The built-in comparison is to be done within two minutes on two cores.
 _DEMO_ROWS = 500
+_DEMO_EPOCHS = 20
 
 
 class UsageError(Exception):
@@ -57,11 +58,21 @@ def _parser() -> argparse.ArgumentParser:
         help="what to do with the target (default: fractions are regressed, all else is classified)",
     )
     compare.add_argument("--fusions", metavar="NAMES", help="comma-separated (default: all; see skmm list fusions)")
-    compare.add_argument("--cv", type=int, default=3, metavar="K", help="number of folds (default: %(default)s)")
+    compare.add_argument(
+        "--cv", type=_positive, default=5, metavar="K", help="number of folds (default: %(default)s)"
+    )
     compare.add_argument(
         "--scoring", metavar="NAMES", help="scikit-learn scorers, comma-separated; the first ranks the methods"
     )
-    compare.add_argument("--rows", type=int, metavar="N", help="use N rows drawn at random")
+    compare.add_argument(
+        "--rows", type=_positive, metavar="N", help=f"use N rows drawn at random (without FILE: {_DEMO_ROWS})"
+    )
+    compare.add_argument(
+        "--epochs",
+        type=_positive,
+        metavar="N",
+        help=f"train each network for N epochs (without FILE: {_DEMO_EPOCHS})",
+    )
     compare.add_argument("--no-baselines", action="store_true", help="compare the fusions alone")
     compare.add_argument(
         "--jobs",
@@ -78,6 +89,16 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("what", choices=["fusions", "encoders", "optimizers"])
     listing.set_defaults(run=_list)
     return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(f"{value} is not positive")
+    return value
+
+
+_positive.__name__ = "positive integer"  # what argparse calls the type in its errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -137,15 +158,16 @@ def _compare(args: argparse.Namespace) -> None:
         if part is not None and len(part) != len(y):
             raise UsageError(f"the target has {len(y)} rows, but {label}: {len(part)}.")
     n_rows = len(y)
-    if args.rows is not None and args.rows < n_rows:
-        chosen = np.sort(np.random.default_rng(args.seed).permutation(n_rows)[: args.rows])
+    rows = args.rows or data.rows or n_rows
+    if rows < n_rows:
+        chosen = np.sort(np.random.default_rng(args.seed).permutation(n_rows)[:rows])
         X, y, groups = (None if part is None else _safe_indexing(part, chosen) for part in (X, y, groups))
     try:
         regression = args.task == "regression" or (
             args.task is None and type_of_target(y, input_name="the target").startswith("continuous")
         )
         kinds = (KFold, GroupKFold) if regression else (StratifiedKFold, StratifiedGroupKFold)
-        model: Any = MultimodalRegressor() if regression else MultimodalClassifier()
+        model = (MultimodalRegressor if regression else MultimodalClassifier)(max_epochs=args.epochs or data.epochs)
         result = compare_fusions(
             X,
             y,
@@ -161,7 +183,9 @@ def _compare(args: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise UsageError("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
-    print(f"{data.title}: {len(y)} of {n_rows} samples, {args.cv} folds, times in seconds\n\n{result}")
+    epochs = args.epochs or data.epochs
+    print(f"{data.title}: {len(y)} of {n_rows} samples, {args.cv} folds, epochs: {epochs}, times in seconds")
+    print(f"\n{result}")
     if args.json:
         found = {
             "metric": result.metric,
@@ -188,6 +212,8 @@ class _Data:
     y: Any
     groups: Any = None
     transformer: Any = None
+    rows: int | None = None
+    epochs: int | str = "auto"
 
 
 def _demo(args: argparse.Namespace) -> _Data:
@@ -197,9 +223,8 @@ def _demo(args: argparse.Namespace) -> _Data:
 
     from skmm.datasets import load_spoken_digits
 
-    args.rows = _DEMO_ROWS if args.rows is None else args.rows
     X, y = load_spoken_digits(return_X_y=True)
-    return _Data("spoken digits", X, y)
+    return _Data("spoken digits", X, y, rows=_DEMO_ROWS, epochs=_DEMO_EPOCHS)
 
 
 def _existing(file: str) -> Path:

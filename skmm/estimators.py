@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Real
 from typing import Any, Self
 
 import numpy as np
+import torch
 from scipy.special import expit, softmax
 from sklearn.base import (
     ClassifierMixin,
     RegressorMixin,
 )
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_scalar
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
@@ -25,7 +28,6 @@ from sklearn.utils.validation import (
 from skmm.base import MultimodalEstimator, can_partial_fit
 from skmm.spec import unknown
 from skmm.training import (
-    _Loss,
     absolute_error,
     binary_cross_entropy,
     cross_entropy,
@@ -85,6 +87,15 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     scale_inputs : bool, default=True
         Learn a standardisation in fit and apply it: vectors per feature, sequences and images per channel, clipped
         at five deviations; sparse blocks are only divided by one number. False takes the values as they are.
+    n_members : int, default=8
+        Networks trained at once, each from other initial weights, in another order, and without one fold of the
+        training samples (stratified by class, and by ``groups`` where given to ``fit``).
+    modality_loss : float, default=0.5
+        Weight in the loss of one head per modality beside the fused one, which makes each encoder useful by
+        itself. 0 builds no such heads.
+    stack : bool or "auto", default="auto"
+        Combine the heads by a convex model fitted on out-of-fold predictions; False averages the members' fused
+        heads. "auto" stacks if there are several members.
     warm_start : bool, default=False
         Go on from the last fit's network instead of a new one.
     callbacks : list of skorch callbacks or None, default=None
@@ -111,6 +122,13 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Training loss after each epoch.
     n_iter_ : int
         Epochs done.
+    oof_prediction_ : ndarray of shape (n_samples, n_classes)
+        With several members: probabilities of each training sample by the members, and a stack, that did not see
+        it.
+    oof_score_ : float
+        Accuracy of these: an honest score without a held-out set.
+    stack_weights_ : Table
+        Weight of each head in the stack.
     n_features_in_ : int
         Columns of a 2-D X; of a Blocks all numbers of a sample.
     feature_names_in_ : ndarray of str
@@ -164,6 +182,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         tol: float = 1e-4,
         class_weight: Any = None,
         scale_inputs: bool = True,
+        n_members: int = 8,
+        modality_loss: float = 0.5,
+        stack: bool | str = "auto",
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: str = "auto",
@@ -189,13 +210,16 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         self.tol = tol
         self.class_weight = class_weight
         self.scale_inputs = scale_inputs
+        self.n_members = n_members
+        self.modality_loss = modality_loss
+        self.stack = stack
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Train the network.
 
         Parameters
@@ -206,13 +230,16 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
             Class labels, or for multilabel a matrix of 0 and 1.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the samples, not negative.
+        groups : array-like of shape (n_samples,), optional
+            Group of each sample (speaker, patient, video): samples of one group are never parted between the
+            folds of the members, nor by ``early_stopping``.
 
         Returns
         -------
         self
         """
         going_on = self.warm_start and hasattr(self, "net_")
-        return self._fit(X, y, sample_weight, reset=not going_on, epochs=None)
+        return self._fit(X, y, sample_weight, groups, reset=not going_on, epochs=None)
 
     @available_if(can_partial_fit)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -239,7 +266,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
             )
         first = not hasattr(self, "net_")
         self._known_classes = None if classes is None else np.unique(np.asarray(classes))
-        if not first and classes is not None and not np.array_equal(self._known_classes, self.classes_):
+        if not first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes={classes!r} is not the same as in the first call, {self.classes_.tolist()}.")
         try:
             return self._fit(X, y, sample_weight, reset=first, epochs=1)
@@ -278,11 +305,11 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
             raise ValueError(f"y holds {foreign[0]!r}, which is not among the classes {self.classes_.tolist()}.")
         return np.searchsorted(self.classes_, y)
 
-    def _finish_target(self, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _weigh(self, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
         if self._link == "sigmoid":
             if self.class_weight is not None:
                 raise ValueError("class_weight is for one label per sample; for multilabel use sample_weight.")
-            return target, weights
+            return weights
         seen = np.unique(target[weights > 0])
         if len(self.classes_) < 2 or (len(seen) < 2 and not hasattr(self, "_known_classes")):
             raise ValueError(
@@ -296,11 +323,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
             factor = np.ones(len(self.classes_))
             factor[seen] = each
             weights = weights * factor[target]
-        return target, weights
+        return weights
 
-    def _learn_target(self, target: np.ndarray, weights: np.ndarray, *, reset: bool) -> None:
-        if not reset:
-            return
+    def _learn_target(self, target: np.ndarray, weights: np.ndarray) -> None:
         if self._link == "sigmoid":
             p = np.average(target, axis=0, weights=weights).clip(1e-6, 1 - 1e-6)
             self._prior_output = np.log(p / (1 - p))
@@ -314,8 +339,15 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     def _stratify(self, target: np.ndarray) -> np.ndarray | None:
         return target if target.ndim == 1 else None
 
-    def _make_loss(self) -> _Loss:
-        return _Loss(cross_entropy if self._link == "softmax" else binary_cross_entropy)
+    def _loss_per_sample(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        return cross_entropy if self._link == "softmax" else binary_cross_entropy
+
+    def _output_names(self) -> list[str]:
+        return [str(label) for label in self.classes_]
+
+    def _oof_score(self, combined: np.ndarray, target: np.ndarray, weights: np.ndarray) -> float:
+        chosen = combined > 0 if self._link == "sigmoid" else combined.argmax(axis=1)
+        return float(accuracy_score(target.astype(int), chosen.astype(int), sample_weight=weights))
 
     # -- predictions ---------------------------------------------------------------------------------------------
 
@@ -332,7 +364,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
             For two classes the log-odds of the second; for multilabel the log-odds of each output.
         """
-        logits = self._outputs(X).astype(np.float64)
+        logits = self._outputs(X)
         if self._link == "softmax" and logits.shape[1] == 2:
             return logits[:, 1] - logits[:, 0]
         return logits
@@ -350,8 +382,26 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         ndarray of shape (n_samples, n_classes)
             For multilabel the probability that each output is 1.
         """
-        logits = self._outputs(X).astype(np.float64)
-        return expit(logits) if self._link == "sigmoid" else softmax(logits, axis=1)
+        return self._finish(self._outputs(X))
+
+    def _finish(self, combined: np.ndarray) -> np.ndarray:
+        return expit(combined) if self._link == "sigmoid" else softmax(combined, axis=1)
+
+    def predict_proba_by_head(self, X: Any) -> dict[str, np.ndarray]:
+        """Probabilities according to each head alone.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, n_classes)
+            ``"fused"``, and with ``modality_loss`` above 0 each modality; averaged over the members, NaN where
+            the modality is missing.
+        """
+        return {head: self._finish(logits) for head, logits in self._outputs_by_head(X).items()}
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class.
@@ -385,7 +435,7 @@ class MultimodalRegressor(RegressorMixin, MultimodalEstimator):
     ----------
     fusion, encoders, modalities, hidden_dim, dropout, activation, optimizer, lr, weight_decay, lr_schedule, \
 max_epochs, batch_size, clip_grad_norm, early_stopping, validation_fraction, n_iter_no_change, tol, scale_inputs, \
-warm_start, callbacks, device, random_state, verbose
+n_members, modality_loss, stack, warm_start, callbacks, device, random_state, verbose
         As for :class:`MultimodalClassifier`.
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
         What training makes small, averaged over the outputs.
@@ -396,8 +446,9 @@ warm_start, callbacks, device, random_state, verbose
 
     Attributes
     ----------
-    modalities_, net_, history_, loss_curve_, n_iter_, n_features_in_, feature_names_in_
-        As for :class:`MultimodalClassifier`.
+    modalities_, net_, history_, loss_curve_, n_iter_, oof_prediction_, oof_score_, stack_weights_, \
+n_features_in_, feature_names_in_
+        As for :class:`MultimodalClassifier`, with values for probabilities and R2 for accuracy.
 
     Examples
     --------
@@ -437,6 +488,9 @@ warm_start, callbacks, device, random_state, verbose
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         scale_inputs: bool = True,
+        n_members: int = 8,
+        modality_loss: float = 0.5,
+        stack: bool | str = "auto",
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: str = "auto",
@@ -464,6 +518,9 @@ warm_start, callbacks, device, random_state, verbose
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.scale_inputs = scale_inputs
+        self.n_members = n_members
+        self.modality_loss = modality_loss
+        self.stack = stack
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
@@ -480,7 +537,7 @@ warm_start, callbacks, device, random_state, verbose
         check_scalar(self.alpha, "alpha", Real, min_val=0, max_val=1, include_boundaries="neither")
         check_scalar(self.epsilon, "epsilon", Real, min_val=0, include_boundaries="neither")
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Train the network.
 
         Parameters
@@ -491,13 +548,16 @@ warm_start, callbacks, device, random_state, verbose
             Targets.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the samples, not negative.
+        groups : array-like of shape (n_samples,), optional
+            Group of each sample (speaker, patient, video): samples of one group are never parted between the
+            folds of the members, nor by ``early_stopping``.
 
         Returns
         -------
         self
         """
         going_on = self.warm_start and hasattr(self, "net_")
-        return self._fit(X, y, sample_weight, reset=not going_on, epochs=None)
+        return self._fit(X, y, sample_weight, groups, reset=not going_on, epochs=None)
 
     @available_if(can_partial_fit)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -531,12 +591,7 @@ warm_start, callbacks, device, random_state, verbose
             raise ValueError(f"y has {n_outputs} outputs, unlike the {self._n_outputs} of the first fit.")
         return y.reshape(len(y), -1)
 
-    def _finish_target(self, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return target, weights
-
-    def _learn_target(self, target: np.ndarray, weights: np.ndarray, *, reset: bool) -> None:
-        if not reset:
-            return
+    def _learn_target(self, target: np.ndarray, weights: np.ndarray) -> None:
         self._mean = np.average(target, axis=0, weights=weights)
         deviation = np.sqrt(np.average((target - self._mean) ** 2, axis=0, weights=weights))
         self._deviation = np.where(deviation > 0, deviation, 1.0)
@@ -545,14 +600,14 @@ warm_start, callbacks, device, random_state, verbose
     def _tensor_target(self, target: np.ndarray) -> np.ndarray:
         return ((target - self._mean) / self._deviation).astype(np.float32)
 
-    def _make_loss(self) -> _Loss:
+    def _loss_per_sample(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         losses = {
             "squared_error": squared_error,
             "absolute_error": absolute_error,
             "huber": huber_error(self.epsilon),
             "quantile": quantile_error(self.alpha),
         }
-        return _Loss(losses[self.loss])
+        return losses[self.loss]
 
     def predict(self, X: Any) -> np.ndarray:
         """Predicted targets.
@@ -566,8 +621,30 @@ warm_start, callbacks, device, random_state, verbose
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        values = self._outputs(X).astype(np.float64) * self._deviation + self._mean
+        return self._finish(self._outputs(X))
+
+    def _finish(self, combined: np.ndarray) -> np.ndarray:
+        values = combined * self._deviation + self._mean
         return values[:, 0] if self._single else values
+
+    def predict_by_head(self, X: Any) -> dict[str, np.ndarray]:
+        """Predicted targets according to each head alone.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            ``"fused"``, and with ``modality_loss`` above 0 each modality; averaged over the members, NaN where
+            the modality is missing.
+        """
+        return {head: self._finish(values) for head, values in self._outputs_by_head(X).items()}
+
+    def _oof_score(self, combined: np.ndarray, target: np.ndarray, weights: np.ndarray) -> float:
+        return float(r2_score(target, combined, sample_weight=weights))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

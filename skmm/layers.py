@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +51,9 @@ class SparseRows(NamedTuple):
 
 class SparseLinear(nn.Module):
     """``nn.Linear`` for :class:`SparseRows`: a weighted sum of the rows of the weight that are hit."""
+
+    # torch gives embedding_bag no batching rule, so members run one after another
+    supports_vmap: ClassVar = False
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
+from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
 from skmm.blocks import KINDS, BlockInfo
-from skmm.layers import SparseRows, masked_mean
+from skmm.layers import SparseRows, make_linear, masked_mean
 from skmm.spec import ENCODERS, FUSIONS, Encoder, Fusion, as_spec, unknown
 
 Values = Mapping[str, Tensor | SparseRows]
@@ -80,7 +81,7 @@ def _make_encoder(name: str, choice: Any, info: BlockInfo, tokens: bool, inherit
     try:
         kinds = getattr(spec.target(), "kinds", tuple(KINDS))
         if info.kind not in kinds:
-            valid = [key for key, cls in ENCODERS.items() if info.kind in cls.kinds]  # type: ignore[attr-defined]
+            valid = [key for key, cls in ENCODERS.items() if info.kind in cls.kinds]
             raise ValueError(
                 f"encoder {spec.name!r} reads {' and '.join(kinds)} blocks, this one is {info.kind} "
                 f"({KINDS[info.kind]}); encoders for it are {valid}."
@@ -100,8 +101,29 @@ def check_encoders(encoders: Any, names: list[str]) -> dict[str, Any]:
     return {name: Encoder() if encoders.get(name) is None else encoders[name] for name in names}
 
 
+class _ModalityHead(nn.Module):
+    """Outputs from one modality alone: a linear layer on its encoding, and one on a vector itself.
+
+    The second path treats features as a linear model does, wide sparse ones at the cost of those that are stored.
+
+    Shape
+    -----
+    encoded (B, d), x (B, ...) -> (B, n_outputs)
+    """
+
+    def __init__(self, dim: int, info: BlockInfo, n_outputs: int) -> None:
+        super().__init__()
+        self.encoded = nn.Linear(dim, n_outputs)
+        linear = info.kind in ("vector", "sparse")
+        self.skip = make_linear(info.kind, info.shape[0], n_outputs) if linear else None
+
+    def forward(self, encoded: Tensor, x: Tensor | SparseRows) -> Tensor:
+        logits = self.encoded(encoded)
+        return logits if self.skip is None else logits + self.skip(x)
+
+
 class FusionNetwork(nn.Module):
-    """One network: an encoder per modality, the fusion, the head.
+    """One network: an encoder per modality, the fusion, the head; on request a head per modality beside it.
 
     Parameters
     ----------
@@ -117,10 +139,13 @@ class FusionNetwork(nn.Module):
         What turns the outputs into predictions.
     inherited : mapping
         Values for hyperparameters left at None: hidden_dim, dropout, activation.
+    modality_heads : bool
+        Whether every modality has a head of its own.
 
     Shape
     -----
-    values and present per modality, one batch -> (B, n_outputs)
+    values and present per modality, one batch -> (B, n_outputs), or with modality heads (B, 1 + M, n_outputs), the
+    fused head first.
     """
 
     def __init__(
@@ -131,6 +156,8 @@ class FusionNetwork(nn.Module):
         n_outputs: int,
         link: str,
         inherited: Mapping[str, Any],
+        *,
+        modality_heads: bool = False,
     ) -> None:
         super().__init__()
         self.names = list(infos)
@@ -144,24 +171,28 @@ class FusionNetwork(nn.Module):
             raise ValueError(
                 f"fusion must be a name, a Fusion, a class or a module, got {fusion!r}; names are {list(FUSIONS)}."
             )
-        self.level = target.level
-        self.encoders = nn.ModuleList()
+        self.level: str = target.level
+        self.encoders: Any = nn.ModuleList()
         dims: dict[str, Any] = dict(infos)
-        if self.level != "input":
+        # a fusion of the input needs no encoders, but heads of single modalities do
+        if self.level != "input" or modality_heads:
             for name, info in infos.items():
-                encoder = _make_encoder(name, choices[name], info, self.level == "token", inherited)
-                self.encoders.append(encoder)
-                dims[name] = encoder.out_dim
+                tokens = self.level == "token"
+                self.encoders.append(_make_encoder(name, choices[name], info, tokens, inherited))
+        if self.level != "input":
+            dims = {name: encoder.out_dim for name, encoder in zip(infos, self.encoders, strict=True)}
         structure = (dims, n_outputs, link) if self.level == "decision" else (dims,)
-        self.fusion = (
+        self.fusion: Any = (
             copy.deepcopy(spec) if isinstance(spec, nn.Module) else spec.build(*structure, inherited=inherited)
         )
         self.head = None if self.level == "decision" else nn.Linear(self.fusion.out_dim, n_outputs)
+        self.modality_heads = nn.ModuleList(
+            _ModalityHead(encoder.out_dim, info, n_outputs)
+            for encoder, info in zip(self.encoders, infos.values(), strict=True)
+            if modality_heads
+        )
 
-    def fuse(self, values: Values, present: Masks) -> Tensor:
-        """What the head reads, (B, out_dim); of a decision fusion the logits."""
-        if self.level == "input":
-            return self.fusion(values, present)
+    def _encode(self, values: Values, present: Masks) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         encoded, masks = {}, {}
         for name, encoder in zip(self.names, self.encoders, strict=True):
             x, mask = encoder(values[name], present[name])
@@ -171,10 +202,26 @@ class FusionNetwork(nn.Module):
             elif x.ndim == 3:
                 x, mask = masked_mean(x, mask), mask.any(-1)
             encoded[name], masks[name] = x, mask
-        return self.fusion(encoded, masks)
+        return encoded, masks
+
+    def fuse(self, values: Values, present: Masks) -> Tensor:
+        """What the head reads, (B, out_dim); of a decision fusion the logits."""
+        if self.level == "input":
+            return self.fusion(values, present)
+        return self.fusion(*self._encode(values, present))
 
     def forward(self, values: Values, present: Masks) -> Tensor:
-        fused = self.fuse(values, present)
+        if not self.modality_heads:
+            return self._decide(self.fuse(values, present))
+        encoded, masks = self._encode(values, present)
+        fused = self.fusion(values, present) if self.level == "input" else self.fusion(encoded, masks)
+        outputs = [self._decide(fused)]
+        for name, head in zip(self.names, self.modality_heads, strict=True):
+            x = encoded[name]
+            outputs.append(head(masked_mean(x, masks[name]) if self.level == "token" else x, values[name]))
+        return torch.stack(outputs, -2)
+
+    def _decide(self, fused: Tensor) -> Tensor:
         return fused if self.head is None else self.head(fused)
 
 
@@ -202,12 +249,15 @@ class MemberNetworks(nn.Module):
         if self.n_members == 1:
             self.single = networks[0]
             return
-        parameters, buffers = stack_module_state(networks)  # type: ignore[arg-type]
+        parameters, buffers = stack_module_state(networks)
         self._keys = list(parameters)
         self.stacked = nn.ParameterList(parameters.values())
-        if buffers:
-            raise ValueError("a network with buffers cannot be one of several members.")
-        # a list hides the template from nn.Module, whose state is the stacked parameters alone
+        # Buffers of a user's module, such as running means, are written to in place: each member on its own.
+        self._buffer_keys = list(buffers)
+        for i, buffer in enumerate(buffers.values()):
+            self.register_buffer(f"buffer{i}", buffer)
+        self.vectorized = self.vectorized and not buffers
+        # a list hides the template from nn.Module, whose state is the stacked tensors alone
         self._template = [copy.deepcopy(networks[0]).to("meta")]
 
     def decayed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -220,25 +270,25 @@ class MemberNetworks(nn.Module):
     def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: str = "forward") -> Tensor:
         if self.n_members == 1:
             return getattr(self.single, method)(values, present)
-        template = self._template[0].train(self.training)
+        method_of = _Method(self._template[0].train(self.training), method)
 
-        def call(parameters: dict[str, Tensor], values: Values, present: Masks) -> Tensor:
-            return functional_call(_Method(template, method), parameters, (values, present))
+        def call(state: dict[str, Tensor], values: Values, present: Masks) -> Tensor:
+            return functional_call(method_of, state, (values, present))
 
-        parameters = {f"network.{k}": p for k, p in zip(self._keys, self.stacked, strict=True)}
+        state = {f"network.{k}": p for k, p in zip(self._keys, self.stacked, strict=True)}
         if self.vectorized:
             axes = (0, 0, 0) if own_rows else (0, None, None)
-            return torch.vmap(call, in_dims=axes, randomness="different")(parameters, values, present)
+            return torch.vmap(call, in_dims=axes, randomness="different")(state, values, present)
+        state |= {f"network.{k}": getattr(self, f"buffer{i}") for i, k in enumerate(self._buffer_keys)}
 
         def pick(tree: Any, member: int) -> Any:
-            return torch.utils._pytree.tree_map(lambda x: x[member], tree) if own_rows else tree
+            return tree_map(lambda x: x[member], tree) if own_rows else tree
 
-        return torch.stack(
-            [
-                call({k: p[member] for k, p in parameters.items()}, pick(values, member), pick(present, member))
-                for member in range(self.n_members)
-            ]
-        )
+        outputs = [
+            call({k: x[member] for k, x in state.items()}, pick(values, member), pick(present, member))
+            for member in range(self.n_members)
+        ]
+        return torch.stack(outputs)
 
 
 class _Method(nn.Module):

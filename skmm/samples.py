@@ -67,7 +67,7 @@ def _sample_keys(X: Blocks, y: np.ndarray, full: bool) -> np.ndarray:
 
 def canonical(
     X: Blocks, y: np.ndarray, weights: np.ndarray, groups: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distinct samples in an order of their own, with the summed weight of each.
 
     A sample given k times is one sample of weight k, one of weight 0 is absent, and the order in which samples
@@ -92,10 +92,14 @@ def canonical(
         One row of each distinct sample.
     weights : ndarray of float, same shape
         Their weights.
+    owner : ndarray of int, shape (n_samples,)
+        Which of them each sample is equal to; -1 for a sample of weight 0.
     """
+    owner = np.full(len(X), -1)
     rows = np.flatnonzero(weights > 0)
     if any(is_lazy(block) for block in X.values()):
-        return rows, weights[rows]
+        owner[rows] = np.arange(len(rows))
+        return rows, weights[rows], owner
     if len(rows) < len(X):
         X, y, weights = X[rows], y[rows], weights[rows]
         groups = None if groups is None else groups[rows]
@@ -104,7 +108,8 @@ def canonical(
     order = np.argsort(keys, kind="stable")
     alike = keys[order][1:] == keys[order][:-1]
     if not alike.any():
-        return rows[order], weights[order]
+        owner[rows[order]] = np.arange(len(rows))
+        return rows[order], weights[order], owner
     # only samples whose first look is the same are read as a whole
     suspects = np.sort(order[np.flatnonzero(np.concatenate([alike, [False]]) | np.concatenate([[False], alike]))])
     second = np.zeros(len(keys), dtype=np.uint64)
@@ -113,4 +118,5 @@ def canonical(
     new = np.ones(len(order), dtype=bool)
     new[1:] = (keys[order][1:] != keys[order][:-1]) | (second[order][1:] != second[order][:-1])
     starts = np.flatnonzero(new)
-    return rows[order[starts]], np.add.reduceat(weights[order], starts)
+    owner[rows[order]] = np.cumsum(new) - 1
+    return rows[order[starts]], np.add.reduceat(weights[order], starts), owner

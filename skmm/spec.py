@@ -26,7 +26,7 @@ def unknown(what: str, value: Any, valid: Any) -> ValueError:
     return ValueError(f"unknown {what} {value!r}, valid are {names}.{hint}")
 
 
-class Registry(dict[str, type]):
+class Registry(dict[str, Any]):
     """Names and the classes that they stand for."""
 
     def __init__(self, what: str) -> None:
@@ -42,7 +42,7 @@ class Registry(dict[str, type]):
 
         return enter
 
-    def find(self, name: str) -> type:
+    def find(self, name: str) -> Any:
         if name not in self:
             raise unknown(self.what, name, self)
         return self[name]
@@ -223,6 +223,8 @@ _OWNERS: dict[str, type[Spec]] = {"fusion": Fusion, "optimizer": Optimizer}
 class SpecParams(BaseEstimator):
     """Lets ``fusion__factor``, ``optimizer__momentum`` and ``encoders__text__hidden_dim`` reach inside."""
 
+    encoders: Any
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters, those of the fusion, the optimizer and each modality's encoder included."""
         params = super().get_params(deep=deep)
@@ -251,13 +253,13 @@ class SpecParams(BaseEstimator):
         return self
 
     def _set_encoder(self, key: str, value: Any) -> None:
-        encoders = self.encoders  # type: ignore[has-type]
+        encoders = self.encoders
         if not isinstance(encoders, Mapping):
             known = Encoder().get_params() if encoders is None else {}
             spec = None if encoders is None else as_spec(Encoder, encoders)
             # one encoder for all: encoders__hidden_dim
             if isinstance(spec, Spec) and "__" not in key and key in {**known, **spec.get_params()}:
-                self.encoders: Any = clone(spec).set_params(**{key: value})
+                self.encoders = clone(spec).set_params(**{key: value})
                 return
             encoders = {} if encoders is None else encoders
         if not isinstance(encoders, Mapping):
@@ -276,7 +278,7 @@ class SpecParams(BaseEstimator):
         self.encoders = {**encoders, name: value}
 
 
-def _listing(kind: type[Spec], describe: bool, extra: Callable[[type], dict[str, Any]]) -> list[str] | Table:
+def _listing(kind: type[Spec], describe: bool, extra: Callable[[Any], dict[str, Any]]) -> list[str] | Table:
     names = sorted(kind._registry)
     if not describe:
         return names

@@ -20,7 +20,7 @@ from skorch.callbacks import Callback, EpochTimer, PrintLog
 from torch import Tensor, nn
 
 from skmm.batches import Batches, take_rows
-from skmm.network import MemberNetworks
+from skmm.network import Masks, MemberNetworks
 from skmm.spec import Optimizer
 
 # -- losses: outputs (..., n_outputs) and targets -> one number per sample (...,) ---------------------------------
@@ -28,9 +28,8 @@ from skmm.spec import Optimizer
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Negative log-probability of the class: logits (..., C), target (...) int64."""
-    if logits.ndim == 2:
-        return F.cross_entropy(logits, target, reduction="none")
-    return -F.log_softmax(logits, -1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1), reduction="none")
+    return loss.view(target.shape)
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -65,16 +64,33 @@ def quantile_error(alpha: float) -> Callable[[Tensor, Tensor], Tensor]:
     return pinball
 
 
-class _Loss(nn.Module):
-    """Weighted mean over the batch of a loss per sample; summed over members, whose gradients stay apart."""
+class HeadsLoss(nn.Module):
+    """Weighted mean over the batch of a loss per sample, per member.
 
-    def __init__(self, per_sample: Callable[[Tensor, Tensor], Tensor]) -> None:
+    With modality heads, the loss of the fused head plus ``modality_loss`` times the mean over the modalities that a
+    sample has of their own heads' losses.
+    """
+
+    def __init__(self, per_sample: Callable[[Tensor, Tensor], Tensor], modality_loss: float = 0.0) -> None:
         super().__init__()
         self.per_sample = per_sample
+        self.modality_loss = modality_loss
 
-    def forward(self, output: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
-        """Shape: (..., B, n_outputs), target, weights (..., B) of mean 1 or None -> (...,)."""
-        loss = self.per_sample(output, target)
+    def forward(
+        self, output: Tensor, target: Tensor, weights: Tensor | None, exists: Tensor | None = None
+    ) -> Tensor:
+        """Shape: outputs (..., B, C), or with heads (..., B, 1 + M, C) and exists (..., B, M); target; weights
+        (..., B) of mean 1 or None -> (...,)."""
+        if exists is None:
+            loss = self.per_sample(output, target)
+        else:
+            n_heads = output.shape[-2]
+            # every head has the same target: (..., B) or (..., B, n_outputs), repeated over the heads
+            axis = exists.ndim - 1
+            repeated = target.unsqueeze(axis).expand(*target.shape[:axis], n_heads, *target.shape[axis:])
+            loss = self.per_sample(output, repeated)
+            own = torch.where(exists, loss[..., 1:], 0.0).sum(-1) / exists.sum(-1).clamp(min=1)
+            loss = loss[..., 0] + self.modality_loss * own
         return (loss if weights is None else loss * weights).mean(-1)
 
 
@@ -194,6 +210,12 @@ class _BatchIterator:
         weight_parts = [None] * len(parts) if weights is None else weights.split(self.batch_size, -1)
         for batch, weight in zip(parts, weight_parts, strict=True):
             yield d.data.take(batch), take_rows(d.target, batch), weight
+
+
+def existing(present: Masks, own_rows: bool = False) -> Tensor:
+    """Which modalities each sample has: masks (B,) or (B, T) -> (B, M), behind a member axis if rows differ."""
+    axes = 2 if own_rows else 1
+    return torch.stack([mask if mask.ndim == axes else mask.any(-1) for mask in present.values()], -1)
 
 
 # -- callbacks ----------------------------------------------------------------------------------------------------
@@ -358,7 +380,7 @@ class MultimodalNet(NeuralNet):
         loss, output = self._loss(batch)
         (loss if loss.ndim == 0 else loss.sum()).backward()
         if self.clip_grad_norm is not None:
-            self._clip()
+            self._clip(self.clip_grad_norm)
         return {"loss": loss.detach(), "y_pred": output}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
@@ -368,18 +390,20 @@ class MultimodalNet(NeuralNet):
 
     def _loss(self, batch: Any) -> tuple[Tensor, Tensor]:
         (values, present), target, weights = batch
-        output = self.module_(values, present, own_rows=self.module_.n_members > 1)
-        return self.criterion_(output, target, weights), output
+        own_rows = self.module_.n_members > 1
+        output = self.module_(values, present, own_rows=own_rows)
+        exists = existing(present, own_rows) if self.criterion_.modality_loss else None
+        return self.criterion_(output, target, weights, exists), output
 
-    def _clip(self) -> None:
+    def _clip(self, largest: float) -> None:
         """Scale each member's gradient down to the largest norm allowed."""
         gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
         k = self.module_.n_members
         if k == 1:
-            nn.utils.clip_grad_norm_(self.module_.parameters(), self.clip_grad_norm)
+            nn.utils.clip_grad_norm_(self.module_.parameters(), largest)
             return
         norm = torch.stack([g.reshape(k, -1).square().sum(1) for g in gradients]).sum(0).sqrt()
-        factor = (self.clip_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+        factor = (largest / (norm + 1e-6)).clamp(max=1.0)
         for g in gradients:
             g.mul_(factor.view(k, *[1] * (g.ndim - 1)))
 
@@ -421,8 +445,11 @@ class MultimodalNet(NeuralNet):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.copies_: dict[torch.dtype, nn.Module] = {}
 
-    def outputs(self, data: Batches, dtype: torch.dtype, method: str = "forward") -> Tensor:
-        """Outputs for all samples, without gradient: (n_samples, d), or (K, n_samples, d) for several members."""
+    def outputs(self, data: Batches, dtype: torch.dtype, method: str = "forward") -> tuple[Tensor, Tensor]:
+        """Outputs for all samples, without gradient, and which modalities each has.
+
+        Shape: (n, ...) or for several members (K, n, ...), and (n, M).
+        """
         module = self.module_
         if dtype == torch.float64:
             # a copy in double precision, made once; results then do not depend on how rows are batched
@@ -430,10 +457,13 @@ class MultimodalNet(NeuralNet):
                 self.copies_[dtype] = copy.deepcopy(module).to(dtype)
             module = self.copies_[dtype]
         module.eval()
+        parts, exists = [], []
         with torch.inference_mode():
-            rows = torch.arange(len(data), device=data.device)
-            parts = [module(*data.take(batch), method=method) for batch in rows.split(max(self.batch_size, 1024))]
-        return torch.cat(parts, -2)
+            for rows in torch.arange(len(data), device=data.device).split(max(self.batch_size, 1024)):
+                values, present = data.take(rows)
+                parts.append(module(values, present, method=method))
+                exists.append(existing(present))
+        return torch.cat(parts, 0 if module.n_members == 1 else 1), torch.cat(exists)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -46,7 +46,7 @@ print(json.dumps([middle - start, end - middle, sorted(before), sorted(set(sys.m
 def measure(base: str) -> tuple[float, float, set[str], set[str]]:
     """Seconds for the base and then for skmm, and the modules that each loaded."""
     command = [sys.executable, "-c", SCRIPT.format(base=base)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     base_seconds, seconds, before, added = json.loads(done.stdout)
     return base_seconds, seconds, set(before), set(added)
 

@@ -17,7 +17,7 @@ class _RecurrentEncoder(nn.Module):
     kinds: ClassVar = ("sequence",)
     # torch gives its recurrent layers no batching rule, so members run one after another
     supports_vmap: ClassVar = False
-    cell: ClassVar[type[nn.RNNBase]]
+    cell: ClassVar[type[nn.GRU] | type[nn.LSTM]]
 
     def __init__(
         self,

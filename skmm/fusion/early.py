@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from skmm.blocks import BlockInfo
 from skmm.encoders.conv import Conv1dEncoder
 from skmm.fusion.base import Placeholders
-from skmm.layers import DenseBlock, SparseRows, make_activation, make_linear, masked_max, masked_mean
+from skmm.layers import DenseBlock, make_activation, make_linear, masked_max, masked_mean
 from skmm.spec import INHERIT, register_fusion
 
 
@@ -83,14 +84,15 @@ class EarlyFusion(nn.Module):
             make_linear(info.kind, math.prod(info.shape) * (2 if info.kind == "sequence" else 1), hidden_dim)
             for info in dims.values()
         )
-        self.absent = nn.ParameterList(torch.zeros(hidden_dim) for _ in dims)
+        # not 0, where LayerNorm and ReLU have no gradient
+        self.absent = nn.ParameterList(0.1 * torch.randn(hidden_dim) for _ in dims)
         layers: list[nn.Module] = [nn.LayerNorm(hidden_dim), make_activation(activation), nn.Dropout(dropout)]
         for _ in range(n_layers - 1):
             linear = nn.Linear(hidden_dim, hidden_dim)
             layers.append(DenseBlock(linear, hidden_dim, activation=activation, dropout=dropout))
         self.joint = nn.Sequential(*layers)
 
-    def forward(self, values: Mapping[str, Tensor | SparseRows], present: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, values: Mapping[str, Any], present: Mapping[str, Tensor]) -> Tensor:
         if self.length is not None:
             return self._step_by_step(values, present)
         total: Tensor | float = 0.0
@@ -113,4 +115,5 @@ class EarlyFusion(nn.Module):
             )
         x = torch.cat(self.placeholders({name: values[name].flatten(2) for name in self.names}, present), -1)
         mask = torch.stack([present[name] for name in self.names]).any(0)
+        mask = mask | ~mask.any(-1, keepdim=True)  # a row that lacks everything is its placeholders
         return self.joint(x, mask)[0]

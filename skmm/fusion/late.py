@@ -96,7 +96,7 @@ class LateFusion(nn.Module):
             else:
                 votes = (log_p >= -math.log(2)).to(log_p.dtype)
             share = (votes * weights.unsqueeze(-1)).sum(-2)
-            return share.clamp(min=torch.finfo(log_p.dtype).eps).log()
+            return share.clamp(min=torch.finfo(torch.float32).eps).log()  # the same in any precision
         # where nothing exists all weights are 0, and the sum over no decision is no opinion
         pooled = masked_log_mean(log_p, weights.unsqueeze(-1).expand_as(log_p), -2)
         return torch.where(mask.any(-2), pooled, 0.0)

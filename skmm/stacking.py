@@ -1,0 +1,180 @@
+"""Members of an ensemble: the folds that they leave out, and how their heads are combined."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax, logit, logsumexp
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+from torch import Tensor
+
+from skmm.table import Table
+
+FLOOR = -8.0  # log-probabilities below say "impossible", however far below
+_PENALTY = 0.01  # pull of the weights towards the plain average, in samples
+_BIAS_PENALTY = 1.0  # pull of the biases towards 0, in samples
+
+
+def assign_folds(
+    n_members: int, labels: np.ndarray | None, groups: np.ndarray | None, n_samples: int, seed: int
+) -> np.ndarray:
+    """Fold of each sample, stratified by class and never parting a group; -1 for all where none can be made.
+
+    Parameters
+    ----------
+    n_members : int
+        Folds wanted; fewer are made where a class has fewer samples or there are fewer groups.
+    labels : ndarray of int, shape (n_samples,), or None
+        Classes to stratify by.
+    groups : ndarray of int, shape (n_samples,), or None
+        Group of each sample.
+    n_samples : int
+        Number of samples.
+    seed : int
+        Seed of the assignment.
+
+    Returns
+    -------
+    ndarray of int, shape (n_samples,)
+    """
+    if n_members == 1 or n_samples < 2:
+        return np.full(n_samples, -1)
+    limits = {"samples": n_samples}
+    if labels is not None:
+        counts = np.bincount(labels)
+        limits["samples of the smallest class"] = max(2, int(counts[counts > 0].min()))
+    if groups is not None:
+        limits["groups"] = len(np.unique(groups))
+        if limits["groups"] < 2:
+            raise ValueError(
+                f"groups holds a single group for {n_samples} samples; at least two are needed to leave one out. "
+                "Leave groups out of fit, or set n_members=1."
+            )
+    what = min(limits, key=lambda key: limits[key])
+    n_folds = min(n_members, limits[what])
+    if n_folds < n_members:
+        warnings.warn(
+            f"n_members={n_members} is more than the {limits[what]} {what}: the members share {n_folds} folds.",
+            stacklevel=5,
+        )
+    options = {"n_splits": n_folds, "shuffle": True, "random_state": seed}
+    if groups is not None:
+        splitter = GroupKFold(**options) if labels is None else StratifiedGroupKFold(**options)
+    else:
+        splitter = KFold(**options) if labels is None else StratifiedKFold(**options)
+    folds = np.empty(n_samples, dtype=np.int64)
+    with warnings.catch_warnings():
+        # a class of one sample cannot be in every fold: said above where it limits the folds
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        for fold, (_, left_out) in enumerate(splitter.split(np.zeros(n_samples), labels, groups)):
+            folds[left_out] = fold
+    return folds
+
+
+def left_out_fold(member: int, folds: np.ndarray) -> int:
+    """The fold that a member does not train on."""
+    return member % (int(folds.max()) + 1) if folds.max() >= 0 else -2
+
+
+def blind_weights(n_members: int, folds: np.ndarray) -> np.ndarray:
+    """Weights that average, for each sample, the members that did not train on it: (K, n).
+
+    A sample of fold -1 was held out from all members, and all are averaged.
+    """
+    blind = np.array([(folds == left_out_fold(k, folds)) | (folds < 0) for k in range(n_members)], dtype=float)
+    return blind / blind.sum(axis=0)
+
+
+class Stack:
+    """A convex model over the heads: their log-probabilities (or values), weighted, plus a bias per output.
+
+    For classes, softmax(Σ_h w_h log p_h + b); for several yes-or-no outputs, and for values, the same with weights
+    of each output's own and log-odds or values in place of log p. The weights are not negative and, like the
+    biases, fitted by minimising the training loss on out-of-fold outputs, with a pull of w towards the plain
+    average and of b towards 0. A head whose modality is missing says nothing.
+
+    Parameters
+    ----------
+    link : {"softmax", "sigmoid", "identity"}
+        What turns outputs into predictions.
+    loss : callable
+        Loss per sample of combined outputs (n, C) and targets.
+
+    References
+    ----------
+    Wolpert 1992, Stacked generalization; Breiman 1996, Stacked regressions, for the weights not being negative.
+    """
+
+    def __init__(self, link: str, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.link, self.loss = link, loss
+
+    @staticmethod
+    def features(outputs: np.ndarray, exists: np.ndarray, link: str) -> np.ndarray:
+        """What is weighted: outputs (..., n, H, C), exists (n, H) -> the same shape; 0 where a head is silent."""
+        if link == "softmax":
+            outputs = np.maximum(log_softmax(outputs, axis=-1), FLOOR)
+        elif link == "sigmoid":
+            outputs = outputs.clip(FLOOR, -FLOOR)
+        return np.where(exists[..., None], outputs, 0.0)
+
+    def fit(self, features: np.ndarray, target: Tensor, weights: np.ndarray) -> Stack:
+        """Fit weights and biases: features (n, H, C), target of the loss, weights (n,)."""
+        n, n_heads, n_outputs = features.shape
+        shared = self.link == "softmax"  # one weight per head, since the classes compete
+        size = n_heads if shared else n_heads * n_outputs
+        z = torch.from_numpy(features)
+        each = torch.from_numpy(weights / weights.sum())
+
+        def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
+            parameters = torch.from_numpy(x).requires_grad_()
+            w, b = parameters[:size].view(n_heads, -1), parameters[size:]
+            value = (self.loss((z * w).sum(1) + b, target) * each).sum()
+            pull = _PENALTY * (w - 1 / n_heads).square().sum() + _BIAS_PENALTY * b.square().sum()
+            value = value + pull / n
+            (gradient,) = torch.autograd.grad(value, parameters)
+            return float(value.detach()), gradient.numpy()
+
+        start = np.concatenate([np.full(size, 1 / n_heads), np.zeros(n_outputs)])
+        bounds = [(0, None)] * size + [(None, None)] * n_outputs
+        x = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+        self.weights = x[:size].reshape(n_heads, -1)
+        self.bias = x[size:]
+        return self
+
+    def combine(self, features: np.ndarray) -> np.ndarray:
+        """Combined outputs: (n, H, C) -> (n, C)."""
+        return np.einsum("nhc,hc->nc", features, np.broadcast_to(self.weights, features.shape[1:])) + self.bias
+
+    def table(self, heads: list[str], outputs: list[str]) -> Table:
+        """Weights by head, and the biases, as a table."""
+        if self.weights.shape[1] == 1:
+            rows = [{"head": h, "weight": float(w)} for h, w in zip(heads, self.weights[:, 0], strict=True)]
+            return Table(rows)
+        return Table(
+            [
+                {"head": h, **dict(zip(outputs, map(float, w), strict=True))}
+                for h, w in zip([*heads, "bias"], [*self.weights, self.bias], strict=True)
+            ]
+        )
+
+
+def average(outputs: np.ndarray, link: str, weights: np.ndarray | None = None) -> np.ndarray:
+    """Members' outputs (K, n, C) as one: the mean of their probabilities, as logits again, or of their values.
+
+    ``weights`` (K, n) sum to one over the members; all the same if not given.
+    """
+    if len(outputs) == 1:
+        return outputs[0]
+    if weights is None:
+        weights = np.full(outputs.shape[:2], 1 / len(outputs))
+    each = weights[:, :, None]
+    if link == "softmax":
+        return logsumexp(log_softmax(outputs, axis=-1), axis=0, b=np.broadcast_to(each, outputs.shape))
+    if link == "sigmoid":
+        tiny = np.finfo(np.float64).eps
+        return logit((expit(outputs) * each).sum(axis=0).clip(tiny, 1 - tiny))
+    return (outputs * each).sum(axis=0)

@@ -1,0 +1,607 @@
+"""Checks that a fusion or an encoder keeps its contract, for those who write their own.
+
+Every registered fusion and encoder of skmm passes them.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from skmm.blocks import KINDS, BlockInfo
+from skmm.layers import SparseRows
+from skmm.spec import Encoder, Fusion, Spec, as_spec
+
+# Tensors and SparseRows by modality, and which of their rows or steps exist.
+Batch = dict[str, Any]
+Masks = dict[str, Tensor]
+
+# Names that break a module which makes attributes, keyword arguments or submodule names of them.
+NAMES = ("self", "a.b", "keys", "文本", "training", "a b", "forward")
+N_ROWS = 12
+TOLERANCE = 1e-6
+HUGE = 1e30
+_INHERITED = {"hidden_dim": 8, "dropout": 0.2, "activation": "relu"}
+_LINKS = {"softmax": 3, "sigmoid": 1, "identity": 2}
+
+# The forms that a block of each kind can take.
+_INFOS: dict[str, tuple[BlockInfo, ...]] = {
+    "vector": (BlockInfo("vector", (5,)),),
+    "sparse": (BlockInfo("sparse", (9,)),),
+    "sequence": (BlockInfo("sequence", (3,)), BlockInfo("sequence", (3,), 6), BlockInfo("sequence", (2, 2))),
+    "tokens": (BlockInfo("tokens", (11,)),),
+    "image": (BlockInfo("image", (6, 7, 2)), BlockInfo("image", (6, 7))),
+    "video": (BlockInfo("video", (3, 4, 4, 2)),),
+}
+
+
+# -- what is checked: a module, and batches that it can read ------------------------------------------------------
+
+
+@dataclass
+class _Case:
+    """A way to build the module, and its inputs."""
+
+    label: str
+    make: Callable[[], nn.Module]
+    infos: Mapping[str, BlockInfo]
+    n_outputs: int | None = None  # of a decision fusion
+
+    def build(self, seed: int = 0) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.make().to(torch.float64).eval()
+
+    def batch(self, seed: int = 0, n_rows: int = N_ROWS) -> tuple[Batch, Masks]:
+        """Rows that lack one modality each in turn, then all, then none."""
+        generator = torch.Generator().manual_seed(seed)
+        turn = torch.arange(n_rows) % (len(self.infos) + 2)
+        values, present = {}, {}
+        for m, (name, info) in enumerate(self.infos.items()):
+            exists = (turn != m) & (turn != len(self.infos))
+            values[name], present[name] = _block(info, exists, generator)
+        return values, present
+
+
+def _block(info: BlockInfo, exists: Tensor, generator: torch.Generator) -> tuple[Tensor | SparseRows, Tensor]:
+    """A batch of one block as training cuts it: zeros where nothing exists."""
+    n, mask = len(exists), exists
+    if info.kind == "sparse":
+        columns = torch.randint(info.shape[0], (n, 4), generator=generator)
+        weights = torch.randn(n, 4, generator=generator, dtype=torch.float64)
+        return SparseRows(columns, torch.where(exists[:, None], weights, 0.0)), mask
+    steps: tuple[int, ...] = ()
+    if info.kind in ("sequence", "tokens"):
+        n_steps = info.length or 7
+        lengths = torch.full((n,), n_steps)
+        if info.length is None:
+            lengths = torch.randint(1, n_steps + 1, (n,), generator=generator)
+            lengths[-1] = n_steps
+        mask = exists[:, None] & (torch.arange(n_steps) < lengths[:, None])
+        steps = (n_steps,)
+    if info.kind == "tokens":  # an id or two that training has not seen
+        x = torch.randint(info.shape[0] + 2, (n, *steps), generator=generator)
+    else:
+        x = torch.randn(n, *steps, *info.shape, generator=generator, dtype=torch.float64)
+    return torch.where(_like(mask, x), x, 0), mask
+
+
+def _like(mask: Tensor, x: Tensor) -> Tensor:
+    return mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim))
+
+
+def _exists(mask: Tensor) -> Tensor:
+    """Rows that exist, of a mask over rows or over their steps."""
+    return mask.view(len(mask), -1).any(1)
+
+
+def _each(values: Batch, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """A change to every tensor."""
+    return {
+        name: SparseRows(*map(change, x)) if isinstance(x, SparseRows) else change(x) for name, x in values.items()
+    }
+
+
+def _floats(values: Batch, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """A change to every tensor of floats."""
+    return _each(values, lambda x: change(x) if x.is_floating_point() else x)
+
+
+def _rows(values: Batch, present: Masks, rows: list[int]) -> tuple[Batch, Masks]:
+    return _each(values, lambda x: x[rows]), {name: mask[rows] for name, mask in present.items()}
+
+
+class _MaskedEncoder(nn.Module):
+    """An encoder called as a fusion is; zeros where its output does not exist."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.out_dim = encoder.out_dim
+
+    def forward(self, values: Batch, present: Masks) -> Tensor:
+        x, mask = self.encoder(values["x"], present["x"])
+        return torch.where(mask.unsqueeze(-1), x, 0.0)
+
+
+# -- helpers of the rules -----------------------------------------------------------------------------------------
+
+
+class _Broken(Exception):
+    """A rule does not hold; the message says where."""
+
+
+def _require(holds: bool, detail: str) -> None:
+    if not holds:
+        raise _Broken(detail)
+
+
+def _differ(a: Tensor, b: Tensor, tolerance: float = TOLERANCE) -> str:
+    """How two outputs differ; empty where they do not."""
+    if a.shape != b.shape:
+        return f"the outputs have shapes {tuple(a.shape)} and {tuple(b.shape)}"
+    gap = (a - b).abs() / (1 + b.abs())
+    if bool((gap <= tolerance).all()):  # False where NaN
+        return ""
+    return f"the outputs differ by {gap.max().item():.3g}"
+
+
+def _require_same(a: Tensor, b: Tensor, where: str, tolerance: float = TOLERANCE) -> None:
+    difference = _differ(a, b, tolerance)
+    _require(not difference, f"{where} {difference}.")
+
+
+def _seeded(module: nn.Module, values: Batch, present: Masks) -> Tensor:
+    """Output in training mode, dropout drawn from a fixed seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return module.train()(values, present)
+
+
+def _loss(output: Tensor) -> Tensor:
+    """A number on which every entry of the output has its own say."""
+    generator = torch.Generator().manual_seed(1)
+    return (output * torch.randn(output.shape, generator=generator, dtype=output.dtype)).sum()
+
+
+# -- the rules: the first line of each docstring is what must hold ------------------------------------------------
+
+
+def _gives_its_size(case: _Case) -> None:
+    """The output has one row per sample and size out_dim, all finite."""
+    module, (values, present) = case.build(), case.batch()
+    output = module(values, present)
+    size = getattr(module, "out_dim", None)
+    _require(
+        output.ndim in ((2, 3) if isinstance(module, _MaskedEncoder) else (2,))
+        and (output.shape[0], output.shape[-1]) == (N_ROWS, size),
+        f"{N_ROWS} rows in, out_dim={size!r}, but the output's shape is {tuple(output.shape)}.",
+    )
+    if case.n_outputs is not None:
+        _require(size == case.n_outputs, f"n_outputs={case.n_outputs}, but out_dim={size!r}.")
+    _require(bool(torch.isfinite(output).all()), "The output holds NaN or infinity.")
+
+
+def _repeats_itself(case: _Case) -> None:
+    """In evaluation mode equal inputs give equal outputs."""
+    module, batch = case.build(), case.batch()
+    _require_same(module(*batch), module(*batch), "Called twice,", 0.0)
+
+
+def _keeps_rows_apart(case: _Case) -> None:
+    """The output of a row does not depend on the other rows of its batch."""
+    module, (values, present) = case.build(), case.batch()
+    together = module(values, present)
+    for i in range(N_ROWS):
+        alone = module(*_rows(values, present, [i]))
+        _require_same(alone, together[i : i + 1], f"Row {i} alone and in a batch:")
+    # in training too; the same shapes draw the same dropout
+    i = len(case.infos) + 1  # a row that lacks nothing
+    output = _seeded(module, values, present)
+    order = [j if j == i else (j * 5 + 3) % N_ROWS for j in range(N_ROWS)]
+    shuffled = _seeded(module, *_rows(values, present, order))
+    _require_same(shuffled[i], output[i], f"In training mode, row {i} beside other rows:")
+
+
+def _reads_one_row(case: _Case) -> None:
+    """A batch of one row works, in training and in evaluation."""
+    module, (values, present) = case.build(), case.batch()
+    for mode in (True, False):
+        shape = module.train(mode)(*_rows(values, present, [0])).shape
+        _require(
+            (shape[0], shape[-1]) == (1, module.out_dim),
+            f"One row in, out_dim={module.out_dim}, but the output's shape is {tuple(shape)}.",
+        )
+
+
+def _trains_every_parameter(case: _Case) -> None:
+    """Every parameter receives a gradient and moves when an optimizer takes a step."""
+    module, batch = case.build(), case.batch()
+    parameters = dict(module.named_parameters())
+    before = {key: p.detach().clone() for key, p in parameters.items()}
+    loss = _loss(_seeded(module, *batch))
+    if parameters:
+        loss.backward()
+    for key, p in parameters.items():
+        _require(p.grad is not None and bool(p.grad.any()), f"Parameter {key!r} has no gradient.")
+    if parameters:
+        torch.optim.SGD(parameters.values(), lr=0.1).step()
+    for key, p in parameters.items():
+        _require(not torch.equal(p, before[key]), f"Parameter {key!r} stays as it is.")
+
+
+def _registers_every_weight(case: _Case) -> None:
+    """All that is learned is registered and in state_dict, none in a plain list or made in forward."""
+    module, batch = case.build(), case.batch()
+    known = {id(p) for p in module.parameters()}
+    output = _seeded(module, *batch)
+    todo, seen = [output.grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        _require(
+            leaf is None or id(leaf) in known,
+            f"A weight of shape {tuple(leaf.shape) if leaf is not None else ()} is used that is not among "
+            "parameters(). Keep weights in nn.Parameter, nn.ParameterList or nn.ModuleList, made in __init__.",
+        )
+        todo.extend(parent for parent, _ in node.next_functions)
+    missing = {key for key, _ in module.named_parameters()} - set(module.state_dict())
+    _require(not missing, f"Not in state_dict: {sorted(missing)}.")
+    other = case.build(seed=1)
+    other.load_state_dict(module.eval().state_dict())
+    _require_same(other(*batch), module(*batch), "Loaded from state_dict,")
+
+
+def _creates_nothing_in_forward(case: _Case) -> None:
+    """The state_dict has the same keys before and after forward."""
+    module = case.build()
+    before = list(module.state_dict())
+    _seeded(module, *case.batch())
+    _require(list(module.state_dict()) == before, f"Keys changed from {before} to {list(module.state_dict())}.")
+
+
+def _survives_copies(case: _Case) -> None:
+    """Pickled and deep-copied it gives the same output."""
+    module, batch = case.build(), case.batch()
+    expected = module(*batch)
+    copies = {"pickled": pickle.loads(pickle.dumps(module)), "deep-copied": copy.deepcopy(module)}
+    for how, other in copies.items():
+        _require_same(other(*batch), expected, f"{how.capitalize()},", 0.0)
+
+
+def _has_finite_gradients(case: _Case) -> None:
+    """Gradients are finite at and near zero inputs, and where all modalities of a row are missing."""
+    values, present = case.batch()
+    nothing = {name: torch.zeros_like(mask) for name, mask in present.items()}
+    everything = {name: torch.ones_like(mask) for name, mask in present.items()}
+    zeros, tiny = _floats(values, torch.zeros_like), _floats(values, lambda x: x * 1e-12)
+    places = {
+        "inputs of 0": (zeros, everything),
+        "inputs near 0": (tiny, everything),
+        "all rows missing": (values, nothing),
+        "all rows missing, inputs of 0": (zeros, nothing),
+    }
+    for where, (x, masks) in places.items():
+        module = case.build()
+        leaves: list[Tensor] = []
+
+        def leaf(x: Tensor, leaves: list[Tensor] = leaves) -> Tensor:
+            leaves.append(x.clone().requires_grad_())
+            return leaves[-1]
+
+        loss = _loss(_seeded(module, _floats(x, leaf), masks))
+        if loss.requires_grad:
+            loss.backward()
+        gradients = {f"parameter {key!r}": p.grad for key, p in module.named_parameters()}
+        gradients.update({f"input {i}": x.grad for i, x in enumerate(leaves)})
+        for what, gradient in gradients.items():
+            _require(
+                gradient is None or bool(torch.isfinite(gradient).all()),
+                f"With {where}, the gradient of {what} holds NaN or infinity.",
+            )
+
+
+def _ignores_what_is_missing(case: _Case) -> None:
+    """What stands where a modality is missing changes no output."""
+    module, (values, present) = case.build(), case.batch()
+    expected = module(values, present)
+    for text, fill, padding in (("1e30", HUGE, HUGE), ("NaN", float("nan"), 0.0)):
+        filled: Batch = {}
+        for name, x in values.items():
+            mask = present[name]
+            if case.infos[name].kind == "tokens":
+                filled[name] = torch.where(mask, x, 10**9)
+                continue
+            # a row that is missing holds anything, the padding of one that exists only finite values
+            bad = torch.where(_exists(mask), padding, fill).to(torch.float64)
+
+            def put(x: Tensor, mask: Tensor = mask, bad: Tensor = bad) -> Tensor:
+                return torch.where(_like(mask, x), x, _like(bad, x))
+
+            filled.update(_floats({name: x}, put))
+        _require_same(module(filled, present), expected, f"With {text} there,")
+
+
+def _ignores_padding(case: _Case) -> None:
+    """Longer padding of a sequence changes no output."""
+    module, (values, present) = case.build(), case.batch()
+    padded, masks = dict(values), dict(present)
+    for name, info in case.infos.items():
+        if info.kind in ("sequence", "tokens") and info.length is None:
+            x, mask = values[name], present[name]
+            padded[name] = torch.cat([x, torch.zeros_like(x[:, :3])], 1)
+            masks[name] = torch.cat([mask, torch.zeros_like(mask[:, :3])], 1)
+    if isinstance(module, _MaskedEncoder):  # tokens that exist, since there may be more that do not
+        short, a = module.encoder(values["x"], present["x"])
+        long, b = module.encoder(padded["x"], masks["x"])
+        _require_same(long[b], short[a], "With three more steps of padding")
+    else:
+        _require_same(module(padded, masks), module(values, present), "With three more steps of padding")
+
+
+def _keeps_precision(case: _Case) -> None:
+    """It works in float64 and float32, and answers in the precision of its input."""
+    values, present = case.batch()
+    expected = case.build()(values, present)
+    for dtype in (torch.float64, torch.float32):
+        output = case.build().to(dtype)(_floats(values, lambda x: x.to(dtype)), present)  # noqa: B023
+        _require(output.dtype == dtype, f"Inputs of {dtype} gave {output.dtype}.")
+        _require_same(output.to(torch.float64), expected, f"In {dtype} and in float64", 1e-3)
+
+
+def _runs_stacked(case: _Case) -> None:
+    """Several run as one under torch.func.vmap, unless the class says supports_vmap = False."""
+    members = [case.build(seed) for seed in range(3)]
+    if not all(getattr(layer, "supports_vmap", True) for layer in members[0].modules()):
+        return
+    batches = [case.batch(seed) for seed in range(3)]
+    parameters, buffers = stack_module_state(members)
+    if not parameters and not buffers:  # nothing to stack
+        return
+    template = copy.deepcopy(members[0])
+
+    def call(parameters: Any, buffers: Any, values: Batch, present: Masks) -> Tensor:
+        return functional_call(template, (parameters, buffers), (values, present))
+
+    shared = torch.vmap(call, in_dims=(0, 0, None, None), randomness="different")
+    own = torch.vmap(call, in_dims=(0, 0, 0, 0), randomness="different")
+    together = {
+        name: SparseRows(*map(torch.stack, zip(*(v[name] for v, _ in batches), strict=True)))
+        if isinstance(x, SparseRows)
+        else torch.stack([v[name] for v, _ in batches])
+        for name, x in batches[0][0].items()
+    }
+    masks = {name: torch.stack([p[name] for _, p in batches]) for name in batches[0][1]}
+    outputs = {
+        "on the same rows": (shared(parameters, buffers, *batches[0]), [batches[0]] * 3),
+        "each on its own rows": (own(parameters, buffers, together, masks), batches),
+    }
+    for how, (output, inputs) in outputs.items():
+        for k, member in enumerate(members):
+            _require_same(output[k], member(*inputs[k]), f"Member {k} stacked and alone, {how},")
+    template.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        loss = _loss(own(parameters, buffers, together, masks))
+    if loss.requires_grad:
+        loss.backward()
+
+
+def _repeats_its_weights(case: _Case) -> None:
+    """Built twice after the same torch.manual_seed it has the same weights."""
+    first, second = case.build(7).state_dict(), case.build(7).state_dict()
+    for key, value in first.items():
+        _require(torch.equal(second[key], value), f"{key!r} differs.")
+
+
+def _returns_its_mask(case: _Case) -> None:
+    """The mask returned says which rows, or which tokens of a row, exist: none of a missing row."""
+    module, (values, present) = case.build(), case.batch()
+    assert isinstance(module, _MaskedEncoder)
+    x, mask = module.encoder(values["x"], present["x"])
+    _require(
+        mask.dtype == torch.bool and mask.shape == x.shape[:-1],
+        f"Values of shape {tuple(x.shape)} came with a {mask.dtype} mask of shape {tuple(mask.shape)}.",
+    )
+    exists = _exists(present["x"])
+    for i, right in enumerate(_exists(mask) == exists):
+        _require(
+            bool(right), f"Row {i} is {'there' if exists[i] else 'missing'}, its mask says {mask[i].tolist()}."
+        )
+
+
+_RULES = (
+    _gives_its_size,
+    _repeats_itself,
+    _reads_one_row,
+    _keeps_rows_apart,
+    _registers_every_weight,
+    _creates_nothing_in_forward,
+    _trains_every_parameter,
+    _survives_copies,
+    _has_finite_gradients,
+    _ignores_what_is_missing,
+    _ignores_padding,
+    _keeps_precision,
+    _runs_stacked,
+    _repeats_its_weights,
+)
+
+
+def _check(case: _Case, rules: Iterable[Callable[[_Case], None]]) -> None:
+    for rule in rules:
+        statement = (rule.__doc__ or rule.__name__).splitlines()[0]
+        try:
+            rule(case)
+        except _Broken as broken:
+            raise AssertionError(f"{case.label}: this must hold: {statement} {broken}") from None
+        except Exception as error:
+            raise AssertionError(
+                f"{case.label}: this must hold: {statement} It raised {type(error).__name__}: {error}"
+            ) from error
+
+
+def _label(what: str, spec: Spec, detail: str) -> str:
+    name = repr(spec.name) if isinstance(spec.name, str) else spec.name.__name__
+    return f"{what} {name}, {detail}"
+
+
+# -- fusions ------------------------------------------------------------------------------------------------------
+
+
+def _feature_infos(n: int) -> Iterator[dict[str, BlockInfo]]:
+    yield {name: BlockInfo("vector", (2 + m % 3,)) for m, name in enumerate(NAMES[:n])}
+
+
+def _token_infos(n: int) -> Iterator[dict[str, BlockInfo]]:
+    # sequences and single tokens in turn
+    yield {name: BlockInfo("sequence", (2 + m % 3,), m % 2 or None) for m, name in enumerate(NAMES[:n])}
+
+
+def _input_infos(n: int) -> Iterator[dict[str, BlockInfo]]:
+    forms = [info for infos in _INFOS.values() for info in infos]
+    for info in forms:
+        yield dict.fromkeys(NAMES[:n], info)
+    for first in range(len(forms)) if n > 1 else ():  # of different kinds
+        yield {name: forms[(first + 2 * m) % len(forms)] for m, name in enumerate(NAMES[:n])}
+
+
+_LEVELS = {
+    "input": _input_infos,
+    "feature": _feature_infos,
+    "token": _token_infos,
+    "decision": _feature_infos,
+}
+
+
+def _fusion_cases(spec: Spec, n: int) -> list[_Case]:
+    """Every input for n modalities that the fusion takes; its constructor refuses others with a ValueError."""
+    level = getattr(spec.target(), "level", None)
+    if level not in _LEVELS:
+        raise AssertionError(f"{_label('fusion', spec, f'level={level!r}')}: level must be one of {list(_LEVELS)}.")
+    cases, refusal = [], None
+    for infos in _LEVELS[level](n):
+        dims: dict[str, Any] = infos if level == "input" else {name: info.shape[0] for name, info in infos.items()}
+        for link, n_outputs in _LINKS.items() if level == "decision" else [(None, None)]:
+            structure = (dims,) if link is None else (dims, n_outputs, link)
+            detail = f"{n} modalities" + (f", link {link!r}" if link else "")
+            if level == "input":
+                detail += f" ({', '.join(info.kind for info in infos.values())})"
+            case = _Case(
+                _label("fusion", spec, detail),
+                partial(spec.build, *structure, inherited=_INHERITED),
+                infos,
+                n_outputs,
+            )
+            try:
+                case.build()
+            except ValueError as error:
+                refusal = error
+            except Exception as error:
+                raise AssertionError(
+                    f"{case.label}: it cannot be built, {type(error).__name__}: {error}"
+                ) from error
+            else:
+                cases.append(case)
+    if not cases:
+        raise AssertionError(
+            f"{_label('fusion', spec, f'{n} modalities')}: it cannot be built: {refusal}"
+        ) from refusal
+    return cases
+
+
+def check_fusion(fusion: str | type[nn.Module] | Fusion) -> None:
+    """Check that a fusion keeps its contract.
+
+    It is built for one to seven modalities with names that break a careless module, and must: give one row per
+    sample; keep samples apart; train, save and copy every weight; have finite gradients at zero inputs and where
+    everything is missing; never read what stands in a missing row; work in float32 and float64, on one row and
+    under ``torch.func.vmap``.
+
+    Parameters
+    ----------
+    fusion : str, nn.Module class or Fusion
+        A registered name, a class, or either with parameters: ``Fusion("late", rule="product")``.
+
+    Raises
+    ------
+    AssertionError
+        If a rule does not hold; the message names the rule and the case.
+    ValueError
+        If the name is not registered, or a parameter is none of the class's.
+
+    Notes
+    -----
+    Kinds of block (input level) and links (decision level) that the constructor refuses with a ``ValueError`` are
+    passed over, as long as it takes one. A class whose layers have no batching rule says ``supports_vmap = False``.
+
+    Examples
+    --------
+    >>> from skmm.testing import check_fusion
+    >>> check_fusion("sum")
+    """
+    spec = _as_known(Fusion, fusion)
+    for n in range(1, len(NAMES) + 1):
+        for case in _fusion_cases(spec, n):
+            _check(case, _RULES if n <= 3 else _RULES[:1])
+
+
+# -- encoders -----------------------------------------------------------------------------------------------------
+
+
+def check_encoder(encoder: str | type[nn.Module] | Encoder) -> None:
+    """Check that an encoder keeps its contract.
+
+    It is built for every kind of block among its ``kinds``, for vectors and for tokens, and must keep the rules
+    of :func:`check_fusion`, return a mask beside its output, and give the same output however much padding stands
+    behind a sequence.
+
+    Parameters
+    ----------
+    encoder : str, nn.Module class or Encoder
+        A registered name, a class, or either with parameters: ``Encoder("gru", bidirectional=True)``.
+
+    Raises
+    ------
+    AssertionError
+        If a rule does not hold; the message names the rule and the case.
+    ValueError
+        If the name is not registered, or a parameter is none of the class's.
+
+    Examples
+    --------
+    >>> from skmm.testing import check_encoder
+    >>> check_encoder("mlp")
+    """
+    spec = _as_known(Encoder, encoder)
+    kinds = getattr(spec.target(), "kinds", tuple(KINDS))
+    if not kinds or not set(kinds) <= set(KINDS):
+        raise AssertionError(f"{_label('encoder', spec, f'kinds={kinds!r}')}: kinds must be among {list(KINDS)}.")
+    for info in (info for kind in kinds for info in _INFOS[kind]):
+        for tokens in (False, True):
+            label = _label("encoder", spec, f"{info}, tokens={tokens}")
+            _check(_Case(label, partial(_masked, spec, info, tokens), {"x": info}), (*_RULES, _returns_its_mask))
+
+
+def _masked(spec: Spec, info: BlockInfo, tokens: bool) -> _MaskedEncoder:
+    return _MaskedEncoder(spec.build(info, tokens, inherited=_INHERITED))
+
+
+def _as_known(kind: type[Spec], value: Any) -> Spec:
+    """The spec of a name or class, which must exist and take its parameters."""
+    spec = as_spec(kind, value)
+    if not isinstance(spec, kind):
+        raise ValueError(f"expected a name, a class or {kind.__name__}(...), got {value!r}.")
+    spec.resolve()
+    return spec

@@ -1,0 +1,336 @@
+"""The command ``skmm``, on small files of every kind that it reads."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+import skmm
+from skmm.cli import main
+from skmm.compose import ModalityTransformer
+from skmm.model_selection import compare_fusions
+
+N = 48
+QUICK = ["--fusions", "concat", "--cv", "2", "--epochs", "1", "--jobs", "1"]
+TABLE = ["--target", "label", "--modality", "text=review", "--modality", "table=price,age,shop"]
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, N)
+    words = np.array(["good", "bad", *(f"word{i}" for i in range(30))])
+    frame = pd.DataFrame(
+        {
+            "label": np.where(label, "bad", "good"),
+            "review": [f"{words[c]} {' '.join(rng.choice(words[2:], 4))}" for c in label],
+            "title": [" ".join(rng.choice(words[2:], 3)) for _ in label],
+            "price": rng.normal(size=N),
+            "age": rng.integers(1, 90, N),
+            "shop": rng.choice(["north", "south"], N),
+            "user": np.arange(N) // 4,
+            "value": rng.normal(size=N) + label,
+        }
+    )
+    frame.loc[3, ["review", "title"]] = None
+    frame.loc[5, "price"] = None
+    return frame
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    y = np.arange(N) % 2
+    return {
+        "y": y,
+        "sound": rng.normal(size=(N, 5, 3)) + y[:, None, None],
+        "photo": rng.integers(0, 255, (N, 8, 8)).astype(np.uint8),
+        "weight": rng.normal(size=N),
+        "sizes": rng.normal(size=(N, 2)),
+        "user": np.arange(N) // 4,
+    }
+
+
+@pytest.fixture
+def csv(frame, tmp_path):
+    frame.to_csv(tmp_path / "films.csv", index=False)
+    return str(tmp_path / "films.csv")
+
+
+@pytest.fixture
+def npz(arrays, tmp_path):
+    np.savez(tmp_path / "films.npz", **arrays)
+    return str(tmp_path / "films.npz")
+
+
+def run(capsys, *argv):
+    code = main(list(argv))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+# -- compare --------------------------------------------------------------------------------------------------
+
+
+def test_compare_without_a_file_runs_on_the_data_that_comes_along(capsys):
+    code, out, err = run(capsys, "compare", "--rows", "60", *QUICK)
+    assert (code, err) == (0, "")
+    assert out.startswith("spoken digits: 60 of 1797 samples, 2 folds")
+    for method in ("concat", "LR concat", "LR image", "LR audio", "late mean", "stacked"):
+        assert f"\n{method} " in out
+    assert out.splitlines()[-1].startswith("Deep fusion")
+
+
+def test_the_whole_demonstration_is_the_default(capsys, monkeypatch):
+    asked = {}
+
+    def note(X, y, **options):
+        asked.update(options, n_samples=len(X))
+        raise ValueError("enough seen")
+
+    monkeypatch.setattr("skmm.model_selection.compare_fusions", note)
+    assert run(capsys, "compare") == (2, "", "skmm: enough seen\n")
+    assert asked["n_samples"] == 500
+    assert asked["fusions"] is None
+    assert asked["baselines"] is True
+    assert asked["cv"].get_n_splits() == 5
+
+
+def test_a_table_is_compared_as_the_same_pipeline_in_python(frame, csv, tmp_path, capsys):
+    code, out, _ = run(capsys, "compare", csv, *TABLE, *QUICK, "--json", str(tmp_path / "out.json"))
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    table = make_column_transformer((numbers, ["price", "age"]), (OneHotEncoder(), ["shop"]))
+    transformer = ModalityTransformer(
+        [("text", TfidfVectorizer(sublinear_tf=True), "review"), ("table", table, ["price", "age", "shop"])]
+    )
+    expected = compare_fusions(
+        frame,
+        frame["label"],
+        estimator=make_pipeline(transformer, skmm.MultimodalClassifier(max_epochs=1)),
+        fusions=["concat"],
+        cv=StratifiedKFold(2, shuffle=True, random_state=0),
+        random_state=0,
+    )
+    assert code == 0
+    assert expected.verdict in out
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["metric"] == "accuracy"
+    assert written["verdict"] == expected.verdict
+    assert written["differences"] == list(expected.differences)
+    timeless = [{k: v for k, v in row.items() if not k.endswith("_time")} for row in written["summary"]]
+    assert timeless == [{k: row[k] for k in timeless[0]} for row in expected.summary]
+
+
+def test_parquet_gives_what_csv_gives(frame, csv, tmp_path, capsys):
+    frame.to_parquet(tmp_path / "films.parquet")
+    verdicts = [
+        run(capsys, "compare", file, *TABLE, *QUICK)[1].splitlines()[-1]
+        for file in (csv, str(tmp_path / "films.parquet"))
+    ]
+    assert verdicts[0] == verdicts[1]
+    assert verdicts[0].startswith("Deep fusion")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    ["review", "review,title", "review,price,shop", "shop", "price", "price,shop", "label2", "flag"],
+)
+def test_every_mixture_of_columns_becomes_a_modality(frame, tmp_path, capsys, columns):
+    frame["label2"] = frame["label"].astype("category")
+    frame["flag"] = frame["age"] > 40
+    frame.to_parquet(tmp_path / "films.parquet")
+    code, out, err = run(
+        capsys,
+        "compare",
+        str(tmp_path / "films.parquet"),
+        "--target",
+        "label",
+        "--modality",
+        f"one={columns}",
+        *QUICK,
+    )
+    assert (code, err) == (0, "")
+    assert "LR one" in out
+
+
+def test_what_a_fold_has_not_seen_does_not_stop_it(frame, tmp_path, capsys):
+    frame["shop"] = [f"shop{i % 20}" if i < 20 else "shop0" for i in range(N)]
+    frame.to_csv(tmp_path / "films.csv")
+    code, _, err = run(
+        capsys, "compare", str(tmp_path / "films.csv"), "--target", "label", "--modality", "shop=shop", *QUICK
+    )
+    assert (code, err) == (0, "")
+
+
+def test_fractions_are_regressed(csv, capsys):
+    code, out, _ = run(capsys, "compare", csv, "--target", "value", "--modality", "table=price,age", *QUICK)
+    assert code == 0
+    assert "r2" in out
+    assert "ridge table" in out
+
+
+@pytest.mark.parametrize(("task", "found"), [("classification", "accuracy"), ("regression", "mean_absolute_error")])
+def test_task(csv, capsys, task, found):
+    arguments = ["--target", "age", "--modality", "table=price", "--no-baselines", "--task", task]
+    if task == "classification":
+        arguments[1] = "shop"
+    code, out, _ = run(capsys, "compare", csv, *arguments, *QUICK)
+    assert code == 0
+    assert found in out
+
+
+def test_arrays_keep_their_dimensions_or_are_joined(npz, capsys):
+    code, out, err = run(
+        capsys, "compare", npz, "--target", "y", "--modality", "audio=sound", "--modality", "image=photo",
+        "--modality", "table=weight,sizes", *QUICK,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    for name in ("audio", "image", "table"):
+        assert f"LR {name}" in out
+
+
+def test_options_reach_the_comparison(npz, arrays, capsys, monkeypatch):
+    asked = {}
+
+    def note(X, y, **options):
+        asked.update(options, X=X, y=y)
+        raise ValueError("enough seen")
+
+    monkeypatch.setattr("skmm.model_selection.compare_fusions", note)
+    code, _, err = run(
+        capsys, "compare", npz, "--target", "y", "--modality", "table=weight,sizes", "--groups", "user", "--fusions",
+        "mfb, sum", "--cv", "4", "--scoring", "f1_macro,accuracy", "--rows", "30", "--epochs", "7", "--seed", "9",
+        "--jobs", "3", "--no-baselines",
+    )  # fmt: skip
+    assert (code, err) == (2, "skmm: enough seen\n")
+    assert asked["fusions"] == ["mfb", "sum"]
+    assert asked["scoring"] == ["f1_macro", "accuracy"]
+    assert asked["baselines"] is False
+    assert asked["random_state"] == 9
+    assert asked["n_jobs"] == 3
+    assert asked["estimator"].max_epochs == 7
+    assert len(asked["X"]) == len(asked["y"]) == len(asked["groups"]) == 30
+    whole = np.column_stack([arrays["weight"], arrays["sizes"]])
+    rows = [int(np.flatnonzero((whole == row).all(axis=1))[0]) for row in asked["X"]["table"]]
+    assert len(set(rows)) == 30
+    np.testing.assert_array_equal(arrays["y"][rows], asked["y"])
+    np.testing.assert_array_equal(arrays["user"][rows], asked["groups"])
+    for train, test in asked["cv"].split(asked["X"], asked["y"], asked["groups"]):
+        assert not set(asked["groups"][train]) & set(asked["groups"][test])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.csv", "--target", "y"], "there is no file nowhere.csv"),
+        (["{tmp}/films.xlsx"], "no suffix that skmm reads; valid are .npz, .csv, .parquet"),
+        (["--target", "y"], "--target needs a FILE"),
+        (["{csv}", "--modality", "text=review"], "needs --target NAME; valid are ['label', 'review'"),
+        (["{csv}", "--target", "label"], "needs --modality NAME=COLUMNS"),
+        (["{csv}", "--target", "lable", "--modality", "a=review"], "has no 'lable'; valid are ['label', 'review'"),
+        (["{csv}", "--target", "label", "--modality", "a=review,pirce"], "has no 'pirce'; valid are ['label'"),
+        (["{csv}", *TABLE, "--groups", "usr"], "has no 'usr'; valid are ['label'"),
+        (["{csv}", "--target", "label", "--modality", "review"], "NAME=COLUMNS, for example image=photo,scan; got 'review'"),
+        (["{csv}", *TABLE, "--modality", "text=title"], "--modality text is given twice"),
+        (["{csv}", "--target", "label", "--modality", "a=review,label"], "contains the target 'label'"),
+        (["{csv}", "--target", "review", "--modality", "a=price"], "'review' lacks 1 of its 48 values, the first in row 3"),
+        (["{csv}", *TABLE, "--fusions", "glue"], "unknown fusion 'glue', valid are ["),
+        (["{csv}", *TABLE, "--scoring", "beauty"], "beauty"),
+        (["{csv}", *TABLE, "--cv", "1"], "n_splits=1"),
+        (["{csv}", "--target", "value", "--task", "classification", "--modality", "a=price"], "y is 'continuous'"),
+        (["{npz}", "--target", "y", "--modality", "a=sound,weight"], "must be 1-D or 2-D; 'sound' is 3-D"),
+        (["{npz}", "--target", "y", "--modality", "a=noise"], "has no 'noise'; valid are ['y', 'sound'"),
+        (["{tmp}/names.npz", "--target", "y", "--modality", "a=name"], "modality 'a' must be numeric"),
+        (["{tmp}/short.npz", "--target", "y", "--modality", "a=x"], "the target has 4 rows, but the modalities: 3"),
+        (["{tmp}/objects.npz", "--target", "y", "--modality", "a=x"], "cannot read"),
+        (["{tmp}/broken.npz", "--target", "y", "--modality", "a=x"], "cannot read"),
+        (["{tmp}/empty.csv", "--target", "y", "--modality", "a=x"], "cannot read"),
+        (["{tmp}/dates.parquet", "--target", "y", "--modality", "a=x"], "column 'x' must hold numbers or text"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_explained(csv, npz, tmp_path, capsys, arguments, message):
+    (tmp_path / "films.xlsx").write_text("")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "broken.npz").write_text("no archive")
+    np.savez(tmp_path / "names.npz", y=[0, 1], name=["a", "b"])
+    np.savez(tmp_path / "short.npz", y=[0, 1, 0, 1], x=[1.0, 2.0, 3.0])
+    np.savez(tmp_path / "objects.npz", y=[0, 1], x=np.array([{}, {}]))
+    pd.DataFrame({"y": [0, 1], "x": pd.to_datetime(["2020-01-01", "2020-01-02"])}).to_parquet(
+        tmp_path / "dates.parquet"
+    )
+    places = {"csv": csv, "npz": npz, "tmp": tmp_path}
+    code, out, err = run(capsys, "compare", *(argument.format(**places) for argument in arguments))
+    assert code == 2
+    assert out == ""
+    assert err.startswith("skmm: ")
+    assert message in err
+
+
+def test_files_with_pickles_are_never_unpickled(tmp_path, capsys):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path.joinpath("sprung").write_text, ("",))
+
+    np.savez(tmp_path / "trap.npz", y=[0, 1], x=np.array([Trap(), Trap()]))
+    arguments = ["--target", "y", "--modality", "a=x"]
+    assert run(capsys, "compare", str(tmp_path / "trap.npz"), *arguments)[0] == 2
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(("suffix", "package"), [("csv", "pandas"), ("parquet", "pandas"), ("parquet", "pyarrow")])
+def test_a_lacking_package_names_the_extra(tmp_path, capsys, monkeypatch, suffix, package):
+    path = tmp_path / f"films.{suffix}"
+    path.write_text("")
+    monkeypatch.setitem(sys.modules, package, None)
+    if package == "pyarrow":
+        monkeypatch.setattr("pandas.read_parquet", lambda path: __import__("pyarrow"))
+    code, _, err = run(capsys, "compare", str(path), *TABLE)
+    assert code == 2
+    assert f"reading .{suffix} files needs more packages: pip install 'skmm[dataframe]'" in err
+
+
+# -- the rest -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["fusions", "encoders", "optimizers"])
+def test_list_prints_the_described_table(capsys, what):
+    code, out, err = run(capsys, "list", what)
+    assert (code, err) == (0, "")
+    table = getattr(skmm, f"list_{what}")(describe=True)
+    assert out == f"{table}\n"
+    assert len(out.splitlines()) == len(table) + 1
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"skmm {skmm.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["compair"], ["list"], ["list", "colours"], ["compare", "--rows", "0"], ["compare", "--cv", "many"]],
+)
+def test_wrong_usage_exits_with_2(capsys, argv):
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    assert "usage: skmm" in capsys.readouterr().err
+
+
+def test_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "skmm", "compare", "nowhere.npz"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "skmm: there is no file nowhere.npz.\n"
