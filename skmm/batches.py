@@ -76,19 +76,19 @@ class Scaler:
             mass = each[stored != 0].sum()
             rms = math.sqrt((each * stored**2).sum() / mass) if mass else 1.0
             return cls(np.zeros(1), np.array([rms or 1.0]))
-        axes = 1 if block_kind(block) == "vector" else None
+        # a picture of (height, width) has one channel, not one for each column
+        channels = 1 if block_kind(block) == "image" and len(block.shape) == 3 else sample_shape(block)[-1]
         total, mean = 0.0, np.zeros(())
         for x, rows in _chunks(block, present):
-            each, flat = cls._per_channel(x, weights[rows], axes)
+            each, flat = cls._per_channel(x, weights[rows], channels)
             total += each.sum()
             mean = mean + each @ flat
         if not total:
-            shape = sample_shape(block)[-1:] or (1,)
-            return cls(np.zeros(shape), np.ones(shape))
+            return cls(np.zeros(channels), np.ones(channels))
         mean = mean / total
         variance = np.zeros_like(mean)
         for x, rows in _chunks(block, present):
-            each, flat = cls._per_channel(x, weights[rows], axes)
+            each, flat = cls._per_channel(x, weights[rows], channels)
             variance += each @ (flat - mean) ** 2
         scale = np.sqrt(variance / total)
         # a constant feature has a deviation of rounding errors, not of information
@@ -96,8 +96,8 @@ class Scaler:
         return cls(mean, np.where(constant, 1.0, scale))
 
     @staticmethod
-    def _per_channel(x: np.ndarray, weights: np.ndarray, axes: int | None) -> tuple[np.ndarray, np.ndarray]:
-        flat = x if axes == 1 else x.reshape(-1, x.shape[-1] if x.ndim > 1 else 1)
+    def _per_channel(x: np.ndarray, weights: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
+        flat = x.reshape(-1, channels)
         return np.repeat(weights, len(flat) // max(1, len(x))), flat
 
     def apply(self, x: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class _Dense:
         if x.dtype != self.dtype:
             x = x.to(self.dtype)
             if self.scaler is not None:
-                x = self.scaler.apply(x if self.data.ndim > 3 else x.unsqueeze(-1)).view_as(x)
+                x = self.scaler.apply(x)
             if self.present is not None:
                 x = torch.where(_like(mask, x), x, 0.0)
         if self.sequence:

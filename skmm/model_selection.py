@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -15,7 +16,7 @@ from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassi
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import f1_score, make_scorer, recall_score
+from sklearn.metrics import check_scoring, f1_score, make_scorer, recall_score
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -33,6 +34,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import _safe_indexing
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
 from skmm.base import MultimodalEstimator
@@ -52,6 +54,7 @@ def make_baselines(
     *,
     regression: bool | None = None,
     tune: bool = True,
+    groups: Any = None,
     random_state: Any = None,
 ) -> dict[str, BaseEstimator]:
     """Linear baselines that any deep fusion should beat, built of scikit-learn's own parts.
@@ -79,6 +82,9 @@ def make_baselines(
     tune : bool, default=True
         Choose each model's penalty out of five by an inner 3-fold cross-validation, for the best log-likelihood
         (for multilabel ``y`` the micro-averaged F1, for regression R²); else keep C = 1, alpha = 1.
+    groups : array-like of shape (n_samples,), optional
+        Group of each sample. The folds of ``"stacked"`` are then fixed and keep groups whole, so that it can only
+        be fitted to these samples, in this order. The tuning does not see groups.
     random_state : int, RandomState instance or None, default=None
         Shuffles the inner folds.
 
@@ -104,15 +110,14 @@ def make_baselines(
     >>> list(models)
     ['LR concat', 'LR text', 'LR image', 'late mean', 'stacked']
     >>> print(models["LR concat"].fit(X, y).predict(X[:4]), y[:4])
-    [1 0 1 1] [1 0 1 1]
+    [0 0 1 0] [0 0 1 0]
     """
     blocks = X if isinstance(X, Blocks) else Blocks(X)
     regression, one_target = _task(y, regression)
     kinds = blocks.kinds
 
-    def folds(n: int) -> Any:
-        splitter = KFold if regression or not one_target else StratifiedKFold
-        return splitter(n, shuffle=True, random_state=random_state)
+    stratified = one_target and not regression
+    folds = partial(StratifiedKFold if stratified else KFold, shuffle=True, random_state=random_state)
 
     def features(name: str) -> list[Any]:
         if kinds[name] == "sparse":
@@ -145,12 +150,17 @@ def make_baselines(
     found = {f"{short} concat": make_pipeline(union, linear()), **single}
     if one_target:
         parts = [(f"modality{i}", model) for i, model in enumerate(single.values())]
+        cv: Any = folds(5)
+        if groups is not None:
+            grouped = StratifiedGroupKFold if stratified else GroupKFold
+            n_folds = min(5, len(np.unique(groups)))
+            cv = list(grouped(n_folds, shuffle=True, random_state=random_state).split(y, y, groups))
         if regression:
             found["late mean"] = VotingRegressor(parts)
-            found["stacked"] = StackingRegressor(parts, linear(), cv=folds(5))
+            found["stacked"] = StackingRegressor(parts, linear(), cv=cv)
         else:
             found["late mean"] = VotingClassifier(parts, voting="soft")
-            found["stacked"] = StackingClassifier(parts, linear(), cv=folds(5), stack_method="predict_proba")
+            found["stacked"] = StackingClassifier(parts, linear(), cv=cv, stack_method="predict_proba")
     return found
 
 
@@ -327,7 +337,8 @@ def compare_fusions(
         Whether to add :func:`make_baselines`, or estimators on Blocks to use in their place. They take the
         earlier steps of a pipeline before them.
     groups : array-like of shape (n_samples,), optional
-        Group of each sample, for the splitter. The inner folds of the baselines do not see it.
+        Group of each sample. The splitter sees it, and within each fold the fusions whose ``fit`` takes
+        ``groups`` and the baseline ``"stacked"``.
     params : dict, optional
         Passed to each fusion's ``fit`` (``sample_weight``, cut to the fold's rows). Needs ``baselines=False``,
         for they would be fitted without it.
@@ -348,9 +359,9 @@ def compare_fusions(
     Raises
     ------
     ValueError
-        Before anything is fitted: if a fusion or one of its parameters is unknown or a name occurs twice, the
-        estimator has no parameter ``fusion``, or there are fewer than two folds. An error in a fit is raised
-        with a note that names the method and the fold.
+        Before anything is fitted: if a fusion, one of its parameters or a scorer is unknown, a name occurs
+        twice, the estimator has no parameter ``fusion``, or there are fewer than two folds. An error in a fit is
+        raised with a note that names the method and the fold.
 
     Notes
     -----
@@ -388,35 +399,47 @@ def compare_fusions(
     if len(splits) < 2:
         raise ValueError(f"a comparison needs at least 2 folds, cv={cv!r} gives {len(splits)}.")
     metrics = _metrics(scoring, regression)
+    check_scoring(estimator, metrics)  # an unknown scorer fails here, before any fit
 
     if baselines is True:
         # the earlier steps of a pipeline are fitted to one fold's training rows only to see what Blocks they give
-        given = _before(estimator, "passthrough").fit_transform(
-            _safe_indexing(X, splits[0][0]), _safe_indexing(y, splits[0][0])
-        )
-        baselines = make_baselines(given, y, regression=regression, random_state=random_state)
-    reference = {name: _before(estimator, model) for name, model in (baselines or {}).items()}
-    twice = set(candidates) & set(reference)
+        given = _before(estimator, "passthrough").fit_transform(_rows(X, splits[0][0]), _rows(y, splits[0][0]))
+        references: list[Mapping[str, BaseEstimator]] = [
+            make_baselines(
+                given,
+                _rows(y, train),
+                regression=regression,
+                groups=None if groups is None else _rows(groups, train),
+                random_state=random_state,
+            )
+            for train, _ in splits
+        ]
+    else:
+        references = [baselines or {}] * len(splits)
+    names = list(references[0])
+    twice = set(candidates) & set(names)
     if twice:
         raise ValueError(f"{sorted(twice)} name both fusions and baselines.")
+    last, prefix = _last(estimator)
+    params = dict(params or {})
+    if groups is not None and has_fit_parameter(last, "groups"):
+        params.setdefault(f"{prefix}groups", groups)
 
-    tasks = [(name, model, i) for name, model in {**candidates, **reference}.items() for i in range(len(splits))]
+    tasks = [(name, model, i, params) for name, model in candidates.items() for i in range(len(splits))]
+    tasks += [(name, _before(estimator, references[i][name]), i, {}) for name in names for i in range(len(splits))]
     fits = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_evaluate)(name, model, X, y, i, splits[i], metrics, params) for name, model, i in tasks
+        delayed(_evaluate)(name, model, X, y, i, splits[i], metrics, extra) for name, model, i, extra in tasks
     )
     results: dict[str, list[dict[str, Any]]] = {}
-    for (name, _, _), result in zip(tasks, tqdm(fits, total=len(tasks), disable=not verbose), strict=True):
+    for (name, *_), result in zip(tasks, tqdm(fits, total=len(tasks), disable=not verbose), strict=True):
         results.setdefault(name, []).append(result)
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
-    return _summarise(results, set(reference), list(metrics), ratio, confidence)
+    return _summarise(results, set(names), list(metrics), ratio, confidence)
 
 
 def _candidates(estimator: BaseEstimator, fusions: Any, random_state: Any) -> dict[str, BaseEstimator]:
     """One unfitted estimator per fusion, by the name that the tables show."""
-    last, prefix = estimator, ""
-    if isinstance(estimator, Pipeline):
-        name, last = estimator.steps[-1]
-        prefix = f"{name}__"
+    last, prefix = _last(estimator)
     if not hasattr(last, "get_params") or "fusion" not in last.get_params(deep=False):
         raise ValueError(
             "estimator must have a parameter 'fusion', or be a pipeline whose last step has one; got "
@@ -442,6 +465,17 @@ def _candidates(estimator: BaseEstimator, fusions: Any, random_state: Any) -> di
     return found
 
 
+def _last(estimator: Any) -> tuple[Any, str]:
+    """The estimator itself or the last step of a pipeline, and the prefix of its parameters."""
+    if isinstance(estimator, Pipeline):
+        return estimator.steps[-1][1], f"{estimator.steps[-1][0]}__"
+    return estimator, ""
+
+
+def _rows(data: Any, rows: np.ndarray) -> Any:
+    return _safe_indexing(data, rows)
+
+
 def _label(fusion: Any) -> str:
     if isinstance(fusion, Fusion):
         return repr(fusion)
@@ -451,12 +485,11 @@ def _label(fusion: Any) -> str:
 def _before(estimator: Any, model: Any) -> Pipeline:
     """The model behind all that makes Blocks of the estimator's X: earlier steps of a pipeline, ``modalities``."""
     steps: list[Any] = []
-    if isinstance(estimator, Pipeline):
-        if len(estimator) > 1:
-            steps.append(estimator[:-1])
-        estimator = estimator[-1]
-    if isinstance(estimator, MultimodalEstimator):
-        steps.append(FunctionTransformer(_read, kw_args={"reader": estimator}))
+    if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        steps.append(estimator[:-1])
+    last, _ = _last(estimator)
+    if isinstance(last, MultimodalEstimator):
+        steps.append(FunctionTransformer(_read, kw_args={"reader": last}))
     return clone(make_pipeline(*steps, model))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
+from torch.func import stack_module_state
 from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
 from skmm.blocks import KINDS, BlockInfo
@@ -185,7 +185,7 @@ class FusionNetwork(nn.Module):
         self.fusion: Any = (
             copy.deepcopy(spec) if isinstance(spec, nn.Module) else spec.build(*structure, inherited=inherited)
         )
-        self.head = None if self.level == "decision" else nn.Linear(self.fusion.out_dim, n_outputs)
+        self.head = None if self.level == "decision" else nn.Linear(int(self.fusion.out_dim), n_outputs)
         self.modality_heads = nn.ModuleList(
             _ModalityHead(encoder.out_dim, info, n_outputs)
             for encoder, info in zip(self.encoders, infos.values(), strict=True)
@@ -250,15 +250,21 @@ class MemberNetworks(nn.Module):
             self.single = networks[0]
             return
         parameters, buffers = stack_module_state(networks)
-        self._keys = list(parameters)
         self.stacked = nn.ParameterList(parameters.values())
         # Buffers of a user's module, such as running means, are written to in place: each member on its own.
-        self._buffer_keys = list(buffers)
+        self.n_buffers = len(buffers)
         for i, buffer in enumerate(buffers.values()):
             self.register_buffer(f"buffer{i}", buffer)
         self.vectorized = self.vectorized and not buffers
-        # a list hides the template from nn.Module, whose state is the stacked tensors alone
+        # A network without weights of its own, into which a member's are put for a call; the list hides it from
+        # nn.Module, whose state is the stacked tensors alone.
         self._template = [copy.deepcopy(networks[0]).to("meta")]
+
+    def train(self, mode: bool = True) -> MemberNetworks:
+        """Set training mode, of the template too."""
+        if self.n_members > 1:
+            self._template[0].train(mode)
+        return super().train(mode)
 
     def decayed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Weights, which weight decay shrinks, and the rest (biases, norms, placeholders), which it leaves."""
@@ -270,33 +276,37 @@ class MemberNetworks(nn.Module):
     def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: str = "forward") -> Tensor:
         if self.n_members == 1:
             return getattr(self.single, method)(values, present)
-        method_of = _Method(self._template[0].train(self.training), method)
+        template = self._template[0]
+        slots = _slots(template)
 
-        def call(state: dict[str, Tensor], values: Values, present: Masks) -> Tensor:
-            return functional_call(method_of, state, (values, present))
+        def call(tensors: list[Tensor], values: Values, present: Masks) -> Tensor:
+            # what torch.func.functional_call does, whose checks cost more than a small network
+            for (owner, key), tensor in zip(slots, tensors, strict=True):
+                owner[key] = tensor
+            return getattr(template, method)(values, present)
 
-        state = {f"network.{k}": p for k, p in zip(self._keys, self.stacked, strict=True)}
-        if self.vectorized:
-            axes = (0, 0, 0) if own_rows else (0, None, None)
-            return torch.vmap(call, in_dims=axes, randomness="different")(state, values, present)
-        state |= {f"network.{k}": getattr(self, f"buffer{i}") for i, k in enumerate(self._buffer_keys)}
+        tensors = [*self.stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
+        own = [owner[key] for owner, key in slots]
+        try:
+            if self.vectorized:
+                axes = (0, 0, 0) if own_rows else (0, None, None)
+                return torch.vmap(call, in_dims=axes, randomness="different")(tensors, values, present)
 
-        def pick(tree: Any, member: int) -> Any:
-            return tree_map(lambda x: x[member], tree) if own_rows else tree
+            def pick(tree: Any, member: int) -> Any:
+                return tree_map(lambda x: x[member], tree) if own_rows else tree
 
-        outputs = [
-            call({k: x[member] for k, x in state.items()}, pick(values, member), pick(present, member))
-            for member in range(self.n_members)
-        ]
-        return torch.stack(outputs)
+            outputs = [
+                call([x[member] for x in tensors], pick(values, member), pick(present, member))
+                for member in range(self.n_members)
+            ]
+            return torch.stack(outputs)
+        finally:
+            for (owner, key), tensor in zip(slots, own, strict=True):
+                owner[key] = tensor
 
 
-class _Method(nn.Module):
-    """Lets ``functional_call`` reach a method that is not ``forward``."""
-
-    def __init__(self, network: nn.Module, method: str) -> None:
-        super().__init__()
-        self.network, self.method = network, method
-
-    def forward(self, *args: Any) -> Any:
-        return getattr(self.network, self.method)(*args)
+def _slots(network: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    """Where the parameters and then the buffers of a network are kept, in the order of their names."""
+    modules = list(network.modules())
+    parameters = [(m._parameters, key) for m in modules for key, p in m._parameters.items() if p is not None]
+    return parameters + [(m._buffers, key) for m in modules for key, b in m._buffers.items() if b is not None]

@@ -2,6 +2,7 @@
 
 import pickle
 import statistics
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -57,6 +58,10 @@ def small(**params):
     return MultimodalClassifier(hidden_dim=8, max_epochs=2, **params)
 
 
+def untuned(X, y, **options):
+    return make_baselines(X, y, tune=False, **options)
+
+
 class Recorder(ClassifierMixin, BaseEstimator):
     """Predicts the first class and notes the rows that it was given; modality ``id`` holds row numbers."""
 
@@ -93,7 +98,7 @@ def scale(train, test):
 
 
 def test_linear_baselines_equal_plain_scikit_learn(X, y, folds):
-    models = make_baselines(X, y, tune=False)
+    models = untuned(X, y)
     flat = {"text": X["text"], "image": X["image"].reshape(N, 6)}
     flat["concat"] = np.hstack(list(flat.values()))
     for name, array in flat.items():
@@ -108,7 +113,7 @@ def test_late_mean_is_the_mean_of_the_probabilities(X, y, folds):
     for block in (X["text"], X["image"].reshape(N, 6)):
         a, b = scale(block[train], block[test])
         parts.append(LogisticRegression(max_iter=10_000).fit(a, y[train]).predict_proba(b))
-    model = make_baselines(X, y, tune=False)["late mean"].fit(X[train], y[train])
+    model = untuned(X, y)["late mean"].fit(X[train], y[train])
     np.testing.assert_allclose(model.predict_proba(X[test]), np.mean(parts, axis=0))
 
 
@@ -121,7 +126,7 @@ def test_stacked_learns_from_out_of_fold_probabilities(X, y, folds):
         learned.append(cross_val_predict(plain, block[train], y[train], cv=inner, method="predict_proba"))
         new.append(clone(plain).fit(block[train], y[train]).predict_proba(block[test]))
     final = LogisticRegression(max_iter=10_000).fit(np.hstack(learned), y[train])
-    model = make_baselines(X, y, tune=False, random_state=7)["stacked"].fit(X[train], y[train])
+    model = untuned(X, y, random_state=7)["stacked"].fit(X[train], y[train])
     np.testing.assert_allclose(model.predict_proba(X[test]), final.predict_proba(np.hstack(new)), atol=1e-4)
 
 
@@ -141,7 +146,7 @@ def test_the_penalty_is_the_one_of_least_inner_log_loss(X, y):
 
 
 def test_regression_baselines(X, value):
-    models = make_baselines(X, value, tune=False)
+    models = untuned(X, value)
     assert list(models) == ["ridge concat", "ridge text", "ridge image", "late mean", "stacked"]
     singles = [
         make_pipeline(StandardScaler(), Ridge()).fit(block, value).predict(block)
@@ -156,7 +161,7 @@ def test_sparse_blocks_stay_sparse_and_keep_their_scale(rng, y):
     words = sp.random_array((N, 30), density=0.2, rng=rng, format="csr")
     X = Blocks(text=words, table=rng.normal(size=(N, 2)))
     expected = LogisticRegression(max_iter=10_000).fit(words, y).predict_proba(words)
-    models = make_baselines(X, y, tune=False)
+    models = untuned(X, y)
     np.testing.assert_allclose(models["LR text"].fit(X, y).predict_proba(X), expected)
     assert sp.issparse(models["LR concat"].fit(X, y)[:-1].transform(X))
 
@@ -168,7 +173,7 @@ def test_missing_rows_count_as_the_mean_of_the_present_ones(rng, y):
     text[:20] = np.nan
     expected = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000)).fit(filled, y)
     X = Blocks(text=text)
-    model = make_baselines(X, y, tune=False)["LR text"].fit(X, y)
+    model = untuned(X, y)["LR text"].fit(X, y)
     np.testing.assert_allclose(model.predict_proba(X), expected.predict_proba(filled))
 
 
@@ -187,9 +192,9 @@ def test_multilabel(X, rng):
     models = make_baselines(X, Y)
     assert list(models) == ["LR concat", "LR text", "LR image"]
     plain = make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression(max_iter=10_000)))
-    untuned = make_baselines(X, Y, tune=False)["LR text"].fit(X, Y)
+    model = untuned(X, Y)["LR text"].fit(X, Y)
     expected = plain.fit(X["text"], Y).predict_proba(X["text"])
-    np.testing.assert_allclose(untuned.predict_proba(X), expected)
+    np.testing.assert_allclose(model.predict_proba(X), expected)
     assert f1_score(Y, models["LR text"].fit(X, Y).predict(X), average="micro") > 0.9
 
 
@@ -207,8 +212,8 @@ def test_one_modality_has_nothing_to_combine(X, y):
 @pytest.mark.parametrize("name", ["a__b", "n_jobs", "estimators", "文本", "modality0", ""])
 def test_any_modality_name(X, y, name):
     named = Blocks({name: X["text"], "image": X["image"]})
-    plain = {label: m.fit(X, y).predict(X) for label, m in make_baselines(X, y, tune=False, random_state=0).items()}
-    for label, model in make_baselines(named, y, tune=False, random_state=0).items():
+    plain = {label: m.fit(X, y).predict(X) for label, m in untuned(X, y, random_state=0).items()}
+    for label, model in untuned(named, y, random_state=0).items():
         np.testing.assert_array_equal(
             model.fit(named, y).predict(named), plain["LR text" if label == f"LR {name}" else label]
         )
@@ -246,7 +251,13 @@ def test_a_target_of_the_wrong_kind_is_refused(target, regression, message):
 
 def test_every_method_is_scored_on_the_same_folds_as_cross_validation_would(X, y, folds):
     result = compare_fusions(
-        X, y, estimator=small(), fusions=["late", Fusion("mfb", factor=2)], cv=folds, random_state=3
+        X,
+        y,
+        estimator=small(),
+        fusions=["late", Fusion("mfb", factor=2)],
+        cv=folds,
+        baselines=untuned(X, y, random_state=3),
+        random_state=3,
     )
     assert set(result.scores) == {
         "late", "Fusion('mfb', factor=2)", "LR concat", "LR text", "LR image", "late mean", "stacked"
@@ -254,8 +265,8 @@ def test_every_method_is_scored_on_the_same_folds_as_cross_validation_would(X, y
     plain = {
         "late": small(fusion="late", random_state=3),
         "Fusion('mfb', factor=2)": small(fusion=Fusion("mfb", factor=2), random_state=3),
-        "LR text": make_baselines(X, y, random_state=3)["LR text"],
-        "late mean": make_baselines(X, y, random_state=3)["late mean"],
+        "late mean": untuned(X, y)["late mean"],
+        "stacked": untuned(X, y, random_state=3)["stacked"],
     }
     for name, model in plain.items():
         predicted = [clone(model).fit(X[train], y[train]).predict(X[test]) for train, test in folds]
@@ -269,7 +280,7 @@ def test_every_method_is_scored_on_the_same_folds_as_cross_validation_would(X, y
 
 
 def test_summary_gives_mean_and_deviation_the_best_first(X, y, folds):
-    result = compare_fusions(X, y, estimator=small(), fusions=["late", "sum"], cv=folds, random_state=0)
+    result = compare_fusions(X, y, estimator=small(), fusions=["late", "sum"], cv=folds, baselines=untuned(X, y))
     assert result.summary.columns == [
         "method", "kind", "accuracy", "accuracy_std", "recall_macro", "recall_macro_std", "f1_macro",
         "f1_macro_std", "fit_time", "predict_time",
@@ -287,7 +298,7 @@ def test_summary_gives_mean_and_deviation_the_best_first(X, y, folds):
 def test_differences_are_paired_with_the_best_baseline(X, y):
     splitter = StratifiedKFold(5, shuffle=True, random_state=0)
     result = compare_fusions(
-        X, y, estimator=small(), fusions=["late", "sum"], cv=splitter, random_state=0, confidence=0.9
+        X, y, estimator=small(), fusions=["late", "sum"], cv=splitter, baselines=untuned(X, y), confidence=0.9
     )
     means = {row["method"]: row["accuracy"] for row in result.summary if row["kind"] == "baseline"}
     best = max(means, key=means.get)
@@ -309,13 +320,19 @@ def test_without_shared_samples_the_interval_is_the_ordinary_one(rng):
 
 def test_deep_fusion_wins_where_only_the_pair_tells_the_class():
     rng = np.random.default_rng(0)
-    a, b = rng.choice([-1.0, 1.0], size=(2, 240))
-    X = Blocks(a=a + 0.1 * rng.normal(size=240), b=b + 0.1 * rng.normal(size=240))
+    a, b = rng.permutation(np.tile([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]], 50), axis=1)
+    X = Blocks(a=a + 0.1 * rng.normal(size=200), b=b + 0.1 * rng.normal(size=200))
+    y = a * b > 0
     result = compare_fusions(
-        X, a * b > 0, estimator=MultimodalClassifier(max_epochs=40), fusions=["mfb"], cv=3, random_state=0
+        X,
+        y,
+        estimator=MultimodalClassifier(max_epochs=30),
+        fusions=["mfb"],
+        baselines=untuned(X, y),
+        random_state=0,
     )
     assert result.scores["mfb"]["accuracy"].min() > 0.95
-    assert result.scores["stacked"]["accuracy"].mean() < 0.7
+    assert result.scores["LR concat"]["accuracy"].mean() < 0.76  # a line can leave one corner of four wrong
     assert result.verdict.startswith("Deep fusion helps here: the best fusion, mfb, is better than")
 
 
@@ -367,7 +384,7 @@ def test_of_an_error_less_is_better(X, value):
         fusions=["late"],
         cv=3,
         scoring="neg_mean_absolute_error",
-        random_state=0,
+        baselines=untuned(X, value),
     )
     errors = result.summary["mean_absolute_error"]
     assert errors == sorted(errors)
@@ -400,10 +417,12 @@ def test_scoring(X, y, scoring, names):
         assert result.scores["sum"]["log_loss"].min() > 0
 
 
-def test_the_target_chooses_the_estimator(X, y, value):
-    one = {"fusions": ["sum"], "cv": 2, "baselines": False, "random_state": 0}
-    assert compare_fusions(X[:20], y[:20], **one).metric == "accuracy"
-    assert compare_fusions(X[:20], value[:20], **one).metric == "r2"
+def test_the_target_chooses_the_estimator(X, y, value, monkeypatch):
+    monkeypatch.setattr("skmm.model_selection.MultimodalClassifier", small)
+    monkeypatch.setattr("skmm.model_selection.MultimodalRegressor", partial(MultimodalRegressor, max_epochs=1))
+    options = {"fusions": ["sum"], "cv": 2, "baselines": False}
+    assert compare_fusions(X, y, **options).metric == "accuracy"
+    assert compare_fusions(X, value, **options).metric == "r2"
 
 
 def test_by_default_every_registered_fusion_is_compared(recorder):
@@ -441,7 +460,13 @@ def test_all_forms_of_the_same_data_give_the_same_scores(X, y):
     flat, layout = X.to_flat()
     columns = {"text": [0, 1, 2, 3], "image": slice(4, 10)}
     as_vectors = {"text": X["text"], "image": X["image"].reshape(N, 6)}
-    options = {"fusions": ["late"], "cv": 2, "random_state": 0}
+    models = untuned(X, y)
+    options = {
+        "fusions": ["late"],
+        "cv": 2,
+        "baselines": {name: models[name] for name in ("LR text", "LR image")},
+        "random_state": 0,
+    }
     expected = compare_fusions(X, y, estimator=small(), **options).scores
     for given, modalities in ((flat, layout), (pd.DataFrame(flat), columns), (as_vectors, None)):
         found = compare_fusions(given, y, estimator=small(modalities=modalities), **options).scores
@@ -473,9 +498,9 @@ def test_groups_stay_whole_and_all_methods_see_the_same_rows(recorder):
 
 def test_groups_of_a_regression_stay_whole(X, value):
     groups = np.repeat(np.arange(9), 10)
-    own = {"mean": make_baselines(X, value, tune=False)["ridge text"]}
+    own = {"mean": untuned(X, value)["ridge text"]}
     options = {
-        "estimator": MultimodalRegressor(max_epochs=1),
+        "estimator": MultimodalRegressor(max_epochs=1, n_members=1),
         "fusions": ["sum"],
         "baselines": own,
         "groups": groups,
@@ -483,6 +508,32 @@ def test_groups_of_a_regression_stay_whole(X, value):
     by_number = compare_fusions(X, value, cv=3, **options)
     by_splitter = compare_fusions(X, value, cv=GroupKFold(3), **options)
     np.testing.assert_array_equal(by_number.scores["mean"]["r2"], by_splitter.scores["mean"]["r2"])
+
+
+def test_groups_reach_the_fusions_and_the_stack(rng):
+    # the groups give the class away within a group, and nothing does across groups
+    groups = np.repeat(np.arange(12), 10)
+    y = np.repeat(rng.permutation([0, 1] * 6), 10)
+    X = Blocks(a=np.eye(12)[groups] + 0.01 * rng.normal(size=(120, 12)), b=rng.normal(size=(120, 2)))
+    stack = untuned(X, y, groups=groups, random_state=0)["stacked"].fit(X, y)
+    for train, test in stack.cv:
+        assert not set(groups[train]) & set(groups[test])
+    assert sorted(np.concatenate([test for _, test in stack.cv])) == list(range(120))
+
+    class Noting(MultimodalClassifier):
+        seen: ClassVar[list] = []
+
+        def fit(self, X, y, sample_weight=None, groups=None):
+            self.seen.append((X["a"].argmax(axis=1), groups))
+            return super().fit(X, y, sample_weight, groups)
+
+    result = compare_fusions(
+        X, y, estimator=Noting(max_epochs=1), fusions=["sum"], cv=3, groups=groups, random_state=0
+    )
+    assert "stacked" in result.scores
+    assert len(Noting.seen) == 3
+    for rows, given in Noting.seen:
+        np.testing.assert_array_equal(rows, given)
 
 
 def test_sample_weight_is_cut_to_the_rows_of_the_fold(recorder):
@@ -523,6 +574,7 @@ def test_a_fit_that_fails_says_which(recorder):
         ({"fusions": ["sum", "late", "sum"]}, "fusion 'sum' is listed twice"),
         ({"fusions": []}, "no fusion to compare"),
         ({"cv": [([0, 1], [2, 3])]}, "at least 2 folds"),
+        ({"scoring": ["accuracy", "beauty"]}, "'beauty'"),
         ({"confidence": 95}, "confidence must lie between 0 and 1, got 95"),
         ({"params": {"sample_weight": np.ones(20)}}, "baselines=False"),
         (
@@ -559,6 +611,7 @@ def test_progress(recorder, capsys, verbose, shown):
     assert ("4/4" in captured.err) is shown
 
 
+@pytest.mark.slow
 def test_parallel_gives_the_same_scores(X, y):
     options = {"estimator": small(), "fusions": ["late"], "cv": 2, "random_state": 0}
     one, two = compare_fusions(X, y, **options), compare_fusions(X, y, n_jobs=2, **options)
@@ -577,7 +630,7 @@ def test_the_users_estimator_is_left_alone(X, y):
 
 def test_result_shows_and_pickles(X, y):
     named = Blocks({"<b>": X["text"], "image": X["image"]})
-    result = compare_fusions(named, y, estimator=small(), fusions=["sum"], cv=2, random_state=0)
+    result = compare_fusions(named, y, estimator=small(), fusions=["sum"], cv=2, baselines=untuned(named, y))
     text = repr(result)
     assert text.startswith(repr(result.summary))
     assert repr(result.differences) in text

@@ -1,0 +1,75 @@
+"""What the tests share: small estimators, small data, and which tests this machine can run."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from skmm import Blocks, MultimodalClassifier
+
+torch.set_num_threads(1)
+
+
+def small(cls=MultimodalClassifier, fusion="concat", **params):
+    """An estimator that fits in a tenth of a second and still learns."""
+    fast = {"n_members": 1, "max_epochs": 15, "hidden_dim": 16, "lr": 0.02, "device": "cpu", "random_state": 0}
+    return cls(fusion, **{**fast, **params})
+
+
+def make_block(kind, y, seed=0, noise=0.5):
+    """A block of one kind whose values tell of y, integers from 0."""
+    rng = np.random.RandomState(seed)
+    y = np.asarray(y)
+    n = len(y)
+    signal = np.eye(y.max() + 1)[y] @ (2 * rng.randn(y.max() + 1, 6))  # (n, 6)
+    if kind == "vector":
+        return signal + noise * rng.randn(n, 6)
+    if kind == "sequence":
+        return signal[:, None, :3] + noise * rng.randn(n, 7, 3)
+    if kind == "ragged":
+        return [s[:3] + noise * rng.randn(rng.randint(3, 9), 3) for s in signal]
+    if kind == "sparse":
+        values = signal + noise * rng.randn(n, 6)
+        return sp.csr_array(np.where(values > 0, values, 0.0))
+    if kind == "tokens":
+        return [rng.randint(3, size=rng.randint(3, 8)) + 3 * label for label in y]
+    if kind == "image":
+        level = 60 + 120 * y[:, None, None] / y.max()
+        return np.clip(level + 40 * noise * rng.randn(n, 8, 8), 0, 255).astype(np.uint8)
+    raise ValueError(f"no data of kind {kind!r}")
+
+
+KINDS = ["vector", "sequence", "ragged", "sparse", "tokens", "image"]
+
+
+def make_data(n=60, kinds=("vector", "sequence"), n_classes=2, seed=0, noise=0.5):
+    """Blocks with one modality per kind, named by it, and balanced classes."""
+    y = np.random.RandomState(seed).permutation(np.arange(n) % n_classes)
+    blocks = {kind: make_block(kind, y, seed=seed + i, noise=noise) for i, kind in enumerate(kinds)}
+    return Blocks(blocks), y
+
+
+def _data_folder():
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("SKMM_DATA", beside))
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """Folder of the real data sets: the environment variable SKMM_DATA, or ../shared/data beside the checkout."""
+    return _data_folder()
+
+
+def pytest_collection_modifyitems(items):
+    missing = {
+        "data": _data_folder() is None and "no real data: set SKMM_DATA to their folder",
+        "gpu": not torch.cuda.is_available() and "no CUDA device",
+    }
+    for item in items:
+        for mark, reason in missing.items():
+            if reason and item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))

@@ -1,0 +1,504 @@
+"""Tests of skmm.fusion: every registered fusion keeps the contract and computes the formula of its paper.
+
+The formulas are written out in NumPy, mostly sample by sample, and take only the weights from the modules.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, softmax
+from torch import nn
+
+from skmm import Fusion, list_fusions
+from skmm.blocks import BlockInfo
+from skmm.encoders.conv import Conv1dEncoder
+from skmm.layers import SparseRows
+from skmm.testing import check_fusion
+
+N = 9
+HIDDEN = 8
+INHERITED = {"hidden_dim": HIDDEN, "dropout": 0.3, "activation": "relu"}
+SIZES = {"a": 3, "b": 5, "c": 2}
+
+
+def dims_of(n_modalities):
+    return dict(list(SIZES.items())[:n_modalities])
+
+
+def build(name, *structure, **params):
+    """A fusion in float64 with no weight at its start value, and its weights by name."""
+    torch.manual_seed(0)
+    module = Fusion(name, **params).build(*structure, inherited=INHERITED).double().eval()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.normal_()
+    return module, {key: value.numpy() for key, value in module.state_dict().items()}
+
+
+def data(dims, missing=True):
+    """Vectors and presence; some rows lack one modality, the last two lack all and none."""
+    rng = np.random.default_rng(0)
+    x = {name: rng.normal(size=(N, d)) for name, d in dims.items()}
+    there = {name: (rng.random(N) > 0.4) if missing else np.ones(N, bool) for name in dims}
+    for mask in there.values():
+        mask[-2:] = (not missing, True)
+    return x, there
+
+
+def run(module, x, there):
+    with torch.no_grad():
+        values = {name: torch.as_tensor(v) for name, v in x.items()}
+        return module(values, {name: torch.as_tensor(m) for name, m in there.items()}).numpy()
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def layer_norm(x, weight, bias):
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weight + bias
+
+
+def assert_close(got, expected):
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-9)
+
+
+n_modalities = pytest.mark.parametrize("n", [1, 2, 3])
+missing = pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
+
+
+# -- the contract -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list_fusions())
+def test_contract(name):
+    check_fusion(name)
+
+
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        *(Fusion("late", rule=rule) for rule in ("product", "max", "vote", "learned")),
+        Fusion("early", n_layers=3),
+        Fusion("mfb", factor=1),
+        Fusion("mfh", order=3, factor=2),
+        Fusion("sum", output_activation="tanh"),
+        Fusion("attention", n_heads=2),
+    ],
+    ids=repr,
+)
+def test_contract_with_parameters(fusion):
+    check_fusion(fusion)
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("mfb", {"factor": 5, "dropout": 0.1}),
+        ("mfh", {"factor": 5, "dropout": 0.1, "order": 2}),
+        ("late", {"rule": "mean"}),
+    ],
+)
+def test_published_defaults(name, published):
+    resolved = Fusion(name).resolve(INHERITED)
+    assert {key: resolved[key] for key in published} == published
+
+
+# -- additive -----------------------------------------------------------------------------------------------------
+
+
+@n_modalities
+@missing
+def test_concat_is_the_vectors_side_by_side(n, missing):
+    dims = dims_of(n)
+    module, w = build("concat", dims)
+    x, there = data(dims, missing)
+    expected = [
+        np.concatenate([x[m][i] if there[m][i] else w[f"placeholders.vectors.{k}"] for k, m in enumerate(dims)])
+        for i in range(N)
+    ]
+    assert module.out_dim == sum(dims.values())
+    assert_close(run(module, x, there), np.array(expected))
+
+
+@n_modalities
+@missing
+def test_sum_is_the_multimodal_neural_network(n, missing):
+    """h^(m) = f(W^(m) x^(m) + b^(m)); h = g(Σ_m h^(m)), over the modalities that a row has."""
+    dims = dims_of(n)
+    module, w = build("sum", dims, output_activation="tanh")
+    x, there = data(dims, missing)
+    expected = np.zeros((N, HIDDEN))
+    for i in range(N):
+        for k, m in enumerate(dims):
+            if there[m][i]:
+                expected[i] += relu(w[f"hidden.{k}.weight"] @ x[m][i] + w[f"hidden.{k}.bias"])
+    assert_close(run(module, x, there), np.tanh(expected))
+
+
+# -- bilinear -----------------------------------------------------------------------------------------------------
+
+
+def factor_terms(w, prefix, dims, x, there, i):
+    """U_m^T x_m of one sample, or what stands in for it."""
+    return [
+        w[f"{prefix}.project.{k}.weight"] @ x[m][i] if there[m][i] else w[f"{prefix}.placeholders.vectors.{k}"]
+        for k, m in enumerate(dims)
+    ]
+
+
+def pool(expanded, factor):
+    """Sum of each group of ``factor``, signed square root, L2."""
+    z = np.array([expanded[o * factor : (o + 1) * factor].sum() for o in range(len(expanded) // factor)])
+    z = z / np.sqrt(np.abs(z) + 1e-6)
+    return z / np.linalg.norm(z)
+
+
+@n_modalities
+@missing
+def test_mfb_is_a_product_pooled_in_groups(n, missing):
+    dims = dims_of(n)
+    module, w = build("mfb", dims, factor=3)
+    x, there = data(dims, missing)
+    expected = [pool(np.prod(factor_terms(w, "product", dims, x, there, i), axis=0), 3) for i in range(N)]
+    assert_close(run(module, x, there), np.array(expected))
+
+
+def test_mfb_of_two_is_the_low_rank_bilinear_form_of_the_paper():
+    """z_o = x^T W_o y with W_o = U_o V_o^T of rank k."""
+    dims, k = dims_of(2), 4
+    module, w = build("mfb", dims, factor=k)
+    x, there = data(dims, missing=False)
+    u, v = (w[f"product.project.{m}.weight"].reshape(HIDDEN, k, -1) for m in range(2))
+    forms = np.stack([u[o].T @ v[o] for o in range(HIDDEN)])  # (o, 3, 5)
+    assert all(np.linalg.matrix_rank(form) <= k for form in forms)
+    z = np.array([[x["a"][i] @ form @ x["b"][i] for form in forms] for i in range(N)])
+    z = np.sign(z) * np.sqrt(np.abs(z))
+    got = run(module, x, there)
+    np.testing.assert_allclose(got, z / np.linalg.norm(z, axis=1, keepdims=True), atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1.0, rtol=1e-6)
+
+
+@n_modalities
+@missing
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_mfh_is_a_cascade(n, order, missing):
+    dims = dims_of(n)
+    module, w = build("mfh", dims, factor=3, order=order)
+    x, there = data(dims, missing)
+    expected = []
+    for i in range(N):
+        cascade, parts = np.ones(3 * HIDDEN), []
+        for block in range(order):
+            cascade = cascade * np.prod(factor_terms(w, f"products.{block}", dims, x, there, i), axis=0)
+            parts.append(pool(cascade, 3))
+        expected.append(np.concatenate(parts))
+    assert module.out_dim == order * HIDDEN
+    assert_close(run(module, x, there), np.array(expected))
+
+
+def test_mfh_of_order_one_is_mfb():
+    dims = dims_of(3)
+    mfh, w = build("mfh", dims, factor=3, order=1)
+    mfb, _ = build("mfb", dims, factor=3)
+    mfb.load_state_dict({key.replace("products.0", "product"): torch.as_tensor(v) for key, v in w.items()})
+    x, there = data(dims)
+    assert np.array_equal(run(mfh, x, there), run(mfb, x, there))
+
+
+class FixedDrop(nn.Module):
+    """Dropout whose masks are known: the i-th call uses the i-th."""
+
+    def __init__(self, masks):
+        super().__init__()
+        self.masks, self.calls = masks, 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.masks[self.calls - 1]
+
+
+def test_mfh_hands_on_the_product_after_dropout():
+    dims = dims_of(2)
+    module, w = build("mfh", dims, factor=2, order=2)
+    masks = np.random.default_rng(1).integers(0, 2, (2, N, 2 * HIDDEN)) / 0.5
+    module.dropout = FixedDrop(torch.as_tensor(masks))
+    x, there = data(dims)
+    expected = []
+    for i in range(N):
+        first = np.prod(factor_terms(w, "products.0", dims, x, there, i), axis=0) * masks[0, i]
+        second = np.prod(factor_terms(w, "products.1", dims, x, there, i), axis=0) * first * masks[1, i]
+        expected.append(np.concatenate([pool(first, 2), pool(second, 2)]))
+    assert_close(run(module, x, there), np.array(expected))
+
+
+@pytest.mark.parametrize("name", ["mfb", "mfh"])
+def test_placeholders_of_a_product_start_neutral(name):
+    """Untrained, a product without one modality is that of the others."""
+    torch.manual_seed(0)
+    module = Fusion(name).build(dims_of(3), inherited=INHERITED).double().eval()
+    torch.manual_seed(0)
+    x, there = data(dims_of(3), missing=False)
+    there["c"][:] = False
+    without = Fusion(name).build(dims_of(2), inherited=INHERITED).double().eval()
+    weights = module.state_dict()
+    without.load_state_dict({key: weights[key] for key in without.state_dict()})
+    assert_close(run(module, x, there), run(without, x, {m: there[m] for m in ("a", "b")}))
+
+
+# -- decision -----------------------------------------------------------------------------------------------------
+
+N_OUTPUTS = {"softmax": 4, "sigmoid": 3, "identity": 2}
+
+
+def combine(p, rule, weights):
+    """Kittler et al. 1998 on the probabilities (M, C) of the modalities that exist; sums to one."""
+    if rule == "product":
+        combined = p.prod(axis=0)
+    elif rule == "max":
+        combined = p.max(axis=0)
+    elif rule == "vote":
+        combined = np.bincount(p.argmax(axis=1), minlength=p.shape[1]) / len(p)
+    elif rule == "learned":
+        combined = weights @ p
+    else:
+        combined = p.mean(axis=0)
+    return combined / combined.sum()
+
+
+@n_modalities
+@missing
+@pytest.mark.parametrize("rule", ["mean", "product", "max", "vote", "learned"])
+@pytest.mark.parametrize("link", ["softmax", "sigmoid"])
+def test_late_combines_probabilities(n, missing, rule, link):
+    dims, n_outputs = dims_of(n), N_OUTPUTS[link]
+    module, w = build("late", dims, n_outputs, link, rule=rule)
+    x, there = data(dims, missing)
+    got = run(module, x, there)
+    got = softmax(got, axis=1) if link == "softmax" else expit(got)
+    for i in range(N):
+        kept = [k for k, m in enumerate(dims) if there[m][i]]
+        if not kept:  # no opinion
+            np.testing.assert_allclose(got[i], 1 / n_outputs if link == "softmax" else 0.5)
+            continue
+        logits = np.array([w[f"heads.{k}.weight"] @ x["abc"[k]][i] + w[f"heads.{k}.bias"] for k in kept])
+        weights = softmax(w["scores"][kept]) if "scores" in w else np.ones(1)
+        if link == "softmax":
+            expected = combine(softmax(logits, axis=1), rule, weights)
+        else:  # each output is a question of its own, with the answers yes and no
+            yes = expit(logits)
+            expected = [combine(np.stack([yes[:, c], 1 - yes[:, c]], 1), rule, weights)[0] for c in range(3)]
+        np.testing.assert_allclose(got[i], expected, rtol=1e-5, atol=1e-6 if rule == "vote" else 0)
+
+
+@n_modalities
+@missing
+@pytest.mark.parametrize("rule", ["mean", "learned"])
+def test_late_averages_values(n, missing, rule):
+    dims = dims_of(n)
+    module, w = build("late", dims, 2, "identity", rule=rule)
+    x, there = data(dims, missing)
+    expected = np.zeros((N, 2))
+    for i in range(N):
+        kept = [k for k, m in enumerate(dims) if there[m][i]]
+        values = [w[f"heads.{k}.weight"] @ x["abc"[k]][i] + w[f"heads.{k}.bias"] for k in kept]
+        if kept:
+            weights = softmax(w["scores"][kept]) if "scores" in w else np.full(len(kept), 1 / len(kept))
+            expected[i] = weights @ np.array(values)
+    assert_close(run(module, x, there), expected)
+
+
+def test_vote_trains_as_mean():
+    dims = dims_of(3)
+    vote, w = build("late", dims, 4, "softmax", rule="vote")
+    mean, _ = build("late", dims, 4, "softmax", rule="mean")
+    mean.load_state_dict({key: torch.as_tensor(v) for key, v in w.items()})
+    x, there = data(dims)
+    assert_close(run(vote.train(), x, there), run(mean.train(), x, there))
+
+
+@pytest.mark.parametrize("rule", ["mean", "product", "max", "learned"])
+@pytest.mark.parametrize("scale", [1e3, 1e5])
+def test_late_is_exact_for_certain_heads(rule, scale):
+    """Probabilities that underflow neither become NaN nor lose their gradient."""
+    module, _ = build("late", dims_of(2), 3, "softmax", rule=rule)
+    x, there = data(dims_of(2))
+    values = {name: torch.as_tensor(v * scale, dtype=torch.float32).requires_grad_() for name, v in x.items()}
+    output = module.float()(values, {name: torch.as_tensor(m) for name, m in there.items()})
+    output.log_softmax(-1)[:, 0].sum().backward()
+    assert torch.isfinite(output).all()
+    assert all(torch.isfinite(v.grad).all() for v in values.values())
+
+
+# -- attention ----------------------------------------------------------------------------------------------------
+
+
+def attend(query, tokens, w, prefix, n_heads):
+    """One query over the null token and the given tokens, head by head."""
+
+    def linear(x, layer):
+        return w[f"{prefix}.{layer}.weight"] @ x + w.get(f"{prefix}.{layer}.bias", 0.0)
+
+    keys = [w[f"{prefix}.null"][0], *tokens]
+    size = len(query) // n_heads
+    read = np.zeros(len(query))
+    for head in range(n_heads):
+        part = slice(head * size, (head + 1) * size)
+        q = linear(query, "query")[part]
+        scores = [q @ linear(key, "key")[part] / math.sqrt(size) for key in keys]
+        for weight, key in zip(softmax(scores), keys, strict=True):
+            read[part] += weight * linear(key, "value")[part]
+    return linear(read, "out")
+
+
+@n_modalities
+@missing
+def test_attention_reads_the_tokens_of_the_others(n, missing):
+    dims = dims_of(n)
+    module, w = build("attention", dims, n_heads=2)
+    rng = np.random.default_rng(0)
+    lengths = {"a": 4, "b": 1, "c": 3}
+    x = {m: rng.normal(size=(N, lengths[m], d)) for m, d in dims.items()}
+    there = {m: np.ones((N, lengths[m]), bool) for m in dims}
+    if missing:
+        there = {m: rng.random((N, lengths[m])) > 0.4 for m in dims}
+        for mask in there.values():
+            mask[0] = False
+    expected = np.zeros((N, HIDDEN))
+    for i in range(N):
+        tokens, normed = {}, {}
+        for k, m in enumerate(dims):
+            weight, bias = w[f"project.{k}.weight"], w[f"project.{k}.bias"]
+            tokens[m] = [weight @ x[m][i, t] + bias for t in range(lengths[m]) if there[m][i, t]]
+            normed[m] = [layer_norm(z, w[f"norms.{k}.weight"], w[f"norms.{k}.bias"]) for z in tokens[m]]
+        vectors = []
+        for k, m in enumerate(dims):
+            if not tokens[m]:
+                continue
+            others = [z for other in dims if other != m or n == 1 for z in normed[other]]
+            read = [attend(q, others, w, f"attention.{k}", 2) for q in normed[m]]
+            vectors.append(np.mean(np.add(tokens[m], read), axis=0))
+        if vectors:
+            weights = softmax([w["score.weight"][0] @ v for v in vectors]) if n > 1 else np.ones(1)
+            expected[i] = weights @ np.array(vectors)
+    assert_close(run(module, x, there), expected)
+
+
+# -- input --------------------------------------------------------------------------------------------------------
+
+
+def joint(total, w):
+    return relu(layer_norm(total, w["joint.0.weight"], w["joint.0.bias"]))
+
+
+@n_modalities
+@missing
+def test_early_is_one_layer_on_the_concatenation(n, missing):
+    dims = {m: BlockInfo("vector", (d,)) for m, d in dims_of(n).items()}
+    module, w = build("early", dims)
+    x, there = data(dims_of(n), missing)
+    expected = []
+    for i in range(N):
+        kept = [(k, m) for k, m in enumerate(dims) if there[m][i]]
+        total = np.zeros(HIDDEN)
+        if kept:
+            weight = np.concatenate([w[f"first.{k}.weight"] for k, _ in kept], axis=1)
+            bias = sum(w[f"first.{k}.bias"] for k, _ in kept)
+            total = weight @ np.concatenate([x[m][i] for _, m in kept]) + bias
+        total = total + sum((w[f"absent.{k}"] for k, m in enumerate(dims) if not there[m][i]), np.zeros(HIDDEN))
+        expected.append(joint(total, w))
+    assert_close(run(module, x, there), np.array(expected))
+
+
+def test_early_joins_blocks_of_every_form():
+    """A sequence enters as mean and maximum per channel, an image flattened, a sparse block as if dense."""
+    infos = {
+        "sequence": BlockInfo("sequence", (2,)),
+        "image": BlockInfo("image", (3, 4)),
+        "sparse": BlockInfo("sparse", (6,)),
+    }
+    module, w = build("early", infos)
+    rng = np.random.default_rng(0)
+    sequence, image = rng.normal(size=(N, 5, 2)), rng.normal(size=(N, 3, 4))
+    lengths = rng.integers(1, 6, N)
+    steps = np.arange(5) < lengths[:, None]
+    dense = rng.normal(size=(N, 6)) * (np.arange(6) < 2)
+    columns = torch.arange(2).expand(N, 2)
+    total = np.zeros((N, HIDDEN))
+    for i in range(N):
+        real = sequence[i, : lengths[i]]
+        parts = [np.concatenate([real.mean(0), real.max(0)]), image[i].ravel(), dense[i]]
+        weights = [w["first.0.weight"], w["first.1.weight"], w["first.2.weight"].T]
+        total[i] = sum(weight @ part for weight, part in zip(weights, parts, strict=True))
+        total[i] += w["first.0.bias"] + w["first.1.bias"] + w["first.2.bias"]
+    values = {
+        "sequence": torch.as_tensor(sequence),
+        "image": torch.as_tensor(image),
+        "sparse": SparseRows(columns, torch.as_tensor(dense[:, :2])),
+    }
+    everything = torch.ones(N, dtype=torch.bool)
+    present = {"sequence": torch.as_tensor(steps), "image": everything, "sparse": everything}
+    with torch.no_grad():
+        assert_close(module(values, present).numpy(), joint(total, w))
+
+
+def test_early_joins_sequences_of_one_length_step_by_step():
+    infos = {"a": BlockInfo("sequence", (3,), 6), "b": BlockInfo("sequence", (2,), 6)}
+    module, w = build("early", infos)
+    reference = Conv1dEncoder(
+        BlockInfo("sequence", (5,), 6), False, hidden_dim=HIDDEN, dropout=0.3, activation="relu"
+    ).double()
+    reference.load_state_dict({k.removeprefix("joint."): v for k, v in module.state_dict().items() if "joint" in k})
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(N, 6, 3)), rng.normal(size=(N, 6, 2))
+    masks = np.ones((2, N, 6), bool)
+    masks[1, 2] = False
+    stands_in = np.where(masks[1][..., None], b, w["placeholders.vectors.1"])
+    with torch.no_grad():
+        expected, _ = reference.eval()(
+            torch.as_tensor(np.concatenate([a, stands_in], 2)), torch.ones(N, 6, dtype=torch.bool)
+        )
+    assert_close(run(module, {"a": a, "b": b}, {"a": masks[0], "b": masks[1]}), expected.numpy())
+
+
+def test_early_refuses_sequences_that_no_longer_share_one_length():
+    infos = {"a": BlockInfo("sequence", (3,), 6), "b": BlockInfo("sequence", (2,), 6)}
+    module, _ = build("early", infos)
+    x = {"a": np.ones((N, 6, 3)), "b": np.ones((N, 4, 2))}
+    with pytest.raises(ValueError, match=r"one length, 6, .* now their lengths are \{'a': 6, 'b': 4\}"):
+        run(module, x, {m: np.ones(v.shape[:2], bool) for m, v in x.items()})
+
+
+# -- errors -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "structure", "params", "message"),
+    [
+        ("late", ({"a": 3}, 1, "identity"), {"rule": "vote"}, r"'vote', valid are \['mean', 'learned'\]"),
+        ("late", ({"a": 3}, 1, "softmax"), {"rule": "men"}, r"unknown rule .* 'men'.*Did you mean 'mean'\?"),
+        (
+            "attention",
+            ({"a": 3},),
+            {"n_heads": 3},
+            r"n_heads=3 does not divide the dimension 8; valid are \[1, 2, 4, 8\]",
+        ),
+        ("mfh", ({"a": 3},), {"order": 0}, "order=0 must be at least 1"),
+        ("early", ({"a": BlockInfo("vector", (3,))},), {"n_layers": 0}, "n_layers=0 must be at least 1"),
+        (
+            "early",
+            ({"txt": BlockInfo("tokens", (9,))},),
+            {},
+            "cannot join modality 'txt', which is tokens; it reads",
+        ),
+        ("early", ({"film": BlockInfo("video", (2, 3, 3, 1))},), {}, "modality 'film', which is video"),
+        ("sum", ({"a": 3},), {"output_activation": "rely"}, "unknown activation 'rely'.*Did you mean 'relu'"),
+    ],
+)
+def test_bad_parameters(name, structure, params, message):
+    with pytest.raises(ValueError, match=message):
+        build(name, *structure, **params)

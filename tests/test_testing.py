@@ -1,0 +1,447 @@
+"""Tests of skmm.testing: a good module of a third party passes, one that breaks a rule is named with the rule."""
+
+import math
+import re
+from itertools import count
+
+import pytest
+import torch
+from torch import nn
+
+from skmm import Encoder, Fusion, list_encoders, list_fusions, register_encoder, register_fusion
+from skmm.layers import keep, masked_mean
+from skmm.spec import ENCODERS, FUSIONS
+from skmm.testing import check_encoder, check_fusion
+
+# -- fusions ------------------------------------------------------------------------------------------------------
+
+
+class GeometricFusion(nn.Module):
+    """Twenty lines of a third party: a weighted sum of tanh projections."""
+
+    level = "feature"
+
+    def __init__(self, dims, *, hidden_dim=None, temperature=1.0):
+        super().__init__()
+        self.names = list(dims)
+        self.project = nn.ModuleList(nn.Linear(d, hidden_dim) for d in dims.values())
+        self.scale = nn.Parameter(torch.ones(len(dims)))
+        self.temperature = temperature
+        self.out_dim = hidden_dim
+
+    def terms(self, values, present):
+        """Projections (B, M, hidden_dim), 0 where absent."""
+        x = torch.stack([layer(values[n]) for n, layer in zip(self.names, self.project, strict=True)], 1)
+        exists = torch.stack([present[n] for n in self.names], 1)
+        return keep(torch.tanh(x / self.temperature), exists) * self.scale[:, None]
+
+    def forward(self, values, present):
+        return self.terms(values, present).sum(1)
+
+
+class AttendsToTheBatch(GeometricFusion):
+    """(batch, d) handed to an attention layer, which reads it as one sequence."""
+
+    def __init__(self, dims, *, hidden_dim=None):
+        super().__init__(dims, hidden_dim=hidden_dim)
+        self.attention = nn.MultiheadAttention(hidden_dim, 2)
+
+    def forward(self, values, present):
+        x = super().forward(values, present)
+        return self.attention(x, x, x)[0] + x
+
+
+class NormalisesTheBatch(GeometricFusion):
+    def __init__(self, dims, *, hidden_dim=None):
+        super().__init__(dims, hidden_dim=hidden_dim)
+        self.norm = nn.BatchNorm1d(hidden_dim)
+
+    def forward(self, values, present):
+        return self.norm(super().forward(values, present))
+
+
+class CentresTheBatch(GeometricFusion):
+    """Mixes samples in training alone."""
+
+    def forward(self, values, present):
+        x = super().forward(values, present)
+        return x - x.mean(0) if self.training else x
+
+
+class MakesLayerInForward(GeometricFusion):
+    def forward(self, values, present):
+        x = super().forward(values, present)
+        if not hasattr(self, "out"):
+            self.out = nn.Linear(self.out_dim, self.out_dim, dtype=x.dtype)
+        return self.out(x)
+
+
+class MakesWeightInForward(GeometricFusion):
+    def forward(self, values, present):
+        x = super().forward(values, present)
+        return x * nn.Parameter(torch.ones(self.out_dim, dtype=x.dtype))
+
+
+class KeepsFactorsInAList(GeometricFusion):
+    def __init__(self, dims, *, hidden_dim=None):
+        super().__init__(dims, hidden_dim=hidden_dim)
+        self.factors = [nn.Parameter(torch.randn(hidden_dim, dtype=torch.float64)) for _ in range(2)]
+
+    def forward(self, values, present):
+        x = super().forward(values, present)
+        return sum(x * factor for factor in self.factors)
+
+
+class ForgetsABuffer(GeometricFusion):
+    def __init__(self, dims, *, hidden_dim=None):
+        super().__init__(dims, hidden_dim=hidden_dim)
+        self.register_buffer("signs", torch.randn(hidden_dim).sign(), persistent=False)
+
+    def forward(self, values, present):
+        return super().forward(values, present) * self.signs
+
+
+class HasAnUnusedWeight(GeometricFusion):
+    def __init__(self, dims, *, hidden_dim=None):
+        super().__init__(dims, hidden_dim=hidden_dim)
+        self.unused = nn.Parameter(torch.zeros(2))
+
+
+class TakesARawRoot(GeometricFusion):
+    def forward(self, values, present):
+        z = super().forward(values, present)
+        return z.sign() * z.abs().sqrt()
+
+
+class ReadsTheMissing(GeometricFusion):
+    def forward(self, values, present):
+        return super().forward(values, {name: torch.ones_like(mask) for name, mask in present.items()})
+
+
+class LeaksNaN(GeometricFusion):
+    """A product with 0 leaves out any finite value, but not NaN."""
+
+    def forward(self, values, present):
+        exists = {name: torch.ones_like(mask) for name, mask in present.items()}
+        x = {name: value * present[name].unsqueeze(-1) for name, value in values.items()}
+        return super().forward(x, exists)
+
+
+class BranchesOnData(GeometricFusion):
+    def forward(self, values, present):
+        x = super().forward(values, present)
+        return x + 1 if bool(present[self.names[0]].sum() > 1e9) else x
+
+
+class NamesItsLayers(GeometricFusion):
+    def __init__(self, dims, *, hidden_dim=None):
+        super().__init__(dims, hidden_dim=hidden_dim)
+        self.project = nn.ModuleDict({name: nn.Linear(d, hidden_dim) for name, d in dims.items()})
+
+    def terms(self, values, present):
+        x = torch.stack([self.project[name](values[name]) for name in self.names], 1)
+        return keep(x, torch.stack([present[name] for name in self.names], 1)) * self.scale[:, None]
+
+
+class CallsByKeyword(GeometricFusion):
+    def forward(self, values, present):
+        return self.total(**dict(zip(self.names, self.terms(values, present).unbind(1), strict=True)))
+
+    def total(self, **terms):
+        return sum(terms.values())
+
+
+class TakesTwo(GeometricFusion):
+    def forward(self, values, present):
+        first, second = self.names
+        return self.project[0](values[first]) * self.project[1](values[second])
+
+
+class HoldsALambda(GeometricFusion):
+    def __init__(self, dims, *, hidden_dim=None):
+        super().__init__(dims, hidden_dim=hidden_dim)
+        self.activation = lambda x: x
+
+
+class SqueezesEverything(GeometricFusion):
+    def forward(self, values, present):
+        return super().forward(values, present).squeeze()
+
+
+class ComputesInFloat32(GeometricFusion):
+    def forward(self, values, present):
+        return super().forward(values, present).float()
+
+
+class DropsAtPrediction(GeometricFusion):
+    def forward(self, values, present):
+        return nn.functional.dropout(super().forward(values, present), 0.5)
+
+
+class SaysAnotherSize(GeometricFusion):
+    def __init__(self, dims, *, hidden_dim=None):
+        super().__init__(dims, hidden_dim=hidden_dim)
+        self.out_dim = 2 * hidden_dim
+
+
+class StartsWhereverItLikes(GeometricFusion):
+    calls = count()
+
+    def __init__(self, dims, *, hidden_dim=None):
+        super().__init__(dims, hidden_dim=hidden_dim)
+        self.scale = nn.Parameter(torch.ones(len(dims)) + next(self.calls))
+
+
+class AveragesPadding(GeometricFusion):
+    """Reads token sequences, and divides by their padded length."""
+
+    level = "token"
+
+    def forward(self, values, present):
+        x = {name: keep(value, present[name]).mean(1) for name, value in values.items()}
+        return super().forward(x, {name: mask.any(1) for name, mask in present.items()})
+
+
+class AveragesTokens(AveragesPadding):
+    """Right: divides by the number of tokens that exist."""
+
+    def forward(self, values, present):
+        x = {name: masked_mean(value, present[name]) for name, value in values.items()}
+        return GeometricFusion.forward(self, x, {name: mask.any(1) for name, mask in present.items()})
+
+
+BROKEN_FUSIONS = {
+    AttendsToTheBatch: "does not depend on the other rows of its batch. Row 0 alone",
+    NormalisesTheBatch: "does not depend on the other rows of its batch. In training mode",
+    CentresTheBatch: "does not depend on the other rows of its batch. In training mode",
+    MakesLayerInForward: "The state_dict has the same keys before and after forward",
+    MakesWeightInForward: "none in a plain list or made in forward. A weight of shape (8,)",
+    KeepsFactorsInAList: "none in a plain list or made in forward. A weight of shape (8,)",
+    ForgetsABuffer: "All that is learned is registered and in state_dict, none in a plain list or made in forward. "
+    "Loaded from state_dict",
+    HasAnUnusedWeight: "Every parameter receives a gradient and moves when an optimizer takes a step. "
+    "Parameter 'unused' has no gradient",
+    TakesARawRoot: "Gradients are finite at and near zero inputs",
+    ReadsTheMissing: "What stands in a missing row, or in the padding of a sequence, changes no output. With 1e30",
+    LeaksNaN: "What stands in a missing row, or in the padding of a sequence, changes no output. With NaN",
+    BranchesOnData: "torch.func.vmap",
+    NamesItsLayers: "2 modalities: it cannot be built, KeyError",
+    CallsByKeyword: "1 modality: this must hold: The output has one row per sample",
+    TakesTwo: "1 modality: this must hold: The output has one row per sample",
+    HoldsALambda: "Pickled and deep-copied",
+    SqueezesEverything: "Row 0 alone and in a batch: the outputs have shapes (8,) and (1, 8)",
+    ComputesInFloat32: "answers in the precision of its input. Inputs of torch.float64 gave torch.float32",
+    DropsAtPrediction: "In evaluation mode equal inputs give equal outputs",
+    SaysAnotherSize: "out_dim=16",
+    StartsWhereverItLikes: "Built twice after the same torch.manual_seed",
+    AveragesPadding: "Longer padding of a sequence changes no output",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN_FUSIONS, ids=lambda cls: cls.__name__)
+def test_broken_fusion_is_named_with_the_rule_that_it_breaks(broken):
+    with pytest.raises(AssertionError, match=re.escape(BROKEN_FUSIONS[broken])) as caught:
+        check_fusion(broken)
+    assert broken.__name__ in str(caught.value)
+
+
+@pytest.mark.parametrize("good", [GeometricFusion, AveragesTokens])
+def test_good_fusion_passes_as_a_class(good):
+    check_fusion(good)
+
+
+def test_good_fusion_passes_once_registered(monkeypatch):
+    monkeypatch.delitem(FUSIONS, "geometric", raising=False)  # and again when the test is over
+    register_fusion("geometric")(GeometricFusion)
+    assert "geometric" in list_fusions()
+    check_fusion("geometric")
+    check_fusion(Fusion("geometric", temperature=2.0))
+    FUSIONS.pop("geometric")
+    with pytest.raises(ValueError, match="unknown fusion 'geometric'"):
+        check_fusion("geometric")
+
+
+class SaysItCannotStack(BranchesOnData):
+    supports_vmap = False
+
+
+def test_class_may_say_that_it_has_no_batching_rule():
+    check_fusion(SaysItCannotStack)
+
+
+@pytest.mark.parametrize("level", [None, "vector"])
+def test_unknown_level(level):
+    class Odd(GeometricFusion):
+        pass
+
+    Odd.level = level
+    with pytest.raises(AssertionError, match=re.escape("['input', 'feature', 'token', 'decision']")):
+        check_fusion(Odd)
+
+
+class OneLinkDecision(nn.Module):
+    """A decision fusion for values alone."""
+
+    level = "decision"
+
+    def __init__(self, dims, n_outputs, link):
+        super().__init__()
+        if link != "identity":
+            raise ValueError("for regression only")
+        self.fuse = GeometricFusion(dims, hidden_dim=n_outputs)
+        self.out_dim = n_outputs
+
+    def forward(self, values, present):
+        return self.fuse(values, present)
+
+
+class NoLinkDecision(OneLinkDecision):
+    def __init__(self, dims, n_outputs, link):
+        super().__init__(dims, n_outputs, "none")
+
+
+class OutgrownDecision(OneLinkDecision):
+    def __init__(self, dims, n_outputs, link):
+        super().__init__(dims, n_outputs, link)
+        self.fuse = GeometricFusion(dims, hidden_dim=5)
+        self.out_dim = 5
+
+
+def test_decision_fusion_may_refuse_links_but_not_all():
+    check_fusion(OneLinkDecision)
+    with pytest.raises(AssertionError, match="1 modality: it cannot be built: for regression only"):
+        check_fusion(NoLinkDecision)
+    with pytest.raises(AssertionError, match="n_outputs=2, but out_dim=5"):
+        check_fusion(OutgrownDecision)
+
+
+@pytest.mark.parametrize("check", [check_fusion, check_encoder])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("nonesuch", "unknown (fusion|encoder) 'nonesuch', valid are"),
+        (nn.Linear(2, 2), "expected a name, a class or"),
+        (7, "expected a name, a class or"),
+    ],
+)
+def test_value_that_cannot_be_checked(check, value, message):
+    with pytest.raises(ValueError, match=message):
+        check(value)
+
+
+@pytest.mark.parametrize(
+    ("check", "spec"), [(check_fusion, Fusion("mfb", rank=3)), (check_encoder, Encoder("gru", rank=3))]
+)
+def test_unknown_parameter(check, spec):
+    with pytest.raises(ValueError, match="'rank', valid are"):
+        check(spec)
+
+
+def test_global_random_state_is_left_alone():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    check_fusion("mfb")
+    check_encoder("mlp")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# -- encoders -----------------------------------------------------------------------------------------------------
+
+
+class MeanEncoder(nn.Module):
+    """A third party's encoder of sequences: the mean over time, projected."""
+
+    kinds = ("sequence",)
+
+    def __init__(self, info, tokens, *, hidden_dim=None):
+        super().__init__()
+        self.linear = nn.Linear(math.prod(info.shape), hidden_dim)
+        self.out_dim = hidden_dim
+
+    def forward(self, x, mask):
+        return self.linear(masked_mean(x.flatten(2), mask)), mask.any(-1)
+
+
+class AveragesPaddedSteps(MeanEncoder):
+    def forward(self, x, mask):
+        return self.linear(x.flatten(2).mean(1)), mask.any(-1)
+
+
+class ReadsThePadding(MeanEncoder):
+    def forward(self, x, mask):
+        return self.linear(x.flatten(2).sum(1)), mask.any(-1)
+
+
+class ReversesThePadding(nn.Module):
+    """Reads backwards from the end of the batch, not of the sample."""
+
+    kinds = ("sequence",)
+    supports_vmap = False
+
+    def __init__(self, info, tokens, *, hidden_dim=None):
+        super().__init__()
+        self.gru = nn.GRU(math.prod(info.shape), hidden_dim, batch_first=True)
+        self.out_dim = hidden_dim
+
+    def forward(self, x, mask):
+        return self.gru(x.flatten(2).flip(1))[1][0], mask.any(-1)
+
+
+class SaysAllExist(MeanEncoder):
+    def forward(self, x, mask):
+        return super().forward(x, mask)[0], torch.ones_like(mask[:, 0])
+
+
+class MasksSteps(MeanEncoder):
+    def forward(self, x, mask):
+        return super().forward(x, mask)[0], mask
+
+
+class FailsOnUnknownIds(nn.Module):
+    kinds = ("tokens",)
+
+    def __init__(self, info, tokens, *, hidden_dim=None):
+        super().__init__()
+        self.embedding = nn.Embedding(info.shape[0], hidden_dim)
+        self.out_dim = hidden_dim
+
+    def forward(self, x, mask):
+        return masked_mean(self.embedding(x), mask), mask.any(-1)
+
+
+class MixesRows(MeanEncoder):
+    def forward(self, x, mask):
+        x, mask = super().forward(x, mask)
+        return x - x[:1], mask
+
+
+class ReadsAnotherKind(MeanEncoder):
+    kinds = ("sequence", "sound")
+
+
+BROKEN_ENCODERS = {
+    AveragesPaddedSteps: "Longer padding of a sequence changes no output",
+    ReadsThePadding: "What stands in a missing row, or in the padding of a sequence, changes no output",
+    ReversesThePadding: "Longer padding of a sequence changes no output",
+    SaysAllExist: "The mask returned says which rows, or which tokens of a row, exist",
+    MasksSteps: "The output has one row per sample",
+    FailsOnUnknownIds: "It raised IndexError",
+    MixesRows: "does not depend on the other rows of its batch",
+    ReadsAnotherKind: "kinds must be among ['vector',",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN_ENCODERS, ids=lambda cls: cls.__name__)
+def test_broken_encoder_is_named_with_the_rule_that_it_breaks(broken):
+    with pytest.raises(AssertionError, match=re.escape(BROKEN_ENCODERS[broken])) as caught:
+        check_encoder(broken)
+    assert broken.__name__ in str(caught.value)
+
+
+def test_good_encoder_passes_as_a_class_and_once_registered(monkeypatch):
+    check_encoder(MeanEncoder)
+    monkeypatch.delitem(ENCODERS, "mean", raising=False)
+    register_encoder("mean")(MeanEncoder)
+    assert "mean" in list_encoders()
+    check_encoder("mean")
+    ENCODERS.pop("mean")
