@@ -52,6 +52,45 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
     net_: MultimodalNet
     stack_: Stack
 
+    @classmethod
+    def plain(cls, fusion: Any = "sum", **params: Any) -> Self:
+        """One bare network: no members, no heads beside the fused one, no regularisation, no scaling.
+
+        An estimator like any other, its parameters set to ``encoders="identity"``, ``n_members=1``,
+        ``modality_loss=0``, ``dropout=0``, ``scale_inputs=False``, ``sparse_components=None``,
+        ``optimizer="adam"``, ``lr=0.001``, ``lr_schedule=None``, ``weight_decay=0``.
+
+        Parameters
+        ----------
+        fusion : str, Fusion, or nn.Module class or instance, default="sum"
+            The fusion.
+        **params
+            Any parameters of the estimator, these included.
+
+        Returns
+        -------
+        estimator
+
+        Examples
+        --------
+        >>> from skmm import MultimodalClassifier
+        >>> MultimodalClassifier.plain("sum", hidden_dim=50).n_members
+        1
+        """
+        bare = {
+            "encoders": "identity",
+            "n_members": 1,
+            "modality_loss": 0.0,
+            "dropout": 0.0,
+            "scale_inputs": False,
+            "sparse_components": None,
+            "optimizer": "adam",
+            "lr": 1e-3,
+            "lr_schedule": None,
+            "weight_decay": 0.0,
+        }
+        return cls(fusion, **{**bare, **params})
+
     # -- what a subclass says ------------------------------------------------------------------------------------
 
     def _encode_target(self, y: Any, reset: bool) -> np.ndarray:
@@ -129,6 +168,8 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         check_scalar(self.hidden_dim, "hidden_dim", Integral, min_val=1)
         check_scalar(self.dropout, "dropout", Real, min_val=0, max_val=1, include_boundaries="left")
         check_scalar(self.weight_decay, "weight_decay", Real, **not_negative)
+        if self.sparse_components is not None:
+            check_scalar(self.sparse_components, "sparse_components", Integral, min_val=1)
         check_scalar(self.n_members, "n_members", Integral, min_val=1)
         check_scalar(self.modality_loss, "modality_loss", Real, **not_negative)
         if not isinstance(self.stack, bool) and self.stack != "auto":
@@ -206,7 +247,9 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         train, valid = self._split(target[rows], groups)
         if reset:
             choices = check_encoders(self.encoders, list(blocks))
-            self.inputs_ = Inputs(blocks[rows[train]], distinct[train], choices, self.scale_inputs)
+            self.inputs_ = Inputs(
+                blocks[rows[train]], distinct[train], choices, self.scale_inputs, self.sparse_components
+            )
             if isinstance(X, (Blocks, dict)):
                 self.n_features_in_ = self.inputs_.n_features
             self.modalities_ = self.inputs_.infos

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind, is_lazy, sample_shape
@@ -107,6 +109,35 @@ class Scaler:
         return ((x - mean) / scale).clamp_(-CLIP, CLIP)
 
 
+class Projection:
+    """Principal directions of a wide sparse block, learned in fit: a dense copy of few columns for its encoder.
+
+    Truncated singular value decomposition of the rows, not centred so that they stay sparse (latent semantic
+    analysis, Deerwester et al. 1990), and one scale for all components.
+
+    Parameters
+    ----------
+    block : sparse matrix of shape (n_samples, n_features)
+        Training rows.
+    weights : ndarray of shape (n_samples,)
+        Their weights, 0 for missing rows.
+    n_components : int
+        Directions wanted; fewer are kept where there are not as many rows or columns.
+    """
+
+    def __init__(self, block: Block, weights: np.ndarray, n_components: int) -> None:
+        rows = np.flatnonzero(weights > 0)
+        weighted = sp.diags_array(np.sqrt(weights[rows])) @ sp.csr_array(block)[rows].astype(np.float64)
+        k = min(n_components, *weighted.shape)
+        _, singular, directions = randomized_svd(weighted, k, random_state=0)
+        scale = math.sqrt((singular**2).sum() / (weights[rows].sum() * k)) or 1.0
+        self.matrix = (directions / scale).T
+
+    def apply(self, block: Block) -> np.ndarray:
+        """(n, n_features) sparse -> (n, n_components)."""
+        return sp.csr_array(block) @ self.matrix
+
+
 class _Column(Protocol):
     """One modality's data, ready to be cut into batches by row numbers of any shape."""
 
@@ -177,12 +208,17 @@ class _Ragged:
 class _Sparse:
     """Rows of a CSR matrix, filled up with zeros to the one that stores most."""
 
-    def __init__(self, columns: Tensor, weights: Tensor, offsets: Tensor, present: Tensor) -> None:
+    def __init__(
+        self, columns: Tensor, weights: Tensor, offsets: Tensor, compressed: Tensor, present: Tensor
+    ) -> None:
         self.columns, self.weights = _Ragged(columns, offsets), _Ragged(weights, offsets)
-        self.present = present
+        self.compressed, self.present = compressed, present
 
     def take(self, rows: Tensor) -> tuple[SparseRows, Tensor]:
-        return SparseRows(self.columns.take(rows)[0], self.weights.take(rows)[0]), self.present[rows]
+        stored = SparseRows(
+            self.columns.take(rows)[0], self.weights.take(rows)[0], take_rows(self.compressed, rows)
+        )
+        return stored, take_rows(self.present, rows)
 
 
 class _Lazy:
@@ -249,15 +285,30 @@ class Inputs:
         The encoder chosen for each modality, whose kinds decide how a block is read.
     scale : bool
         Whether to learn a scaling.
+    sparse_components : int or None
+        Size of the dense copy of a sparse block that is wider than that.
     """
 
-    def __init__(self, blocks: Blocks, weights: np.ndarray, encoders: Mapping[str, Any], scale: bool) -> None:
+    def __init__(
+        self,
+        blocks: Blocks,
+        weights: np.ndarray,
+        encoders: Mapping[str, Any],
+        scale: bool,
+        sparse_components: int | None = None,
+    ) -> None:
         self.wanted = {name: _kinds_of(choice) for name, choice in encoders.items()}
         self.infos: dict[str, BlockInfo] = {}
         blocks = self._convert(blocks)
         self.scalers: dict[str, Scaler | None] = {}
+        self.projections: dict[str, Projection] = {}
         for name, block in blocks.items():
             self.infos[name] = info = _info(name, block)
+            if info.kind == "sparse" and sparse_components is not None and info.shape[0] > sparse_components:
+                self.projections[name] = projection = Projection(
+                    block, weights * blocks.present[name], sparse_components
+                )
+                self.infos[name] = replace(info, n_components=projection.matrix.shape[1])
             learn = scale and info.kind != "tokens"
             self.scalers[name] = Scaler.fit(block, blocks.present[name], weights) if learn else None
 
@@ -326,7 +377,10 @@ class Inputs:
             if scaler is not None:
                 weights = weights / float(scaler.scale[0])
             columns = torch.from_numpy(block.indices.astype(np.int64)).to(device)
-            return _Sparse(columns, weights, torch.from_numpy(block.indptr.astype(np.int64)).to(device), exists)
+            offsets = torch.from_numpy(block.indptr.astype(np.int64)).to(device)
+            projection = self.projections.get(name)
+            compressed = np.zeros((len(present), 0)) if projection is None else projection.apply(block)
+            return _Sparse(columns, weights, offsets, _tensor(np.nan_to_num(compressed), dtype).to(device), exists)
         if isinstance(block, RaggedArray):
             if not present.all():  # a sample marked missing has no steps
                 kept = np.where(present, block.lengths, 0)

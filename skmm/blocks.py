@@ -33,11 +33,14 @@ class BlockInfo:
         Shape of one sample; of one step for a sequence; ``(number of ids,)`` for tokens.
     length : int or None
         Number of steps, where all samples of a sequence have the same.
+    n_components : int
+        Size of the compressed copy that comes with a wide sparse block, 0 where there is none.
     """
 
     kind: str
     shape: tuple[int, ...]
     length: int | None = None
+    n_components: int = 0
 
 
 class RaggedArray:

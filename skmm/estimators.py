@@ -87,6 +87,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     scale_inputs : bool, default=True
         Learn a standardisation in fit and apply it: vectors per feature, sequences and images per channel, clipped
         at five deviations; sparse blocks are only divided by one number. False takes the values as they are.
+    sparse_components : int or None, default=256
+        A sparse block with more columns goes to its encoder compressed to this many by a truncated singular value
+        decomposition, learned in fit; its modality head reads all columns besides. None hands the encoder all.
     n_members : int, default=8
         Networks trained at once, each from other initial weights, in another order, and without one fold of the
         training samples (stratified by class, and by ``groups`` where given to ``fit``).
@@ -182,6 +185,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         tol: float = 1e-4,
         class_weight: Any = None,
         scale_inputs: bool = True,
+        sparse_components: int | None = 256,
         n_members: int = 8,
         modality_loss: float = 0.5,
         stack: bool | str = "auto",
@@ -210,6 +214,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         self.tol = tol
         self.class_weight = class_weight
         self.scale_inputs = scale_inputs
+        self.sparse_components = sparse_components
         self.n_members = n_members
         self.modality_loss = modality_loss
         self.stack = stack
@@ -435,7 +440,7 @@ class MultimodalRegressor(RegressorMixin, MultimodalEstimator):
     ----------
     fusion, encoders, modalities, hidden_dim, dropout, activation, optimizer, lr, weight_decay, lr_schedule, \
 max_epochs, batch_size, clip_grad_norm, early_stopping, validation_fraction, n_iter_no_change, tol, scale_inputs, \
-n_members, modality_loss, stack, warm_start, callbacks, device, random_state, verbose
+sparse_components, n_members, modality_loss, stack, warm_start, callbacks, device, random_state, verbose
         As for :class:`MultimodalClassifier`.
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
         What training makes small, averaged over the outputs.
@@ -488,6 +493,7 @@ n_features_in_, feature_names_in_
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
         scale_inputs: bool = True,
+        sparse_components: int | None = 256,
         n_members: int = 8,
         modality_loss: float = 0.5,
         stack: bool | str = "auto",
@@ -518,6 +524,7 @@ n_features_in_, feature_names_in_
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.scale_inputs = scale_inputs
+        self.sparse_components = sparse_components
         self.n_members = n_members
         self.modality_loss = modality_loss
         self.stack = stack

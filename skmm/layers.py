@@ -43,10 +43,12 @@ class SparseRows(NamedTuple):
     -----
     columns : (B, N) int64
     weights : (B, N) float
+    compressed : (B, n_components) float, a dense projection of the rows
     """
 
     columns: Tensor
     weights: Tensor
+    compressed: Tensor
 
 
 class SparseLinear(nn.Module):

@@ -38,7 +38,7 @@ _LINKS = {"softmax": 3, "sigmoid": 1, "identity": 2}
 # The forms that a block of each kind can take.
 _INFOS: dict[str, tuple[BlockInfo, ...]] = {
     "vector": (BlockInfo("vector", (5,)),),
-    "sparse": (BlockInfo("sparse", (9,)),),
+    "sparse": (BlockInfo("sparse", (9,)), BlockInfo("sparse", (9,), n_components=3)),
     "sequence": (BlockInfo("sequence", (3,)), BlockInfo("sequence", (3,), 6), BlockInfo("sequence", (2, 2))),
     "tokens": (BlockInfo("tokens", (11,)),),
     "image": (BlockInfo("image", (6, 7, 2)), BlockInfo("image", (6, 7))),
@@ -79,8 +79,11 @@ def _block(info: BlockInfo, exists: Tensor, generator: torch.Generator) -> tuple
     n, mask = len(exists), exists
     if info.kind == "sparse":
         columns = torch.randint(info.shape[0], (n, 4), generator=generator)
-        weights = torch.randn(n, 4, generator=generator, dtype=torch.float64)
-        return SparseRows(columns, torch.where(exists[:, None], weights, 0.0)), mask
+        weights, compressed = (
+            torch.where(exists[:, None], torch.randn(n, size, generator=generator, dtype=torch.float64), 0.0)
+            for size in (4, info.n_components)
+        )
+        return SparseRows(columns, weights, compressed), mask
     steps: tuple[int, ...] = ()
     if info.kind in ("sequence", "tokens"):
         n_steps = info.length or 7

@@ -363,8 +363,19 @@ def test_mlp_reads_a_sparse_block_as_its_dense_form():
     np.add.at(x, (np.arange(N)[:, None], columns), values)
     there = torch.ones(N, dtype=torch.bool)
     with torch.no_grad():
-        got = sparse(SparseRows(torch.as_tensor(columns), torch.as_tensor(values)), there)[0].numpy()
+        rows = SparseRows(torch.as_tensor(columns), torch.as_tensor(values), torch.zeros(N, 0))
+        got = sparse(rows, there)[0].numpy()
     assert_close(got, run(dense_, x, np.ones(N, bool))[0])
+
+
+def test_mlp_reads_the_compressed_copy_of_a_wide_sparse_block():
+    sparse, _ = build("mlp", BlockInfo("sparse", (9,), n_components=D))
+    vector, _ = build("mlp", BlockInfo("vector", (D,)))
+    x, there = np.random.default_rng(0).normal(size=(N, D)), np.ones(N, bool)
+    rows = SparseRows(torch.zeros(N, 1, dtype=torch.int64), torch.ones(N, 1), torch.as_tensor(x))
+    with torch.no_grad():
+        got = sparse(rows, torch.as_tensor(there))[0].numpy()
+    assert_close(got, run(vector, x, there)[0])
 
 
 def test_identity_returns_its_input():

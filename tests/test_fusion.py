@@ -438,7 +438,7 @@ def test_early_joins_blocks_of_every_form():
     values = {
         "sequence": torch.as_tensor(sequence),
         "image": torch.as_tensor(image),
-        "sparse": SparseRows(columns, torch.as_tensor(dense[:, :2])),
+        "sparse": SparseRows(columns, torch.as_tensor(dense[:, :2]), torch.zeros(N, 0)),
     }
     everything = torch.ones(N, dtype=torch.bool)
     present = {"sequence": torch.as_tensor(steps), "image": everything, "sparse": everything}

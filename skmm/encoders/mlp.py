@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from skmm.blocks import BlockInfo
-from skmm.layers import DenseBlock, SparseRows, make_linear
+from skmm.layers import DenseBlock, make_linear
 from skmm.spec import INHERIT, register_encoder
 
 
 @register_encoder("mlp")
 class MLPEncoder(nn.Module):
     """Dense blocks (linear, LayerNorm, activation, dropout) on a vector; a sparse one is never made dense.
+
+    Of a wide sparse block it reads the compressed copy where there is one (``sparse_components`` of the estimator).
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ class MLPEncoder(nn.Module):
 
     Shape
     -----
-    x (B, d), mask (B,) -> (B, hidden_dim), (B,)
+    x (B, d) or SparseRows, mask (B,) -> (B, hidden_dim), (B,)
     """
 
     kinds: ClassVar = ("vector", "sparse")
@@ -53,19 +55,18 @@ class MLPEncoder(nn.Module):
         if n_layers < 1:
             raise ValueError(f"n_layers={n_layers!r} must be at least 1; encoder 'identity' has no layer.")
         self.out_dim = hidden_dim
+        self.compressed = info.n_components > 0
+        kind, width = ("vector", info.n_components) if self.compressed else (info.kind, info.shape[0])
         layers: list[nn.Module] = []
-        if input_dropout and info.kind == "vector":
+        if input_dropout and kind == "vector":
             layers.append(nn.Dropout(input_dropout))
         for layer in range(n_layers):
-            first = layer == 0
-            linear = (
-                make_linear(info.kind, info.shape[0], hidden_dim) if first else nn.Linear(hidden_dim, hidden_dim)
-            )
+            linear = make_linear(kind, width, hidden_dim) if layer == 0 else nn.Linear(hidden_dim, hidden_dim)
             layers.append(DenseBlock(linear, hidden_dim, activation=activation, dropout=dropout, norm=norm))
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor | SparseRows, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return self.layers(x), mask
+    def forward(self, x: Any, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layers(x.compressed if self.compressed else x), mask
 
 
 @register_encoder("identity")

@@ -1,0 +1,995 @@
+"""MultimodalClassifier and MultimodalRegressor: targets, weights, training options, parameters, forms of input."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from conftest import make_block, make_data, small
+from skorch.callbacks import Callback, LRScheduler
+from sklearn.base import clone
+from sklearn.metrics import log_loss, mean_absolute_error
+from sklearn.model_selection import ParameterGrid
+from sklearn.utils.class_weight import compute_class_weight
+
+from skmm import Blocks, Encoder, Fusion, MultimodalClassifier, MultimodalRegressor, Optimizer, list_optimizers
+from skmm.training import SCHEDULES
+
+ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
+every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
+members = pytest.mark.parametrize("n_members", [1, 3])
+
+
+def outputs(estimator, X):
+    return estimator.predict_proba(X) if hasattr(estimator, "predict_proba") else estimator.predict(X)
+
+
+def assert_same(a, b, X, atol=1e-6):
+    np.testing.assert_allclose(outputs(a, X), outputs(b, X), rtol=0, atol=atol)
+
+
+class Spy(Callback):
+    """Notes the learning rate of every step, and counts what it is told of."""
+
+    def initialize(self):
+        self.lr, self.epochs, self.norms = [], 0, []
+        return self
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training:
+            self.lr.append(net.optimizer_.param_groups[0]["lr"])
+
+    def on_epoch_end(self, net, **kwargs):
+        self.epochs += 1
+
+
+# -- classifier: targets ---------------------------------------------------------------------------------------------
+
+
+@members
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_classes(n_classes, n_members):
+    X, y = make_data(150, n_classes=n_classes, noise=0.3)
+    clf = small(n_members=n_members, max_epochs=25).fit(X[:100], y[:100])
+    proba = clf.predict_proba(X[100:])
+    assert proba.shape == (50, n_classes)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    np.testing.assert_array_equal(clf.predict(X[100:]), clf.classes_[proba.argmax(axis=1)])
+    assert clf.score(X[100:], y[100:]) > 0.9
+
+
+@members
+def test_decision_function_of_two_classes_is_the_log_odds_of_the_second(n_members):
+    X, y = make_data()
+    clf = small(n_members=n_members).fit(X, y)
+    proba = clf.predict_proba(X)
+    np.testing.assert_allclose(clf.decision_function(X), np.log(proba[:, 1] / proba[:, 0]), atol=1e-5)
+
+
+@members
+def test_decision_function_of_three_classes_ranks_as_the_probabilities(n_members):
+    X, y = make_data(n_classes=3)
+    clf = small(n_members=n_members).fit(X, y)
+    logits, proba = clf.decision_function(X), clf.predict_proba(X)
+    assert logits.shape == (60, 3)
+    differences = np.log(proba) - logits
+    np.testing.assert_allclose(differences - differences[:, :1], 0, atol=1e-5)
+
+
+@members
+@pytest.mark.parametrize("fusion", ["concat", "late", "mfb"])
+def test_multilabel(fusion, n_members):
+    X, y = make_data(120, n_classes=4, noise=0.2)
+    Y = np.column_stack([y % 2, y // 2, y == 3]).astype(int)
+    clf = small(fusion=fusion, n_members=n_members, max_epochs=30).fit(X[:80], Y[:80])
+    proba, predicted = clf.predict_proba(X[80:]), clf.predict(X[80:])
+    assert proba.shape == predicted.shape == (40, 3)
+    np.testing.assert_array_equal(predicted, (proba > 0.5).astype(int))
+    np.testing.assert_allclose(clf.decision_function(X[80:]), np.log(proba / (1 - proba)), atol=1e-5)
+    assert (predicted == Y[80:]).mean() > 0.9
+    np.testing.assert_array_equal(clf.classes_, [0, 1, 2])
+
+
+def test_multilabel_as_a_sparse_matrix():
+    X, y = make_data(n_classes=4)
+    Y = np.column_stack([y % 2, y // 2])
+    assert_same(small().fit(X, sp.csr_array(Y)), small().fit(X, Y), X)
+
+
+# -- regressor: targets and losses -----------------------------------------------------------------------------------
+
+
+def linear_data(n=150, seed=0):
+    rng = np.random.RandomState(seed)
+    table, sensor = rng.randn(n, 4), rng.randn(n, 6, 2)
+    return Blocks(table=table, sensor=sensor), 3 * table[:, 0] - 2 * sensor.mean(axis=(1, 2)) + 50
+
+
+@members
+def test_one_target(n_members):
+    X, y = linear_data()
+    reg = small(MultimodalRegressor, max_epochs=60, n_members=n_members).fit(X[:100], y[:100])
+    assert reg.predict(X).shape == (150,)
+    assert reg.score(X[100:], y[100:]) > 0.8
+
+
+@members
+def test_many_targets(n_members):
+    X, y = linear_data()
+    Y = np.column_stack([y, 1000 * X["table"][:, 1], 1e-4 * y])
+    reg = small(MultimodalRegressor, max_epochs=60, n_members=n_members).fit(X[:100], Y[:100])
+    assert reg.predict(X).shape == (150, 3)
+    # each target counts alike, whatever its unit
+    for column in range(3):
+        assert np.corrcoef(reg.predict(X[100:])[:, column], Y[100:, column])[0, 1] > 0.9
+
+
+@members
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "quantile"])
+def test_units_of_the_target_mean_nothing(loss, n_members):
+    X, y = linear_data()
+    params = {"loss": loss, "n_members": n_members, "max_epochs": 5}
+    plain = small(MultimodalRegressor, **params).fit(X, y).predict(X)
+    scaled = small(MultimodalRegressor, **params).fit(X, 1000 * y - 7).predict(X)
+    np.testing.assert_allclose((scaled + 7) / 1000, plain, rtol=1e-4)
+
+
+def no_signal(n=2000, seed=0):
+    """A target of a skewed distribution, of which the inputs say nothing: the best guess is a constant."""
+    rng = np.random.RandomState(seed)
+    return Blocks(a=np.zeros((n, 2)) + rng.randn(n, 2) * 1e-9), rng.exponential(size=n)
+
+
+# The features are worth nothing, so only the biases learn: the constant that makes the loss least.
+CONSTANT = {"max_epochs": 10, "dropout": 0.0, "hidden_dim": 4, "lr": 0.01, "scale_inputs": False}
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.8, 0.95])
+def test_quantile_has_its_share_below(alpha):
+    X, y = no_signal()
+    reg = small(MultimodalRegressor, loss="quantile", alpha=alpha, **CONSTANT).fit(X, y)
+    assert np.mean(y <= reg.predict(X)) == pytest.approx(alpha, abs=0.03)
+
+
+def test_quantile_depends_on_the_input():
+    rng = np.random.RandomState(0)
+    x = rng.uniform(-1, 1, size=(1500, 1))
+    y = 2 * x[:, 0] + np.exp(x[:, 0]) * rng.randn(1500)
+    reg = small(MultimodalRegressor, loss="quantile", alpha=0.9, max_epochs=15).fit({"a": x}, y)
+    below = y <= reg.predict({"a": x})
+    for part in (x[:, 0] < 0, x[:, 0] >= 0):
+        assert below[part].mean() == pytest.approx(0.9, abs=0.04)
+
+
+def test_constants_that_the_losses_choose():
+    X, y = no_signal()
+    predicted = {
+        loss: np.mean(small(MultimodalRegressor, loss=loss, epsilon=0.5, **CONSTANT).fit(X, y).predict(X))
+        for loss in ("squared_error", "absolute_error", "huber")
+    }
+    assert predicted["squared_error"] == pytest.approx(y.mean(), abs=0.05)
+    assert predicted["absolute_error"] == pytest.approx(np.median(y), abs=0.05)
+    assert np.median(y) + 0.03 < predicted["huber"] < y.mean() - 0.03
+
+
+def test_huber_of_a_large_epsilon_is_the_squared_error():
+    X, y = linear_data()
+    huge = small(MultimodalRegressor, loss="huber", epsilon=1e6, lr=0.001, optimizer="sgd").fit(X, y)
+    squared = small(MultimodalRegressor, loss="squared_error", lr=0.0005, optimizer="sgd").fit(X, y)
+    # half of the square at twice the rate; the pull towards zero is of no size here
+    np.testing.assert_allclose(huge.predict(X), squared.predict(X), rtol=1e-3)
+
+
+# -- weights ---------------------------------------------------------------------------------------------------------
+
+
+@members
+@every_estimator
+def test_weight_2_is_a_repeated_row_and_weight_0_an_absent_one(cls, n_members):
+    X, y = make_data(kinds=["vector", "ragged", "sparse"])
+    weights = np.resize([2, 0, 1, 1, 3], 60)
+    repeated = np.repeat(np.arange(60), weights)
+    weighted = small(cls, n_members=n_members).fit(X, y, sample_weight=weights)
+    assert_same(weighted, small(cls, n_members=n_members).fit(X[repeated], y[repeated]), X)
+
+
+@every_estimator
+def test_a_factor_on_all_weights_means_nothing(cls):
+    X, y = make_data()
+    weights = np.random.RandomState(0).uniform(0.5, 2, size=60)
+    assert_same(
+        small(cls).fit(X, y, sample_weight=weights), small(cls).fit(X, y, sample_weight=1000 * weights), X, atol=1e-4
+    )
+    assert_same(small(cls).fit(X, y, sample_weight=np.full(60, 3.0)), small(cls).fit(X, y), X)
+
+
+def test_weights_move_the_prediction():
+    X, _ = no_signal(400)
+    y = np.arange(400) % 2
+    weights = np.where(y == 1, 3.0, 1.0)
+    clf = small(**CONSTANT).fit(X, y, sample_weight=weights)
+    assert clf.predict_proba(X)[:, 1].mean() == pytest.approx(0.75, abs=0.05)
+
+
+@members
+def test_class_weight_is_a_weight_of_each_sample(n_members):
+    X, y = make_data(n_classes=3)
+    named = np.array(["a", "b", "c"])[y]
+    given = small(class_weight={"a": 1, "b": 4, "c": 0.5}, n_members=n_members).fit(X, named)
+    weights = np.array([1, 4, 0.5])[y]
+    assert_same(given, small(n_members=n_members).fit(X, named, sample_weight=weights), X)
+
+
+@members
+def test_balanced_class_weight(n_members):
+    X, y = make_data(60)
+    y[10:40] = 0
+    weights = compute_class_weight("balanced", classes=np.unique(y), y=y)
+    balanced = small(class_weight="balanced", n_members=n_members).fit(X, y)
+    assert_same(balanced, small(n_members=n_members).fit(X, y, sample_weight=weights[y]), X, atol=1e-5)
+
+
+# -- training on -----------------------------------------------------------------------------------------------------
+
+
+@members
+@every_estimator
+def test_partial_fit_learns_from_a_stream(cls, n_members):
+    X, y = make_data(300, noise=0.3)
+    estimator = small(cls, n_members=n_members)
+    options = {"classes": [0, 1]} if cls is MultimodalClassifier else {}
+    for start in range(0, 240, 24):
+        assert estimator.partial_fit(X[start : start + 24], y[start : start + 24], **options) is estimator
+        options = {}
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 10
+    assert estimator.loss_curve_[-1] < 0.5 * estimator.loss_curve_[0]
+    assert estimator.score(X[240:], y[240:]) > 0.7
+
+
+def test_partial_fit_starts_with_any_of_its_classes():
+    X, y = make_data(60, n_classes=3)
+    clf = small().partial_fit(X[y < 2], y[y < 2], classes=[0, 1, 2])
+    assert clf.predict_proba(X).shape == (60, 3)
+    clf.partial_fit(X[y == 2], y[y == 2])
+    assert clf.n_iter_ == 2
+
+
+def test_a_part_of_one_class_alone_can_start():
+    X, y = make_data(60)
+    clf = small().partial_fit(X[y == 1], y[y == 1], classes=[0, 1])
+    np.testing.assert_array_equal(clf.predict(X), 1)
+
+
+@every_estimator
+def test_partial_fit_is_not_there_with_early_stopping(cls):
+    assert not hasattr(small(cls, early_stopping=True), "partial_fit")
+    assert hasattr(small(cls), "partial_fit")
+
+
+@members
+@every_estimator
+def test_warm_start_goes_on(cls, n_members):
+    X, y = make_data()
+    estimator = small(cls, max_epochs=5, n_members=n_members, warm_start=True).fit(X, y)
+    first = list(estimator.loss_curve_)
+    estimator.fit(X, y)
+    assert estimator.n_iter_ == 10
+    assert estimator.loss_curve_[:5] == first
+    assert estimator.loss_curve_[5] < first[0]
+    assert estimator.loss_curve_[-1] < first[-1]
+
+
+@every_estimator
+def test_without_warm_start_a_fit_starts_over(cls):
+    X, y = make_data()
+    estimator = small(cls, max_epochs=3).fit(X, y)
+    first = list(estimator.loss_curve_)
+    assert estimator.fit(X, y).loss_curve_ == first
+
+
+def test_a_new_fit_takes_new_modalities():
+    X, y = make_data(kinds=["vector", "sequence"])
+    other, labels = make_data(kinds=["image", "sparse"], n_classes=3)
+    clf = small().fit(X, y).fit(other, labels)
+    assert list(clf.modalities_) == ["image", "sparse"]
+    assert_same(clf, small().fit(other, labels), other)
+
+
+@members
+@every_estimator
+def test_early_stopping_keeps_the_best_weights(cls, n_members):
+    rng = np.random.RandomState(0)
+    X = Blocks(a=rng.randn(200, 20))
+    y = np.where(rng.rand(200) < 0.4, rng.randint(2, size=200), X["a"][:, 0] > 0).astype(int)
+    params = {"n_members": n_members, "dropout": 0.0, "modality_loss": 0, "stack": False, "max_epochs": 60}
+    stopped = small(cls, early_stopping=True, validation_fraction=0.3, n_iter_no_change=5, **params).fit(X, y)
+    valid = stopped.history_[:, "valid_loss"]
+    best = int(np.argmin(valid)) + 1
+    assert best + 5 <= stopped.n_iter_ < 60
+    assert stopped.n_iter_ == len(stopped.loss_curve_) == len(valid)
+    # training that ends at the best epoch leaves the same network
+    shorter = clone(stopped).set_params(max_epochs=best, lr_schedule=None)
+    longer = clone(stopped).set_params(lr_schedule=None).fit(X, y)
+    best = int(np.argmin(longer.history_[:, "valid_loss"])) + 1
+    shorter.set_params(max_epochs=best).fit(X, y)
+    if n_members == 1:
+        assert_same(longer, shorter, X)
+    assert longer.history_[best - 1, "valid_loss"] == shorter.history_[-1, "valid_loss"]
+
+
+@every_estimator
+def test_early_stopping_ends_when_nothing_improves_enough(cls):
+    X, y = make_data()
+    estimator = small(cls, early_stopping=True, tol=100.0, n_iter_no_change=3, max_epochs=50).fit(X, y)
+    assert estimator.n_iter_ == 4  # the first is the best, and three more are waited for
+
+
+# -- options of training ---------------------------------------------------------------------------------------------
+
+
+def test_clip_grad_norm_limits_each_step():
+    X, y = make_data()
+    params = {"optimizer": "sgd", "lr": 1.0, "lr_schedule": None, "weight_decay": 0, "batch_size": 60, "max_epochs": 1}
+    start = weights(small(**{**params, "lr": 1e-30}).fit(X, y))
+    free = weights(small(**params).fit(X, y))
+    clipped = weights(small(clip_grad_norm=1e-3, **params).fit(X, y))
+    assert np.linalg.norm(free - start) > 0.1
+    # one step of rate 1 is the gradient itself
+    assert np.linalg.norm(clipped - start) == pytest.approx(1e-3, rel=1e-3)
+
+
+def weights(estimator):
+    return np.concatenate([p.detach().numpy().ravel() for p in estimator.net_.module_.parameters()])
+
+
+@pytest.mark.parametrize("schedule", [None, *SCHEDULES])
+def test_lr_schedule(schedule):
+    X, y = make_data(40)
+    spy = Spy()
+    params = {"lr": 0.1, "lr_schedule": schedule, "batch_size": 4, "max_epochs": 30}
+    small(callbacks=[spy], **params).fit(X, y)
+    lr = np.array(spy.lr)
+    assert len(lr) == 300
+    done = np.arange(300) / 300
+    expected = {
+        None: np.full(300, 0.1),
+        "constant": np.full(300, 0.1),
+        "linear": 0.1 * (1 - done),
+        "step": np.repeat([0.1, 0.01, 0.001], 100),
+        "exponential": 0.1 * 0.01**done,
+    }
+    if schedule in expected:
+        np.testing.assert_allclose(lr, expected[schedule])
+    else:
+        # up over the first twentieth, then half a cosine down to nothing
+        assert (np.diff(lr[:16]) > 0).all()
+        assert lr[15] == pytest.approx(0.1)
+        assert (np.diff(lr[15:]) < 0).all()
+        assert lr[15 + 285 // 2] == pytest.approx(0.05, abs=1e-3)
+        assert lr[-1] < 1e-5
+
+
+def test_callbacks_are_handed_to_skorch():
+    X, y = make_data()
+    spy = Spy()
+    clf = small(callbacks=[spy, ("named", LRScheduler("StepLR", step_size=5, gamma=0.1))], lr_schedule=None)
+    clf.fit(X, y)
+    assert spy.epochs == 15
+    np.testing.assert_allclose([lr for lr in spy.lr[::2]], np.repeat([0.02, 0.002, 0.0002], 5), rtol=1e-6)
+
+
+def test_verbose_1_shows_a_bar_on_stderr(capsys):
+    X, y = make_data()
+    small(verbose=1).fit(X, y)
+    shown = capsys.readouterr()
+    assert "15/15" in shown.err
+    assert shown.out == ""
+
+
+def test_verbose_2_prints_a_line_for_each_epoch(capsys):
+    X, y = make_data()
+    small(verbose=2, max_epochs=3).fit(X, y)
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert "train_loss" in lines[0]
+    assert len(lines) == 5  # the head, a rule and the epochs
+
+
+def test_verbose_0_is_silent(capsys):
+    X, y = make_data()
+    small().fit(X, y)
+    assert capsys.readouterr() == ("", "")
+
+
+@members
+@every_estimator
+def test_what_a_fit_leaves(cls, n_members):
+    X, y = make_data(kinds=["vector", "sequence", "ragged"])
+    estimator = small(cls, n_members=n_members, max_epochs=4).fit(X, y)
+    assert estimator.n_iter_ == len(estimator.history_) == len(estimator.loss_curve_) == 4
+    assert estimator.loss_curve_ == list(estimator.history_[:, "train_loss"])
+    assert estimator.loss_curve_[-1] < estimator.loss_curve_[0]
+    assert list(estimator.modalities_) == ["vector", "sequence", "ragged"]
+    assert [info.kind for info in estimator.modalities_.values()] == ["vector", "sequence", "sequence"]
+    assert [info.shape for info in estimator.modalities_.values()] == [(6,), (3,), (3,)]
+    assert estimator.modalities_["sequence"].length == 7
+    assert estimator.modalities_["ragged"].length is None
+    assert estimator.n_features_in_ == 6 + 7 * 3 + 3
+    assert not hasattr(estimator, "feature_names_in_")
+
+
+def test_feature_names_of_a_frame_and_none_after_blocks():
+    x, y = make_block("vector", np.arange(40) % 2), np.arange(40) % 2
+    frame = pd.DataFrame(x, columns=list("abcdef"))
+    clf = small(modalities={"left": ["a", "c"], "right": slice(3, 6)}).fit(frame, y)
+    np.testing.assert_array_equal(clf.feature_names_in_, list("abcdef"))
+    assert clf.n_features_in_ == 6
+    with pytest.raises(ValueError, match="feature names"):
+        clf.predict(frame[list("fedcba")])
+    clf.fit({"left": x}, y)
+    assert not hasattr(clf, "feature_names_in_")
+
+
+# -- transform -------------------------------------------------------------------------------------------------------
+
+
+@members
+@every_estimator
+def test_transform_is_named_and_can_be_a_frame(cls, n_members):
+    X, y = make_data()
+    estimator = small(cls, n_members=n_members).fit(X, y)
+    fused = estimator.transform(X)
+    assert fused.shape == (60, 2 * 16 * n_members)
+    names = estimator.get_feature_names_out()
+    np.testing.assert_array_equal(names, [f"{cls.__name__.lower()}{i}" for i in range(fused.shape[1])])
+    estimator.set_output(transform="pandas")
+    frame = estimator.transform(X)
+    assert list(frame.columns) == list(names)
+    np.testing.assert_array_equal(frame.to_numpy(), fused)
+    assert estimator.set_output(transform="polars").transform(X).columns == list(names)
+
+
+def test_fit_transform_is_fit_and_transform():
+    X, y = make_data()
+    np.testing.assert_array_equal(small().fit_transform(X, y), small().fit(X, y).transform(X))
+
+
+def test_head_reads_what_transform_gives():
+    X, y = make_data(n_classes=3)
+    clf = small(modality_loss=0).fit(X, y)
+    *_, weight, bias = (p.detach().double().numpy() for p in clf.net_.module_.parameters())
+    np.testing.assert_allclose(clf.transform(X) @ weight.T + bias, clf.decision_function(X), atol=1e-5)
+
+
+# -- scaling and precision -------------------------------------------------------------------------------------------
+
+
+@members
+@every_estimator
+def test_units_of_the_features_mean_nothing_where_inputs_are_scaled(cls, n_members):
+    X, y = make_data(kinds=["vector", "sequence", "ragged"])
+    factor = np.array([1e-6, 1.0, 1e6, 3.0, -2.0, 50.0])
+    moved = Blocks(
+        vector=X["vector"] * factor + 7 * factor,
+        sequence=X["sequence"] * factor[:3] - 1,
+        ragged=[item * factor[:3] + 100 * factor[:3] for item in X["ragged"]],
+    )
+    plain, other = (small(cls, n_members=n_members, max_epochs=5) for _ in range(2))
+    plain.fit(abs_first(X), y)
+    other.fit(abs_first(moved), y)
+    np.testing.assert_allclose(outputs(other, abs_first(moved)), outputs(plain, abs_first(X)), atol=2e-3)
+
+
+def abs_first(X):
+    """The blocks without the feature whose sign is turned."""
+    return Blocks(vector=X["vector"][:, [0, 1, 2, 3, 5]], sequence=X["sequence"], ragged=list(X["ragged"]))
+
+
+def test_values_are_taken_as_they_are_without_scaling():
+    X, y = make_data(kinds=["vector"])
+    raw = small(scale_inputs=False).fit(X, y)
+    factor = 1e-3
+    assert np.abs(raw.predict_proba(Blocks(vector=X["vector"] * factor)) - raw.predict_proba(X)).max() > 0.1
+    fused = small(encoders="identity", scale_inputs=False, modality_loss=0).fit(X, y).transform(X)
+    np.testing.assert_array_equal(fused, X["vector"])
+
+
+def test_scaled_values_are_standardised():
+    X, y = make_data(kinds=["vector"])
+    fused = small(encoders="identity").fit(X, y).transform(X)
+    np.testing.assert_allclose(fused.mean(axis=0), 0, atol=1e-7)
+    np.testing.assert_allclose(fused.std(axis=0), 1, atol=1e-6)
+
+
+def test_a_constant_feature_does_no_harm():
+    X, y = make_data(kinds=["vector"])
+    with_constant = Blocks(vector=np.column_stack([X["vector"], np.full(60, 1e6)]))
+    assert small().fit(with_constant, y).score(with_constant, y) > 0.9
+
+
+@members
+@every_estimator
+def test_float64_is_predicted_in_float64(cls, n_members):
+    X, y = make_data(100, kinds=["vector", "sequence", "sparse"])
+    estimator = small(cls, n_members=n_members).fit(X, y)
+    together = outputs(estimator, X)
+    alone = np.concatenate([outputs(estimator, X[i : i + 1]) for i in range(0, 100, 9)])
+    np.testing.assert_allclose(alone, together[::9], rtol=0, atol=1e-13)
+    assert estimator.transform(X).dtype == np.float64
+    single = Blocks({name: block.astype(np.float32) for name, block in X.items()})
+    assert estimator.transform(single).dtype == np.float32
+    np.testing.assert_allclose(outputs(estimator, single), together, atol=1e-5)
+
+
+# -- missing modalities ----------------------------------------------------------------------------------------------
+
+MISSING = np.resize([False, False, True, False, False], 60)
+
+
+def with_nan(block):
+    block = block.astype(np.float64)
+    block[MISSING] = np.nan
+    return block
+
+
+@members
+@pytest.mark.parametrize("fusion", ["concat", "attention", "late", "mfb", "early"])
+def test_ways_to_say_that_a_modality_is_missing(fusion, n_members):
+    X, y = make_data(kinds=["vector", "sequence"])
+    ways = [
+        Blocks(vector=with_nan(X["vector"]), sequence=X["sequence"]),
+        Blocks(X, present={"vector": ~MISSING}),
+        {"vector": with_nan(X["vector"]), "sequence": X["sequence"]},
+        {"vector": pd.DataFrame(with_nan(X["vector"])), "sequence": X["sequence"]},
+    ]
+    params = {"fusion": fusion, "n_members": n_members, "max_epochs": 3}
+    fits = [small(**params).fit(way, y).predict_proba(way) for way in ways]
+    for other in fits[1:]:
+        np.testing.assert_allclose(other, fits[0], rtol=0, atol=1e-6)
+    assert np.abs(fits[0] - small(**params).fit(X, y).predict_proba(X)).max() > 1e-4
+
+
+def test_none_says_that_a_sample_of_a_ragged_block_is_missing():
+    X, y = make_data(kinds=["ragged", "tokens", "vector"])
+    absent = {
+        "ragged": [None if m else item for item, m in zip(X["ragged"], MISSING, strict=True)],
+        "tokens": [None if m else item for item, m in zip(X["tokens"], ~MISSING, strict=True)],
+        "vector": X["vector"],
+    }
+    masked = Blocks(X, present={"ragged": ~MISSING, "tokens": MISSING})
+    assert_same(small().fit(absent, y), small().fit(masked, y), masked)
+
+
+GARBAGE = [1e30, -1.0, np.inf, np.nan]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@members
+@pytest.mark.parametrize("fusion", ["concat", "sum", "attention", "late", "mfb", "mfh", "early"])
+def test_what_stands_in_a_missing_block_means_nothing(fusion, n_members, garbage):
+    X, y = make_data(kinds=["vector", "sequence"])
+    soiled = {name: block.copy() for name, block in X.items()}
+    soiled["vector"][MISSING, 1:3] = garbage
+    soiled["sequence"][~MISSING, 2:4] = garbage
+    present = {"vector": ~MISSING, "sequence": MISSING}
+    clean, dirty = Blocks(X, present=present), Blocks(soiled, present=present)
+    params = {"fusion": fusion, "n_members": n_members, "max_epochs": 2}
+    fitted = small(**params).fit(clean, y)
+    assert_same(fitted, small(**params).fit(dirty, y), clean)
+    np.testing.assert_allclose(fitted.predict_proba(dirty), fitted.predict_proba(clean), rtol=0, atol=1e-6)
+
+
+def test_a_missing_image_and_a_missing_sparse_row_mean_nothing():
+    X, y = make_data(kinds=["image", "sparse", "vector"])
+    soiled = {"image": X["image"].copy(), "sparse": X["sparse"].copy().tolil(), "vector": X["vector"]}
+    soiled["image"][MISSING] = 255
+    soiled["sparse"][np.flatnonzero(MISSING), 0] = 1e9
+    present = {"image": ~MISSING, "sparse": ~MISSING}
+    clean, dirty = Blocks(X, present=present), Blocks(soiled, present=present)
+    fitted = small().fit(clean, y)
+    assert_same(fitted, small().fit(dirty, y), clean)
+    np.testing.assert_allclose(fitted.predict_proba(dirty), fitted.predict_proba(clean), rtol=0, atol=1e-6)
+
+
+@members
+def test_a_row_without_any_modality_gets_the_frequencies_of_training(n_members):
+    X, y = make_data(60)
+    y[:15], y[15:] = 1, 0
+    clf = small(n_members=n_members, max_epochs=2).fit(X, y)
+    empty = np.zeros(60, dtype=bool)
+    empty[[4, 7, 30]] = True
+    nothing = Blocks(X, present=dict.fromkeys(X, ~empty))
+    with pytest.warns(UserWarning, match=r"3 of 60 samples have no modality .* row 4"):
+        proba = clf.predict_proba(nothing)
+    np.testing.assert_allclose(proba[empty], [[0.75, 0.25]] * 3)
+    np.testing.assert_allclose(proba[~empty], clf.predict_proba(X)[~empty], rtol=0, atol=1e-6)
+
+
+def test_a_row_without_any_modality_gets_the_mean_of_a_regression():
+    X, y = linear_data(60)
+    reg = small(MultimodalRegressor, max_epochs=2).fit(X, y)
+    with pytest.warns(UserWarning, match="1 of 60 samples have no modality"):
+        predicted = reg.predict(Blocks(X, present=dict.fromkeys(X, np.arange(60) != 5)))
+    assert predicted[5] == pytest.approx(y.mean())
+
+
+@every_estimator
+def test_a_row_without_any_modality_is_left_out_of_training(cls):
+    X, y = make_data()
+    exists = np.arange(60) >= 4
+    with pytest.warns(UserWarning, match="4 of 60 samples have no modality .* left out of training.* row 0"):
+        fitted = small(cls, max_epochs=3).fit(Blocks(X, present=dict.fromkeys(X, exists)), y)
+    assert_same(fitted, small(cls, max_epochs=3).fit(X[4:], y[4:]), X)
+
+
+def test_learns_which_modality_to_believe_where_the_other_is_missing():
+    X, y = make_data(200, noise=0.3)
+    half = np.arange(200) % 3
+    X = Blocks(X, present={"vector": half != 0, "sequence": half != 1})
+    clf = small(max_epochs=25).fit(X[:140], y[:140])
+    for part in range(3):
+        rows = np.flatnonzero(half[140:] == part) + 140
+        assert clf.score(X[rows], y[rows]) > 0.9
+
+
+# -- parameters ------------------------------------------------------------------------------------------------------
+
+
+def test_names_of_a_grid_reach_inside():
+    clf = MultimodalClassifier("mfb", encoders={"text": "mlp", "audio_1": Encoder("gru")}, optimizer="sgd")
+    clf.set_params(
+        fusion__factor=3,
+        optimizer__momentum=0.9,
+        encoders__text__hidden_dim=8,
+        encoders__audio_1__n_layers=2,
+    )
+    assert repr(clf.fusion) == "Fusion('mfb', factor=3)"
+    assert repr(clf.optimizer) == "Optimizer('sgd', momentum=0.9)"
+    assert repr(clf.encoders) == "{'text': Encoder('mlp', hidden_dim=8), 'audio_1': Encoder('gru', n_layers=2)}"
+    params = clf.get_params()
+    assert params["fusion__factor"] == 3
+    assert params["optimizer__momentum"] == 0.9
+    assert params["encoders__text__hidden_dim"] == 8
+    assert params["encoders__audio_1__n_layers"] == 2
+
+
+@pytest.mark.parametrize("encoders", [None, {"vector": "mlp"}, {"vector": Encoder("mlp")}, {}])
+def test_a_parameter_of_one_encoder(encoders):
+    X, y = make_data()
+    clf = small(encoders=encoders, modality_loss=0).set_params(encoders__vector__hidden_dim=3).fit(X, y)
+    assert clf.transform(X).shape == (60, 3 + 16)
+
+
+@pytest.mark.parametrize("encoders", ["mlp", Encoder("mlp")])
+def test_a_parameter_of_one_encoder_for_all(encoders):
+    X, y = make_data(kinds=["vector", "sparse"])
+    clf = small(encoders=encoders).set_params(encoders__hidden_dim=3).fit(X, y)
+    assert clf.transform(X).shape == (60, 6)
+    with pytest.raises(ValueError, match="give a dict"):
+        small(encoders="mlp").set_params(encoders__vector__hidden_dim=3)
+
+
+def test_the_fusion_itself_and_its_parameter_in_one_grid():
+    X, y = make_data()
+    clf = small()
+    for params in ParameterGrid({"fusion": ["mfb", Fusion("mfh", order=3)], "fusion__factor": [2, 3]}):
+        fitted = clone(clf).set_params(**params).fit(X, y)
+        assert fitted.get_params()["fusion__factor"] == params["fusion__factor"]
+    assert clf.fusion == "concat"
+
+
+def test_setting_a_parameter_leaves_the_spec_of_another_estimator_alone():
+    shared = Fusion("mfb", factor=5)
+    first, second = MultimodalClassifier(shared), MultimodalClassifier(shared)
+    first.set_params(fusion__factor=2)
+    assert second.get_params()["fusion__factor"] == 5
+    assert shared.get_params()["factor"] == 5
+
+
+@every_estimator
+def test_clone_has_the_same_parameters(cls):
+    estimator = cls(Fusion("mfh", factor=2), encoders={"a": Encoder("gru", hidden_dim=3)}, optimizer="sgd", lr=0.5)
+    assert repr(clone(estimator)) == repr(estimator)
+    assert clone(estimator).fusion is not estimator.fusion
+
+
+def test_encoders_by_modality():
+    X, y = make_data(kinds=["vector", "sequence", "ragged"])
+    encoders = {"sequence": "gru", "ragged": Encoder("transformer", hidden_dim=8, n_heads=2)}
+    clf = small(encoders=encoders).fit(X, y)
+    assert clf.transform(X).shape == (60, 16 + 16 + 8)
+    assert clf.score(X, y) > 0.9
+
+
+class Doubler(torch.nn.Module):
+    """An encoder of the user's own, in plain torch."""
+
+    def __init__(self, size=6, out=5):
+        super().__init__()
+        self.linear = torch.nn.Linear(size, out)
+
+    def forward(self, x):
+        return 2 * self.linear(x)
+
+
+@members
+@every_estimator
+def test_a_module_of_the_user_as_encoder(cls, n_members):
+    X, y = make_data()
+    mine = Doubler()
+    before = mine.linear.weight.detach().clone()
+    estimator = small(cls, encoders={"vector": mine}, n_members=n_members, max_epochs=40).fit(X, y)
+    assert estimator.transform(X).shape == (60, (5 + 16) * n_members)
+    assert estimator.score(X, y) > 0.7
+    assert torch.equal(mine.linear.weight, before)  # it is a copy that is trained
+
+
+class MyEncoder(torch.nn.Module):
+    """An encoder that keeps the contract of those here."""
+
+    kinds = ("vector",)
+
+    def __init__(self, info, tokens, *, hidden_dim=None, power=2):
+        super().__init__()
+        self.linear = torch.nn.Linear(info.shape[0], hidden_dim)
+        self.power, self.out_dim = power, hidden_dim
+
+    def forward(self, x, mask):
+        return self.linear(x).abs() ** self.power, mask
+
+
+@members
+@pytest.mark.parametrize("encoder", [MyEncoder, Encoder(MyEncoder, power=1)])
+def test_a_class_of_the_user_as_encoder(encoder, n_members):
+    X, y = make_data()
+    clf = small(encoders={"vector": encoder}, n_members=n_members).fit(X, y)
+    assert clf.score(X, y) > 0.9
+
+
+class MyFusion(torch.nn.Module):
+    """The mean of the vectors, times a number that is learned."""
+
+    level = "feature"
+
+    def __init__(self, dims, *, scale=1.0):
+        super().__init__()
+        self.names = list(dims)
+        self.out_dim = next(iter(dims.values()))
+        self.scale = torch.nn.Parameter(torch.tensor([scale]))
+
+    def forward(self, values, present):
+        return self.scale * torch.stack([values[name] for name in self.names]).mean(0)
+
+
+@members
+@pytest.mark.parametrize(
+    "fusion", [MyFusion, Fusion(MyFusion, scale=2.0), MyFusion({"vector": 16, "sequence": 16})]
+)
+def test_a_module_of_the_user_as_fusion(fusion, n_members):
+    X, y = make_data()
+    clf = small(fusion=fusion, n_members=n_members).fit(X, y)
+    assert clf.transform(X).shape == (60, 16 * n_members)
+    assert clf.score(X, y) > 0.9
+
+
+# names of torch.optim that cannot train a net like this, with the reason
+UNFIT_OPTIMIZERS = {
+    "lbfgs": "asks for the loss several times a step",
+    "muon": "takes matrices alone, no biases",
+}
+
+
+@pytest.mark.parametrize("optimizer", [o for o in list_optimizers() if o not in UNFIT_OPTIMIZERS])
+@members
+def test_every_optimizer_trains(optimizer, n_members):
+    X, y = make_data(120)
+    clf = small(optimizer=optimizer, lr="auto", max_epochs=40, batch_size=16, n_members=n_members).fit(X, y)
+    assert clf.loss_curve_[-1] < 0.9 * clf.loss_curve_[0]
+    assert clf.score(X, y) > 0.8
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, Optimizer(torch.optim.Adam, betas=(0.8, 0.9))])
+def test_a_class_as_optimizer(optimizer):
+    X, y = make_data()
+    assert small(optimizer=optimizer).fit(X, y).score(X, y) > 0.9
+
+
+def test_optimizer_by_name_and_by_class_are_the_same():
+    X, y = make_data()
+    by_name = small(optimizer=Optimizer("sgd", momentum=0.5), lr="auto").fit(X, y)
+    by_class = small(optimizer=Optimizer(torch.optim.SGD, momentum=0.5), lr="auto").fit(X, y)
+    assert by_class.loss_curve_ == by_name.loss_curve_
+
+
+# -- the network, counted and computed by hand -----------------------------------------------------------------------
+
+
+def test_a_small_network_has_the_parameters_and_the_losses_of_one_written_in_torch():
+    rng = np.random.RandomState(0)
+    y = np.arange(80) % 2
+    X = Blocks({name: rng.randn(80, 100) + 0.2 * y[:, None] for name in ("text", "audio", "video")})
+    params = {
+        "fusion": Fusion("sum", hidden_dim=50),
+        "encoders": "identity",
+        "modality_loss": 0,
+        "optimizer": Optimizer("sgd", momentum=0.9),
+        "lr_schedule": None,
+        "weight_decay": 0.0,
+        "scale_inputs": False,
+        "batch_size": 80,  # all samples at once, so that their order means nothing
+    }
+    # a rate so small that no weight changes: the weights that training starts from
+    start = small(**params, lr=1e-30, max_epochs=1).fit(X, y)
+    initial = [p.detach().clone() for p in start.net_.module_.parameters()]
+    assert sum(p.numel() for p in initial) == 15_252
+
+    clf = small(**params, lr=0.1, max_epochs=20).fit(X, y)
+    hidden = [torch.nn.Linear(100, 50) for _ in range(3)]
+    head = torch.nn.Linear(50, 2)
+    parameters = [p for layer in [*hidden, head] for p in layer.parameters()]
+    with torch.no_grad():
+        for parameter, value in zip(parameters, initial, strict=True):
+            parameter.copy_(value)
+    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+    inputs = [torch.tensor(block, dtype=torch.float32) for block in X.values()]
+    losses = []
+    for _ in range(20):
+        total = sum(torch.relu(layer(x)) for layer, x in zip(hidden, inputs, strict=True))
+        loss = torch.nn.functional.cross_entropy(head(total), torch.as_tensor(y))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    np.testing.assert_allclose(clf.loss_curve_, losses, rtol=1e-4)
+    with torch.no_grad():
+        total = sum(torch.relu(layer(x)) for layer, x in zip(hidden, inputs, strict=True))
+        expected = head(total).softmax(-1)
+    np.testing.assert_allclose(clf.predict_proba(X), expected, atol=1e-5)
+
+
+def test_loss_curve_is_the_log_loss_of_training():
+    X, y = make_data(n_classes=3)
+    clf = small(dropout=0.0, encoders={"vector": Encoder("mlp", input_dropout=0.0)}, modality_loss=0, batch_size=60)
+    frozen = clf.set_params(lr=1e-30, max_epochs=1).fit(X, y)
+    assert frozen.loss_curve_[0] == pytest.approx(log_loss(y, frozen.predict_proba(X)), rel=1e-5)
+
+
+def test_loss_curve_of_a_regressor_is_in_deviations_of_the_target():
+    X, y = linear_data()
+    reg = small(MultimodalRegressor, loss="absolute_error", dropout=0.0, modality_loss=0, batch_size=150, lr=1e-30)
+    reg.set_params(max_epochs=1, encoders={"table": Encoder("mlp", input_dropout=0.0)}).fit(X, y)
+    assert reg.loss_curve_[0] == pytest.approx(mean_absolute_error(y, reg.predict(X)) / y.std(), rel=1e-5)
+
+
+# -- 2-D input and its columns ---------------------------------------------------------------------------------------
+
+COLUMNS = [
+    {"left": slice(0, 2), "right": slice(2, 6)},
+    {"left": [0, 1], "right": range(2, 6)},
+    {"left": np.array([0, 1]), "right": (2, 3, 4, 5)},
+    {"left": [True, True, False, False, False, False], "right": np.arange(6) >= 2},
+    {"left": [-6, -5], "right": slice(-4, None)},
+    {"left": slice(None, 2), "right": slice(2, None, 1)},
+]
+NAMED_COLUMNS = [
+    {"left": ["a", "b"], "right": ["c", "d", "e", "f"]},
+    {"left": np.array(["a", "b"]), "right": pd.Index(["c", "d", "e", "f"])},
+]
+
+
+def halves():
+    y = np.arange(60) % 2
+    x = make_block("vector", y)
+    return x, y, Blocks(left=x[:, :2], right=x[:, 2:])
+
+
+@members
+@pytest.mark.parametrize("columns", COLUMNS, ids=repr)
+def test_columns_of_an_array(columns, n_members):
+    x, y, X = halves()
+    expected = small(n_members=n_members, max_epochs=3).fit(X, y).predict_proba(X)
+    clf = small(n_members=n_members, max_epochs=3, modalities=columns)
+    np.testing.assert_array_equal(clf.fit(x, y).predict_proba(x), expected)
+    assert list(clf.modalities_) == ["left", "right"]
+
+
+@pytest.mark.parametrize("columns", [*COLUMNS, *NAMED_COLUMNS], ids=repr)
+def test_columns_of_a_frame(columns):
+    x, y, X = halves()
+    expected = small(max_epochs=3).fit(X, y).predict_proba(X)
+    frame = pd.DataFrame(x, columns=list("abcdef"))
+    clf = small(max_epochs=3, modalities=columns)
+    np.testing.assert_array_equal(clf.fit(frame, y).predict_proba(frame), expected)
+
+
+def test_one_column_by_its_name():
+    x, y, _ = halves()
+    frame = pd.DataFrame(x, columns=list("abcdef"))
+    clf = small(max_epochs=2, modalities={"one": "c", "rest": ["a", "b"]}).fit(frame, y)
+    assert clf.modalities_["one"].shape == (1,)
+
+
+def test_columns_of_a_sparse_matrix():
+    y = np.arange(60) % 2
+    x = make_block("sparse", y)
+    X = Blocks(left=x[:, :2], right=x[:, 2:])
+    expected = small(max_epochs=3).fit(X, y).predict_proba(X)
+    clf = small(max_epochs=3, modalities={"left": slice(0, 2), "right": slice(2, 6)}).fit(x, y)
+    np.testing.assert_array_equal(clf.predict_proba(x), expected)
+
+
+@members
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ["vector"],
+        ["vector", "sequence"],
+        ["ragged", "vector"],
+        ["tokens", "image"],
+        ["sparse", "vector"],
+        ["sparse", "ragged"],
+    ],
+)
+def test_flat_form_gives_the_same_predictions(kinds, n_members):
+    X, y = make_data(kinds=kinds)
+    flat, layout = X.to_flat()
+    expected = small(n_members=n_members, max_epochs=3).fit(X, y).predict_proba(X)
+    clf = small(n_members=n_members, max_epochs=3, modalities=layout).fit(flat, y)
+    np.testing.assert_allclose(clf.predict_proba(flat), expected, rtol=0, atol=1e-6)
+    assert list(clf.modalities_) == kinds
+    assert clf.n_features_in_ == flat.shape[1]
+
+
+def test_flat_form_with_missing_modalities():
+    X, y = make_data(kinds=["vector", "ragged"])
+    X = Blocks(X, present={"vector": ~MISSING, "ragged": np.roll(~MISSING, 1)})
+    flat, layout = X.to_flat()
+    expected = small(max_epochs=3).fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(
+        small(max_epochs=3, modalities=layout).fit(flat, y).predict_proba(flat), expected, rtol=0, atol=1e-6
+    )
+
+
+# -- members and what they leave out ---------------------------------------------------------------------------------
+
+
+def noise_data(n=120):
+    rng = np.random.RandomState(0)
+    return Blocks(a=rng.randn(n, 30)), np.arange(n) % 2
+
+
+@pytest.mark.parametrize("stack", [False, True])
+def test_out_of_fold_score_is_honest(stack):
+    X, y = noise_data()
+    clf = small(n_members=4, stack=stack, max_epochs=40, hidden_dim=32).fit(X, y)
+    assert clf.score(X, y) > 0.9  # learned by heart
+    assert 0.3 < clf.oof_score_ < 0.7  # and of no use
+    assert clf.oof_score_ == pytest.approx(np.mean(clf.oof_prediction_.argmax(axis=1) == y))
+    assert clf.oof_prediction_.shape == (120, 2)
+
+
+def test_out_of_fold_score_of_a_regressor():
+    X, y = linear_data()
+    reg = small(MultimodalRegressor, n_members=4, max_epochs=60).fit(X, y)
+    assert reg.oof_prediction_.shape == (150,)
+    assert reg.oof_score_ > 0.7
+    X, y = noise_data()
+    assert small(MultimodalRegressor, n_members=4, max_epochs=40).fit(X, y).oof_score_ < 0.2
+
+
+def test_groups_are_left_out_as_a_whole():
+    # samples of one group are near copies with one label: only a fold that parts groups could learn the labels
+    rng = np.random.RandomState(0)
+    group = np.repeat(np.arange(30), 6)
+    X = Blocks(a=rng.randn(30, 20)[group] + 0.01 * rng.randn(180, 20))
+    y = rng.permutation(np.arange(30) % 2)[group]
+    params = {"n_members": 5, "max_epochs": 30}
+    assert small(**params).fit(X, y).oof_score_ > 0.9
+    assert small(**params).fit(X, y, groups=group).oof_score_ < 0.75
+
+
+def test_one_member_has_no_out_of_fold_score():
+    X, y = make_data()
+    clf = small(n_members=3).fit(X, y)
+    assert hasattr(clf, "oof_score_")
+    clf.set_params(n_members=1).fit(X, y)
+    assert not hasattr(clf, "oof_score_")
