@@ -145,11 +145,11 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
 
     def _columns(self, name: str, columns: Any, n_columns: int) -> np.ndarray:
         """Column numbers of one modality."""
-        if isinstance(columns, str) or (
-            isinstance(columns, (list, tuple, np.ndarray)) and any(isinstance(c, str) for c in columns)
-        ):
+        if not isinstance(columns, (str, slice)):
+            columns = np.atleast_1d(np.asarray(columns)).tolist()
+        if isinstance(columns, str) or (isinstance(columns, list) and any(isinstance(c, str) for c in columns)):
             names = list(getattr(self, "feature_names_in_", []))
-            wanted = [columns] if isinstance(columns, str) else list(columns)
+            wanted = [columns] if isinstance(columns, str) else columns
             for column in wanted:
                 if column not in names:
                     raise unknown(f"column of modality {name!r}:", column, names)

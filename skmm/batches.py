@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.utils.extmath import randomized_svd
-from torch import Tensor
+from torch import Tensor, nn
 
 from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind, is_lazy, sample_shape
 from skmm.layers import SparseRows
@@ -373,14 +373,16 @@ class Inputs:
         if is_lazy(block):
             return _Lazy(block, exists, scaler, dtype, name)
         if sp.issparse(block):
-            weights = _tensor(block.data, dtype).nan_to_num_(0.0).to(device)
+            stored = np.where(np.repeat(present, np.diff(block.indptr)), block.data, 0)
+            weights = _tensor(stored, dtype).to(device)
             if scaler is not None:
                 weights = weights / float(scaler.scale[0])
             columns = torch.from_numpy(block.indices.astype(np.int64)).to(device)
             offsets = torch.from_numpy(block.indptr.astype(np.int64)).to(device)
             projection = self.projections.get(name)
             compressed = np.zeros((len(present), 0)) if projection is None else projection.apply(block)
-            return _Sparse(columns, weights, offsets, _tensor(np.nan_to_num(compressed), dtype).to(device), exists)
+            compressed = np.where(present[:, None], compressed, 0.0)
+            return _Sparse(columns, weights, offsets, _tensor(compressed, dtype).to(device), exists)
         if isinstance(block, RaggedArray):
             if not present.all():  # a sample marked missing has no steps
                 kept = np.where(present, block.lengths, 0)
@@ -409,10 +411,11 @@ class Inputs:
 
 
 def _kinds_of(choice: Any) -> tuple[str, ...]:
-    """Kinds that an encoder asks for; all where it does not say."""
+    """Kinds that an encoder asks for; where it does not say all, but of a user's module those that are arrays."""
     spec = as_spec(Encoder, choice)
     target = spec.target() if isinstance(spec, Encoder) and spec.name != "auto" else spec
-    return tuple(getattr(target, "kinds", KINDS))
+    arrays = [kind for kind in KINDS if kind != "sparse"]
+    return tuple(getattr(target, "kinds", arrays if isinstance(target, nn.Module) else KINDS))
 
 
 def _info(name: str, block: Block) -> BlockInfo:
@@ -443,12 +446,18 @@ def check_finite(blocks: Blocks) -> None:
         _check_values(name, block, blocks.present[name])
 
 
+def _sum_is_finite(values: np.ndarray) -> bool:
+    """Whether no value needs a closer look."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum(dtype=np.float64)))
+
+
 def _check_values(name: str, block: Block, present: np.ndarray) -> None:
     if is_lazy(block) or block.dtype.kind != "f":
         return
     if isinstance(block, RaggedArray) or sp.issparse(block):
         values = block.values if isinstance(block, RaggedArray) else block.data
-        if np.isfinite(values.sum(dtype=np.float64)):
+        if _sum_is_finite(values):
             return
         starts = block.offsets if isinstance(block, RaggedArray) else block.indptr
         bad_steps = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
@@ -457,7 +466,7 @@ def _check_values(name: str, block: Block, present: np.ndarray) -> None:
         if len(bad):
             row = values[starts[bad[0]] : starts[bad[0] + 1]]
     else:
-        if np.isfinite(block.sum(dtype=np.float64)):
+        if _sum_is_finite(block):
             return
         flat = block.reshape(len(block), -1)
         bad = np.flatnonzero(present & ~np.isfinite(flat).all(axis=1))

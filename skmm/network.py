@@ -259,6 +259,9 @@ class MemberNetworks(nn.Module):
         # A network without weights of its own, into which a member's are put for a call; the list hides it from
         # nn.Module, whose state is the stacked tensors alone.
         self._template = [copy.deepcopy(networks[0]).to("meta")]
+        for module in self._template[0].modules():
+            if self.vectorized and hasattr(module, "in_members"):
+                module.in_members = True
 
     def train(self, mode: bool = True) -> MemberNetworks:
         """Set training mode, of the template too."""

@@ -11,24 +11,32 @@ _PROBES = 16  # values of a block that the first look at a sample reads
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _words(x: np.ndarray) -> np.ndarray:
-    """Numbers as well mixed 64-bit words; equal numbers give equal words whatever their type."""
+def _mix(w: np.ndarray) -> np.ndarray:
+    """Spread every bit over the whole word: the finaliser of splitmix64 (Steele et al. 2014)."""
+    w = (w ^ (w >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    w = (w ^ (w >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return w ^ (w >> np.uint64(31))
+
+
+def _words(x: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """A random-looking 64-bit word per number and place; equal numbers give equal words whatever their type.
+
+    The place goes into the mixing: words times places would give sums that often agree for small integers.
+    """
     x = np.ascontiguousarray(x, dtype=np.float64) + 0.0  # -0.0 equals 0.0
-    w = x.view(np.uint64)
-    w = (w ^ (w >> np.uint64(29))) * _ODD
-    return w ^ (w >> np.uint64(32))
+    return _mix(x.view(np.uint64) + _places(place))
 
 
 def _places(index: np.ndarray) -> np.ndarray:
-    """An odd multiplier per position."""
-    return _words(index.astype(np.float64) + 1.0) | np.uint64(1)
+    """Where each position starts."""
+    return (index.astype(np.uint64) + np.uint64(1)) * _ODD
 
 
 def _block_keys(block: Block, present: np.ndarray, full: bool) -> np.ndarray:
     """A 64-bit key per sample. Sums modulo 2^64 do not depend on their order, so equal samples get equal keys."""
     if sp.issparse(block):
         block = sp.csr_array(block)
-        words = _words(np.where(np.isnan(block.data), 0.0, block.data)) * _places(block.indices)
+        words = _words(np.where(np.isnan(block.data), 0.0, block.data), block.indices)
         words[block.data == 0] = 0  # a stored zero is no entry
         sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
         keys = sums[block.indptr[1:]] - sums[block.indptr[:-1]]
@@ -36,14 +44,14 @@ def _block_keys(block: Block, present: np.ndarray, full: bool) -> np.ndarray:
         lengths = block.lengths
         size = int(np.prod(block.inner_shape, dtype=int))
         flat = block.values.reshape(-1, size) if len(block.values) else np.zeros((1, size))
-        keys = _words(lengths)
+        keys = _words(lengths, np.zeros(1))
         for probe in np.linspace(0, 1, 4) if not full else []:
             step = block.offsets[:-1] + (probe * np.maximum(lengths - 1, 0)).astype(np.int64)
             at = np.minimum(step, len(flat) - 1)
-            keys = keys * _ODD + (_words(flat[at]) * _places(np.arange(size))).sum(axis=1, dtype=np.uint64)
+            keys = _mix(keys) + _words(flat[at], np.arange(size)).sum(axis=1, dtype=np.uint64)
         if full and len(block.values):
             step = np.arange(len(flat)) - np.repeat(block.offsets[:-1], lengths)
-            words = (_words(flat) * _places(np.arange(size))).sum(axis=1, dtype=np.uint64) * _places(step)
+            words = _mix(_words(flat, np.arange(size)).sum(axis=1, dtype=np.uint64) + _places(step))
             sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
             keys = keys + sums[block.offsets[1:]] - sums[block.offsets[:-1]]
     else:
@@ -52,16 +60,15 @@ def _block_keys(block: Block, present: np.ndarray, full: bool) -> np.ndarray:
         if not full and len(columns) > _PROBES:
             columns = np.linspace(0, len(columns) - 1, _PROBES).astype(np.intp)
         chosen = flat[:, columns]
-        keys = (_words(chosen) * _places(columns)).sum(axis=1, dtype=np.uint64)
-    return np.where(present, keys, np.uint64(0))
+        keys = _words(chosen, columns).sum(axis=1, dtype=np.uint64)
+    return np.where(present, keys, _ODD)  # not 0, the key of a sparse row that stores nothing
 
 
 def _sample_keys(X: Blocks, y: np.ndarray, full: bool) -> np.ndarray:
     y = y.reshape(len(y), -1)
-    keys = (_words(y) * _places(np.arange(y.shape[1]))).sum(axis=1, dtype=np.uint64)
+    keys = _words(y, np.arange(y.shape[1])).sum(axis=1, dtype=np.uint64)
     for name, block in X.items():
-        keys = keys * _ODD + _block_keys(block, X.present[name], full)
-        keys ^= keys >> np.uint64(31)
+        keys = _mix(keys) + _block_keys(block, X.present[name], full)
     return keys
 
 

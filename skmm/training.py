@@ -332,7 +332,7 @@ class MultimodalNet(NeuralNet):
         cls, options = self.optimizer_spec.target(), self.optimizer_spec.resolve()
         lr = self.lr
         if lr == "auto":
-            lr = _AUTO_LR.get(str(self.optimizer_spec.name), _AUTO_LR_ELSE)
+            lr = _AUTO_LR.get(cls.__name__.lower(), _AUTO_LR_ELSE)
         takes = inspect.signature(cls).parameters
         groups: Any
         if self.weight_decay and "weight_decay" in takes:
@@ -370,7 +370,8 @@ class MultimodalNet(NeuralNet):
 
     def on_batch_begin(self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any) -> None:
         super().on_batch_begin(net, batch=batch, training=training, **kwargs)
-        if training and self.total_steps_:
+        # a constant rate is left to the user's own scheduler among the callbacks
+        if training and self.total_steps_ and self.schedule != "constant":
             lr = self.base_lr_ * self.schedule_factor_(min(1.0, self.step_ / self.total_steps_))
             for group in self.optimizer_.param_groups:
                 group["lr"] = lr

@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import inspect
+import itertools
 import json
+import re
 import sys
 import time
 import warnings
@@ -161,7 +163,7 @@ class Baselines:
             "mean": VotingRegressor(singles),
             "stack": StackingRegressor(singles, self.tuned(), cv=KFold(5, shuffle=True, random_state=0)),
             "(boosting)": make_pipeline(everything, HistGradientBoostingRegressor(random_state=0)),
-            "(forest)": make_pipeline(everything, RandomForestRegressor(500, random_state=0)),
+            "(forest)": make_pipeline(everything, RandomForestRegressor(500, max_features=1 / 3, random_state=0)),
         }
 
 
@@ -251,7 +253,8 @@ def cached_baselines(
     for which, model in Baselines(data, X_train, y_train, groups).models.items():
         if quick and which.startswith("("):
             continue
-        definition = hashlib.sha256((model.__repr__(N_CHAR_MAX=10**9) + source).encode()).hexdigest()[:12]
+        text = re.sub(r" at 0x\w+", "", model.__repr__(N_CHAR_MAX=10**9))  # functions show their address
+        definition = hashlib.sha256((text + source).encode()).hexdigest()[:12]
         key = f"{name}/{i}/{which}/{digest}/{definition}"
         if key not in cache:
             result = run(lambda *_, model=model: model, name, folder, i, threads)
@@ -326,18 +329,17 @@ def report(data: Dataset, results: list[dict[str, Any]]) -> str:
 
     networks = [label for label in models if kind[label] == "network"]
     rivals = [label for label in models if kind[label] == "baseline" and not label.startswith("(")]
-    if networks and rivals:
+    # errors of a single fold do not average to an R2, so one fold has no interval for it
+    paired = ("accuracy", "log_loss") if data.task == "classification" else REGRESSION
+    if networks and rivals and (data.task == "classification" or len({r["split"] for r in results}) > 1):
         lines += [
             "",
             "| estimator | metric | best baseline | difference | 95 % interval |",
             "|---|---|---|---|---|",
         ]
-    train, test = data.splits[0]
-    for label in networks:
-        for metric in ("accuracy", "log_loss") if data.task == "classification" else REGRESSION:
-            best = max(rivals, key=lambda b: BETTER[metric] * np.mean([r[metric] for r in models[b]]), default=None)
-            if best is None:
-                continue
+        train, test = data.splits[0]
+        for label, metric in itertools.product(networks, paired):
+            best = max(rivals, key=lambda b: BETTER[metric] * np.mean([r[metric] for r in models[b]]))
             mean, low, high = paired_difference(models[label], models[best], metric, len(test) / len(train))
             lines.append(f"| {label} | {metric} | {best} | {mean:+.3f} | {low:+.3f} to {high:+.3f} |")
     return "\n".join(lines)

@@ -17,6 +17,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -76,7 +77,7 @@ def hand_written(data: Data, epochs: int, seed: int) -> Predict:
     return predict
 
 
-def skmm_fit(data: Data, epochs: int, seed: int) -> Predict:
+def skmm_fit(data: Data, epochs: int, seed: int, n_members: int = 1) -> Predict:
     X, y = Blocks(data[0]), data[1]
     model = MultimodalClassifier(
         Fusion("sum", hidden_dim=HIDDEN),
@@ -89,6 +90,9 @@ def skmm_fit(data: Data, epochs: int, seed: int) -> Predict:
         weight_decay=0,
         batch_size=BATCH,
         max_epochs=epochs,
+        n_members=n_members,
+        modality_loss=0,
+        stack=False,
         device="cpu",
         random_state=seed,
     ).fit(X, y)
@@ -147,34 +151,36 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--samples", type=int, default=8000)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
+    parser.add_argument("--members", type=int, nargs="*", default=[], metavar="K", help="also K networks at once")
     args = parser.parse_args()
+    contenders = CONTENDERS | {f"skmm, {k} members": partial(skmm_fit, n_members=k) for k in args.members}
     torch.set_num_threads(args.threads)
     data = make_data(args.samples, n_features=100)
-    reference = args.only[0]
-    seconds: dict[str, list[float]] = {name: [] for name in args.only}
-    accuracy: dict[str, list[float]] = {name: [] for name in args.only}
+    names = list(contenders)
+    reference = names[0]
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    accuracy: dict[str, list[float]] = {name: [] for name in names}
     print(machine())
     with threadpool_limits(args.threads):
-        for name in args.only:
-            CONTENDERS[name](data, 1, 0)  # warm up
+        for name in names:
+            contenders[name](data, 1, 0)  # warm up
         for r in range(args.rounds):
-            for name in args.only[r % len(args.only) :] + args.only[: r % len(args.only)]:
+            for name in names[r % len(names) :] + names[: r % len(names)]:
                 gc.collect()
                 start = time.perf_counter()
-                predict = CONTENDERS[name](data, args.epochs, r)
+                predict = contenders[name](data, args.epochs, r)
                 seconds[name].append(time.perf_counter() - start)
                 accuracy[name].append(float(np.mean(predict() == data[1])))
 
     print(f"\n{args.rounds} rounds, {args.epochs} epochs, {args.samples} samples, {args.threads} thread(s)\n")
     print(f"| fit | min s | median s | times the {reference} | training accuracy |\n|---|---|---|---|---|")
-    for name in args.only:
+    for name in names:
         ratio = np.median(np.divide(seconds[name], seconds[reference]))
         print(
             f"| {name} | {min(seconds[name]):.3f} | {np.median(seconds[name]):.3f} | {ratio:.2f} "
             f"| {np.mean(accuracy[name]):.3f} |"
         )
-    failed = [name for name in args.only if min(accuracy[name]) < 0.8]
+    failed = [name for name in names if min(accuracy[name]) < 0.8]
     if failed:
         raise SystemExit(f"did not learn: {', '.join(failed)}; their times mean nothing.")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from skmm.blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
-from skmm.layers import keep, make_activation
+from skmm.layers import Conv1d, Conv2d, keep, make_activation
 from skmm.spec import INHERIT, register_encoder
 
 
@@ -60,7 +60,7 @@ class Conv1dEncoder(nn.Module):
         self.out_dim = hidden_dim
         sizes = [math.prod(info.shape), *channels]
         self.convs = nn.ModuleList(
-            nn.Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(sizes)
+            Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(sizes)
         )
         self.activation = make_activation(activation)
         self.output = TokenOutput(
@@ -127,7 +127,7 @@ class Conv2dEncoder(nn.Module):
         sizes = [info.shape[2] if len(info.shape) == 3 else 1, *channels]
         layers: list[nn.Module] = []
         for a, b in pairwise(sizes):
-            layers += [nn.Conv2d(a, b, 3, padding=1), make_activation(activation)]
+            layers += [Conv2d(a, b, 3, padding=1), make_activation(activation)]
             if min(height, width) >= 2 * grid:
                 layers.append(nn.MaxPool2d(2))
                 height, width = height // 2, width // 2
