@@ -54,8 +54,7 @@ class SparseRows(NamedTuple):
 class SparseLinear(nn.Module):
     """``nn.Linear`` for :class:`SparseRows`: a weighted sum of the rows of the weight that are hit."""
 
-    # torch gives embedding_bag no batching rule, so members run one after another
-    supports_vmap: ClassVar = False
+    in_members = False  # set where the module is run under torch.vmap with stacked weights
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -65,7 +64,38 @@ class SparseLinear(nn.Module):
         nn.init.uniform_(self.weight, -1 / math.sqrt(min(in_features, 100)), 1 / math.sqrt(min(in_features, 100)))
 
     def forward(self, x: SparseRows) -> Tensor:
-        return F.embedding_bag(x.columns, self.weight, per_sample_weights=x.weights, mode="sum") + self.bias
+        summed = _MembersBag.apply if self.in_members else _bag
+        return summed(x.columns, x.weights, self.weight) + self.bias
+
+
+def _bag(columns: Tensor, weights: Tensor, table: Tensor) -> Tensor:
+    """Weighted sums of rows of a table: columns and weights (B, N), table (d, o) -> (B, o)."""
+    return F.embedding_bag(columns, table, per_sample_weights=weights, mode="sum")
+
+
+class _MembersBag(torch.autograd.Function):
+    """Weighted sums of several members' rows, for which torch has no batching rule: as rows of one tall table.
+
+    Only its rule is ever used, whose own operations autograd differentiates: so there is no backward.
+    """
+
+    @staticmethod
+    def forward(columns: Tensor, weights: Tensor, table: Tensor) -> Tensor:
+        raise RuntimeError("a layer of members was called outside of torch.vmap")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept: see above."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, columns: Tensor, weights: Tensor, table: Tensor) -> tuple[Tensor, int]:
+        k = info.batch_size
+        columns = columns.expand(k, *columns.shape) if in_dims[0] is None else columns.movedim(in_dims[0], 0)
+        weights = weights.expand(k, *weights.shape) if in_dims[1] is None else weights.movedim(in_dims[1], 0)
+        table = table.movedim(in_dims[2], 0)
+        first = torch.arange(k, device=columns.device).view(-1, 1, 1) * table.shape[1]
+        summed = _bag((columns + first).flatten(0, 1), weights.flatten(0, 1), table.flatten(0, 1))
+        return summed.unflatten(0, (k, -1)), 0
 
 
 def make_linear(kind: str, in_features: int, out_features: int) -> nn.Module:
@@ -101,7 +131,7 @@ class _MembersConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, ...]) -> Tensor:
-        raise RuntimeError("a convolution of members was called outside of torch.vmap")
+        raise RuntimeError("a layer of members was called outside of torch.vmap")
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

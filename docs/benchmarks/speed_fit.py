@@ -79,19 +79,13 @@ def hand_written(data: Data, epochs: int, seed: int) -> Predict:
 
 def skmm_fit(data: Data, epochs: int, seed: int, n_members: int = 1) -> Predict:
     X, y = Blocks(data[0]), data[1]
-    model = MultimodalClassifier(
+    # plain: no scaling, no encoders, no dropout, no schedule, Adam at 1e-3
+    model = MultimodalClassifier.plain(
         Fusion("sum", hidden_dim=HIDDEN),
-        encoders="identity",
-        scale_inputs=False,
-        dropout=0,
-        optimizer="adam",
-        lr=LR,
-        lr_schedule=None,
-        weight_decay=0,
         batch_size=BATCH,
         max_epochs=epochs,
+        lr=LR,
         n_members=n_members,
-        modality_loss=0,
         stack=False,
         device="cpu",
         random_state=seed,
