@@ -363,13 +363,10 @@ def assert_members_equal(alone, together, infos, method="forward"):
         torch.testing.assert_close(own_output[k], getattr(net, method)(*own[k]))
 
 
-DENSE = {name: info for name, info in MIXED.items() if info.kind != "sparse"}
-
-
 @pytest.mark.parametrize("fusion", list_fusions())
 @pytest.mark.parametrize("method", ["forward", "fuse"])
 def test_stacked_members_are_the_networks_alone(fusion, method):
-    infos = {name: info for name, info in readable(fusion).items() if name in DENSE}
+    infos = readable(fusion)
     alone, together = members(infos, fusion)
     assert together.vectorized
     assert_members_equal(alone, together, infos, method)
@@ -380,10 +377,9 @@ def test_stacked_members_are_the_networks_alone(fusion, method):
     [
         (SEQUENCE, "gru"),
         (SEQUENCE, Encoder("lstm", bidirectional=True)),
-        (MIXED, None),
         (VECTORS, {"a": nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))}),
     ],
-    ids=["gru", "lstm", "sparse", "buffers"],
+    ids=["gru", "lstm", "buffers"],
 )
 def test_members_without_a_batching_rule_are_the_networks_alone(infos, encoders):
     alone, together = members(infos, encoders=encoders)

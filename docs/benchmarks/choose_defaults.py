@@ -1,0 +1,232 @@
+"""Measure ingredients of the default estimator, one at a time, on the training parts of the real sets.
+
+    python docs/benchmarks/choose_defaults.py --data FOLDER --log defaults.jsonl
+
+The test part of a set (of a cross-validated set, that of its first fold) is never read. Its training part is split
+again, ``--repeats`` times, into 75 % to fit and 25 % to score: by group where the set has groups, else stratified.
+Every variant differs from the base, the estimator's defaults, in what its name says. Results are appended to the
+log as they come, so that a run that was stopped goes on where it was; the table at the end is of all in the log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import SETS, Dataset, add_data_argument, data_folder, load
+from joblib import Parallel, delayed
+from sklearn.metrics import accuracy_score, log_loss, r2_score
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+from sklearn.preprocessing import QuantileTransformer
+from skorch.callbacks import Callback
+
+from skmm import Blocks, Encoder, Fusion, MultimodalClassifier, MultimodalRegressor
+
+
+class WeightAverage(Callback):
+    """Exponential moving average of the weights, taken over at the end (Polyak and Juditsky 1992)."""
+
+    def __init__(self, decay: float = 0.99) -> None:
+        self.decay = decay
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        self.mean_ = [p.detach().clone() for p in net.module_.parameters()]
+
+    def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        if training:
+            torch._foreach_lerp_(self.mean_, [p.detach() for p in net.module_.parameters()], 1 - self.decay)
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        for p, mean in zip(net.module_.parameters(), self.mean_, strict=True):
+            p.data.copy_(mean)
+
+
+class Smoothed(MultimodalClassifier):
+    """Cross-entropy with label smoothing of 0.1 (Szegedy et al. 2016)."""
+
+    def _loss_per_sample(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        exact = super()._loss_per_sample()
+
+        def smoothed(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            if logits.requires_grad and logits.dtype == torch.float32:  # the network's, not the stack's
+                return 0.9 * exact(logits, target) - 0.1 * logits.log_softmax(-1).mean(-1)
+            return exact(logits, target)
+
+        return smoothed
+
+
+def quantiles(X: Blocks, X_test: Blocks) -> tuple[Blocks, Blocks]:
+    """Vectors through a quantile transform to normal."""
+    train, test = dict(X.items()), dict(X_test.items())
+    for name, kind in X.kinds.items():
+        if kind == "vector":
+            transformer = QuantileTransformer(
+                n_quantiles=min(500, len(X)), output_distribution="normal", random_state=0
+            )
+            train[name], test[name] = transformer.fit_transform(X[name]), transformer.transform(X_test[name])
+    return Blocks(train), Blocks(test)
+
+
+def narrow_undropped(X: Blocks) -> dict[str, Any]:
+    """Input dropout only where a vector has 32 features or more."""
+    narrow = [n for n, kind in X.kinds.items() if kind == "vector" and X[n].shape[1] < 32]
+    return {"encoders": {name: Encoder("mlp", input_dropout=0.0) for name in narrow}}
+
+
+def undropped(X: Blocks) -> dict[str, Any]:
+    """No input dropout at all."""
+    names = [n for n, kind in X.kinds.items() if kind in ("vector", "sparse")]
+    return {"encoders": {name: Encoder("mlp", input_dropout=0.0) for name in names}}
+
+
+def sequences(name: str) -> Callable[[Blocks], dict[str, Any]]:
+    """Another encoder for sequences."""
+    return lambda X: {"encoders": {n: name for n, kind in X.kinds.items() if kind == "sequence"}}
+
+
+# Variant -> parameters that differ from the base, or a function of X that gives them.
+VARIANTS: dict[str, dict[str, Any] | Callable[[Blocks], dict[str, Any]]] = {
+    "base": {},
+    "no modality heads": {"modality_loss": 0.0},
+    "modality_loss 0.25": {"modality_loss": 0.25},
+    "modality_loss 1": {"modality_loss": 1.0},
+    "no stack": {"stack": False},
+    "one bare member": {"n_members": 1, "modality_loss": 0.0},
+    "1 member": {"n_members": 1},
+    "4 members": {"n_members": 4},
+    "16 members": {"n_members": 16},
+    "hidden_dim 32": {"hidden_dim": 32},
+    "hidden_dim 128": {"hidden_dim": 128},
+    "dropout 0.1": {"dropout": 0.1},
+    "dropout 0.5": {"dropout": 0.5},
+    "weight_decay 0.01": {"weight_decay": 0.01},
+    "weight_decay 0.2": {"weight_decay": 0.2},
+    "lr 0.001": {"lr": 1e-3},
+    "lr 0.01": {"lr": 1e-2},
+    "half the epochs": {"epochs": 0.5},
+    "double the epochs": {"epochs": 2.0},
+    "double the epochs, dropout 0.5": {"epochs": 2.0, "dropout": 0.5},
+    "early stopping": {"early_stopping": True},
+    "constant rate": {"lr_schedule": None},
+    "gelu": {"activation": "gelu"},
+    "no input dropout": undropped,
+    "input dropout from 32 features": narrow_undropped,
+    "no sparse compression": {"sparse_components": None},
+    "quantile transform": {"prepare": quantiles},
+    "weight average": {"callbacks": [WeightAverage()]},
+    "label smoothing": {"class": Smoothed},
+    "sequences: gru": sequences("gru"),
+    "sequences: transformer": sequences("transformer"),
+    **{f"fusion {name}": {"fusion": name} for name in ("early", "late", "sum", "attention", "mfb", "mfh")},
+    "fusion mfb, factor 2": {"fusion": Fusion("mfb", factor=2)},
+}
+
+
+def development_split(data: Dataset, repeat: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to fit and rows to score, both of the training part of the first split."""
+    train = data.splits[0][0]
+    options = {"n_splits": 1, "test_size": 0.25, "random_state": repeat}
+    if data.groups is not None:
+        split = GroupShuffleSplit(**options).split(train, groups=data.groups[train])
+    elif data.task == "classification":
+        split = StratifiedShuffleSplit(**options).split(train, data.y[train])
+    else:
+        split = ShuffleSplit(**options).split(train)
+    fit, score = next(split)
+    return train[fit], train[score]
+
+
+def measure(folder: Path, name: str, variant: str, repeat: int, threads: int) -> dict[str, Any]:
+    """Score of one variant on one development split."""
+    torch.set_num_threads(threads)
+    full = load(name, folder)
+    data = Dataset(**{**vars(full), "splits": [development_split(full, repeat)]})
+    X, y, X_score, y_score, groups = data.split(0)
+    choice = VARIANTS[variant]
+    params = dict(choice(X) if callable(choice) else choice)
+    if prepare := params.pop("prepare", None):
+        X, X_score = prepare(X, X_score)
+    factor = params.pop("epochs", None)
+    classify = data.task == "classification"
+    kind = params.pop("class", MultimodalClassifier) if classify else MultimodalRegressor
+    params.pop("class", None)
+    model = kind(random_state=repeat, **params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # fewer groups than members
+        if factor is not None:
+            from skmm.training import auto_batch_size, auto_epochs
+
+            model.set_params(max_epochs=round(factor * auto_epochs(len(X), auto_batch_size(len(X)))))
+        start = time.perf_counter()
+        model.fit(X, y, groups=groups)
+        seconds = time.perf_counter() - start
+    result = {"set": name, "variant": variant, "repeat": repeat, "seconds": seconds}
+    if not classify:
+        prediction = model.predict(X_score)
+        error = np.mean((prediction - y_score) ** 2) / np.var(y_score)
+        return {**result, "score": r2_score(y_score, prediction), "loss": error}
+    proba = model.predict_proba(X_score)
+    hit = accuracy_score(y_score, model.classes_[proba.argmax(axis=1)])
+    return {**result, "score": hit, "loss": log_loss(y_score, proba, labels=model.classes_)}
+
+
+def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
+    """Mean over sets and repeats, and the paired difference to the base with its standard error over both."""
+    found = {(r["set"], r["variant"], r["repeat"]): r for r in rows if r["set"] in sets}
+    lines = [
+        "| variant | score | loss | score − base | loss − base | seconds / base | runs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for variant in VARIANTS:
+        keys = [k for k in found if k[1] == variant and (k[0], "base", k[2]) in found]
+        if not keys:
+            continue
+        ours, base = [found[k] for k in keys], [found[(k[0], "base", k[2])] for k in keys]
+        cells = [f"{np.mean([r[m] for r in ours]):.4f}" for m in ("score", "loss")]
+        for m in ("score", "loss"):
+            gap = np.array([a[m] - b[m] for a, b in zip(ours, base, strict=True)])
+            error = gap.std(ddof=1) / np.sqrt(len(gap)) if len(gap) > 1 else 0.0
+            cells.append(f"{gap.mean():+.4f} ± {error:.4f}")
+        ratio = np.median([a["seconds"] / b["seconds"] for a, b in zip(ours, base, strict=True)])
+        lines.append(f"| {variant} | {' | '.join(cells)} | {ratio:.2f} | {len(keys)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data_argument(parser)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), metavar="SET")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--log", type=Path, default=Path("defaults.jsonl"))
+    args = parser.parse_args()
+    folder = data_folder(parser, args)
+    rows = [json.loads(line) for line in args.log.read_text().splitlines()] if args.log.exists() else []
+    done = {(r["set"], r["variant"], r["repeat"]) for r in rows}
+    tasks = [
+        (name, variant, repeat)
+        for repeat in range(args.repeats)
+        for variant in args.variants
+        for name in args.sets
+        if (name, variant, repeat) not in done
+    ]
+    run = Parallel(n_jobs=args.jobs, return_as="generator_unordered")
+    for result in run(delayed(measure)(folder, *task, args.threads) for task in tasks):
+        rows.append(result)
+        with args.log.open("a") as log:
+            log.write(json.dumps(result) + "\n")
+        print(result, flush=True)
+    print(table(rows, args.sets))
+
+
+if __name__ == "__main__":
+    main()
