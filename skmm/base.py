@@ -131,7 +131,7 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
             if len(blocks) == 0:
                 raise ValueError(f"Found 0 sample(s) in {list(blocks)} while a minimum of 1 is required.")
             return blocks
-        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite="allow-nan")
+        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
         if self.modalities is None:
             return Blocks({"X": X})
         if isinstance(self.modalities, FlatLayout):
@@ -414,17 +414,27 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         else:
             features = np.einsum("kn,knhc->nhc", blind, Stack.features(outputs, exists, self._link))
 
-            def fitted(chosen: np.ndarray) -> Stack:
-                at = rows[chosen]
-                stack = Stack(self._link, self._loss_per_sample())
-                return stack.fit(features[at], target[at].to(_wide(target)), distinct[chosen])
+            z, t, fold = features[rows], target[rows].to(_wide(target)), folds[rows]
 
-            self.stack_ = fitted(np.ones(len(rows), dtype=bool))
+            def fitted(mixing: float | None, chosen: np.ndarray, start: Stack | None = None) -> Stack:
+                stack = Stack(self._link, self._loss_per_sample(), mixing)
+                return stack.fit(z[chosen], t[chosen], distinct[chosen], start)
+
+            # what is scored has seen a sample's fold neither in a member nor in the stack
+            trials = []
+            for mixing in Stack.mixings(self._link, *z.shape):
+                whole = fitted(mixing, np.ones(len(rows), dtype=bool))
+                stacks = {f: fitted(mixing, fold != f, whole) for f in np.unique(fold)}
+                blindly = np.empty(z.shape[::2])
+                for f, stack in stacks.items():
+                    blindly[fold == f] = stack.combine(z[fold == f])
+                loss = self._loss_per_sample()(torch.from_numpy(blindly), t).numpy()
+                trials.append((np.average(loss, weights=distinct), whole, stacks))
+            _, self.stack_, stacks = min(trials, key=lambda trial: trial[0])
             self.stack_weights_ = self.stack_.table(self._heads, self._output_names())
             combined = self.stack_.combine(features)
-            for fold in range(folds.max() + 1):  # the stack that is scored has not seen the fold either
-                here = folds == fold
-                combined[here] = fitted(folds[rows] != fold).combine(features[here])
+            for f, stack in stacks.items():
+                combined[folds == f] = stack.combine(features[folds == f])
         self.oof_prediction_ = self._finish(combined)
         self.oof_score_ = self._oof_score(combined, target.numpy(), np.where(folds >= 0, weights, 0.0))
 

@@ -422,9 +422,6 @@ def _info(name: str, block: Block) -> BlockInfo:
     kind, shape = block_kind(block), sample_shape(block)
     if kind == "tokens":
         values = block.values
-        if len(values) and values.min() < 0:
-            row = int(np.searchsorted(block.offsets, int(values.argmin()), side="right") - 1)
-            raise ValueError(f"modality {name!r}, row {row}: token id {values.min()} is negative.")
         return BlockInfo(kind, (int(values.max(initial=0)) + 1,))
     if 0 in shape:
         raise ValueError(
@@ -441,7 +438,7 @@ def _shape_text(kind: str, shape: tuple[int, ...]) -> str:
 
 
 def check_finite(blocks: Blocks) -> None:
-    """No infinity, and NaN only where a whole row is missing."""
+    """No infinity, NaN only where a whole row is missing, and no negative token ids."""
     for name, block in blocks.items():
         _check_values(name, block, blocks.present[name])
 
@@ -453,6 +450,10 @@ def _sum_is_finite(values: np.ndarray) -> bool:
 
 
 def _check_values(name: str, block: Block, present: np.ndarray) -> None:
+    if isinstance(block, RaggedArray) and block_kind(block) == "tokens" and block.values.min(initial=0) < 0:
+        first = int((block.values < 0).argmax())
+        holder = int(np.searchsorted(block.offsets, first, side="right") - 1)
+        raise ValueError(f"modality {name!r}, row {holder}: token id {block.values[first]} is negative.")
     if is_lazy(block) or block.dtype.kind != "f":
         return
     if isinstance(block, RaggedArray) or sp.issparse(block):

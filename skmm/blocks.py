@@ -76,8 +76,8 @@ class RaggedArray:
         shapes = {a.shape[1:] for a in arrays if a is not None}
         if len(shapes) > 1:
             first = next(a.shape[1:] for a in arrays if a is not None)
-            row = next(i for i, a in enumerate(arrays) if a is not None and a.shape[1:] != first)
-            raise ValueError(f"row {row} has shape {arrays[row].shape}, the rows before it (time, *{first})")
+            row, odd = next((i, a.shape) for i, a in enumerate(arrays) if a is not None and a.shape[1:] != first)
+            raise ValueError(f"row {row} has shape {odd}, the rows before it (time, {', '.join(map(str, first))})")
         inner = shapes.pop() if shapes else (0,)
         lengths = [0 if a is None else len(a) for a in arrays]
         full = [a for a in arrays if a is not None]

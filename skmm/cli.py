@@ -6,8 +6,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from zipfile import BadZipFile
 # A text column with more distinct values than this is text, with fewer it is a category.
 _MAX_CATEGORIES = 20
 # The built-in comparison is to be done within two minutes on two cores.
-_DEMO_ROWS = 500
-_DEMO_EPOCHS = 20
+_DEMO_ROWS = 400
+_DEMO_PARAMS = {"max_epochs": 20, "n_members": 4}
 
 
 class UsageError(Exception):
@@ -67,12 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--rows", type=_positive, metavar="N", help=f"use N rows drawn at random (without FILE: {_DEMO_ROWS})"
     )
-    compare.add_argument(
-        "--epochs",
-        type=_positive,
-        metavar="N",
-        help=f"train each network for N epochs (without FILE: {_DEMO_EPOCHS})",
-    )
+    for option, param in {"--epochs": "max_epochs", "--members": "n_members"}.items():
+        compare.add_argument(
+            option,
+            type=_positive,
+            dest=param,
+            metavar="N",
+            help=f"{param} of the fusions' estimator (without FILE: {_DEMO_PARAMS[param]})",
+        )
     compare.add_argument("--no-baselines", action="store_true", help="compare the fusions alone")
     compare.add_argument(
         "--jobs",
@@ -162,12 +164,14 @@ def _compare(args: argparse.Namespace) -> None:
     if rows < n_rows:
         chosen = np.sort(np.random.default_rng(args.seed).permutation(n_rows)[:rows])
         X, y, groups = (None if part is None else _safe_indexing(part, chosen) for part in (X, y, groups))
+    asked = {name: getattr(args, name) for name in _DEMO_PARAMS}
+    params = {**data.params, **{name: value for name, value in asked.items() if value is not None}}
     try:
         regression = args.task == "regression" or (
             args.task is None and type_of_target(y, input_name="the target").startswith("continuous")
         )
         kinds = (KFold, GroupKFold) if regression else (StratifiedKFold, StratifiedGroupKFold)
-        model = (MultimodalRegressor if regression else MultimodalClassifier)(max_epochs=args.epochs or data.epochs)
+        model = (MultimodalRegressor if regression else MultimodalClassifier)(**params)
         result = compare_fusions(
             X,
             y,
@@ -183,9 +187,8 @@ def _compare(args: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise UsageError("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
-    epochs = args.epochs or data.epochs
-    print(f"{data.title}: {len(y)} of {n_rows} samples, {args.cv} folds, epochs: {epochs}, times in seconds")
-    print(f"\n{result}")
+    setting = "".join(f", {name}={value}" for name, value in params.items())
+    print(f"{data.title}: {len(y)} of {n_rows} samples, {args.cv} folds{setting}; times in seconds\n\n{result}")
     if args.json:
         found = {
             "metric": result.metric,
@@ -213,7 +216,7 @@ class _Data:
     groups: Any = None
     transformer: Any = None
     rows: int | None = None
-    epochs: int | str = "auto"
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _demo(args: argparse.Namespace) -> _Data:
@@ -224,7 +227,7 @@ def _demo(args: argparse.Namespace) -> _Data:
     from skmm.datasets import load_spoken_digits
 
     X, y = load_spoken_digits(return_X_y=True)
-    return _Data("spoken digits", X, y, rows=_DEMO_ROWS, epochs=_DEMO_EPOCHS)
+    return _Data("spoken digits", X, y, rows=_DEMO_ROWS, params=_DEMO_PARAMS)
 
 
 def _existing(file: str) -> Path:

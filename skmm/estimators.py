@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from scipy.special import expit, softmax
 from sklearn.base import (
@@ -14,7 +15,7 @@ from sklearn.base import (
     RegressorMixin,
 )
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import check_scalar
+from sklearn.utils import assert_all_finite, check_scalar
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -281,6 +282,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     # -- target --------------------------------------------------------------------------------------------------
 
     def _encode_target(self, y: Any, reset: bool) -> np.ndarray:
+        if not sp.issparse(y):
+            assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind == "multilabel-indicator":

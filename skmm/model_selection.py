@@ -376,15 +376,14 @@ def compare_fusions(
     >>> rng = np.random.default_rng(0)
     >>> X = Blocks(text=rng.normal(size=(60, 3)), image=rng.normal(size=(60, 4)))
     >>> y = np.where(X["text"][:, 0] + X["image"][:, 0] > 0, "up", "down")
-    >>> result = compare_fusions(
-    ...     X, y, estimator=MultimodalClassifier(max_epochs=5), fusions=["late", "mfb"], cv=3, random_state=0
-    ... )
+    >>> quick = MultimodalClassifier(max_epochs=5, n_members=2)
+    >>> result = compare_fusions(X, y, estimator=quick, fusions=["late", "mfb"], cv=3, random_state=0)
     >>> sorted(result.summary["method"])
     ['LR concat', 'LR image', 'LR text', 'late', 'late mean', 'mfb', 'stacked']
     >>> result.scores["mfb"]["accuracy"].shape
     (3,)
     """
-    if isinstance(X, dict):
+    if type(X) is dict:  # by exact type: scipy's dok_array is a dict as well
         X = Blocks(X)
     regression, one_target = _task(y, None if estimator is None else is_regressor(estimator))
     if estimator is None:

@@ -35,15 +35,16 @@ class _UserEncoder(nn.Module):
     def __init__(self, name: str, module: nn.Module, info: BlockInfo) -> None:
         super().__init__()
         self.module = module
-        self.takes_mask = len(inspect.signature(module.forward).parameters) > 1
+        self.takes_mask = "mask" in inspect.signature(module.forward).parameters
         steps = (info.length or 8,) if info.kind in ("sequence", "tokens") else ()
         shape = () if info.kind == "tokens" else info.shape
         dtype = torch.int64 if info.kind == "tokens" else torch.float32
         x = torch.zeros(2, *steps, *shape, dtype=dtype)
         training = module.training
         with torch.no_grad():
-            value, _ = self.eval()(x, torch.ones(x.shape[: 1 + len(steps)], dtype=torch.bool))
+            value = self.eval()._call(x, torch.ones(x.shape[: 1 + len(steps)], dtype=torch.bool))
         self.train(training)
+        value = value[0] if isinstance(value, tuple) else value
         if value.ndim not in (2, 3) or len(value) != 2:
             raise ValueError(
                 f"the encoder of modality {name!r} must turn a batch of shape {tuple(x.shape)} into (2, d) or "
@@ -51,8 +52,11 @@ class _UserEncoder(nn.Module):
             )
         self.out_dim = value.shape[-1]
 
+    def _call(self, x: Tensor, mask: Tensor) -> Any:
+        return self.module(x, mask) if self.takes_mask else self.module(x)
+
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        value = self.module(x, mask) if self.takes_mask else self.module(x)
+        value = self._call(x, mask)
         if isinstance(value, tuple):
             return value
         if value.ndim == 2:
@@ -182,15 +186,14 @@ class FusionNetwork(nn.Module):
         if self.level != "input":
             dims = {name: encoder.out_dim for name, encoder in zip(infos, self.encoders, strict=True)}
         structure = (dims, n_outputs, link) if self.level == "decision" else (dims,)
-        self.fusion: Any = (
-            copy.deepcopy(spec) if isinstance(spec, nn.Module) else spec.build(*structure, inherited=inherited)
-        )
-        self.head = None if self.level == "decision" else nn.Linear(int(self.fusion.out_dim), n_outputs)
-        self.modality_heads = nn.ModuleList(
-            _ModalityHead(encoder.out_dim, info, n_outputs)
-            for encoder, info in zip(self.encoders, infos.values(), strict=True)
-            if modality_heads
-        )
+        own = isinstance(spec, nn.Module)
+        self.fusion: Any = copy.deepcopy(spec) if own else spec.build(*structure, inherited=inherited)
+        self.head = None if self.level == "decision" else nn.Linear(self.fusion.out_dim, n_outputs)
+        self.modality_heads = nn.ModuleList()
+        if modality_heads:
+            for encoder, info in zip(self.encoders, infos.values(), strict=True):
+                dim: Any = encoder.out_dim
+                self.modality_heads.append(_ModalityHead(dim, info, n_outputs))
 
     def _encode(self, values: Values, present: Masks) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         encoded, masks = {}, {}
@@ -256,10 +259,13 @@ class MemberNetworks(nn.Module):
         for i, buffer in enumerate(buffers.values()):
             self.register_buffer(f"buffer{i}", buffer)
         self.vectorized = self.vectorized and not buffers
+        ids = [id(owner[key]) for owner, key in _slots(networks[0])]
+        self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]  # tied weights are stacked once
         # A network without weights of its own, into which a member's are put for a call; the list hides it from
         # nn.Module, whose state is the stacked tensors alone.
         self._template = [copy.deepcopy(networks[0]).to("meta")]
-        for module in self._template[0].modules():
+        members: Any = self._template[0].modules()
+        for module in members:
             if self.vectorized and hasattr(module, "in_members"):
                 module.in_members = True
 
@@ -284,8 +290,8 @@ class MemberNetworks(nn.Module):
 
         def call(tensors: list[Tensor], values: Values, present: Masks) -> Tensor:
             # what torch.func.functional_call does, whose checks cost more than a small network
-            for (owner, key), tensor in zip(slots, tensors, strict=True):
-                owner[key] = tensor
+            for (owner, key), which in zip(slots, self._which, strict=True):
+                owner[key] = tensors[which]
             return getattr(template, method)(values, present)
 
         tensors = [*self.stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]

@@ -17,6 +17,9 @@ from skmm.table import Table
 FLOOR = -8.0  # log-probabilities below say "impossible", however far below
 _PENALTY = 0.01  # pull of the weights towards the plain average, in samples
 _BIAS_PENALTY = 1.0  # pull of the biases towards 0, in samples
+# Pulls of the mixing matrix towards 0, in samples; None for no such matrix. Out-of-fold loss chooses.
+MIXINGS = (None, 30.0)
+_ROWS_PER_FEATURE = 10  # samples for each number that a mixing matrix reads, below which none is tried
 
 
 def assign_folds(
@@ -92,10 +95,12 @@ def blind_weights(n_members: int, folds: np.ndarray) -> np.ndarray:
 class Stack:
     """A convex model over the heads: their log-probabilities (or values), weighted, plus a bias per output.
 
-    For classes, softmax(Σ_h w_h log p_h + b); for several yes-or-no outputs, and for values, the same with weights
-    of each output's own and log-odds or values in place of log p. The weights are not negative and, like the
-    biases, fitted by minimising the training loss on out-of-fold outputs, with a pull of w towards the plain
-    average and of b towards 0. A head whose modality is missing says nothing.
+    For classes, softmax(Σ_h (w_h I + D_h) log p_h + b), where the mixing matrix D, if there is one, lets what a head
+    says of one class speak for another: which classes a head mistakes for each other is something to learn. For
+    several yes-or-no outputs, and for values, each output has weights of its own, over log-odds or values, and there
+    is no D. The weights w are not negative; all are fitted by minimising the training loss on out-of-fold outputs,
+    with a pull of w towards the plain average and of b and D towards 0. A head whose modality is missing says
+    nothing.
 
     Parameters
     ----------
@@ -103,14 +108,22 @@ class Stack:
         What turns outputs into predictions.
     loss : callable
         Loss per sample of combined outputs (n, C) and targets.
+    mixing : float or None
+        Pull of the mixing matrix towards 0, in samples; None for no such matrix.
 
     References
     ----------
     Wolpert 1992, Stacked generalization; Breiman 1996, Stacked regressions, for the weights not being negative.
     """
 
-    def __init__(self, link: str, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.link, self.loss = link, loss
+    def __init__(self, link: str, loss: Callable[[Tensor, Tensor], Tensor], mixing: float | None = None) -> None:
+        self.link, self.loss, self.mixing = link, loss, mixing
+
+    @staticmethod
+    def mixings(link: str, n_samples: int, n_heads: int, n_outputs: int) -> tuple[float | None, ...]:
+        """Pulls worth trying for so many samples."""
+        enough = n_samples >= _ROWS_PER_FEATURE * n_heads * n_outputs
+        return MIXINGS if link == "softmax" and enough else MIXINGS[:1]
 
     @staticmethod
     def features(outputs: np.ndarray, exists: np.ndarray, link: str) -> np.ndarray:
@@ -121,33 +134,42 @@ class Stack:
             outputs = outputs.clip(FLOOR, -FLOOR)
         return np.where(exists[..., None], outputs, 0.0)
 
-    def fit(self, features: np.ndarray, target: Tensor, weights: np.ndarray) -> Stack:
-        """Fit weights and biases: features (n, H, C), target of the loss, weights (n,)."""
+    def fit(self, features: np.ndarray, target: Tensor, weights: np.ndarray, start: Stack | None = None) -> Stack:
+        """Fit weights and biases: features (n, H, C), target of the loss, weights (n,); ``start`` from another's."""
         n, n_heads, n_outputs = features.shape
         shared = self.link == "softmax"  # one weight per head, since the classes compete
         size = n_heads if shared else n_heads * n_outputs
         z = torch.from_numpy(features)
+        mixed = 0 if self.mixing is None else n_heads * n_outputs
         each = torch.from_numpy(weights / weights.sum())
 
         def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
             parameters = torch.from_numpy(x).requires_grad_()
-            w, b = parameters[:size].view(n_heads, -1), parameters[size:]
-            value = (self.loss((z * w).sum(1) + b, target) * each).sum()
+            w, b, d = parameters.split([size, n_outputs, mixed * n_outputs])
+            combined = (z * w.view(n_heads, -1)).sum(1) + b
             pull = _PENALTY * (w - 1 / n_heads).square().sum() + _BIAS_PENALTY * b.square().sum()
-            value = value + pull / n
+            if self.mixing is not None:
+                combined = combined + z.flatten(1) @ d.view(mixed, n_outputs)
+                pull = pull + self.mixing * d.square().sum()
+            value = (self.loss(combined, target) * each).sum() + pull / n
             (gradient,) = torch.autograd.grad(value, parameters)
             return float(value.detach()), gradient.numpy()
 
-        start = np.concatenate([np.full(size, 1 / n_heads), np.zeros(n_outputs)])
-        bounds = [(0, None)] * size + [(None, None)] * n_outputs
-        x = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+        first = np.concatenate([np.full(size, 1 / n_heads), np.zeros((1 + mixed) * n_outputs)])
+        bounds = [(0, None)] * size + [(None, None)] * (len(first) - size)
+        first = first if start is None else start.x
+        options = {"ftol": 1e-6}  # a relative fall of the loss below that changes no prediction one would notice
+        self.x = x = minimize(objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
         self.weights = x[:size].reshape(n_heads, -1)
-        self.bias = x[size:]
+        self.bias = x[size : size + n_outputs]
+        self.matrix = x[size + n_outputs :].reshape(mixed, n_outputs)
         return self
 
     def combine(self, features: np.ndarray) -> np.ndarray:
         """Combined outputs: (n, H, C) -> (n, C)."""
-        return np.einsum("nhc,hc->nc", features, np.broadcast_to(self.weights, features.shape[1:])) + self.bias
+        weights = np.broadcast_to(self.weights, features.shape[1:])
+        combined = np.einsum("nhc,hc->nc", features, weights) + self.bias
+        return combined if self.mixing is None else combined + features.reshape(len(features), -1) @ self.matrix
 
     def table(self, heads: list[str], outputs: list[str]) -> Table:
         """Weights by head, and the biases, as a table."""

@@ -376,8 +376,9 @@ def _runs_stacked(case: _Case) -> None:
     if not parameters and not buffers:  # nothing to stack
         return
     template = copy.deepcopy(members[0])
-    for layer in template.modules():  # layers of ours with a batching rule of their own
-        if hasattr(layer, "in_members"):
+    layers: list[Any] = list(template.modules())
+    for layer in layers:
+        if hasattr(layer, "in_members"):  # a layer of ours with a batching rule of its own
             layer.in_members = True
 
     def call(parameters: Any, buffers: Any, values: _Batch, present: _Masks) -> Tensor:

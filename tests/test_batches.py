@@ -514,7 +514,7 @@ def test_negative_token_id_names_its_row():
     tokens = [np.arange(1 + i % 3) for i in range(N)]
     tokens[8] = np.array([1, -4])
     with pytest.raises(ValueError, match="modality 't', row 8: token id -4 is negative"):
-        inputs(Blocks(t=tokens))
+        check_finite(Blocks(t=tokens))
 
 
 # -- what is remembered -------------------------------------------------------------------------------------------

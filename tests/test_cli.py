@@ -20,7 +20,7 @@ from skmm.compose import ModalityTransformer
 from skmm.model_selection import compare_fusions
 
 N = 48
-QUICK = ["--fusions", "concat", "--cv", "2", "--epochs", "1", "--jobs", "1"]
+QUICK = ["--fusions", "concat", "--cv", "2", "--epochs", "1", "--members", "2", "--jobs", "1"]
 TABLE = ["--target", "label", "--modality", "text=review", "--modality", "table=price,age,shop"]
 
 
@@ -82,9 +82,9 @@ def run(capsys, *argv):
 
 
 def test_compare_without_a_file_runs_on_the_data_that_comes_along(capsys):
-    code, out, err = run(capsys, "compare", "--rows", "300", *QUICK)
+    code, out, err = run(capsys, "compare", "--rows", "160", *QUICK)
     assert (code, err) == (0, "")
-    assert out.startswith("spoken digits: 300 of 1797 samples, 2 folds")
+    assert out.startswith("spoken digits: 160 of 1797 samples, 2 folds, max_epochs=1, n_members=2; ")
     for method in ("concat", "LR concat", "LR image", "LR audio", "late mean", "stacked"):
         assert f"\n{method} " in out
     assert out.splitlines()[-1].startswith("Deep fusion")
@@ -99,7 +99,8 @@ def test_the_whole_demonstration_is_the_default(capsys, monkeypatch):
 
     monkeypatch.setattr("skmm.model_selection.compare_fusions", note)
     assert run(capsys, "compare") == (2, "", "skmm: enough seen\n")
-    assert asked["n_samples"] == 500
+    assert asked["n_samples"] == 400
+    assert asked["estimator"].max_epochs == 20
     assert asked["fusions"] is None
     assert asked["baselines"] is True
     assert asked["cv"].get_n_splits() == 5
@@ -115,7 +116,7 @@ def test_a_table_is_compared_as_the_same_pipeline_in_python(frame, csv, tmp_path
     expected = compare_fusions(
         frame,
         frame["label"],
-        estimator=make_pipeline(transformer, skmm.MultimodalClassifier(max_epochs=1)),
+        estimator=make_pipeline(transformer, skmm.MultimodalClassifier(max_epochs=1, n_members=2)),
         fusions=["concat"],
         cv=StratifiedKFold(2, shuffle=True, random_state=0),
         random_state=0,
@@ -207,7 +208,7 @@ def test_options_reach_the_comparison(npz, arrays, capsys, monkeypatch):
     code, _, err = run(
         capsys, "compare", npz, "--target", "y", "--modality", "table=weight,sizes", "--groups", "user",
         "--fusions", "mfb, sum", "--cv", "4", "--scoring", "f1_macro,accuracy", "--rows", "30", "--epochs", "7",
-        "--seed", "9", "--jobs", "3", "--no-baselines",
+        "--members", "6", "--seed", "9", "--jobs", "3", "--no-baselines",
     )  # fmt: skip
     assert (code, err) == (2, "skmm: enough seen\n")
     assert asked["fusions"] == ["mfb", "sum"]
@@ -216,6 +217,7 @@ def test_options_reach_the_comparison(npz, arrays, capsys, monkeypatch):
     assert asked["random_state"] == 9
     assert asked["n_jobs"] == 3
     assert asked["estimator"].max_epochs == 7
+    assert asked["estimator"].n_members == 6
     assert len(asked["X"]) == len(asked["y"]) == len(asked["groups"]) == 30
     whole = np.column_stack([arrays["weight"], arrays["sizes"]])
     rows = [int(np.flatnonzero((whole == row).all(axis=1))[0]) for row in asked["X"]["table"]]

@@ -83,7 +83,6 @@ def test_contract(name):
     "fusion",
     [
         *(Fusion("late", rule=rule) for rule in ("product", "max", "vote", "learned")),
-        Fusion("early", n_layers=3),
         Fusion("mfb", factor=1),
         Fusion("mfh", order=3, factor=2),
         Fusion("sum", output_activation="tanh"),
@@ -412,6 +411,16 @@ def test_early_is_one_layer_on_the_concatenation(n, missing):
         total = total + sum((w[f"absent.{k}"] for k, m in enumerate(dims) if not there[m][i]), np.zeros(HIDDEN))
         expected.append(joint(total, w))
     assert_close(run(module, x, there), np.array(expected))
+
+
+def test_early_with_more_layers():
+    module, w = build("early", {"a": BlockInfo("vector", (3,))}, n_layers=3)
+    x, there = data({"a": 3}, missing=False)
+    z = joint(x["a"] @ w["first.0.weight"].T + w["first.0.bias"], w)
+    for layer in (3, 4):  # after norm, activation and dropout of the first
+        z = z @ w[f"joint.{layer}.0.weight"].T + w[f"joint.{layer}.0.bias"]
+        z = relu(layer_norm(z, w[f"joint.{layer}.1.weight"], w[f"joint.{layer}.1.bias"]))
+    assert_close(run(module, x, there), z)
 
 
 def test_early_joins_blocks_of_every_form():

@@ -55,7 +55,7 @@ def folds(y):
 
 
 def small(**params):
-    return MultimodalClassifier(hidden_dim=8, max_epochs=2, **params)
+    return MultimodalClassifier(hidden_dim=8, max_epochs=2, n_members=2, **params)
 
 
 def untuned(X, y, **options):
@@ -326,7 +326,7 @@ def test_deep_fusion_wins_where_only_the_pair_tells_the_class():
     result = compare_fusions(
         X,
         y,
-        estimator=MultimodalClassifier(max_epochs=30),
+        estimator=MultimodalClassifier(max_epochs=30, n_members=2),
         fusions=["mfb"],
         baselines=untuned(X, y),
         random_state=0,
@@ -364,7 +364,7 @@ def test_without_baselines_the_verdict_says_what_is_not_known(recorder, rng):
 def test_regression(X, value):
     folds = list(KFold(3).split(value))
     result = compare_fusions(
-        X, value, estimator=MultimodalRegressor(max_epochs=2), fusions=["late"], cv=3, random_state=0
+        X, value, estimator=MultimodalRegressor(max_epochs=2, n_members=2), fusions=["late"], cv=3, random_state=0
     )
     assert list(result.scores["late"]) == ["r2", "mean_absolute_error"]
     assert result.metric == "r2"
@@ -380,7 +380,7 @@ def test_of_an_error_less_is_better(X, value):
     result = compare_fusions(
         X,
         value,
-        estimator=MultimodalRegressor(max_epochs=1),
+        estimator=MultimodalRegressor(max_epochs=1, n_members=2),
         fusions=["late"],
         cv=3,
         scoring="neg_mean_absolute_error",
@@ -419,7 +419,9 @@ def test_scoring(X, y, scoring, names):
 
 def test_the_target_chooses_the_estimator(X, y, value, monkeypatch):
     monkeypatch.setattr("skmm.model_selection.MultimodalClassifier", small)
-    monkeypatch.setattr("skmm.model_selection.MultimodalRegressor", partial(MultimodalRegressor, max_epochs=1))
+    monkeypatch.setattr(
+        "skmm.model_selection.MultimodalRegressor", partial(MultimodalRegressor, max_epochs=1, n_members=2)
+    )
     options = {"fusions": ["sum"], "cv": 2, "baselines": False}
     assert compare_fusions(X, y, **options).metric == "accuracy"
     assert compare_fusions(X, value, **options).metric == "r2"
@@ -528,7 +530,7 @@ def test_groups_reach_the_fusions_and_the_stack(rng):
             return super().fit(X, y, sample_weight, groups)
 
     result = compare_fusions(
-        X, y, estimator=Noting(max_epochs=1), fusions=["sum"], cv=3, groups=groups, random_state=0
+        X, y, estimator=Noting(max_epochs=1, n_members=2), fusions=["sum"], cv=3, groups=groups, random_state=0
     )
     assert "stacked" in result.scores
     assert len(Noting.seen) == 3

@@ -79,7 +79,7 @@ def flat_dense():
     return array, layout, y
 
 
-# -- cross-validation ------------------------------------------------------------------------------------------------
+# -- cross-validation ----------------------------------------------------------------------------------------------
 
 
 def test_train_test_split(data):
@@ -136,7 +136,7 @@ def test_validation_curve(data):
     assert test[1].mean() > 0.8
 
 
-# -- searches --------------------------------------------------------------------------------------------------------
+# -- searches ------------------------------------------------------------------------------------------------------
 
 GRID = {"fusion": ["concat", "late", Fusion("mfb", factor=2)], "optimizer": ["sgd", "adam"]}
 
@@ -188,7 +188,7 @@ def test_halving_search_over_epochs(data):
     assert search.n_resources_ == [4, 8]
 
 
-# -- meta-estimators of classifiers ----------------------------------------------------------------------------------
+# -- meta-estimators of classifiers --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
@@ -257,7 +257,7 @@ def test_chain_in_the_flat_form(flat_dense):
     assert ClassifierChain(small(modalities=columns)).fit(array, Y).score(array, Y) > 0.8
 
 
-# -- meta-estimators of regressors -----------------------------------------------------------------------------------
+# -- meta-estimators of regressors ---------------------------------------------------------------------------------
 
 
 def regressor(**params):
@@ -291,7 +291,7 @@ def test_many_outputs_of_a_regressor(numbers):
     assert MultiOutputRegressor(regressor()).fit(X, Y).score(X, Y) > 0.8
 
 
-# -- tools that insist on 2-D input ----------------------------------------------------------------------------------
+# -- tools that insist on 2-D input --------------------------------------------------------------------------------
 
 
 def test_bagging(flat):
@@ -331,7 +331,7 @@ def test_ada_boost(flat_dense):
     assert boosted.score(array, y) > 0.8
 
 
-# -- pipelines -------------------------------------------------------------------------------------------------------
+# -- pipelines -----------------------------------------------------------------------------------------------------
 
 
 def test_as_a_transformer_before_a_linear_model(data):
@@ -349,7 +349,9 @@ def raw_table(n=80):
     rng = np.random.RandomState(0)
     y = rng.permutation(np.arange(n) % 2)
     review = [" ".join(rng.choice([*WORDS[label], "film", "plot"], size=5)) for label in y]
-    return {"review": review, "price": y + rng.randn(n), "age": 5 * y + 10 * rng.randn(n)}, np.array(["no", "yes"])[y]
+    return {"review": review, "price": y + rng.randn(n), "age": 5 * y + 10 * rng.randn(n)}, np.array(["no", "yes"])[
+        y
+    ]
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
@@ -372,7 +374,7 @@ def test_a_search_from_a_raw_table_over_fusion_optimizer_and_the_preprocessing(f
     assert list(search.best_estimator_[-1].modalities_) == ["text", "table"]
 
 
-# -- metadata routing ------------------------------------------------------------------------------------------------
+# -- metadata routing ----------------------------------------------------------------------------------------------
 
 
 def test_sample_weight_is_routed():
@@ -397,7 +399,7 @@ def test_groups_are_routed():
         np.testing.assert_array_equal(fitted.predict_proba(X), expected.predict_proba(X))
 
 
-# -- the rest --------------------------------------------------------------------------------------------------------
+# -- the rest ------------------------------------------------------------------------------------------------------
 
 
 def test_clone_is_not_fitted(data):

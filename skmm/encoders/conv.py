@@ -59,9 +59,7 @@ class Conv1dEncoder(nn.Module):
             raise ValueError(f"kernel_size={kernel_size} must be odd, so that every step keeps its place.")
         self.out_dim = hidden_dim
         sizes = [math.prod(info.shape), *channels]
-        self.convs = nn.ModuleList(
-            Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(sizes)
-        )
+        self.convs = nn.ModuleList(Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(sizes))
         self.activation = make_activation(activation)
         self.output = TokenOutput(
             sizes[-1],
