@@ -18,7 +18,7 @@ FLOOR = -8.0  # log-probabilities below say "impossible", however far below
 _PENALTY = 0.01  # pull of the weights towards the plain average, in samples
 _BIAS_PENALTY = 1.0  # pull of the biases towards 0, in samples
 # Pulls of the mixing matrix towards 0, in samples; None for no such matrix. Out-of-fold loss chooses.
-MIXINGS = (None, 30.0)
+MIXINGS = (None, 100.0)
 _ROWS_PER_FEATURE = 10  # samples for each number that a mixing matrix reads, below which none is tried
 
 
@@ -95,12 +95,12 @@ def blind_weights(n_members: int, folds: np.ndarray) -> np.ndarray:
 class Stack:
     """A convex model over the heads: their log-probabilities (or values), weighted, plus a bias per output.
 
-    For classes, softmax(Σ_h (w_h I + D_h) log p_h + b), where the mixing matrix D, if there is one, lets what a head
-    says of one class speak for another: which classes a head mistakes for each other is something to learn. For
-    several yes-or-no outputs, and for values, each output has weights of its own, over log-odds or values, and there
-    is no D. The weights w are not negative; all are fitted by minimising the training loss on out-of-fold outputs,
-    with a pull of w towards the plain average and of b and D towards 0. A head whose modality is missing says
-    nothing.
+    For classes, softmax(Σ_h (w_h I + D_h) log p_h + b), where the mixing matrix D, if there is one, lets what a
+    head says of one class speak for another: which classes a head mistakes for each other is something to learn.
+    For several yes-or-no outputs, and for values, each output has weights of its own, over log-odds or values, and
+    there is no D. The weights w are not negative; all are fitted by minimising the training loss on out-of-fold
+    outputs, with a pull of w towards the plain average and of b and D towards 0. A head whose modality is missing
+    says nothing.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ class Stack:
         return np.where(exists[..., None], outputs, 0.0)
 
     def fit(self, features: np.ndarray, target: Tensor, weights: np.ndarray, start: Stack | None = None) -> Stack:
-        """Fit weights and biases: features (n, H, C), target of the loss, weights (n,); ``start`` from another's."""
+        """Fit on features (n, H, C), target of the loss and weights (n,), beginning at another stack's solution."""
         n, n_heads, n_outputs = features.shape
         shared = self.link == "softmax"  # one weight per head, since the classes compete
         size = n_heads if shared else n_heads * n_outputs
@@ -158,7 +158,7 @@ class Stack:
         first = np.concatenate([np.full(size, 1 / n_heads), np.zeros((1 + mixed) * n_outputs)])
         bounds = [(0, None)] * size + [(None, None)] * (len(first) - size)
         first = first if start is None else start.x
-        options = {"ftol": 1e-6}  # a relative fall of the loss below that changes no prediction one would notice
+        options = {"ftol": 1e-8}  # a relative fall of the loss below that changes no prediction one would notice
         self.x = x = minimize(objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
         self.weights = x[:size].reshape(n_heads, -1)
         self.bias = x[size : size + n_outputs]
