@@ -199,6 +199,19 @@ def test_weight_2_is_a_repeated_row_and_weight_0_an_absent_one(cls, n_members):
     assert_same(weighted, small(cls, n_members=n_members).fit(X[repeated], y[repeated]), X)
 
 
+@members
+@every_estimator
+def test_data_stated_in_another_way_are_the_same_to_the_last_bit(cls, n_members):
+    rng = np.random.RandomState(42)
+    X, y = Blocks(a=rng.rand(15, 30)), rng.randint(3, size=15)
+    weights = rng.randint(5, size=15)
+    repeated = rng.permutation(np.repeat(np.arange(15), weights))
+    params = {"n_members": n_members, "max_epochs": 5}
+    weighted = small(cls, **params).fit(X, y, sample_weight=weights)
+    other = small(cls, **params).fit(X[repeated], y[repeated])
+    np.testing.assert_array_equal(outputs(other, X), outputs(weighted, X))
+
+
 @every_estimator
 def test_a_factor_on_all_weights_means_nothing(cls):
     X, y = make_data()

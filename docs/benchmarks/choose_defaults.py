@@ -74,16 +74,14 @@ def quantiles(X: Blocks, X_test: Blocks) -> tuple[Blocks, Blocks]:
     return Blocks(train), Blocks(test)
 
 
-def narrow_undropped(X: Blocks) -> dict[str, Any]:
-    """Input dropout only where a vector has 32 features or more."""
-    narrow = [n for n, kind in X.kinds.items() if kind == "vector" and X[n].shape[1] < 32]
-    return {"encoders": {name: Encoder("mlp", input_dropout=0.0) for name in narrow}}
+def input_dropout(width: int) -> Callable[[Blocks], dict[str, Any]]:
+    """Dropout of 0.1 on the input of vectors of at least so many features."""
 
+    def choose(X: Blocks) -> dict[str, Any]:
+        vectors = {n: X[n].shape[1] for n, kind in X.kinds.items() if kind in ("vector", "sparse")}
+        return {"encoders": {n: Encoder("mlp", input_dropout=0.1) for n, d in vectors.items() if d >= width}}
 
-def undropped(X: Blocks) -> dict[str, Any]:
-    """No input dropout at all."""
-    names = [n for n, kind in X.kinds.items() if kind in ("vector", "sparse")]
-    return {"encoders": {name: Encoder("mlp", input_dropout=0.0) for name in names}}
+    return choose
 
 
 def sequences(name: str) -> Callable[[Blocks], dict[str, Any]]:
@@ -116,8 +114,8 @@ VARIANTS: dict[str, dict[str, Any] | Callable[[Blocks], dict[str, Any]]] = {
     "early stopping": {"early_stopping": True},
     "constant rate": {"lr_schedule": None},
     "gelu": {"activation": "gelu"},
-    "no input dropout": undropped,
-    "input dropout from 32 features": narrow_undropped,
+    "input dropout": input_dropout(1),
+    "input dropout from 32 features": input_dropout(32),
     "no sparse compression": {"sparse_components": None},
     "quantile transform": {"prepare": quantiles},
     "weight average": {"callbacks": [WeightAverage()]},

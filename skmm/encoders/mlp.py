@@ -46,7 +46,7 @@ class MLPEncoder(nn.Module):
         *,
         hidden_dim: int = INHERIT,
         n_layers: int = 1,
-        input_dropout: float = 0.1,
+        input_dropout: float = 0.0,
         dropout: float = INHERIT,
         norm: bool = True,
         activation: str = INHERIT,
