@@ -5,6 +5,7 @@ from skmm import encoders, fusion
 from skmm.blocks import Blocks
 from skmm.compose import ModalitySelector, ModalityTransformer, make_modality_transformer
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
+from skmm.model_selection import compare_fusions
 from skmm.spec import (
     Encoder,
     Fusion,
@@ -27,6 +28,7 @@ __all__ = [
     "MultimodalClassifier",
     "MultimodalRegressor",
     "Optimizer",
+    "compare_fusions",
     "encoders",
     "fusion",
     "list_encoders",

@@ -273,11 +273,10 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
             validation = _training_set(data, encoded, rows, distinct, held_out) if held_out else None
             self._train(training, validation, epochs)
             if folds.max() >= 0:
-                # fold of every sample, -1 where no member trained on it
-                fold_of = np.full(len(rows), -1)
-                fold_of[train] = folds
-                fold_of = np.where(owner >= 0, fold_of[owner], -1)
-                self._fit_stack(data, encoded, fold_of, rows[train], distinct[train], weights)
+                place = np.full(len(rows), -1)
+                place[train] = np.arange(len(train))
+                place = np.where(owner >= 0, place[owner], -1)
+                self._fit_stack(data, encoded, rows[train], distinct[train], folds, place, weights)
         return self
 
     def _drop_empty(self, blocks: Blocks, weights: np.ndarray) -> np.ndarray:
@@ -396,25 +395,26 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         self,
         data: Batches,
         encoded: torch.Tensor,
-        folds: np.ndarray,
         rows: np.ndarray,
         distinct: np.ndarray,
+        folds: np.ndarray,
+        place: np.ndarray,
         weights: np.ndarray,
     ) -> None:
         """Combine the heads by what each member says of the samples that it left out.
 
-        Fold (n,) of every sample; the distinct training samples and their weights; weights (n,) of all for the
-        score.
+        Rows, weights and folds of the distinct training samples; for every sample which of them it is equal to, -1
+        for none, and its weight.
         """
-        outputs, exists = self._member_outputs(data, torch.float32)
+        # only of the distinct samples, in their own order: equivalent data sets then give the same to the last bit
+        outputs, exists = self._member_outputs(data, torch.float32, rows)
         target = encoded.cpu()
         blind = blind_weights(self.n_members, folds)
         if not self._wants_stack():
             combined = average(outputs[:, :, 0], self._link, blind)
         else:
-            features = np.einsum("kn,knhc->nhc", blind, Stack.features(outputs, exists, self._link))
-
-            z, t, fold = features[rows], target[rows].to(_wide(target)), folds[rows]
+            z = np.einsum("kn,knhc->nhc", blind, Stack.features(outputs, exists, self._link))
+            t = target[rows].to(_wide(target))
 
             def fitted(mixing: float | None, chosen: np.ndarray, start: Stack | None = None) -> Stack:
                 stack = Stack(self._link, self._loss_per_sample(), mixing)
@@ -424,28 +424,31 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
             trials = []
             for mixing in Stack.mixings(self._link, *z.shape):
                 whole = fitted(mixing, np.ones(len(rows), dtype=bool))
-                stacks = {f: fitted(mixing, fold != f, whole) for f in np.unique(fold)}
                 blindly = np.empty(z.shape[::2])
-                for f, stack in stacks.items():
-                    blindly[fold == f] = stack.combine(z[fold == f])
+                for fold in np.unique(folds):
+                    here = folds == fold
+                    blindly[here] = fitted(mixing, ~here, whole).combine(z[here])
                 loss = self._loss_per_sample()(torch.from_numpy(blindly), t).numpy()
-                trials.append((np.average(loss, weights=distinct), whole, stacks))
-            _, self.stack_, stacks = min(trials, key=lambda trial: trial[0])
+                trials.append((np.average(loss, weights=distinct), whole, blindly))
+            _, self.stack_, combined = min(trials, key=lambda trial: trial[0])
             self.stack_weights_ = self.stack_.table(self._heads, self._output_names())
-            combined = self.stack_.combine(features)
-            for f, stack in stacks.items():
-                combined[folds == f] = stack.combine(features[folds == f])
-        self.oof_prediction_ = self._finish(combined)
-        self.oof_score_ = self._oof_score(combined, target.numpy(), np.where(folds >= 0, weights, 0.0))
+        everything = combined[place]
+        others = np.flatnonzero(place < 0)
+        if len(others):
+            everything[others] = self._combine(*self._member_outputs(data, torch.float32, others))
+        self.oof_prediction_ = self._finish(everything)
+        self.oof_score_ = self._oof_score(everything, target.numpy(), np.where(place >= 0, weights, 0.0))
 
     def _output_names(self) -> list[str]:
         return [str(i) for i in range(self._n_outputs)]
 
     # -- outputs -------------------------------------------------------------------------------------------------
 
-    def _member_outputs(self, data: Batches, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
+    def _member_outputs(
+        self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Outputs of every head of every member (K, n, H, C), and which heads have something to say (n, H)."""
-        outputs, exists = self.net_.outputs(data, dtype)
+        outputs, exists = self.net_.outputs(data, dtype, rows=rows)
         if outputs.ndim == 2 or (outputs.ndim == 3 and self.n_members > 1 and self.modality_loss == 0):
             outputs = outputs.unsqueeze(-2)
         if self.n_members == 1:
@@ -466,10 +469,7 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         """Combined outputs, (n_samples, C) logits or values."""
         data, dtype, blocks = self._load(X)
         outputs, exists = self._member_outputs(data, dtype)
-        if hasattr(self, "stack_"):
-            combined = self.stack_.combine(Stack.features(outputs, exists, self._link).mean(axis=0))
-        else:
-            combined = average(outputs[:, :, 0], self._link)
+        combined = self._combine(outputs, exists)
         empty = ~exists[:, 0]
         if empty.any():
             warnings.warn(
@@ -479,6 +479,12 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
             )
             combined = np.where(empty[:, None], self._prior_output, combined)
         return combined
+
+    def _combine(self, outputs: np.ndarray, exists: np.ndarray) -> np.ndarray:
+        """Outputs (K, n, H, C) of all members and heads as one, (n, C)."""
+        if hasattr(self, "stack_"):
+            return self.stack_.combine(Stack.features(outputs, exists, self._link).mean(axis=0))
+        return average(outputs[:, :, 0], self._link)
 
     def _outputs_by_head(self, X: Any) -> dict[str, np.ndarray]:
         """Outputs of each head alone, averaged over the members; NaN where its modality is missing."""

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from skorch import NeuralNet
@@ -446,8 +447,10 @@ class MultimodalNet(NeuralNet):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.copies_: dict[torch.dtype, nn.Module] = {}
 
-    def outputs(self, data: Batches, dtype: torch.dtype, method: str = "forward") -> tuple[Tensor, Tensor]:
-        """Outputs for all samples, without gradient, and which modalities each has.
+    def outputs(
+        self, data: Batches, dtype: torch.dtype, method: str = "forward", rows: np.ndarray | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs for the rows, or for all samples, without gradient, and which modalities each has.
 
         Shape: (n, ...) or for several members (K, n, ...), and (n, M).
         """
@@ -459,9 +462,10 @@ class MultimodalNet(NeuralNet):
             module = self.copies_[dtype]
         module.eval()
         parts, exists = [], []
+        chosen = torch.arange(len(data)) if rows is None else torch.from_numpy(rows)
         with torch.inference_mode():
-            for rows in torch.arange(len(data), device=data.device).split(max(self.batch_size, 1024)):
-                values, present = data.take(rows)
+            for batch in chosen.to(data.device).split(max(self.batch_size, 1024)):
+                values, present = data.take(batch)
                 parts.append(module(values, present, method=method))
                 exists.append(existing(present))
         return torch.cat(parts, 0 if module.n_members == 1 else 1), torch.cat(exists)
