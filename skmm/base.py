@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from sklearn.base import (
     BaseEstimator,
@@ -124,7 +125,7 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
 
     def _read(self, X: Any, *, reset: bool) -> Blocks:
         """X as Blocks, whatever its form."""
-        if isinstance(X, Blocks) or type(X) is dict:
+        if _is_named(X):
             blocks = X if isinstance(X, Blocks) else Blocks(X)
             if reset and hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
@@ -250,7 +251,7 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
             self.inputs_ = Inputs(
                 blocks[rows[train]], distinct[train], choices, self.scale_inputs, self.sparse_components
             )
-            if isinstance(X, (Blocks, dict)):
+            if _is_named(X):
                 self.n_features_in_ = self.inputs_.n_features
             self.modalities_ = self.inputs_.infos
             self._learn_target(target[rows[train]], distinct[train])
@@ -520,6 +521,11 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _is_named(X: Any) -> bool:
+    """Whether X holds named blocks; some of scipy's sparse arrays are mappings, of positions to values."""
+    return isinstance(X, (Blocks, Mapping)) and not sp.issparse(X)
 
 
 def _training_set(

@@ -374,9 +374,7 @@ class Inputs:
             return _Lazy(block, exists, scaler, dtype, name)
         if sp.issparse(block):
             stored = np.where(np.repeat(present, np.diff(block.indptr)), block.data, 0)
-            weights = _tensor(stored, dtype).to(device)
-            if scaler is not None:
-                weights = weights / float(scaler.scale[0])
+            weights = _tensor(stored if scaler is None else stored / scaler.scale[0], dtype).to(device)
             columns = torch.from_numpy(block.indices.astype(np.int64)).to(device)
             offsets = torch.from_numpy(block.indptr.astype(np.int64)).to(device)
             projection = self.projections.get(name)
@@ -394,15 +392,13 @@ class Inputs:
                 values = np.zeros((1, *values.shape[1:]), values.dtype)
             if self.infos[name].kind == "tokens":
                 return _Ragged(torch.from_numpy(values.astype(np.int64)).to(device), offsets)
-            data = _tensor(values if values.ndim > 1 else values[:, None], dtype).to(device)
-            return _Ragged(data if scaler is None else scaler.apply(data), offsets)
+            return _Ragged(_scaled(values if values.ndim > 1 else values[:, None], scaler, dtype, device), offsets)
         missing = None if present.all() else exists
         kind = self.infos[name].kind
         if block.dtype.kind != "f" and kind in ("image", "video"):
             data = torch.from_numpy(_writable(block)).to(device)  # stays small until a batch is cut
         else:
-            data = _tensor(block, dtype).to(device)
-            data = data if scaler is None else scaler.apply(data)
+            data = _scaled(block, scaler, dtype, device)
             if missing is not None:
                 data = torch.where(_like(exists, data), data, 0.0)
             elif kind == "vector":
@@ -488,6 +484,14 @@ def _writable(array: np.ndarray) -> np.ndarray:
     """torch warns about arrays that it may not write to, and refuses some layouts; it never writes here."""
     array = np.ascontiguousarray(array)
     return array if array.flags.writeable else array.copy()
+
+
+def _scaled(array: np.ndarray, scaler: Scaler | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A block on the device, standardised in its own precision: a time stamp has its news in its last digits."""
+    if scaler is None:
+        return _tensor(array, dtype).to(device)
+    own = torch.float64 if np.result_type(np.float32, array.dtype) == np.float64 else dtype
+    return scaler.apply(_tensor(array, own).to(device)).to(dtype)
 
 
 def _tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:

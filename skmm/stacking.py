@@ -44,7 +44,8 @@ def assign_folds(
     -------
     ndarray of int, shape (n_samples,)
     """
-    if n_members == 1 or n_samples < 2:
+    # folds of single samples, each all there is of its class, would teach a member nothing
+    if n_members == 1 or n_samples < 2 or (labels is not None and np.bincount(labels).max() < 2):
         return np.full(n_samples, -1)
     limits = {"samples": n_samples}
     if labels is not None:
@@ -115,6 +116,8 @@ class Stack:
     ----------
     Wolpert 1992, Stacked generalization; Breiman 1996, Stacked regressions, for the weights not being negative.
     """
+
+    x: np.ndarray  # the solution as one vector: weights, biases, mixing matrix
 
     def __init__(self, link: str, loss: Callable[[Tensor, Tensor], Tensor], mixing: float | None = None) -> None:
         self.link, self.loss, self.mixing = link, loss, mixing

@@ -1,5 +1,8 @@
 """MultimodalClassifier and MultimodalRegressor: targets, weights, training options, parameters, forms of input."""
 
+from collections import OrderedDict, UserDict
+from types import MappingProxyType
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -203,8 +206,8 @@ def test_weight_2_is_a_repeated_row_and_weight_0_an_absent_one(cls, n_members):
 @every_estimator
 def test_data_stated_in_another_way_are_the_same_to_the_last_bit(cls, n_members):
     rng = np.random.RandomState(42)
-    X, y = Blocks(a=rng.rand(15, 30)), rng.randint(3, size=15)
-    weights = rng.randint(5, size=15)
+    X, y = Blocks(a=rng.rand(15, 30)), np.arange(15) % 3
+    weights = np.resize([2, 0, 3, 1], 15)
     repeated = rng.permutation(np.repeat(np.arange(15), weights))
     params = {"n_members": n_members, "max_epochs": 5}
     weighted = small(cls, **params).fit(X, y, sample_weight=weights)
@@ -292,13 +295,15 @@ def test_partial_fit_is_not_there_with_early_stopping(cls):
 @every_estimator
 def test_warm_start_goes_on(cls, n_members):
     X, y = make_data()
-    estimator = small(cls, max_epochs=5, n_members=n_members, warm_start=True).fit(X, y)
-    first = list(estimator.loss_curve_)
-    estimator.fit(X, y)
-    assert estimator.n_iter_ == 10
-    assert estimator.loss_curve_[:5] == first
-    assert estimator.loss_curve_[5] < first[0]
-    assert estimator.loss_curve_[-1] < first[-1]
+    params = {"n_members": n_members, "dropout": 0.0, "lr_schedule": None, "batch_size": 60}
+    halves = small(cls, max_epochs=5, warm_start=True, **params).fit(X, y)
+    assert halves.n_iter_ == 5
+    halves.fit(X, y)
+    assert halves.n_iter_ == 10
+    # with all samples in one batch, no dropout and no schedule, two halves are a whole
+    whole = small(cls, max_epochs=10, **params).fit(X, y)
+    np.testing.assert_allclose(halves.loss_curve_, whole.loss_curve_, rtol=1e-3)
+    assert_same(halves, whole, X, atol=1e-3)
 
 
 @every_estimator
@@ -383,27 +388,27 @@ def weights(estimator):
 def test_lr_schedule(schedule):
     X, y = make_data(40)
     spy = Spy()
-    params = {"lr": 0.1, "lr_schedule": schedule, "batch_size": 4, "max_epochs": 30}
+    params = {"lr": 0.1, "lr_schedule": schedule, "batch_size": 4, "max_epochs": 12}
     small(callbacks=[spy], **params).fit(X, y)
     lr = np.array(spy.lr)
-    assert len(lr) == 300
-    done = np.arange(300) / 300
+    assert len(lr) == 120
+    done = np.arange(120) / 120
     expected = {
-        None: np.full(300, 0.1),
-        "constant": np.full(300, 0.1),
+        None: np.full(120, 0.1),
+        "constant": np.full(120, 0.1),
         "linear": 0.1 * (1 - done),
-        "step": np.repeat([0.1, 0.01, 0.001], 100),
+        "step": np.repeat([0.1, 0.01, 0.001], 40),
         "exponential": 0.1 * 0.01**done,
     }
     if schedule in expected:
         np.testing.assert_allclose(lr, expected[schedule])
     else:
         # up over the first twentieth, then half a cosine down to nothing
-        assert (np.diff(lr[:16]) > 0).all()
-        assert lr[15] == pytest.approx(0.1)
-        assert (np.diff(lr[15:]) < 0).all()
-        assert lr[15 + 285 // 2] == pytest.approx(0.05, abs=1e-3)
-        assert lr[-1] < 1e-5
+        assert (np.diff(lr[:7]) > 0).all()
+        assert lr[6] == pytest.approx(0.1)
+        assert (np.diff(lr[6:]) < 0).all()
+        assert lr[6 + 57] == pytest.approx(0.05)
+        assert lr[-1] < 1e-4
 
 
 def test_callbacks_are_handed_to_skorch():
@@ -513,6 +518,26 @@ def test_units_of_the_features_mean_nothing_where_inputs_are_scaled(cls):
     params = {**NO_CHANCE, "encoders": {"vector": Encoder("mlp", input_dropout=0.0)}, "max_epochs": 5}
     plain, other = small(cls, **params).fit(X, y), small(cls, **params).fit(moved, y)
     np.testing.assert_allclose(outputs(other, moved), outputs(plain, X), atol=1e-4)
+
+
+@pytest.mark.parametrize("units", [1e-60, 1e-30, 1e60])
+@pytest.mark.parametrize("kind", ["vector", "sequence", "ragged", "sparse"])
+def test_units_far_out_of_the_range_of_float32(kind, units):
+    X, y = make_data(kinds=[kind])
+    block = [item * units for item in X[kind]] if kind == "ragged" else X[kind] * units
+    assert small().fit({kind: block}, y).score({kind: block}, y) > 0.9
+
+
+@members
+@pytest.mark.parametrize("kind", ["vector", "sequence", "ragged"])
+def test_what_is_learned_of_time_stamps_is_their_differences(kind, n_members):
+    X, y = make_data(kinds=[kind])
+    offset = 1.7e9  # seconds since 1970, of which float32 tells apart those two minutes away from each other
+    block = [item + offset for item in X[kind]] if kind == "ragged" else X[kind] + offset
+    clf = small(n_members=n_members).fit({kind: block}, y)
+    plain = small(n_members=n_members).fit(X, y)
+    assert clf.loss_curve_[-1] < 0.3
+    np.testing.assert_allclose(clf.predict_proba({kind: block}), plain.predict_proba(X), atol=0.1)
 
 
 def test_values_are_taken_as_they_are_without_scaling():
@@ -986,6 +1011,19 @@ def test_flat_form_with_missing_modalities():
     )
 
 
+class OtherMapping(UserDict):
+    """A mapping that is no dict."""
+
+
+@pytest.mark.parametrize("form", [OrderedDict, MappingProxyType, OtherMapping])
+def test_any_mapping_of_arrays(form):
+    X, y = make_data()
+    mapping = form(dict(X.items()))
+    np.testing.assert_array_equal(
+        small(max_epochs=2).fit(mapping, y).predict_proba(mapping), small(max_epochs=2).fit(X, y).predict_proba(X)
+    )
+
+
 # -- members and what they leave out -------------------------------------------------------------------------------
 
 
@@ -1022,6 +1060,12 @@ def test_groups_are_left_out_as_a_whole():
     params = {"n_members": 5, "max_epochs": 30}
     assert small(**params).fit(X, y).oof_score_ > 0.9
     assert small(**params).fit(X, y, groups=group).oof_score_ < 0.75
+
+
+@pytest.mark.filterwarnings("ignore:n_members=. is more than:UserWarning")
+def test_a_sample_of_each_class():
+    clf = small(n_members=3).fit([[0.0], [1.0]], ["no", "yes"])
+    np.testing.assert_array_equal(clf.predict([[0.0], [1.0]]), ["no", "yes"])
 
 
 def test_one_member_has_no_out_of_fold_score():
