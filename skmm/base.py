@@ -32,7 +32,7 @@ from skmm.blocks import Blocks, FlatLayout
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders
 from skmm.samples import canonical
 from skmm.spec import Optimizer, SpecParams, as_spec, unknown
-from skmm.stacking import Stack, assign_folds, average, blind_weights, left_out_fold
+from skmm.stacking import Stack, assign_folds, average, blind_weights, choose, left_out_fold
 from skmm.training import (
     SCHEDULES,
     HeadsLoss,
@@ -430,8 +430,8 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
                     here = folds == fold
                     blindly[here] = fitted(mixing, ~here, whole).combine(z[here])
                 loss = self._loss_per_sample()(torch.from_numpy(blindly), t).numpy()
-                trials.append((np.average(loss, weights=distinct), whole, blindly))
-            _, self.stack_, combined = min(trials, key=lambda trial: trial[0])
+                trials.append((loss, whole, blindly))
+            self.stack_, combined = choose(trials, distinct)
             self.stack_weights_ = self.stack_.table(self._heads, self._output_names())
         everything = combined[place]
         others = np.flatnonzero(place < 0)

@@ -187,6 +187,22 @@ class Stack:
         )
 
 
+def choose(trials: list[tuple[np.ndarray, Stack, np.ndarray]], weights: np.ndarray) -> tuple[Stack, np.ndarray]:
+    """The first stack, unless another's loss per sample (n,) is lower by more than one standard error.
+
+    Trials are of loss, stack and out-of-fold outputs; the last two of the one chosen are returned.
+    """
+    first, *others = trials
+    best = first
+    for trial in others:
+        gain = best[0] - trial[0]
+        mean = np.average(gain, weights=weights)
+        error = np.sqrt(np.average((gain - mean) ** 2, weights=weights) / len(gain))
+        if mean > error:
+            best = trial
+    return best[1], best[2]
+
+
 def average(outputs: np.ndarray, link: str, weights: np.ndarray | None = None) -> np.ndarray:
     """Members' outputs (K, n, C) as one: the mean of their probabilities, as logits again, or of their values.
 

@@ -1,4 +1,4 @@
-"""Fusions that put the modalities' vectors together without letting them interact."""
+"""Fusions that put the modalities' vectors side by side or add them up."""
 
 from __future__ import annotations
 
@@ -8,28 +8,56 @@ import torch
 from torch import Tensor, nn
 
 from skmm.fusion.base import Placeholders
-from skmm.layers import keep, make_activation
+from skmm.layers import DenseBlock, keep, make_activation
 from skmm.spec import INHERIT, register_fusion
 
 
 @register_fusion("concat")
 class ConcatFusion(nn.Module):
-    """The vectors side by side, [x_1; …; x_M]; a learned vector stands in for an absent modality.
+    """The vectors side by side, [x_1; …; x_M], then dense layers; a learned vector stands in for an absent modality.
+
+    Without a layer the concatenation alone goes to the head, which adds up what each modality says; one layer is
+    enough for interactions between them.
+
+    Parameters
+    ----------
+    hidden_dim : int, optional
+        Width of each layer.
+    n_layers : int
+        Number of dense layers (linear, LayerNorm, activation, dropout) after the concatenation.
+    dropout : float, optional
+        Dropout after each layer.
+    activation : str, optional
+        Name of the activation.
 
     Shape
     -----
-    values (B, d_m), present (B,) -> (B, Σ d_m)
+    values (B, d_m), present (B,) -> (B, hidden_dim), or without layers (B, Σ d_m)
     """
 
     level = "feature"
 
-    def __init__(self, dims: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        dims: Mapping[str, int],
+        *,
+        hidden_dim: int = INHERIT,
+        n_layers: int = 1,
+        dropout: float = INHERIT,
+        activation: str = INHERIT,
+    ) -> None:
         super().__init__()
         self.placeholders = Placeholders(dims, value=0.0)
         self.out_dim = sum(dims.values())
+        layers = []
+        for _ in range(n_layers):
+            linear = nn.Linear(self.out_dim, hidden_dim)
+            layers.append(DenseBlock(linear, hidden_dim, activation=activation, dropout=dropout))
+            self.out_dim = hidden_dim
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        return torch.cat(self.placeholders(values, present), -1)
+        return self.layers(torch.cat(self.placeholders(values, present), -1))
 
 
 @register_fusion("sum")
