@@ -30,9 +30,9 @@ from sklearn.utils.validation import (
 from skmm.batches import Batches, Inputs, check_finite
 from skmm.blocks import Blocks, FlatLayout
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders
-from skmm.samples import canonical
+from skmm.samples import canonical, digest
 from skmm.spec import Optimizer, SpecParams, as_spec, unknown
-from skmm.stacking import Stack, assign_folds, average, blind_weights, choose, left_out_fold
+from skmm.stacking import Stack, assign_folds, average, blind_weights, choose, encode_groups, left_out_fold
 from skmm.training import (
     SCHEDULES,
     HeadsLoss,
@@ -52,6 +52,7 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
     inputs_: Inputs
     net_: MultimodalNet
     stack_: Stack
+    _blind_state: str | None
 
     @classmethod
     def plain(cls, fusion: Any = "sum", **params: Any) -> Self:
@@ -226,10 +227,11 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         weights = _check_sample_weight(
             sample_weight, target, dtype=np.float64, ensure_non_negative=True, allow_all_zero_weights=False
         )
-        weights = self._weigh(target, weights)
         weights = self._drop_empty(blocks, weights)
+        scored = weights  # what a score weighs knows nothing of class weights
+        weights = self._weigh(target, weights)
         if groups is not None:
-            groups = np.unique(column_or_1d(groups), return_inverse=True)[1]
+            groups = encode_groups(column_or_1d(groups))
         if reset:
             # A new fit draws its numbers from random_state; one that goes on continues with those of the first.
             self._random = np.random.RandomState(self._seed())
@@ -241,8 +243,6 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
                 raise ValueError(
                     f"n_members={self.n_members} is not that of the first fit, {self.net_.module_.n_members}."
                 )
-        for name in ("stack_", "stack_weights_", "oof_prediction_", "oof_score_"):
-            self.__dict__.pop(name, None)
         rows, distinct, owner = canonical(blocks, target, weights, groups)
         groups = None if groups is None else groups[rows]
         train, valid = self._split(target[rows], groups)
@@ -261,6 +261,13 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
             folds = assign_folds(self.n_members, labels, group, len(train), self._split_seed)
         else:  # a stream has no rows to leave out: what a member does not see now is gone
             folds = np.full(len(train), -1)
+        # Members that trained on other samples before, or with other folds, are blind to none of these: the stack
+        # of the first fit then stays, and there is no out-of-fold prediction.
+        state = digest(blocks[rows[train]], target[rows[train]], folds) if self.warm_start else ""
+        blind = folds.max() >= 0 and (reset or state == self._blind_state)
+        self._blind_state = state if blind else None
+        for name in ("oof_prediction_", "oof_score_", *(("stack_", "stack_weights_") if reset else ())):
+            self.__dict__.pop(name, None)
         device = find_device(self.device)
         seed = int(self._random.randint(2**31 - 1))
         with seeded(seed, device):
@@ -273,11 +280,11 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
             held_out = [] if valid is None else [valid] * self.n_members
             validation = _training_set(data, encoded, rows, distinct, held_out) if held_out else None
             self._train(training, validation, epochs)
-            if folds.max() >= 0:
+            if blind:
                 place = np.full(len(rows), -1)
                 place[train] = np.arange(len(train))
                 place = np.where(owner >= 0, place[owner], -1)
-                self._fit_stack(data, encoded, rows[train], distinct[train], folds, place, weights)
+                self._fit_stack(data, encoded, rows[train], distinct[train], folds, place, scored)
         return self
 
     def _drop_empty(self, blocks: Blocks, weights: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def assign_folds(
     limits = {"samples": n_samples}
     if labels is not None:
         counts = np.bincount(labels)
-        limits["samples of the smallest class"] = max(2, int(counts[counts > 0].min()))
+        limits["samples of the smallest class"] = int(counts[counts > 0].min())
     if groups is not None:
         limits["groups"] = len(np.unique(groups))
         if limits["groups"] < 2:
@@ -59,7 +59,7 @@ def assign_folds(
                 "Leave groups out of fit, or set n_members=1."
             )
     what = min(limits, key=lambda key: limits[key])
-    n_folds = min(n_members, limits[what])
+    n_folds = max(2, min(n_members, limits[what]))
     if n_folds < n_members:
         warnings.warn(
             f"n_members={n_members} is more than the {limits[what]} {what}: the members share {n_folds} folds.",
@@ -77,6 +77,15 @@ def assign_folds(
         for fold, (_, left_out) in enumerate(splitter.split(np.zeros(n_samples), labels, groups)):
             folds[left_out] = fold
     return folds
+
+
+def encode_groups(groups: np.ndarray) -> np.ndarray:
+    """Groups as numbers from 0; every sample must have one."""
+    lacking = np.array([g is None or g != g for g in groups.tolist()], dtype=bool)
+    if lacking.any():
+        row = int(lacking.argmax())
+        raise ValueError(f"groups, row {row}: {groups[row]!r} is no group; every sample needs one.")
+    return np.unique(groups, return_inverse=True)[1]
 
 
 def left_out_fold(member: int, folds: np.ndarray) -> int:

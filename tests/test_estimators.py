@@ -481,7 +481,7 @@ def test_transform_is_named_and_can_be_a_frame(cls, n_members):
     X, y = make_data()
     estimator = small(cls, n_members=n_members).fit(X, y)
     fused = estimator.transform(X)
-    assert fused.shape == (60, 2 * 16 * n_members)
+    assert fused.shape == (60, 16 * n_members)
     names = estimator.get_feature_names_out()
     np.testing.assert_array_equal(names, [f"{cls.__name__.lower()}{i}" for i in range(fused.shape[1])])
     estimator.set_output(transform="pandas")

@@ -14,7 +14,7 @@ from skmm.spec import INHERIT, register_fusion
 
 @register_fusion("concat")
 class ConcatFusion(nn.Module):
-    """The vectors side by side, [x_1; …; x_M], then dense layers; a learned vector stands in for an absent modality.
+    """The vectors side by side, [x_1; …; x_M], then dense layers; a learned vector stands in for an absent one.
 
     Without a layer the concatenation alone goes to the head, which adds up what each modality says; one layer is
     enough for interactions between them.
