@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -26,102 +24,8 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skmm._columns import Positions, check_table, column_names, find_positions, missing_cells, pass_through
 from skmm.blocks import Block, Blocks, RaggedArray, block_kind, is_lazy
-
-Positions = int | list[int]
-
-
-def _check_table(X: Any) -> None:
-    is_frame = len(getattr(X, "shape", ())) == 2 and hasattr(X, "columns")
-    if not is_frame and not (isinstance(X, np.ndarray) and X.ndim == 2):
-        shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
-        raise ValueError(
-            "ModalityTransformer reads a table: a pandas or polars DataFrame, or a 2-D numpy array; got "
-            f"{type(X).__name__}{shape}."
-        )
-
-
-def _column_names(X: Any) -> list[Any] | None:
-    return list(X.columns) if hasattr(X, "columns") else None
-
-
-def _find(column: str, names: list[Any] | None, where: str) -> int:
-    if names is None:
-        raise ValueError(f"{where} names column {column!r}, but X is an array without column names.")
-    found = [i for i, name in enumerate(names) if name == column]
-    if len(found) != 1:
-        fault = "which X lacks" if not found else f"which X has {len(found)} times"
-        raise ValueError(f"{where} needs column {column!r}, {fault}; the columns of X are {names}.")
-    return found[0]
-
-
-def _positions(columns: Any, names: list[Any] | None, n_columns: int, where: str) -> Positions:
-    """Where the columns stand: an int for a single column, to be handed over as 1-D, else a list."""
-    if isinstance(columns, str):
-        return _find(columns, names, where)
-    if isinstance(columns, slice):
-        start, stop = columns.start, columns.stop
-        if isinstance(start, str):
-            start = _find(start, names, where)
-        if isinstance(stop, str):  # names include their end, as in ColumnTransformer and in pandas
-            stop = _find(stop, names, where) + 1
-        return list(range(n_columns)[slice(start, stop, columns.step)])
-    single = isinstance(columns, Integral) and not isinstance(columns, bool)
-    items = [columns] if single else list(columns) if hasattr(columns, "__iter__") else None
-    if items is not None and all(isinstance(c, (bool, np.bool_)) for c in items):
-        if items and len(items) != n_columns:
-            raise ValueError(f"{where} has a mask of {len(items)} columns, X has {n_columns}.")
-        return np.flatnonzero(items).tolist()
-    if items is not None and all(isinstance(c, str) for c in items):
-        return [_find(c, names, where) for c in items]
-    if items is not None and all(isinstance(c, Integral) and not isinstance(c, bool) for c in items):
-        outside = [c for c in items if not -n_columns <= c < n_columns]
-        if outside:
-            raise ValueError(f"{where} needs column {outside[0]}, X has {n_columns} columns.")
-        found = [range(n_columns)[c] for c in items]
-        return found[0] if single else found
-    raise ValueError(
-        f"{where} has columns {columns!r}; valid are a name, a position, a list of names or of positions, a slice, "
-        "a boolean mask, or a function of X that returns one of these."
-    )
-
-
-def _is_missing(value: Any) -> bool:
-    pandas = sys.modules.get("pandas")  # its marks can only be met if it was imported
-    return (
-        value is None
-        or (isinstance(value, (float, np.floating, np.datetime64, np.timedelta64)) and bool(value != value))
-        or (pandas is not None and (value is pandas.NA or value is pandas.NaT))
-    )
-
-
-def _missing_cells(table: Any) -> np.ndarray:
-    """Which cells of a table, shape (n, d), or of a column, shape (n,), hold no value."""
-    if hasattr(table, "isna"):  # pandas
-        return table.isna().to_numpy()
-    if hasattr(table, "iter_columns"):  # a polars DataFrame
-        return np.column_stack([_missing_cells(column) for column in table.iter_columns()])
-    if hasattr(table, "is_null"):  # a polars Series
-        null = table.is_null().to_numpy()
-        if table.dtype.is_float():
-            return null | table.is_nan().fill_null(True).to_numpy()
-        return null
-    if table.dtype.kind == "O":
-        return np.frompyfunc(_is_missing, 1, 1)(table).astype(bool)
-    if table.dtype.kind in "fcmM":
-        return np.not_equal(table, table)
-    return np.zeros(table.shape, dtype=bool)
-
-
-def _pass_through(table: Any) -> Any:
-    """The values of a table or column, missing cells NaN; sequences if the cells of a column are such."""
-    values = table.to_numpy() if hasattr(table, "to_numpy") else table
-    if values.dtype != object:
-        return values
-    if values.ndim == 1:
-        # of lists of equal length Blocks would make a dense array, which another batch need not be
-        return [np.asarray(cell) if isinstance(cell, (list, tuple)) else cell for cell in values]
-    return np.where(_missing_cells(table), np.nan, values)
 
 
 @contextmanager
@@ -178,7 +82,7 @@ class _Job:
 def _run(job: _Job) -> tuple[Any, Block, np.ndarray]:
     """The transformer, fitted in fit, its output over all rows, and which of them exist."""
     start = time.perf_counter()
-    missing = _missing_cells(job.table)
+    missing = missing_cells(job.table)
     if missing.ndim == 2:
         missing = np.all(missing, axis=1)
     rows, n_samples = np.flatnonzero(~missing), len(missing)
@@ -192,7 +96,7 @@ def _run(job: _Job) -> tuple[Any, Block, np.ndarray]:
         y = None if y is None else _safe_indexing(y, rows)
     with _naming(job.name, given):
         if isinstance(job.transformer, str):
-            out = _pass_through(given)
+            out = pass_through(given)
         elif job.template is not None:
             out = job.transformer.transform(given)
         elif hasattr(job.transformer, "fit_transform"):
@@ -333,12 +237,12 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
 
     def _plan(self, X: Any) -> list[tuple[str, Any, Any, Positions]]:
         """Each modality with its columns, as given and as positions, the remainder last."""
-        names, n_columns = _column_names(X), X.shape[1]
+        names, n_columns = column_names(X), X.shape[1]
         plan = []
         used: set[int] = set()
         for name, transformer, columns in self.transformers:
             columns = columns(X) if callable(columns) else columns
-            positions = _positions(columns, names, n_columns, f"modality {name!r}")
+            positions = find_positions(columns, names, n_columns, f"modality {name!r}")
             used.update([positions] if isinstance(positions, int) else positions)
             plan.append((name, transformer, columns, positions))
         rest = [i for i in range(n_columns) if i not in used]
@@ -379,7 +283,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         Blocks
             One modality per transformer that is not dropped, n_samples rows.
         """
-        _check_table(X)
+        check_table(X)
         self._check_transformers()
         if y is not None:
             check_consistent_length(X, y)
@@ -429,8 +333,8 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             One modality per transformer that is not dropped, n_samples rows.
         """
         check_is_fitted(self)
-        _check_table(X)
-        names = _column_names(X)
+        check_table(X)
+        names = column_names(X)
         by_name = names is not None and hasattr(self, "feature_names_in_")
         if not by_name and X.shape[1] != self.n_features_in_:
             raise ValueError(
@@ -442,7 +346,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             if not by_name:
                 return positions
             columns = self.feature_names_in_[positions]
-            return _positions(columns, names, X.shape[1], f"modality {name!r}")
+            return find_positions(columns, names, X.shape[1], f"modality {name!r}")
 
         transformers = self.named_transformers_
         jobs = (

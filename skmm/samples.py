@@ -76,7 +76,7 @@ def _sample_keys(X: Blocks, y: np.ndarray, full: bool) -> np.ndarray:
 
 
 def digest(X: Blocks, y: np.ndarray, folds: np.ndarray) -> str:
-    """The same for the same samples in the same folds, whatever their order; lazily read ones are never the same."""
+    """The same for the same samples in the same folds, in any order; lazily read ones are never the same."""
     if any(is_lazy(block) for block in X.values()):
         return secrets.token_hex()
     keys = _sample_keys(X, np.column_stack([y.reshape(len(y), -1), folds]), full=False)

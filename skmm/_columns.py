@@ -1,0 +1,106 @@
+"""Columns of a table: which ones are meant, where values are missing, and what they are as arrays."""
+
+from __future__ import annotations
+
+import sys
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+# documented, though private: the one function that selects rows and columns of any table that sklearn reads
+
+Positions = int | list[int]
+
+
+def check_table(X: Any) -> None:
+    is_frame = len(getattr(X, "shape", ())) == 2 and hasattr(X, "columns")
+    if not is_frame and not (isinstance(X, np.ndarray) and X.ndim == 2):
+        shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
+        raise ValueError(
+            "ModalityTransformer reads a table: a pandas or polars DataFrame, or a 2-D numpy array; got "
+            f"{type(X).__name__}{shape}."
+        )
+
+
+def column_names(X: Any) -> list[Any] | None:
+    return list(X.columns) if hasattr(X, "columns") else None
+
+
+def find_name(column: str, names: list[Any] | None, where: str) -> int:
+    if names is None:
+        raise ValueError(f"{where} names column {column!r}, but X is an array without column names.")
+    found = [i for i, name in enumerate(names) if name == column]
+    if len(found) != 1:
+        fault = "which X lacks" if not found else f"which X has {len(found)} times"
+        raise ValueError(f"{where} needs column {column!r}, {fault}; the columns of X are {names}.")
+    return found[0]
+
+
+def find_positions(columns: Any, names: list[Any] | None, n_columns: int, where: str) -> Positions:
+    """Where the columns stand: an int for a single column, to be handed over as 1-D, else a list."""
+    if isinstance(columns, str):
+        return find_name(columns, names, where)
+    if isinstance(columns, slice):
+        start, stop = columns.start, columns.stop
+        if isinstance(start, str):
+            start = find_name(start, names, where)
+        if isinstance(stop, str):  # names include their end, as in ColumnTransformer and in pandas
+            stop = find_name(stop, names, where) + 1
+        return list(range(n_columns)[slice(start, stop, columns.step)])
+    single = isinstance(columns, Integral) and not isinstance(columns, bool)
+    items = [columns] if single else list(columns) if hasattr(columns, "__iter__") else None
+    if items is not None and all(isinstance(c, (bool, np.bool_)) for c in items):
+        if items and len(items) != n_columns:
+            raise ValueError(f"{where} has a mask of {len(items)} columns, X has {n_columns}.")
+        return np.flatnonzero(items).tolist()
+    if items is not None and all(isinstance(c, str) for c in items):
+        return [find_name(c, names, where) for c in items]
+    if items is not None and all(isinstance(c, Integral) and not isinstance(c, bool) for c in items):
+        outside = [c for c in items if not -n_columns <= c < n_columns]
+        if outside:
+            raise ValueError(f"{where} needs column {outside[0]}, X has {n_columns} columns.")
+        found = [range(n_columns)[c] for c in items]
+        return found[0] if single else found
+    raise ValueError(
+        f"{where} has columns {columns!r}; valid are a name, a position, a list of names or of positions, a slice, "
+        "a boolean mask, or a function of X that returns one of these."
+    )
+
+
+def is_missing(value: Any) -> bool:
+    pandas = sys.modules.get("pandas")  # its marks can only be met if it was imported
+    return (
+        value is None
+        or (isinstance(value, (float, np.floating, np.datetime64, np.timedelta64)) and bool(value != value))
+        or (pandas is not None and (value is pandas.NA or value is pandas.NaT))
+    )
+
+
+def missing_cells(table: Any) -> np.ndarray:
+    """Which cells of a table, shape (n, d), or of a column, shape (n,), hold no value."""
+    if hasattr(table, "isna"):  # pandas
+        return table.isna().to_numpy()
+    if hasattr(table, "iter_columns"):  # a polars DataFrame
+        return np.column_stack([missing_cells(column) for column in table.iter_columns()])
+    if hasattr(table, "is_null"):  # a polars Series
+        null = table.is_null().to_numpy()
+        if table.dtype.is_float():
+            return null | table.is_nan().fill_null(True).to_numpy()
+        return null
+    if table.dtype.kind == "O":
+        return np.frompyfunc(is_missing, 1, 1)(table).astype(bool)
+    if table.dtype.kind in "fcmM":
+        return np.not_equal(table, table)
+    return np.zeros(table.shape, dtype=bool)
+
+
+def pass_through(table: Any) -> Any:
+    """The values of a table or column, missing cells NaN; sequences if the cells of a column are such."""
+    values = table.to_numpy() if hasattr(table, "to_numpy") else table
+    if values.dtype != object:
+        return values
+    if values.ndim == 1:
+        # of lists of equal length Blocks would make a dense array, which another batch need not be
+        return [np.asarray(cell) if isinstance(cell, (list, tuple)) else cell for cell in values]
+    return np.where(missing_cells(table), np.nan, values)
