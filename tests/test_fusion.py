@@ -114,7 +114,7 @@ def test_published_defaults(name, published):
 @missing
 def test_concat_is_the_vectors_side_by_side(n, missing):
     dims = dims_of(n)
-    module, w = build("concat", dims)
+    module, w = build("concat", dims, n_layers=0)
     x, there = data(dims, missing)
     expected = [
         np.concatenate([x[m][i] if there[m][i] else w[f"placeholders.vectors.{k}"] for k, m in enumerate(dims)])
@@ -122,6 +122,17 @@ def test_concat_is_the_vectors_side_by_side(n, missing):
     ]
     assert module.out_dim == sum(dims.values())
     assert_close(run(module, x, there), np.array(expected))
+
+
+def test_a_layer_after_the_concatenation_is_linear_layernorm_relu():
+    dims = dims_of(3)
+    module, w = build("concat", dims, hidden_dim=7)
+    x, there = data(dims, missing=False)
+    z = np.concatenate([x[m] for m in dims], axis=1) @ w["layers.0.0.weight"].T + w["layers.0.0.bias"]
+    z = (z - z.mean(1, keepdims=True)) / np.sqrt(z.var(1, keepdims=True) + 1e-5)
+    expected = np.maximum(z * w["layers.0.1.weight"] + w["layers.0.1.bias"], 0)
+    assert module.out_dim == 7
+    assert_close(run(module, x, there), expected)
 
 
 @n_modalities
