@@ -342,7 +342,7 @@ def test_mlp_against_plain_numpy(n_layers, norm):
     x = np.random.default_rng(0).normal(size=(N, D))
     z = x
     for layer in range(n_layers):
-        prefix = f"layers.{layer + 1}"  # after the dropout of inputs
+        prefix = f"layers.{layer}"
         z = z @ w[f"{prefix}.0.weight"].T + w[f"{prefix}.0.bias"]
         z = relu(layer_norm(z, w[f"{prefix}.1.weight"], w[f"{prefix}.1.bias"]) if norm else z)
     assert_close(run(module, x, np.ones(N, bool))[0], z)
@@ -415,7 +415,7 @@ def test_own_hidden_dim_comes_before_the_estimators(name):
 def test_activation_by_name_or_class(activation):
     module, w = build("mlp", BlockInfo("vector", (D,)), activation=activation, norm=False)
     x = np.random.default_rng(0).normal(size=(N, D))
-    z = torch.as_tensor(x @ w["layers.1.0.weight"].T + w["layers.1.0.bias"])
+    z = torch.as_tensor(x @ w["layers.0.0.weight"].T + w["layers.0.0.bias"])
     expected = {"gelu": F.gelu, "tanh": torch.tanh}.get(activation, F.selu)(z)
     assert_close(run(module, x, np.ones(N, bool))[0], expected.numpy())
 

@@ -130,6 +130,7 @@ def test_many_targets(n_members):
 
 
 # Training without chance: all samples in one batch, since values decide the order in which samples are drawn.
+SIDE_BY_SIDE = Fusion("concat", n_layers=0)  # what the encoders give, as it is
 NO_CHANCE = {"batch_size": 150, "dropout": 0.0, "encoders": {"table": Encoder("mlp", input_dropout=0.0)}}
 
 
@@ -545,13 +546,13 @@ def test_values_are_taken_as_they_are_without_scaling():
     raw = small(scale_inputs=False).fit(X, y)
     factor = 1e-3
     assert np.abs(raw.predict_proba(Blocks(vector=X["vector"] * factor)) - raw.predict_proba(X)).max() > 0.1
-    fused = small(encoders="identity", scale_inputs=False, modality_loss=0).fit(X, y).transform(X)
-    np.testing.assert_array_equal(fused, X["vector"])
+    bare = small(fusion=SIDE_BY_SIDE, encoders="identity", scale_inputs=False, modality_loss=0)
+    np.testing.assert_array_equal(bare.fit(X, y).transform(X), X["vector"])
 
 
 def test_scaled_values_are_standardised():
     X, y = make_data(kinds=["vector"])
-    fused = small(encoders="identity").fit(X, y).transform(X)
+    fused = small(fusion=SIDE_BY_SIDE, encoders="identity").fit(X, y).transform(X)
     np.testing.assert_allclose(fused.mean(axis=0), 0, atol=1e-7)
     np.testing.assert_allclose(fused.std(axis=0), 1, atol=1e-6)
 
@@ -711,14 +712,18 @@ def test_names_of_a_grid_reach_inside():
 @pytest.mark.parametrize("encoders", [None, {"vector": "mlp"}, {"vector": Encoder("mlp")}, {}])
 def test_a_parameter_of_one_encoder(encoders):
     X, y = make_data()
-    clf = small(encoders=encoders, modality_loss=0).set_params(encoders__vector__hidden_dim=3).fit(X, y)
+    clf = (
+        small(fusion=SIDE_BY_SIDE, encoders=encoders, modality_loss=0)
+        .set_params(encoders__vector__hidden_dim=3)
+        .fit(X, y)
+    )
     assert clf.transform(X).shape == (60, 3 + 16)
 
 
 @pytest.mark.parametrize("encoders", ["mlp", Encoder("mlp")])
 def test_a_parameter_of_one_encoder_for_all(encoders):
     X, y = make_data(kinds=["vector", "sparse"])
-    clf = small(encoders=encoders).set_params(encoders__hidden_dim=3).fit(X, y)
+    clf = small(fusion=SIDE_BY_SIDE, encoders=encoders).set_params(encoders__hidden_dim=3).fit(X, y)
     assert clf.transform(X).shape == (60, 6)
     with pytest.raises(ValueError, match="give a dict"):
         small(encoders="mlp").set_params(encoders__vector__hidden_dim=3)
@@ -751,7 +756,7 @@ def test_clone_has_the_same_parameters(cls):
 def test_encoders_by_modality():
     X, y = make_data(kinds=["vector", "sequence", "ragged"])
     encoders = {"sequence": "gru", "ragged": Encoder("transformer", hidden_dim=8, n_heads=2)}
-    clf = small(encoders=encoders).fit(X, y)
+    clf = small(fusion=SIDE_BY_SIDE, encoders=encoders).fit(X, y)
     assert clf.transform(X).shape == (60, 16 + 16 + 8)
     assert clf.score(X, y) > 0.9
 
@@ -773,7 +778,7 @@ def test_a_module_of_the_user_as_encoder(cls, n_members):
     X, y = make_data()
     mine = Doubler()
     before = mine.linear.weight.detach().clone()
-    estimator = small(cls, encoders={"vector": mine}, n_members=n_members, max_epochs=40).fit(X, y)
+    estimator = small(cls, SIDE_BY_SIDE, encoders={"vector": mine}, n_members=n_members, max_epochs=40).fit(X, y)
     assert estimator.transform(X).shape == (60, (5 + 16) * n_members)
     assert estimator.score(X, y) > 0.7
     assert torch.equal(mine.linear.weight, before)  # it is a copy that is trained

@@ -28,7 +28,10 @@ VECTORS = {"a": BlockInfo("vector", (3,)), "b": BlockInfo("vector", (4,))}
 SEQUENCE = {"s": BlockInfo("sequence", (2,))}
 
 
-def network(infos=VECTORS, fusion="concat", encoders=None, n_outputs=3, link="softmax", seed=0, **options):
+SIDE_BY_SIDE = Fusion("concat", n_layers=0)
+
+
+def network(infos=VECTORS, fusion=SIDE_BY_SIDE, encoders=None, n_outputs=3, link="softmax", seed=0, **options):
     torch.manual_seed(seed)
     return FusionNetwork(infos, fusion, encoders, n_outputs, link, INHERITED, **options).double().eval()
 
@@ -116,7 +119,7 @@ def test_token_fusion_reads_a_vector_as_one_token_and_feature_fusion_the_mean_of
 
     infos = {"x": BlockInfo("vector", (4,))}
     values, present = batch(infos, missing=False)
-    fused = network(infos, "concat", Halves()).fuse(values, present)
+    fused = network(infos, SIDE_BY_SIDE, Halves()).fuse(values, present)
     assert torch.equal(fused, values["x"].unflatten(-1, (2, 2)).mean(1))
     assert network(infos, "attention", "identity")(values, present).shape == (N, 3)
 
@@ -347,7 +350,7 @@ def test_check_encoders_fills_up_and_keeps_the_order():
 K = 3
 
 
-def members(infos, fusion="concat", encoders=None, **options):
+def members(infos, fusion=SIDE_BY_SIDE, encoders=None, **options):
     alone = [network(infos, fusion, encoders, seed=seed, **options) for seed in range(K)]
     return alone, MemberNetworks([copy.deepcopy(net) for net in alone]).eval()
 

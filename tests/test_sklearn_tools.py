@@ -338,7 +338,7 @@ def test_as_a_transformer_before_a_linear_model(data):
     X, y = data
     pipe = make_pipeline(small(), StandardScaler(), LogisticRegression()).fit(X[:60], y[:60])
     assert pipe.score(X[60:], y[60:]) > 0.8
-    assert pipe[:-1].transform(X).shape == (90, 48)
+    assert pipe[:-1].transform(X).shape == (90, 16)
     assert list(pipe[:-1].get_feature_names_out())[:2] == ["multimodalclassifier0", "multimodalclassifier1"]
 
 

@@ -69,7 +69,7 @@ def test_every_registered_name_clones_pickles_and_resolves(kind, name):
         (Fusion("mfb"), {"name": "mfb", "hidden_dim": None, "factor": 5, "dropout": 0.1}),
         (Fusion("mfb", factor=2), {"name": "mfb", "hidden_dim": None, "factor": 2, "dropout": 0.1}),
         (Fusion(Custom), {"name": Custom, "hidden_dim": None, "factor": 2, "rate": 0.5}),
-        (Fusion("concat"), {"name": "concat"}),
+        (Encoder("identity"), {"name": "identity"}),
         (Encoder(hidden_dim=5), {"name": "auto", "hidden_dim": 5}),
     ],
 )
@@ -228,7 +228,7 @@ def test_fusions_described():
         "parameters": "hidden_dim=None, factor=5, dropout=0.1",
     }
     assert {row["level"] for row in table} <= {"input", "feature", "token", "decision"}
-    assert rows["concat"]["parameters"] == ""
+    assert rows["concat"]["parameters"] == "hidden_dim=None, n_layers=1, dropout=None, activation=None"
 
 
 def test_encoders_described():
