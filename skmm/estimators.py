@@ -130,7 +130,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         With several members: probabilities of each training sample by the members, and a stack, that did not see
         it.
     oof_score_ : float
-        Accuracy of these: an honest score without a held-out set.
+        Accuracy of these: an honest score without a held-out set. With a stack it is slightly optimistic on small
+        data (measured on random labels: 0.02 at 120 samples, 0.01 at 1000), since the members whose outputs fit
+        the stack know the labels of the fold on which it is scored.
     stack_weights_ : Table
         Weight of each head in the stack.
     n_features_in_ : int

@@ -111,30 +111,32 @@ def canonical(
     weights : ndarray of float, same shape
         Their weights.
     owner : ndarray of int, shape (n_samples,)
-        Which of them each sample is equal to; -1 for a sample of weight 0.
+        Which of them each sample is equal to; -1 for a sample of weight 0 that equals none.
     """
-    owner = np.full(len(X), -1)
-    rows = np.flatnonzero(weights > 0)
     if any(is_lazy(block) for block in X.values()):
-        owner[rows] = np.arange(len(rows))
-        return rows, weights[rows], owner
-    if len(rows) < len(X):
-        X, y, weights = X[rows], y[rows], weights[rows]
-        groups = None if groups is None else groups[rows]
-    target = y if groups is None else np.column_stack([y, groups])
+        order, starts = np.arange(len(X)), np.arange(len(X))
+    else:
+        order, starts = _alike(X, y if groups is None else np.column_stack([y, groups]))
+    total = np.add.reduceat(weights[order], starts)
+    kept = total > 0
+    place = np.where(kept, np.cumsum(kept) - 1, -1)
+    owner = np.empty(len(X), dtype=np.int64)
+    owner[order] = np.repeat(place, np.diff([*starts, len(X)]))
+    return order[starts][kept], total[kept], owner
+
+
+def _alike(X: Blocks, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Samples in the order of their keys, and where in it each run of equal ones starts."""
     keys = _sample_keys(X, target, full=False)
     order = np.argsort(keys, kind="stable")
-    alike = keys[order][1:] == keys[order][:-1]
-    if not alike.any():
-        owner[rows[order]] = np.arange(len(rows))
-        return rows[order], weights[order], owner
+    same = keys[order][1:] == keys[order][:-1]
+    if not same.any():
+        return order, np.arange(len(order))
     # only samples whose first look is the same are read as a whole
-    suspects = np.sort(order[np.flatnonzero(np.concatenate([alike, [False]]) | np.concatenate([[False], alike]))])
+    suspects = np.sort(order[np.concatenate([same, [False]]) | np.concatenate([[False], same])])
     second = np.zeros(len(keys), dtype=np.uint64)
     second[suspects] = _sample_keys(X[suspects], target[suspects], full=True)
     order = np.lexsort([second, keys])
     new = np.ones(len(order), dtype=bool)
     new[1:] = (keys[order][1:] != keys[order][:-1]) | (second[order][1:] != second[order][:-1])
-    starts = np.flatnonzero(new)
-    owner[rows[order]] = np.cumsum(new) - 1
-    return rows[order[starts]], np.add.reduceat(weights[order], starts), owner
+    return order, np.flatnonzero(new)
