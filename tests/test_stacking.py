@@ -428,22 +428,20 @@ def assert_chance(scores, n_independent):
     assert abs(np.mean(scores) - 0.5) < 3 * error, f"{np.mean(scores):.3f}, standard error {error:.3f}"
 
 
+@pytest.mark.parametrize("stack", [True, False])
 @pytest.mark.parametrize("fusion", ["concat", "mfb", "late"])
-def test_random_labels_give_chance(fusion):
-    averaged, stacked = [], []
-    for seed in SEEDS:
-        X, y, _ = random_data(seed)
-        hard = {"hidden_dim": 16, "max_epochs": 20, "dropout": 0.0, "random_state": seed}
-        clf = make(fusion=fusion, stack=False, **hard).fit(X, y)
+def test_random_labels_give_chance(fusion, stack):
+    # A stack is a little optimistic on few samples, by two hundredths at 120 where measured: what it is fitted on
+    # comes from members that know the labels of the fold on which it is scored.
+    scores = []
+    for seed in range(3):
+        X, y, _ = random_data(seed, n_originals=800)
+        hard = {"hidden_dim": 16, "max_epochs": 10, "dropout": 0.0, "random_state": seed}
+        clf = make(fusion=fusion, stack=stack, **hard).fit(X, y)
         known = clf.predict_proba_by_head(X)["fused"].argmax(1)
-        assert (known == y).mean() > 0.5 + 3 * np.sqrt(0.25 / 120)  # of its samples it learned some by heart
-        averaged.append(clf.oof_score_)
-        # A stack was measured to be optimistic by two hundredths at 120 samples, one at 1000: what it is fitted
-        # on comes from members that know the labels of the fold on which it is scored.
-        X, y, _ = random_data(seed, n_originals=400)
-        stacked.append(make(fusion=fusion, stack=True, **hard).fit(X, y).oof_score_)
-    assert_chance(stacked, 400)
-    assert_chance(averaged, 120)
+        assert (known == y).mean() > 0.5 + 3 * np.sqrt(0.25 / 800)  # of its samples it learned some by heart
+        scores.append(clf.oof_score_)
+    assert_chance(scores, 800)
 
 
 def test_random_values_explain_nothing():
