@@ -428,7 +428,7 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
                 stack = Stack(self._link, self._loss_per_sample(), mixing)
                 return stack.fit(z[chosen], t[chosen], distinct[chosen], start)
 
-            # what is scored has seen a sample's fold neither in a member nor in the stack
+            # a sample is scored by members and a stack that were fitted without its fold
             trials = []
             for mixing in Stack.mixings(self._link, *z.shape):
                 whole = fitted(mixing, np.ones(len(rows), dtype=bool))
