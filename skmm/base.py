@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, Self
@@ -46,7 +47,9 @@ from skmm.training import (
 )
 
 
-class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SpecParams, BaseEstimator):
+class MultimodalEstimator(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, SpecParams, BaseEstimator, metaclass=ABCMeta
+):
     """What classifier and regressor share: input, network, training, outputs."""
 
     inputs_: Inputs
@@ -95,32 +98,33 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
 
     # -- what a subclass says ------------------------------------------------------------------------------------
 
+    @abstractmethod
     def _encode_target(self, y: Any, reset: bool) -> np.ndarray:
         """y as numbers; of a first fit (``reset``) also what is learned of its form."""
-        raise NotImplementedError
 
     def _weigh(self, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Sample weights, with those of the classes in them."""
         return weights
 
+    @abstractmethod
     def _learn_target(self, target: np.ndarray, weights: np.ndarray) -> None:
         """Learn from the training targets what a sample without input is predicted as."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tensor_target(self, target: np.ndarray) -> np.ndarray:
         """Targets as the loss reads them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _loss_per_sample(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        raise NotImplementedError
+        """Loss of outputs and targets, one number per sample."""
 
+    @abstractmethod
     def _finish(self, combined: np.ndarray) -> np.ndarray:
         """Probabilities or values from combined outputs (n_samples, C)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _oof_score(self, prediction: np.ndarray, target: np.ndarray, weights: np.ndarray) -> float:
         """Score of out-of-fold predictions, as ``score`` computes it."""
-        raise NotImplementedError
 
     # -- input ---------------------------------------------------------------------------------------------------
 
@@ -211,6 +215,28 @@ class MultimodalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Spe
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     # -- fit -----------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, or for multilabel a matrix of 0 and 1; for regression the values.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples, not negative.
+        groups : array-like of shape (n_samples,), optional
+            Group of each sample (speaker, patient, video): samples of one group are never parted between the
+            folds of the members, nor by ``early_stopping``.
+
+        Returns
+        -------
+        self
+        """
+        going_on = self.warm_start and hasattr(self, "net_")
+        return self._fit(X, y, sample_weight, groups, reset=not going_on, epochs=None)
 
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, groups: Any = None, *, reset: bool, epochs: int | None

@@ -227,28 +227,6 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
-        """Train the network.
-
-        Parameters
-        ----------
-        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, or for multilabel a matrix of 0 and 1.
-        sample_weight : array-like of shape (n_samples,), optional
-            Weights of the samples, not negative.
-        groups : array-like of shape (n_samples,), optional
-            Group of each sample (speaker, patient, video): samples of one group are never parted between the
-            folds of the members, nor by ``early_stopping``.
-
-        Returns
-        -------
-        self
-        """
-        going_on = self.warm_start and hasattr(self, "net_")
-        return self._fit(X, y, sample_weight, groups, reset=not going_on, epochs=None)
-
     @available_if(can_partial_fit)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train for one pass over some samples; the input scaling is that of the first call.
@@ -548,28 +526,6 @@ n_features_in_, feature_names_in_
             raise unknown("loss", self.loss, self._LOSSES)
         check_scalar(self.alpha, "alpha", Real, min_val=0, max_val=1, include_boundaries="neither")
         check_scalar(self.epsilon, "epsilon", Real, min_val=0, include_boundaries="neither")
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
-        """Train the network.
-
-        Parameters
-        ----------
-        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), optional
-            Weights of the samples, not negative.
-        groups : array-like of shape (n_samples,), optional
-            Group of each sample (speaker, patient, video): samples of one group are never parted between the
-            folds of the members, nor by ``early_stopping``.
-
-        Returns
-        -------
-        self
-        """
-        going_on = self.warm_start and hasattr(self, "net_")
-        return self._fit(X, y, sample_weight, groups, reset=not going_on, epochs=None)
 
     @available_if(can_partial_fit)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
