@@ -163,7 +163,10 @@ def measure(folder: Path, name: str, variant: str, repeat: int, threads: int) ->
 
             model.set_params(max_epochs=round(factor * auto_epochs(len(X), auto_batch_size(len(X)))))
         start = time.perf_counter()
-        model.fit(X, y, groups=groups)
+        try:
+            model.fit(X, y, groups=groups)
+        except ValueError as error:  # early stopping may leave a single group to the members
+            return {"set": name, "variant": variant, "repeat": repeat, "error": str(error)}
         seconds = time.perf_counter() - start
     result = {"set": name, "variant": variant, "repeat": repeat, "seconds": seconds}
     if not classify:
@@ -177,7 +180,7 @@ def measure(folder: Path, name: str, variant: str, repeat: int, threads: int) ->
 
 def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
     """Mean over sets and repeats, and the paired difference to the base with its standard error over both."""
-    found = {(r["set"], r["variant"], r["repeat"]): r for r in rows if r["set"] in sets}
+    found = {(r["set"], r["variant"], r["repeat"]): r for r in rows if r["set"] in sets and "error" not in r}
     lines = [
         "| variant | score | loss | score − base | loss − base | seconds / base | runs |",
         "|---|---|---|---|---|---|---|",
