@@ -497,7 +497,9 @@ class MultimodalEstimator(
         check_is_fitted(self)
         blocks = self.inputs_.check(self._read(X, reset=False))
         dtype = self.inputs_.dtype(blocks)
-        return self.inputs_.load(blocks, dtype, torch.device(self.net_.device)), dtype, blocks
+        # where the weights are now: a net trained on a GPU may have been unpickled where there is none
+        device = next(self.net_.module_.parameters()).device
+        return self.inputs_.load(blocks, dtype, device), dtype, blocks
 
     def _outputs(self, X: Any) -> np.ndarray:
         """Combined outputs, (n_samples, C) logits or values."""
