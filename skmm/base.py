@@ -123,8 +123,8 @@ class MultimodalEstimator(
         """Probabilities or values from combined outputs (n_samples, C)."""
 
     @abstractmethod
-    def _oof_score(self, prediction: np.ndarray, target: np.ndarray, weights: np.ndarray) -> float:
-        """Score of out-of-fold predictions, as ``score`` computes it."""
+    def _oof_score(self, combined: np.ndarray, target: np.ndarray, weights: np.ndarray) -> float:
+        """Score of out-of-fold outputs, as ``score`` computes it."""
 
     # -- input ---------------------------------------------------------------------------------------------------
 
@@ -272,24 +272,25 @@ class MultimodalEstimator(
         rows, distinct, owner = canonical(blocks, target, weights, groups)
         groups = None if groups is None else groups[rows]
         train, valid = self._split(target[rows], groups)
+        chosen = rows[train]
         if reset:
             choices = check_encoders(self.encoders, list(blocks))
             self.inputs_ = Inputs(
-                blocks[rows[train]], distinct[train], choices, self.scale_inputs, self.sparse_components
+                blocks[chosen], distinct[train], choices, self.scale_inputs, self.sparse_components
             )
             if _is_named(X):
                 self.n_features_in_ = self.inputs_.n_features
             self.modalities_ = self.inputs_.infos
-            self._learn_target(target[rows[train]], distinct[train])
+            self._learn_target(target[chosen], distinct[train])
         if epochs is None:
-            labels = self._stratify(target[rows[train]])
+            labels = self._stratify(target[chosen])
             group = None if groups is None else groups[train]
             folds = assign_folds(self.n_members, labels, group, len(train), self._split_seed)
         else:  # a stream has no rows to leave out: what a member does not see now is gone
             folds = np.full(len(train), -1)
         # Members that trained on other samples before, or with other folds, are blind to none of these: the stack
         # of the first fit then stays, and there is no out-of-fold prediction.
-        state = digest(blocks[rows[train]], target[rows[train]], folds) if self.warm_start else ""
+        state = digest(blocks[chosen], target[chosen], folds) if self.warm_start else ""
         blind = folds.max() >= 0 and (reset or state == self._blind_state)
         self._blind_state = state if blind else None
         for name in ("oof_prediction_", "oof_score_", *(("stack_", "stack_weights_") if reset else ())):
@@ -303,14 +304,15 @@ class MultimodalEstimator(
             encoded = torch.as_tensor(self._tensor_target(target), device=device)
             members = [train[folds != left_out_fold(k, folds)] for k in range(self.n_members)]
             training = _training_set(data, encoded, rows, distinct, members)
-            held_out = [] if valid is None else [valid] * self.n_members
-            validation = _training_set(data, encoded, rows, distinct, held_out) if held_out else None
+            validation = None
+            if valid is not None:
+                validation = _training_set(data, encoded, rows, distinct, [valid] * self.n_members)
             self._train(training, validation, epochs)
             if blind:
                 place = np.full(len(rows), -1)
                 place[train] = np.arange(len(train))
                 place = np.where(owner >= 0, place[owner], -1)
-                self._fit_stack(data, encoded, rows[train], distinct[train], folds, place, scored)
+                self._fit_stack(data, encoded, chosen, distinct[train], folds, place, scored)
         return self
 
     def _drop_empty(self, blocks: Blocks, weights: np.ndarray) -> np.ndarray:
