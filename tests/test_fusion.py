@@ -3,11 +3,26 @@
 The formulas are written out in NumPy, mostly sample by sample, and take only the weights from the modules.
 """
 
-import math
 
 import numpy as np
 import pytest
 import torch
+from formulas import (
+    HIDDEN,
+    INHERITED,
+    N,
+    assert_close,
+    attend,
+    build,
+    data,
+    dims_of,
+    layer_norm,
+    missing,
+    n_modalities,
+    pool,
+    relu,
+    run,
+)
 from scipy.special import expit, softmax
 from torch import nn
 
@@ -16,60 +31,6 @@ from skmm.blocks import BlockInfo
 from skmm.encoders.conv import Conv1dEncoder
 from skmm.layers import SparseRows
 from skmm.testing import check_fusion
-
-N = 9
-HIDDEN = 8
-INHERITED = {"hidden_dim": HIDDEN, "dropout": 0.3, "activation": "relu"}
-SIZES = {"a": 3, "b": 5, "c": 2}
-
-
-def dims_of(n_modalities):
-    return dict(list(SIZES.items())[:n_modalities])
-
-
-def build(name, *structure, **params):
-    """A fusion in float64 with no weight at its start value, and its weights by name."""
-    torch.manual_seed(0)
-    module = Fusion(name, **params).build(*structure, inherited=INHERITED).double().eval()
-    with torch.no_grad():
-        for p in module.parameters():
-            p.normal_()
-    return module, {key: value.numpy() for key, value in module.state_dict().items()}
-
-
-def data(dims, missing=True):
-    """Vectors and presence; some rows lack one modality, the last two lack all and none."""
-    rng = np.random.default_rng(0)
-    x = {name: rng.normal(size=(N, d)) for name, d in dims.items()}
-    there = {name: (rng.random(N) > 0.4) if missing else np.ones(N, bool) for name in dims}
-    for mask in there.values():
-        mask[-2:] = (not missing, True)
-    return x, there
-
-
-def run(module, x, there):
-    with torch.no_grad():
-        values = {name: torch.as_tensor(v) for name, v in x.items()}
-        return module(values, {name: torch.as_tensor(m) for name, m in there.items()}).numpy()
-
-
-def relu(x):
-    return np.maximum(x, 0)
-
-
-def layer_norm(x, weight, bias):
-    centred = x - x.mean(-1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weight + bias
-
-
-def assert_close(got, expected):
-    assert got.shape == expected.shape
-    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-9)
-
-
-n_modalities = pytest.mark.parametrize("n", [1, 2, 3])
-missing = pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
-
 
 # -- the contract -------------------------------------------------------------------------------------------------
 
@@ -159,13 +120,6 @@ def factor_terms(w, prefix, dims, x, there, i):
         w[f"{prefix}.project.{k}.weight"] @ x[m][i] if there[m][i] else w[f"{prefix}.placeholders.vectors.{k}"]
         for k, m in enumerate(dims)
     ]
-
-
-def pool(expanded, factor):
-    """Sum of each group of ``factor``, signed square root, L2."""
-    z = np.array([expanded[o * factor : (o + 1) * factor].sum() for o in range(len(expanded) // factor)])
-    z = z / np.sqrt(np.abs(z) + 1e-6)
-    return z / np.linalg.norm(z)
 
 
 @n_modalities
@@ -345,24 +299,6 @@ def test_late_is_exact_for_certain_heads(rule, scale):
 
 
 # -- attention ----------------------------------------------------------------------------------------------------
-
-
-def attend(query, tokens, w, prefix, n_heads):
-    """One query over the null token and the given tokens, head by head."""
-
-    def linear(x, layer):
-        return w[f"{prefix}.{layer}.weight"] @ x + w.get(f"{prefix}.{layer}.bias", 0.0)
-
-    keys = [w[f"{prefix}.null"][0], *tokens]
-    size = len(query) // n_heads
-    read = np.zeros(len(query))
-    for head in range(n_heads):
-        part = slice(head * size, (head + 1) * size)
-        q = linear(query, "query")[part]
-        scores = [q @ linear(key, "key")[part] / math.sqrt(size) for key in keys]
-        for weight, key in zip(softmax(scores), keys, strict=True):
-            read[part] += weight * linear(key, "value")[part]
-    return linear(read, "out")
 
 
 @n_modalities
