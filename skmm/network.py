@@ -228,11 +228,16 @@ class FusionNetwork(nn.Module):
         return fused if self.head is None else self.head(fused)
 
 
+def supports(module: nn.Module, what: str) -> bool:
+    """Whether a module runs under ``"vmap"``, ``"compile"`` or ``"export"``: each layer that does not says why."""
+    return all(what not in getattr(layer, "unsupported", {}) for layer in module.modules())
+
+
 class MemberNetworks(nn.Module):
     """K networks of one shape, their parameters stacked along a leading member axis.
 
     One network alone is called as it is. More run under ``torch.func.vmap``, or one after another where a layer
-    has no batching rule (``supports_vmap = False`` on its class).
+    has no batching rule (``unsupported = {"vmap": reason}`` on its class), or buffers that it may write to.
 
     Parameters
     ----------
@@ -248,17 +253,19 @@ class MemberNetworks(nn.Module):
     def __init__(self, networks: list[FusionNetwork]) -> None:
         super().__init__()
         self.n_members = len(networks)
-        self.vectorized = all(getattr(m, "supports_vmap", True) for m in networks[0].modules())
+        self.vectorized = supports(networks[0], "vmap") and not any(
+            m._buffers and not getattr(m, "constant_buffers", False) for m in networks[0].modules()
+        )
         if self.n_members == 1:
             self.single = networks[0]
             return
         parameters, buffers = stack_module_state(networks)
         self.stacked = nn.ParameterList(parameters.values())
-        # Buffers of a user's module, such as running means, are written to in place: each member on its own.
+        # Buffers of a user's module, such as running means, are written to in place: each member on its own, unless
+        # the module says that they are constant.
         self.n_buffers = len(buffers)
         for i, buffer in enumerate(buffers.values()):
             self.register_buffer(f"buffer{i}", buffer)
-        self.vectorized = self.vectorized and not buffers
         ids = [id(owner[key]) for owner, key in _slots(networks[0])]
         self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]  # tied weights are stacked once
         # A network without weights of its own, into which a member's are put for a call; the list hides it from

@@ -19,6 +19,7 @@ from torch.func import functional_call, stack_module_state
 
 from skmm.blocks import KINDS, BlockInfo
 from skmm.layers import SparseRows
+from skmm.network import supports
 from skmm.spec import Encoder, Fusion, Spec, as_spec
 
 __all__ = ["check_encoder", "check_fusion"]
@@ -367,9 +368,9 @@ def _keeps_precision(case: _Case) -> None:
 
 
 def _runs_stacked(case: _Case) -> None:
-    """Several run as one under torch.func.vmap, unless the class says supports_vmap = False."""
+    """Several run as one under torch.func.vmap, unless the class says why not: unsupported = {"vmap": reason}."""
     members = [case.build(seed) for seed in range(3)]
-    if not all(getattr(layer, "supports_vmap", True) for layer in members[0].modules()):
+    if not supports(members[0], "vmap"):
         return
     batches = [case.batch(seed) for seed in range(3)]
     parameters, buffers = stack_module_state(members)
@@ -555,7 +556,8 @@ def check_fusion(fusion: str | type[nn.Module] | Fusion) -> None:
     Notes
     -----
     Kinds of block (input level) and links (decision level) that the constructor refuses with a ``ValueError`` are
-    passed over, as long as it takes one. A class whose layers have no batching rule says ``supports_vmap = False``.
+    passed over, as long as it takes one. A class whose layers have no batching rule says so, with the reason:
+    ``unsupported = {"vmap": "..."}``.
 
     Examples
     --------

@@ -3,7 +3,6 @@
 The formulas are written out in NumPy, mostly sample by sample, and take only the weights from the modules.
 """
 
-
 import numpy as np
 import pytest
 import torch

@@ -3,6 +3,7 @@
 import math
 import re
 from itertools import count
+from typing import ClassVar
 
 import pytest
 import torch
@@ -262,7 +263,7 @@ def test_good_fusion_passes_once_registered(monkeypatch):
 
 
 class SaysItCannotStack(BranchesOnData):
-    supports_vmap = False
+    unsupported: ClassVar = {"vmap": "it says so"}
 
 
 def test_class_may_say_that_it_has_no_batching_rule():
@@ -376,7 +377,7 @@ class ReversesThePadding(nn.Module):
     """Reads backwards from the end of the batch, not of the sample."""
 
     kinds = ("sequence",)
-    supports_vmap = False
+    unsupported: ClassVar = {"vmap": "it says so"}
 
     def __init__(self, info, tokens, *, hidden_dim=None):
         super().__init__()

@@ -16,7 +16,7 @@ from skmm.spec import INHERIT, register_encoder
 class _RecurrentEncoder(nn.Module):
     kinds: ClassVar = ("sequence",)
     # torch gives its recurrent layers no batching rule, so members run one after another
-    supports_vmap: ClassVar = False
+    unsupported: ClassVar = {"vmap": "torch has no batching rule for its recurrent kernels"}
     cell: ClassVar[type[nn.GRU] | type[nn.LSTM]]
 
     def __init__(
