@@ -28,6 +28,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skmm.augmentation import ModalityDropout
 from skmm.batches import Batches, Inputs, check_finite
 from skmm.blocks import Blocks, FlatLayout
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders
@@ -178,6 +179,9 @@ class MultimodalEstimator(
             check_scalar(self.sparse_components, "sparse_components", Integral, min_val=1)
         check_scalar(self.n_members, "n_members", Integral, min_val=1)
         check_scalar(self.modality_loss, "modality_loss", Real, **not_negative)
+        check_scalar(
+            self.modality_dropout, "modality_dropout", Real, min_val=0, max_val=1, include_boundaries="left"
+        )
         if not isinstance(self.stack, bool) and self.stack != "auto":
             raise ValueError(f"stack={self.stack!r} is none of True, False and 'auto'.")
         if self.stack is True and self.n_members == 1:
@@ -264,7 +268,7 @@ class MultimodalEstimator(
             self._split_seed = int(self._random.randint(2**31 - 1))
             check_finite(blocks)
         else:
-            blocks = self.inputs_.check(blocks)
+            blocks = self.inputs_.check(blocks, training=True)
             if self.net_.module_.n_members != self.n_members:
                 raise ValueError(
                     f"n_members={self.n_members} is not that of the first fit, {self.net_.module_.n_members}."
@@ -276,7 +280,12 @@ class MultimodalEstimator(
         if reset:
             choices = check_encoders(self.encoders, list(blocks))
             self.inputs_ = Inputs(
-                blocks[chosen], distinct[train], choices, self.scale_inputs, self.sparse_components
+                blocks[chosen],
+                distinct[train],
+                choices,
+                self.scale_inputs,
+                self.sparse_components,
+                dropped=self.modality_dropout > 0,
             )
             if _is_named(X):
                 self.n_features_in_ = self.inputs_.n_features
@@ -383,6 +392,7 @@ class MultimodalEstimator(
             seeds=seeds,
             batch_size=batch_size,
             max_epochs=max_epochs,
+            augment=(ModalityDropout(self.modality_dropout),) if self.modality_dropout else (),
             train_split=None,
             callbacks=self.callbacks,
             device=str(device),

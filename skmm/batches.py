@@ -244,6 +244,24 @@ class _Lazy:
         return x, mask
 
 
+class _Absent:
+    """A modality that no sample has: zeros, made when a batch is cut."""
+
+    def __init__(self, info: BlockInfo, dtype: torch.dtype, device: torch.device) -> None:
+        self.info, self.device = info, device
+        self.dtype = torch.int64 if info.kind == "tokens" else dtype
+        self.steps = (info.length or 1,) if info.kind in ("sequence", "tokens") else ()
+
+    def take(self, rows: Tensor) -> tuple[Any, Tensor]:
+        def zeros(*shape: int, dtype: torch.dtype = self.dtype) -> Tensor:
+            return torch.zeros(*rows.shape, *shape, dtype=dtype, device=self.device)
+
+        mask = zeros(*self.steps, dtype=torch.bool)
+        if self.info.kind == "sparse":
+            return SparseRows(zeros(1, dtype=torch.int64), zeros(1), zeros(self.info.n_components)), mask
+        return zeros(*self.steps, *(() if self.info.kind == "tokens" else self.info.shape)), mask
+
+
 class Batches:
     """All modalities of some samples on one device, from which batches are cut by row numbers."""
 
@@ -287,6 +305,8 @@ class Inputs:
         Whether to learn a scaling.
     sparse_components : int or None
         Size of the dense copy of a sparse block that is wider than that.
+    dropped : bool
+        Whether training drops modalities at random, and so knows samples without them.
     """
 
     def __init__(
@@ -296,9 +316,13 @@ class Inputs:
         encoders: Mapping[str, Any],
         scale: bool,
         sparse_components: int | None = None,
+        dropped: bool = False,
     ) -> None:
         self.wanted = {name: _kinds_of(choice) for name, choice in encoders.items()}
         self.infos: dict[str, BlockInfo] = {}
+        self.seen: set[str] = set()  # modalities that some training sample had
+        self.lacked: set[str] = set(blocks) if dropped else set()  # and that some lacked
+        self._note(blocks)
         blocks = self._convert(blocks)
         self.scalers: dict[str, Scaler | None] = {}
         self.projections: dict[str, Projection] = {}
@@ -311,6 +335,12 @@ class Inputs:
                 self.infos[name] = replace(info, n_components=projection.matrix.shape[1])
             learn = scale and info.kind != "tokens"
             self.scalers[name] = Scaler.fit(block, blocks.present[name], weights) if learn else None
+
+    def _note(self, blocks: Blocks) -> None:
+        """Remember which modalities samples had, and which they lacked."""
+        self.seen.update(name for name, mask in blocks.present.items() if mask.any())
+        self.lacked.update(name for name, mask in blocks.present.items() if not mask.all())
+        self.lacked.update(self.infos.keys() - blocks.keys())
 
     def _convert(self, blocks: Blocks) -> Blocks:
         converted = {name: as_kind(block, self._read_as(name)) for name, block in blocks.items()}
@@ -325,17 +355,30 @@ class Inputs:
         """Numbers per sample; per step for a sequence without one length."""
         return sum(math.prod(info.shape) * (info.length or 1) for info in self.infos.values())
 
-    def check(self, blocks: Blocks) -> Blocks:
-        """Samples as training's were, or an error that names the modality and what was expected."""
+    def check(self, blocks: Blocks, *, training: bool = False) -> Blocks:
+        """Samples as training's were, or an error that names the modality and what was expected.
+
+        A modality may be absent as a whole where training knew samples without it. What ``training`` goes on with
+        adds to what is known.
+        """
+        if training:
+            self._note(blocks)
         for name in self.infos:
-            if name not in blocks:
+            if name not in blocks and name not in self.lacked:
                 raise ValueError(
-                    f"modality {name!r} is missing; fitted with {list(self.infos)}, got {list(blocks)}."
+                    f"modality {name!r} is missing; fitted with {list(self.infos)}, got {list(blocks)}, and no "
+                    "training sample lacked it. An estimator learns to do without a modality from samples that "
+                    "lack it, or with modality_dropout, e.g. modality_dropout=0.2."
                 )
         for name in blocks:
             if name not in self.infos:
                 raise unknown("modality", name, self.infos)
-        blocks = self._convert(blocks.select(self.infos))
+            if name not in self.seen and blocks.present[name].any():
+                raise ValueError(
+                    f"modality {name!r}, row {blocks.present[name].argmax()}: there is a value, but every training "
+                    "sample lacked this modality, so nothing is known of it."
+                )
+        blocks = self._convert(blocks.select(name for name in self.infos if name in blocks))
         for name, block in blocks.items():
             info = self.infos[name]
             kind = block_kind(block)
@@ -358,10 +401,13 @@ class Inputs:
         return torch.float64 if wide else torch.float32
 
     def load(self, blocks: Blocks, dtype: torch.dtype, device: torch.device) -> Batches:
-        """Move checked blocks to a device, scaled, with zeros where a sample is missing."""
-        blocks = self._convert(blocks.select(self.infos))
+        """Move checked blocks to a device, scaled, with zeros where a sample or a whole modality is missing."""
+        blocks = self._convert(blocks.select(name for name in self.infos if name in blocks))
         columns = {
-            name: self._column(name, block, blocks.present[name], dtype, device) for name, block in blocks.items()
+            name: self._column(name, blocks[name], blocks.present[name], dtype, device)
+            if name in blocks
+            else _Absent(info, dtype, device)
+            for name, info in self.infos.items()
         }
         return Batches(columns, len(blocks), device)
 

@@ -227,6 +227,15 @@ def _as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
         value = value.to_numpy()
         if value.dtype == object and missing is not None:
             value = np.where(missing, None, value)  # pandas has several marks
+    if isinstance(value, np.ma.MaskedArray):
+        hidden = np.ma.getmaskarray(value).reshape(len(value), -1) if value.ndim else np.zeros((0, 0), bool)
+        partly = np.flatnonzero(hidden.any(axis=1) & ~hidden.all(axis=1))
+        if len(partly):
+            raise ValueError(
+                f"modality {name!r}, row {partly[0]}: {hidden[partly[0]].sum()} of {hidden.shape[1]} values are "
+                "masked. A sample lacks a modality where all its values are masked; fill gaps first."
+            )
+        return _as_block(name, value.data)[0], np.any(~hidden, axis=1)
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
         value = value.tolist()  # its cells may be arrays or lists
     if _is_list_of_samples(value):
@@ -323,10 +332,11 @@ class Blocks:
     blocks : mapping of str to block, optional
         For names that are no Python identifiers. A block is a dense array of 1 to 5 dimensions, a scipy sparse
         matrix (kept as CSR), a DataFrame of numbers, a list of arrays of unequal length (``None`` where a
-        sample is missing), a torch tensor, a memory map, or any array-like with ``shape``, ``dtype`` and row
-        indexing (an HDF5 data set), which is then read batch by batch.
+        sample is missing), a masked array (a sample is missing where it is masked whole), a torch tensor, a
+        memory map, or any array-like with ``shape``, ``dtype`` and row indexing (an HDF5 data set), which is
+        then read batch by batch.
     present : mapping of str to array of bool, shape (n_samples,), optional
-        Rows that exist, per modality. A row is missing if it is marked so here, is all NaN, or is ``None``.
+        Rows that exist, per modality. A row is missing if it is marked so here, is all NaN, masked, or ``None``.
         In a sparse block a row is missing if all its stored values are NaN.
     **named : block
         Blocks by keyword.

@@ -97,6 +97,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     modality_loss : float, default=0.5
         Weight in the loss of one head per modality beside the fused one, which makes each encoder useful by
         itself. 0 builds no such heads.
+    modality_dropout : float, default=0.0
+        Probability with which each modality of a training sample is hidden from a step, never all that it has: the
+        network learns to do without, and then predicts where a whole modality is absent.
     stack : bool or "auto", default="auto"
         Combine the heads by a convex model fitted on out-of-fold predictions; False averages the members' fused
         heads. "auto" stacks if there are several members.
@@ -191,6 +194,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         sparse_components: int | None = 256,
         n_members: int = 8,
         modality_loss: float = 0.5,
+        modality_dropout: float = 0.0,
         stack: bool | str = "auto",
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
@@ -220,6 +224,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         self.sparse_components = sparse_components
         self.n_members = n_members
         self.modality_loss = modality_loss
+        self.modality_dropout = modality_dropout
         self.stack = stack
         self.warm_start = warm_start
         self.callbacks = callbacks
@@ -423,7 +428,8 @@ class MultimodalRegressor(RegressorMixin, MultimodalEstimator):
     ----------
     fusion, encoders, modalities, hidden_dim, dropout, activation, optimizer, lr, weight_decay, lr_schedule, \
 max_epochs, batch_size, clip_grad_norm, early_stopping, validation_fraction, n_iter_no_change, tol, scale_inputs, \
-sparse_components, n_members, modality_loss, stack, warm_start, callbacks, device, random_state, verbose
+sparse_components, n_members, modality_loss, modality_dropout, stack, warm_start, callbacks, device, random_state, \
+verbose
         As for :class:`MultimodalClassifier`.
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
         What training makes small, averaged over the outputs.
@@ -479,6 +485,7 @@ n_features_in_, feature_names_in_
         sparse_components: int | None = 256,
         n_members: int = 8,
         modality_loss: float = 0.5,
+        modality_dropout: float = 0.0,
         stack: bool | str = "auto",
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
@@ -510,6 +517,7 @@ n_features_in_, feature_names_in_
         self.sparse_components = sparse_components
         self.n_members = n_members
         self.modality_loss = modality_loss
+        self.modality_dropout = modality_dropout
         self.stack = stack
         self.warm_start = warm_start
         self.callbacks = callbacks

@@ -228,6 +228,11 @@ class FusionNetwork(nn.Module):
         return fused if self.head is None else self.head(fused)
 
 
+def existing(present: Masks, axes: int = 1) -> Tensor:
+    """Which modalities each sample has: masks (B,) or (B, T) -> (B, M); of 2 axes (K, B, ...) -> (K, B, M)."""
+    return torch.stack([mask if mask.ndim == axes else mask.any(-1) for mask in present.values()], -1)
+
+
 def supports(module: nn.Module, what: str) -> bool:
     """Whether a module runs under ``"vmap"``, ``"compile"`` or ``"export"``: each layer that does not says why."""
     return all(what not in getattr(layer, "unsupported", {}) for layer in module.modules())

@@ -18,7 +18,7 @@ FLOOR = -8.0  # log-probabilities below say "impossible", however far below
 _PENALTY = 0.01  # pull of the weights towards the plain average, in samples
 _BIAS_PENALTY = 1.0  # pull of the biases towards 0, in samples
 # Pulls of the mixing matrix towards 0, in samples; None for no such matrix. Out-of-fold loss chooses.
-MIXINGS = (None, 100.0)
+MIXINGS = (None, 100.0, 30.0)
 _ROWS_PER_FEATURE = 10  # samples for each number that a mixing matrix reads, below which none is tried
 
 
@@ -197,19 +197,12 @@ class Stack:
 
 
 def choose(trials: list[tuple[np.ndarray, Stack, np.ndarray]], weights: np.ndarray) -> tuple[Stack, np.ndarray]:
-    """The first stack, unless another's loss per sample (n,) is lower by more than one standard error.
+    """The stack of the lowest mean loss per sample (n,), of weights (n,).
 
     Trials are of loss, stack and out-of-fold outputs; the last two of the one chosen are returned.
     """
-    first, *others = trials
-    best = first
-    for trial in others:
-        gain = best[0] - trial[0]
-        mean = np.average(gain, weights=weights)
-        error = np.sqrt(np.average((gain - mean) ** 2, weights=weights) / len(gain))
-        if mean > error:
-            best = trial
-    return best[1], best[2]
+    _, stack, outputs = min(trials, key=lambda trial: np.average(trial[0], weights=weights))
+    return stack, outputs
 
 
 def average(outputs: np.ndarray, link: str, weights: np.ndarray | None = None) -> np.ndarray:

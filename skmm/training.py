@@ -20,8 +20,9 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, PrintLog
 from torch import Tensor, nn
 
+from skmm.augmentation import Augmentation, Batch
 from skmm.batches import Batches, take_rows
-from skmm.network import Masks, MemberNetworks
+from skmm.network import MemberNetworks, existing
 from skmm.spec import Optimizer
 
 # -- losses: outputs (..., n_outputs) and targets -> one number per sample (...,) ---------------------------------
@@ -213,12 +214,6 @@ class _BatchIterator:
             yield d.data.take(batch), take_rows(d.target, batch), weight
 
 
-def existing(present: Masks, own_rows: bool = False) -> Tensor:
-    """Which modalities each sample has: masks (B,) or (B, T) -> (B, M), behind a member axis if rows differ."""
-    axes = 2 if own_rows else 1
-    return torch.stack([mask if mask.ndim == axes else mask.any(-1) for mask in present.values()], -1)
-
-
 # -- callbacks ----------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +292,8 @@ class MultimodalNet(NeuralNet):
         Largest norm of each member's gradient.
     seeds : tuple of int
         Seed of each member's batch order.
+    augment : tuple of callables
+        What is done to the values and masks of each training batch.
     """
 
     def __init__(
@@ -309,6 +306,7 @@ class MultimodalNet(NeuralNet):
         schedule: str = "constant",
         clip_grad_norm: float | None = None,
         seeds: tuple[int, ...] = (0,),
+        augment: tuple[Augmentation, ...] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(module, criterion=criterion, **kwargs)
@@ -317,6 +315,7 @@ class MultimodalNet(NeuralNet):
         self.schedule = schedule
         self.clip_grad_norm = clip_grad_norm
         self.seeds = seeds
+        self.augment = augment
 
     # skorch's own callbacks read the loss of every batch; here it is read once an epoch
     @property
@@ -395,7 +394,10 @@ class MultimodalNet(NeuralNet):
         return step
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        loss, output = self._loss(batch)
+        changed = self._named(batch)
+        for change in self.augment:
+            changed = change(changed)
+        loss, output = self._loss(changed)
         (loss if loss.ndim == 0 else loss.sum()).backward()
         if self.clip_grad_norm is not None:
             self._clip(self.clip_grad_norm)
@@ -403,15 +405,18 @@ class MultimodalNet(NeuralNet):
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         with torch.no_grad():
-            loss, output = self._loss(batch)
+            loss, output = self._loss(self._named(batch))
         return {"loss": loss, "y_pred": output}
 
-    def _loss(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def _named(self, batch: Any) -> Batch:
+        """What the iterator gives, as augmentations take it, the samples behind the members if several."""
         (values, present), target, weights = batch
-        own_rows = self.module_.n_members > 1
-        output = self.module_(values, present, own_rows=own_rows)
-        exists = existing(present, own_rows) if self.criterion_.modality_loss else None
-        return self.criterion_(output, target, weights, exists), output
+        return Batch(values, present, target, weights, axes=1 if self.module_.n_members == 1 else 2)
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        output = self.module_(batch.values, batch.present, own_rows=self.module_.n_members > 1)
+        there = existing(batch.present, batch.axes) if self.criterion_.modality_loss else None
+        return self.criterion_(output, batch.target, batch.weights, there), output
 
     def _clip(self, largest: float) -> None:
         """Scale each member's gradient down to the largest norm allowed."""

@@ -8,9 +8,21 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skmm import Blocks, MultimodalClassifier
+from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 
 torch.set_num_threads(1)
+
+ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
+every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
+members = pytest.mark.parametrize("n_members", [1, 3])
+
+
+def outputs(estimator, X):
+    return estimator.predict_proba(X) if hasattr(estimator, "predict_proba") else estimator.predict(X)
+
+
+def assert_same(a, b, X, atol=1e-6):
+    np.testing.assert_allclose(outputs(a, X), outputs(b, X), rtol=0, atol=atol)
 
 
 def small(cls=MultimodalClassifier, fusion="concat", **params):
@@ -50,6 +62,16 @@ def make_data(n=60, kinds=("vector", "sequence"), n_classes=2, seed=0, noise=0.5
     y = np.random.RandomState(seed).permutation(np.arange(n) % n_classes)
     blocks = {kind: make_block(kind, y, seed=seed + i, noise=noise) for i, kind in enumerate(kinds)}
     return Blocks(blocks), y
+
+
+def linear_data(n=150, seed=0):
+    rng = np.random.RandomState(seed)
+    table, sensor = rng.randn(n, 4), rng.randn(n, 6, 2)
+    return Blocks(table=table, sensor=sensor), 3 * table[:, 0] - 2 * sensor.mean(axis=(1, 2)) + 50
+
+
+# samples that lack a modality, of the 60 of make_data
+MISSING = np.resize([False, False, True, False, False], 60)
 
 
 def _data_folder():

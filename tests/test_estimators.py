@@ -8,7 +8,17 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
-from conftest import make_block, make_data, small
+from conftest import (
+    MISSING,
+    assert_same,
+    every_estimator,
+    linear_data,
+    make_block,
+    make_data,
+    members,
+    outputs,
+    small,
+)
 from sklearn.base import clone
 from sklearn.metrics import log_loss, mean_absolute_error
 from sklearn.model_selection import ParameterGrid
@@ -17,18 +27,6 @@ from skorch.callbacks import Callback, LRScheduler
 
 from skmm import Blocks, Encoder, Fusion, MultimodalClassifier, MultimodalRegressor, Optimizer, list_optimizers
 from skmm.training import SCHEDULES
-
-ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
-every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
-members = pytest.mark.parametrize("n_members", [1, 3])
-
-
-def outputs(estimator, X):
-    return estimator.predict_proba(X) if hasattr(estimator, "predict_proba") else estimator.predict(X)
-
-
-def assert_same(a, b, X, atol=1e-6):
-    np.testing.assert_allclose(outputs(a, X), outputs(b, X), rtol=0, atol=atol)
 
 
 class Spy(Callback):
@@ -100,12 +98,6 @@ def test_multilabel_as_a_sparse_matrix():
 
 
 # -- regressor: targets and losses ---------------------------------------------------------------------------------
-
-
-def linear_data(n=150, seed=0):
-    rng = np.random.RandomState(seed)
-    table, sensor = rng.randn(n, 4), rng.randn(n, 6, 2)
-    return Blocks(table=table, sensor=sensor), 3 * table[:, 0] - 2 * sensor.mean(axis=(1, 2)) + 50
 
 
 @members
@@ -575,117 +567,6 @@ def test_float64_is_predicted_in_float64(cls, n_members):
     single = Blocks({name: block.astype(np.float32) for name, block in X.items()})
     assert estimator.transform(single).dtype == np.float32
     np.testing.assert_allclose(outputs(estimator, single), together, atol=1e-5)
-
-
-# -- missing modalities --------------------------------------------------------------------------------------------
-
-MISSING = np.resize([False, False, True, False, False], 60)
-
-
-def with_nan(block):
-    block = block.astype(np.float64)
-    block[MISSING] = np.nan
-    return block
-
-
-@members
-@pytest.mark.parametrize("fusion", ["concat", "attention", "late", "mfb", "early"])
-def test_ways_to_say_that_a_modality_is_missing(fusion, n_members):
-    X, y = make_data(kinds=["vector", "sequence"])
-    ways = [
-        Blocks(vector=with_nan(X["vector"]), sequence=X["sequence"]),
-        Blocks(X, present={"vector": ~MISSING}),
-        {"vector": with_nan(X["vector"]), "sequence": X["sequence"]},
-        {"vector": pd.DataFrame(with_nan(X["vector"])), "sequence": X["sequence"]},
-    ]
-    params = {"fusion": fusion, "n_members": n_members, "max_epochs": 3}
-    fits = [small(**params).fit(way, y).predict_proba(way) for way in ways]
-    for other in fits[1:]:
-        np.testing.assert_allclose(other, fits[0], rtol=0, atol=1e-6)
-    assert np.abs(fits[0] - small(**params).fit(X, y).predict_proba(X)).max() > 1e-4
-
-
-def test_none_says_that_a_sample_of_a_ragged_block_is_missing():
-    X, y = make_data(kinds=["ragged", "tokens", "vector"])
-    absent = {
-        "ragged": [None if m else item for item, m in zip(X["ragged"], MISSING, strict=True)],
-        "tokens": [None if m else item for item, m in zip(X["tokens"], ~MISSING, strict=True)],
-        "vector": X["vector"],
-    }
-    masked = Blocks(X, present={"ragged": ~MISSING, "tokens": MISSING})
-    assert_same(small().fit(absent, y), small().fit(masked, y), masked)
-
-
-GARBAGE = [1e30, -1.0, np.inf, np.nan]
-
-
-@pytest.mark.parametrize("garbage", GARBAGE)
-@members
-@pytest.mark.parametrize("fusion", ["concat", "sum", "attention", "late", "mfb", "mfh", "early"])
-def test_what_stands_in_a_missing_block_means_nothing(fusion, n_members, garbage):
-    X, y = make_data(kinds=["vector", "sequence"])
-    soiled = {name: block.copy() for name, block in X.items()}
-    soiled["vector"][MISSING, 1:3] = garbage
-    soiled["sequence"][~MISSING, 2:4] = garbage
-    present = {"vector": ~MISSING, "sequence": MISSING}
-    clean, dirty = Blocks(X, present=present), Blocks(soiled, present=present)
-    params = {"fusion": fusion, "n_members": n_members, "max_epochs": 2}
-    fitted = small(**params).fit(clean, y)
-    assert_same(fitted, small(**params).fit(dirty, y), clean)
-    np.testing.assert_allclose(fitted.predict_proba(dirty), fitted.predict_proba(clean), rtol=0, atol=1e-6)
-
-
-def test_a_missing_image_and_a_missing_sparse_row_mean_nothing():
-    X, y = make_data(kinds=["image", "sparse", "vector"])
-    soiled = {"image": X["image"].copy(), "sparse": X["sparse"].copy().tolil(), "vector": X["vector"]}
-    soiled["image"][MISSING] = 255
-    soiled["sparse"][np.flatnonzero(MISSING), 0] = 1e9
-    present = {"image": ~MISSING, "sparse": ~MISSING}
-    clean, dirty = Blocks(X, present=present), Blocks(soiled, present=present)
-    fitted = small().fit(clean, y)
-    assert_same(fitted, small().fit(dirty, y), clean)
-    np.testing.assert_allclose(fitted.predict_proba(dirty), fitted.predict_proba(clean), rtol=0, atol=1e-6)
-
-
-@members
-def test_a_row_without_any_modality_gets_the_frequencies_of_training(n_members):
-    X, y = make_data(60)
-    y[:15], y[15:] = 1, 0
-    clf = small(n_members=n_members, max_epochs=2).fit(X, y)
-    empty = np.zeros(60, dtype=bool)
-    empty[[4, 7, 30]] = True
-    nothing = Blocks(X, present=dict.fromkeys(X, ~empty))
-    with pytest.warns(UserWarning, match=r"3 of 60 samples have no modality .* row 4"):
-        proba = clf.predict_proba(nothing)
-    np.testing.assert_allclose(proba[empty], [[0.75, 0.25]] * 3)
-    np.testing.assert_allclose(proba[~empty], clf.predict_proba(X)[~empty], rtol=0, atol=1e-6)
-
-
-def test_a_row_without_any_modality_gets_the_mean_of_a_regression():
-    X, y = linear_data(60)
-    reg = small(MultimodalRegressor, max_epochs=2).fit(X, y)
-    with pytest.warns(UserWarning, match="1 of 60 samples have no modality"):
-        predicted = reg.predict(Blocks(X, present=dict.fromkeys(X, np.arange(60) != 5)))
-    assert predicted[5] == pytest.approx(y.mean())
-
-
-@every_estimator
-def test_a_row_without_any_modality_is_left_out_of_training(cls):
-    X, y = make_data()
-    exists = np.arange(60) >= 4
-    with pytest.warns(UserWarning, match="4 of 60 samples have no modality .* left out of training.* row 0"):
-        fitted = small(cls, max_epochs=3).fit(Blocks(X, present=dict.fromkeys(X, exists)), y)
-    assert_same(fitted, small(cls, max_epochs=3).fit(X[4:], y[4:]), X)
-
-
-def test_learns_which_modality_to_believe_where_the_other_is_missing():
-    X, y = make_data(200, noise=0.3)
-    half = np.arange(200) % 3
-    X = Blocks(X, present={"vector": half != 0, "sequence": half != 1})
-    clf = small(max_epochs=25).fit(X[:140], y[:140])
-    for part in range(3):
-        rows = np.flatnonzero(half[140:] == part) + 140
-        assert clf.score(X[rows], y[rows]) > 0.9
 
 
 # -- parameters ----------------------------------------------------------------------------------------------------
