@@ -22,7 +22,6 @@ from sklearn.utils import check_consistent_length, check_scalar
 # scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
 from sklearn.utils.validation import (
     _check_sample_weight,
-    check_is_fitted,
     check_random_state,
     column_or_1d,
     validate_data,
@@ -32,6 +31,7 @@ from skmm.augmentation import ModalityDropout
 from skmm.batches import Batches, Inputs, check_finite
 from skmm.blocks import Blocks, FlatLayout
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders
+from skmm.prediction import NetworkOutputs
 from skmm.samples import canonical, digest
 from skmm.spec import Optimizer, SpecParams, as_spec, unknown
 from skmm.stacking import Stack, assign_folds, average, blind_weights, choose, encode_groups, left_out_fold
@@ -49,7 +49,7 @@ from skmm.training import (
 
 
 class MultimodalEstimator(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, SpecParams, BaseEstimator, metaclass=ABCMeta
+    NetworkOutputs, ClassNamePrefixFeaturesOutMixin, TransformerMixin, SpecParams, BaseEstimator, metaclass=ABCMeta
 ):
     """What classifier and regressor share: input, network, training, outputs."""
 
@@ -430,10 +430,6 @@ class MultimodalEstimator(
 
     # -- the stack over the heads --------------------------------------------------------------------------------
 
-    @property
-    def _heads(self) -> list[str]:
-        return ["fused", *self.modalities_] if self.modality_loss > 0 else ["fused"]
-
     def _wants_stack(self) -> bool:
         return self.n_members > 1 if self.stack == "auto" else bool(self.stack)
 
@@ -487,81 +483,6 @@ class MultimodalEstimator(
 
     def _output_names(self) -> list[str]:
         return [str(i) for i in range(self._n_outputs)]
-
-    # -- outputs -------------------------------------------------------------------------------------------------
-
-    def _member_outputs(
-        self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Outputs of every head of every member (K, n, H, C), and which heads have something to say (n, H)."""
-        outputs, exists = self.net_.outputs(data, dtype, rows=rows)
-        if outputs.ndim == 2 or (outputs.ndim == 3 and self.n_members > 1 and self.modality_loss == 0):
-            outputs = outputs.unsqueeze(-2)
-        if self.n_members == 1:
-            outputs = outputs.unsqueeze(0)
-        heads = exists.any(-1, keepdim=True)
-        if self.modality_loss > 0:
-            heads = torch.cat([heads, exists], -1)
-        return outputs.double().cpu().numpy(), heads.cpu().numpy()
-
-    def _load(self, X: Any) -> tuple[Batches, torch.dtype, Blocks]:
-        """Checked samples on the device, in the precision that their prediction is computed in."""
-        check_is_fitted(self)
-        blocks = self.inputs_.check(self._read(X, reset=False))
-        dtype = self.inputs_.dtype(blocks)
-        # where the weights are now: a net trained on a GPU may have been unpickled where there is none
-        device = next(self.net_.module_.parameters()).device
-        return self.inputs_.load(blocks, dtype, device), dtype, blocks
-
-    def _outputs(self, X: Any) -> np.ndarray:
-        """Combined outputs, (n_samples, C) logits or values."""
-        data, dtype, blocks = self._load(X)
-        outputs, exists = self._member_outputs(data, dtype)
-        combined = self._combine(outputs, exists)
-        empty = ~exists[:, 0]
-        if empty.any():
-            warnings.warn(
-                f"{empty.sum()} of {len(blocks)} samples have no modality at all, the first is row "
-                f"{np.flatnonzero(empty)[0]}; their prediction is the one of training as a whole.",
-                stacklevel=3,
-            )
-            combined = np.where(empty[:, None], self._prior_output, combined)
-        return combined
-
-    def _combine(self, outputs: np.ndarray, exists: np.ndarray) -> np.ndarray:
-        """Outputs (K, n, H, C) of all members and heads as one, (n, C)."""
-        if hasattr(self, "stack_"):
-            return self.stack_.combine(Stack.features(outputs, exists, self._link).mean(axis=0))
-        return average(outputs[:, :, 0], self._link)
-
-    def _outputs_by_head(self, X: Any) -> dict[str, np.ndarray]:
-        """Outputs of each head alone, averaged over the members; NaN where its modality is missing."""
-        data, dtype, _ = self._load(X)
-        outputs, exists = self._member_outputs(data, dtype)
-        return {
-            head: np.where(exists[:, h, None], average(outputs[:, :, h], self._link), np.nan)
-            for h, head in enumerate(self._heads)
-        }
-
-    def transform(self, X: Any) -> np.ndarray:
-        """The fused representation.
-
-        Parameters
-        ----------
-        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
-            Samples.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_fused)
-            What the head reads, of several members side by side; of a decision fusion such as ``"late"`` the
-            combined logits.
-        """
-        data, dtype, _ = self._load(X)
-        fused, _ = self.net_.outputs(data, dtype, "fuse")
-        if fused.ndim == 3:
-            fused = fused.movedim(0, 1).flatten(1)
-        return fused.cpu().numpy()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

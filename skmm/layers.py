@@ -194,6 +194,13 @@ def masked_max(x: Tensor, mask: Tensor) -> Tensor:
     return keep(top, mask.any(-1))
 
 
+def masked_last(x: Tensor, mask: Tensor) -> Tensor:
+    """The last of the steps that exist: x (B, T, d), mask (B, T) -> (B, d); 0 where there is none."""
+    step = torch.arange(x.shape[-2], device=x.device)
+    last = torch.where(mask, step, 0).amax(-1, keepdim=True)
+    return keep(x, mask & (step == last)).sum(-2)
+
+
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis among entries that exist; all 0 where there is none."""
     scores = torch.where(mask, scores, torch.finfo(scores.dtype).min)
@@ -259,3 +266,43 @@ class Attention(nn.Module):
         weights = masked_softmax(scores, mask[..., None, None, :].expand_as(scores))
         mixed = (self.dropout(weights) @ v).transpose(-2, -3).flatten(-2)
         return self.out(mixed), weights
+
+
+class TransformerBlock(nn.Module):
+    """Attention and a feed-forward network, each on its normalised input and added to it (pre-norm).
+
+    The tokens attend to themselves, or to ``keys``, which pass the same normalisation.
+
+    Shape
+    -----
+    x (B, Q, d), mask (B, Q) -> (B, Q, d), weights (B, heads, Q, 1 + Q); with keys (B, T, d) the mask is theirs,
+    (B, T), and the weights are (B, heads, Q, 1 + T).
+
+    References
+    ----------
+    Vaswani et al. 2017; the order of normalisation after Xiong et al. 2020.
+    """
+
+    def __init__(self, dim: int, *, n_heads: int, dropout: float, activation: str) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = Attention(dim, n_heads=n_heads, dropout=dropout)
+        self.norm2 = nn.LayerNorm(dim)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(dim, 2 * dim), make_activation(activation), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        queries = self.norm1(x)
+        read, weights = self.attention(queries, queries if keys is None else self.norm1(keys), mask)
+        x = x + read
+        return x + self.feed_forward(self.norm2(x)), weights
+
+
+def add_positions(x: Tensor) -> Tensor:
+    """Add sines and cosines of geometric frequencies to x (B, T, d): Vaswani et al. 2017, section 3.5."""
+    length, dim = x.shape[-2:]
+    step = torch.arange(length, device=x.device, dtype=x.dtype).unsqueeze(-1)
+    half = torch.arange(0, dim, 2, device=x.device, dtype=x.dtype)
+    angle = step * torch.exp(half * (-math.log(10000.0) / dim))
+    return x + torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)[:, :dim]

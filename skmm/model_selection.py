@@ -3,185 +3,31 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import scipy.stats
 from sklearn.base import BaseEstimator, clone, is_regressor
-from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import check_scoring, f1_score, make_scorer, recall_score
-from sklearn.model_selection import (
-    GridSearchCV,
-    GroupKFold,
-    KFold,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    check_cv,
-    cross_validate,
-)
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv, cross_validate
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 # documented, though private: the one function that selects rows of anything that scikit-learn reads
 from sklearn.utils import _safe_indexing
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
 from skmm.base import MultimodalEstimator
+from skmm.baselines import check_task, make_baselines
 from skmm.blocks import Blocks
-from skmm.compose import ModalitySelector
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
-from skmm.spec import Fusion, as_spec, list_fusions
+from skmm.inspection._removal import at_blocks, check_rate, draw_seed, score_without
+from skmm.spec import Fusion, as_spec, list_fusions, unknown
 from skmm.table import Table
-
-_CLASSIFICATION = ("binary", "multiclass", "multilabel-indicator")
-_REGRESSION = ("continuous", "continuous-multioutput", "binary", "multiclass", "multiclass-multioutput")
-
-
-def make_baselines(
-    X: Blocks | Mapping[str, Any],
-    y: Any,
-    *,
-    regression: bool | None = None,
-    tune: bool = True,
-    groups: Any = None,
-    random_state: Any = None,
-) -> dict[str, BaseEstimator]:
-    """Linear baselines that any deep fusion should beat, built of scikit-learn's own parts.
-
-    Every modality is read by a :class:`ModalitySelector`; dense ones get their gaps filled with column means and
-    are standardised, sparse ones keep their scale, token ids become TF-IDF. On these features stand logistic
-    regressions (LR) or, for regression, ridge regressions (their names begin with ridge):
-
-    - ``"LR concat"``: one model on all modalities side by side (early fusion);
-    - ``"LR <modality>"``: one model per modality;
-    - ``"late mean"``: the mean of the single-modality models' probabilities (or values);
-    - ``"stacked"``: a model on the single-modality models' 5-fold out-of-fold probabilities (or values).
-
-    The last two need several modalities and a single target: they are left out for one modality and, since
-    scikit-learn's voting takes no such target, for multilabel and multi-output ``y``.
-
-    Parameters
-    ----------
-    X : Blocks or dict of arrays
-        Says which modalities there are and which are sparse. Nothing is fitted to it.
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Says whether to classify and whether there are several targets.
-    regression : bool, optional
-        Whether ``y`` holds values rather than classes. By default its type decides: integers are classes.
-    tune : bool, default=True
-        Choose each model's penalty out of five by an inner 3-fold cross-validation, for the best log-likelihood
-        (for multilabel ``y`` the micro-averaged F1, for regression R²); else keep C = 1, alpha = 1.
-    groups : array-like of shape (n_samples,), optional
-        Group of each sample. The folds of ``"stacked"`` are then fixed and keep groups whole, so that it can only
-        be fitted to these samples, in this order. The tuning does not see groups.
-    random_state : int, RandomState instance or None, default=None
-        Shuffles the inner folds.
-
-    Returns
-    -------
-    dict of str to estimator
-        Unfitted; each takes Blocks. ``score`` of a tuned one is what the tuning measures: name the ``scoring``.
-
-    Raises
-    ------
-    ValueError
-        If ``y`` is neither classes, a 0/1 matrix of labels, nor numbers.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skmm import Blocks
-    >>> from skmm.model_selection import make_baselines
-    >>> rng = np.random.default_rng(0)
-    >>> X = Blocks(text=rng.normal(size=(60, 3)), image=rng.normal(size=(60, 4)))
-    >>> y = (X["text"][:, 0] + X["image"][:, 0] > 0).astype(int)
-    >>> models = make_baselines(X, y, random_state=0)
-    >>> list(models)
-    ['LR concat', 'LR text', 'LR image', 'late mean', 'stacked']
-    >>> print(models["LR concat"].fit(X, y).predict(X[:4]), y[:4])
-    [0 0 1 0] [0 0 1 0]
-    """
-    blocks = X if isinstance(X, Blocks) else Blocks(X)
-    regression, one_target = _task(y, regression)
-    kinds = blocks.kinds
-
-    stratified = one_target and not regression
-    folds = partial(StratifiedKFold if stratified else KFold, shuffle=True, random_state=random_state)
-
-    def features(name: str) -> list[Any]:
-        if kinds[name] == "sparse":
-            return [ModalitySelector(name)]
-        if kinds[name] == "tokens":
-            # a token id counts as a word
-            words = TfidfVectorizer(analyzer=np.ndarray.tolist, sublinear_tf=True)
-            return [FunctionTransformer(itemgetter(name)), words]
-        return [ModalitySelector(name), SimpleImputer(keep_empty_features=True), StandardScaler()]
-
-    def linear() -> Any:
-        scoring: Any = None
-        if regression:
-            model, grid = Ridge(), {"alpha": np.logspace(-1, 3, 5)}
-        elif one_target:
-            model, grid, scoring = logistic, {"C": np.logspace(-2, 2, 5)}, _log_likelihood
-        else:
-            model, grid = OneVsRestClassifier(logistic), {"estimator__C": np.logspace(-2, 2, 5)}
-            scoring = make_scorer(f1_score, average="micro", zero_division=0)
-        return GridSearchCV(model, grid, cv=folds(3), scoring=scoring) if tune else model
-
-    # many steps: a weak penalty on classes that a plane separates converges slowly
-    logistic = LogisticRegression(max_iter=10_000)
-    short = "ridge" if regression else "LR"
-    single = {f"{short} {name}": make_pipeline(*features(name), linear()) for name in blocks}
-    if len(single) == 1:
-        return single
-    # scikit-learn forbids some names here ("__", "n_jobs"), and a modality's name can be any string
-    union = FeatureUnion([(f"modality{i}", make_pipeline(*features(name))) for i, name in enumerate(blocks)])
-    found = {f"{short} concat": make_pipeline(union, linear()), **single}
-    if one_target:
-        parts = [(f"modality{i}", model) for i, model in enumerate(single.values())]
-        cv: Any = folds(5)
-        if groups is not None:
-            grouped = StratifiedGroupKFold if stratified else GroupKFold
-            n_folds = min(5, len(np.unique(groups)))
-            cv = list(grouped(n_folds, shuffle=True, random_state=random_state).split(y, y, groups))
-        if regression:
-            found["late mean"] = VotingRegressor(parts)
-            found["stacked"] = StackingRegressor(parts, linear(), cv=cv)
-        else:
-            found["late mean"] = VotingClassifier(parts, voting="soft")
-            found["stacked"] = StackingClassifier(parts, linear(), cv=cv, stack_method="predict_proba")
-    return found
-
-
-def _log_likelihood(model: Any, X: Any, y: Any) -> float:
-    """Mean log-probability of the true classes; one that the model never saw has probability zero.
-
-    The scorer "neg_log_loss" fails where a fold lacks a class, and accuracy is too coarse to choose a penalty.
-    """
-    own = model.predict_proba(X) * (np.asarray(y)[:, None] == model.classes_)
-    return float(np.log(own.sum(axis=1).clip(1e-15)).mean())
-
-
-def _task(y: Any, regression: bool | None) -> tuple[bool, bool]:
-    """Whether to regress, and whether there is one target."""
-    target = type_of_target(y, input_name="y")
-    if regression is None:
-        regression = target.startswith("continuous")
-    valid = _REGRESSION if regression else _CLASSIFICATION
-    if target not in valid:
-        raise ValueError(f"y is {target!r}, {'regression' if regression else 'classification'} takes {valid}.")
-    return regression, not target.endswith(("indicator", "multioutput"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -193,13 +39,14 @@ class FusionComparison:
     summary : Table
         One row per method, the best first: ``method``; ``kind`` (fusion or baseline); for each metric its mean
         over the folds and, as ``<metric>_std``, its standard deviation; ``fit_time`` and ``predict_time``, mean
-        seconds per fold (the second with the metrics' own time).
+        seconds per fold (the second with the metrics' own time). With ``missing_rates`` also the mean of
+        ``metric`` for each modality and rate, as ``<metric>_missing_<modality>_<rate>``.
     differences : Table
         One row per fusion, the best first: ``fusion``, ``baseline`` (the best one), ``difference`` (mean over
         the folds by which the fusion is better on ``metric``, negative where it is worse), ``low`` and ``high``
         (its interval). No rows without baselines.
     scores : dict of str to dict of str to ndarray of shape (n_folds,)
-        Scores of each fold, by method and metric.
+        Scores of each fold, by method and metric; with ``missing_rates`` also of every metric without it.
     metric : str
         The metric that ranks the methods: the first.
     confidence : float
@@ -307,6 +154,7 @@ def compare_fusions(
     cv: Any = 5,
     scoring: Any = None,
     baselines: bool | Mapping[str, BaseEstimator] = True,
+    missing_rates: Mapping[str, float | Sequence[float]] | float | Sequence[float] | None = None,
     groups: Any = None,
     params: Mapping[str, Any] | None = None,
     n_jobs: int | None = None,
@@ -336,6 +184,11 @@ def compare_fusions(
     baselines : bool or dict of str to estimator, default=True
         Whether to add :func:`make_baselines`, or estimators on Blocks to use in their place. They take the
         earlier steps of a pipeline before them.
+    missing_rates : float, sequence of float, or dict of str to these, optional
+        Shares, from 0 to 1, of those test samples of each fold that have a modality, which are to lose it: one
+        modality after the other, or each of those named. Every method is scored again on what is left, not fitted
+        again, and all lack the same. Baselines fill in what they learned in training, of a dense modality the
+        column means.
     groups : array-like of shape (n_samples,), optional
         Group of each sample. The splitter sees it, and within each fold the fusions whose ``fit`` takes
         ``groups`` and the baseline ``"stacked"``.
@@ -347,7 +200,8 @@ def compare_fusions(
     verbose : int, default=0
         Show a progress bar.
     random_state : int, RandomState instance or None, default=None
-        Given to every candidate and to the baselines' inner folds; at None the estimator keeps its own.
+        Given to every candidate and to the baselines' inner folds; at None the estimator keeps its own. Also
+        chooses the samples that lose a modality.
     confidence : float, default=0.95
         Level of the intervals.
 
@@ -360,7 +214,8 @@ def compare_fusions(
     ------
     ValueError
         Before anything is fitted: if a fusion, one of its parameters or a scorer is unknown, a name occurs
-        twice, the estimator has no parameter ``fusion``, or there are fewer than two folds. An error in a fit is
+        twice, the estimator has no parameter ``fusion``, there are fewer than two folds, or ``missing_rates`` names
+        an unknown modality or a rate out of range. An error in a fit is
         raised with a note that names the method and the fold.
 
     Notes
@@ -382,10 +237,19 @@ def compare_fusions(
     ['LR concat', 'LR image', 'LR text', 'late', 'late mean', 'mfb', 'stacked']
     >>> result.scores["mfb"]["accuracy"].shape
     (3,)
+
+    The same without the image of half of the test samples:
+
+    >>> result = compare_fusions(
+    ...     X, y, estimator=quick, fusions=["late"], cv=3, missing_rates={"image": 0.5}, random_state=0
+    ... )
+    >>> text = result.scores["LR text"]  # which does not read the image
+    >>> text["accuracy"].tolist() == text["accuracy_missing_image_0.5"].tolist()
+    True
     """
     if type(X) is dict:  # by exact type: scipy's dok_array is a dict as well
         X = Blocks(X)
-    regression, one_target = _task(y, None if estimator is None else is_regressor(estimator))
+    regression, one_target = check_task(y, None if estimator is None else is_regressor(estimator))
     if estimator is None:
         estimator = MultimodalRegressor() if regression else MultimodalClassifier()
     candidates = _candidates(estimator, fusions, random_state)
@@ -400,9 +264,12 @@ def compare_fusions(
     metrics = _metrics(scoring, regression)
     check_scoring(estimator, metrics)  # an unknown scorer fails here, before any fit
 
-    if baselines is True:
+    if baselines is True or missing_rates is not None:
         # the earlier steps of a pipeline are fitted to one fold's training rows only to see what Blocks they give
         given = _before(estimator, "passthrough").fit_transform(_rows(X, splits[0][0]), _rows(y, splits[0][0]))
+    removals = [] if missing_rates is None else _removals(missing_rates, given)
+    seed = draw_seed(random_state) if removals else 0
+    if baselines is True:
         references: list[Mapping[str, BaseEstimator]] = [
             make_baselines(
                 given,
@@ -427,13 +294,14 @@ def compare_fusions(
     tasks = [(name, model, i, params) for name, model in candidates.items() for i in range(len(splits))]
     tasks += [(name, _before(estimator, references[i][name]), i, {}) for name in names for i in range(len(splits))]
     fits = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_evaluate)(name, model, X, y, i, splits[i], metrics, extra) for name, model, i, extra in tasks
+        delayed(_evaluate)(name, model, X, y, i, splits[i], metrics, extra, removals, seed)
+        for name, model, i, extra in tasks
     )
     results: dict[str, list[dict[str, Any]]] = {}
     for (name, *_), result in zip(tasks, tqdm(fits, total=len(tasks), disable=not verbose), strict=True):
         results.setdefault(name, []).append(result)
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
-    return _summarise(results, set(names), list(metrics), ratio, confidence)
+    return _summarise(results, set(names), list(metrics), removals, ratio, confidence)
 
 
 def _candidates(estimator: BaseEstimator, fusions: Any, random_state: Any) -> dict[str, BaseEstimator]:
@@ -515,22 +383,69 @@ def _metrics(scoring: Any, regression: bool) -> dict[str, Any]:
     return {s if isinstance(s, str) else getattr(s, "__name__", "score"): s for s in scoring}
 
 
+def _removals(missing_rates: Any, blocks: Any) -> list[tuple[str, float]]:
+    """Each modality and the share of it that is to go missing."""
+    if not isinstance(blocks, Blocks):
+        raise ValueError(f"missing_rates needs X to be Blocks, or to become them, got {type(blocks).__name__}.")
+    by_name = missing_rates if isinstance(missing_rates, Mapping) else dict.fromkeys(blocks, missing_rates)
+    found: dict[tuple[str, float], None] = {}
+    for name, rates in by_name.items():
+        if name not in blocks:
+            raise unknown("modality in missing_rates:", name, blocks)
+        for rate in np.atleast_1d(rates).tolist():
+            check_rate(rate, f"missing_rates of {name!r}")
+            found[name, rate] = None
+    return list(found)
+
+
+def _suffix(modality: str, rate: float) -> str:
+    """What marks a metric as that with a modality removed."""
+    return f"_missing_{modality}_{rate:g}"
+
+
 def _evaluate(
-    name: str, model: Any, X: Any, y: Any, fold: int, split: Any, metrics: Mapping[str, Any], params: Any
+    name: str,
+    model: Any,
+    X: Any,
+    y: Any,
+    fold: int,
+    split: Any,
+    metrics: Mapping[str, Any],
+    params: Any,
+    removals: list[tuple[str, float]],
+    seed: int,
 ) -> dict[str, float]:
-    """Fit and score one method on one fold."""
+    """Fit one method on one fold, and score it, then again without some of the test samples' modalities."""
     try:
-        found = cross_validate(model, X, y, cv=[split], scoring=metrics, params=params, error_score="raise")
+        found = cross_validate(
+            model,
+            X,
+            y,
+            cv=[split],
+            scoring=metrics,
+            params=params,
+            error_score="raise",
+            return_estimator=bool(removals),
+        )
+        (fitted,) = found.pop("estimator", [None])
+        scores = {key.removeprefix("test_"): float(values[0]) for key, values in found.items()}
+        if removals:
+            rest, blocks = at_blocks(fitted, _rows(X, split[1]))
+            scorer = check_scoring(rest, metrics)
+        for modality, rate in removals:
+            reduced, _ = score_without(scorer, rest, blocks, _rows(y, split[1]), [modality], rate, [seed, fold])
+            scores |= {metric + _suffix(modality, rate): float(score) for metric, score in reduced.items()}
     except Exception as error:
         error.add_note(f"Raised by {name!r} on fold {fold}.")
         raise
-    return {key.removeprefix("test_"): float(values[0]) for key, values in found.items()}
+    return scores
 
 
 def _summarise(
     results: Mapping[str, list[dict[str, float]]],
     baselines: set[str],
     metrics: list[str],
+    removals: list[tuple[str, float]],
     test_to_train: float,
     confidence: float,
 ) -> FusionComparison:
@@ -541,6 +456,7 @@ def _summarise(
     signs = {metric: -1 if metric.startswith("neg_") else 1 for metric in metrics}
     shown = {metric: metric.removeprefix("neg_") for metric in metrics}
     first = metrics[0]
+    suffixes = [_suffix(*removal) for removal in removals]
     ranked = sorted(results, key=lambda name: -folds(name, first).mean())
     rows = []
     for name in ranked:
@@ -548,6 +464,8 @@ def _summarise(
         for metric in metrics:
             row[shown[metric]] = signs[metric] * folds(name, metric).mean()
             row[f"{shown[metric]}_std"] = folds(name, metric).std()
+        for suffix in suffixes:
+            row[shown[first] + suffix] = signs[first] * folds(name, first + suffix).mean()
         row["fit_time"] = folds(name, "fit_time").mean()
         row["predict_time"] = folds(name, "score_time").mean()
         rows.append({key: value if isinstance(value, str) else float(value) for key, value in row.items()})
@@ -561,5 +479,12 @@ def _summarise(
                 differences.append(
                     {"fusion": name, "baseline": best, "difference": float(gap.mean()), "low": low, "high": high}
                 )
-    scores = {name: {shown[metric]: signs[metric] * folds(name, metric) for metric in metrics} for name in results}
+    scores = {
+        name: {
+            shown[metric] + suffix: signs[metric] * folds(name, metric + suffix)
+            for suffix in ["", *suffixes]
+            for metric in metrics
+        }
+        for name in results
+    }
     return FusionComparison(Table(rows), Table(differences), scores, shown[first], confidence)

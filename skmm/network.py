@@ -213,6 +213,15 @@ class FusionNetwork(nn.Module):
             return self.fusion(values, present)
         return self.fusion(*self._encode(values, present))
 
+    def gates(self, values: Values, present: Masks) -> dict[str, Tensor]:
+        """Weights with which the fusion takes up each modality, (B,) or (B, d)."""
+        return self.fusion.gates(*self._encode(values, present))
+
+    def attention_weights(self, values: Values, present: Masks) -> tuple[dict[Any, Tensor], dict[str, Tensor]]:
+        """Weights (B, heads, T_target, 1 + Σ T_source) by target and sources, and which tokens exist."""
+        encoded, masks = self._encode(values, present)
+        return self.fusion.attention_weights(encoded, masks), masks
+
     def forward(self, values: Values, present: Masks) -> Tensor:
         if not self.modality_heads:
             return self._decide(self.fuse(values, present))
@@ -294,7 +303,8 @@ class MemberNetworks(nn.Module):
         rest = [p for p in self.parameters() if p.ndim - axis < 2]
         return weights, rest
 
-    def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: str = "forward") -> Tensor:
+    def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: str = "forward") -> Any:
+        """Outputs of a method of the networks, a tensor or several in dicts and tuples."""
         if self.n_members == 1:
             return getattr(self.single, method)(values, present)
         template = self._template[0]
@@ -320,7 +330,7 @@ class MemberNetworks(nn.Module):
                 call([x[member] for x in tensors], pick(values, member), pick(present, member))
                 for member in range(self.n_members)
             ]
-            return torch.stack(outputs)
+            return tree_map(lambda *each: torch.stack(each), *outputs)
         finally:
             for (owner, key), tensor in zip(slots, own, strict=True):
                 owner[key] = tensor

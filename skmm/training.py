@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, PrintLog
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
 from skmm.augmentation import Augmentation, Batch
 from skmm.batches import Batches, take_rows
@@ -469,11 +470,16 @@ class MultimodalNet(NeuralNet):
         self.copies_: dict[torch.dtype, nn.Module] = {}
 
     def outputs(
-        self, data: Batches, dtype: torch.dtype, method: str = "forward", rows: np.ndarray | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        data: Batches,
+        dtype: torch.dtype,
+        method: str = "forward",
+        rows: np.ndarray | None = None,
+        batch_size: int | None = None,
+    ) -> tuple[Any, Tensor]:
         """Outputs for the rows, or for all samples, without gradient, and which modalities each has.
 
-        Shape: (n, ...) or for several members (K, n, ...), and (n, M).
+        Shape: (n, ...) or for several members (K, n, ...), and (n, M). A method may return several tensors.
         """
         module = self.module_
         if dtype == torch.float64:
@@ -485,11 +491,12 @@ class MultimodalNet(NeuralNet):
         parts, exists = [], []
         chosen = torch.arange(len(data)) if rows is None else torch.from_numpy(rows)
         with torch.inference_mode():
-            for batch in chosen.to(data.device).split(max(self.batch_size, 1024)):
+            for batch in chosen.to(data.device).split(batch_size or max(self.batch_size, 1024)):
                 values, present = data.take(batch)
                 parts.append(module(values, present, method=method))
                 exists.append(existing(present))
-        return torch.cat(parts, 0 if module.n_members == 1 else 1), torch.cat(exists)
+        axis = 0 if module.n_members == 1 else 1
+        return tree_map(lambda *each: torch.cat(each, axis), *parts), torch.cat(exists)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

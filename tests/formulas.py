@@ -33,13 +33,10 @@ def build(name, *structure, **params):
 
 
 def data(dims, missing=True):
-    """Vectors and presence; some rows lack one modality, the last two lack all and none."""
+    """Vectors and presence; with ``missing`` the rows have every combination of modalities in turn, first none."""
     rng = np.random.default_rng(0)
     x = {name: rng.normal(size=(N, d)) for name, d in dims.items()}
-    there = {name: (rng.random(N) > 0.4) if missing else np.ones(N, bool) for name in dims}
-    for mask in there.values():
-        mask[-2:] = (not missing, True)
-    return x, there
+    return x, {name: (np.arange(N) >> k) % 2 == 1 if missing else np.ones(N, bool) for k, name in enumerate(dims)}
 
 
 def run(module, x, there):
@@ -75,6 +72,11 @@ def pool(expanded, factor):
 
 def attend(query, tokens, w, prefix, n_heads):
     """One query over the null token and the given tokens, head by head."""
+    return attend_with_weights(query, tokens, w, prefix, n_heads)[0]
+
+
+def attend_with_weights(query, tokens, w, prefix, n_heads):
+    """What one query reads, and the weights of the null token and the given tokens, (n_heads, 1 + T)."""
 
     def linear(x, layer):
         return w[f"{prefix}.{layer}.weight"] @ x + w.get(f"{prefix}.{layer}.bias", 0.0)
@@ -82,10 +84,45 @@ def attend(query, tokens, w, prefix, n_heads):
     keys = [w[f"{prefix}.null"][0], *tokens]
     size = len(query) // n_heads
     read = np.zeros(len(query))
+    weights = []
     for head in range(n_heads):
         part = slice(head * size, (head + 1) * size)
         q = linear(query, "query")[part]
-        scores = [q @ linear(key, "key")[part] / math.sqrt(size) for key in keys]
-        for weight, key in zip(softmax(scores), keys, strict=True):
+        weights.append(softmax([q @ linear(key, "key")[part] / math.sqrt(size) for key in keys]))
+        for weight, key in zip(weights[-1], keys, strict=True):
             read[part] += weight * linear(key, "value")[part]
-    return linear(read, "out")
+    return linear(read, "out"), np.array(weights)
+
+
+LENGTHS = {"a": 4, "b": 1, "c": 3}
+
+
+def token_data(dims, missing=True):
+    """Sequences of different lengths and their masks; steps are missing anywhere, the first row lacks all."""
+    rng = np.random.default_rng(0)
+    x = {m: rng.normal(size=(N, LENGTHS[m], d)) for m, d in dims.items()}
+    there = {m: (rng.random((N, LENGTHS[m])) > 0.4) if missing else np.ones((N, LENGTHS[m]), bool) for m in dims}
+    for mask in there.values():
+        mask[0] = not missing
+    return x, there
+
+
+def position(step, dim):
+    """Sines at the even and cosines at the odd places: Vaswani et al. 2017, section 3.5."""
+    angles = [step / 10000 ** (2 * (j // 2) / dim) for j in range(dim)]
+    return np.array([math.cos(angle) if j % 2 else math.sin(angle) for j, angle in enumerate(angles)])
+
+
+def transformer_block(tokens, keys, w, prefix, n_heads):
+    """Pre-norm attention of each token over keys, then its feed-forward network, both added to it."""
+
+    def norm(x, layer):
+        return layer_norm(x, w[f"{prefix}.{layer}.weight"], w[f"{prefix}.{layer}.bias"])
+
+    keys = [norm(key, "norm1") for key in keys]
+    out = []
+    for x in tokens:
+        y = x + attend(norm(x, "norm1"), keys, w, f"{prefix}.attention", n_heads)
+        hidden = relu(w[f"{prefix}.feed_forward.0.weight"] @ norm(y, "norm2") + w[f"{prefix}.feed_forward.0.bias"])
+        out.append(y + w[f"{prefix}.feed_forward.3.weight"] @ hidden + w[f"{prefix}.feed_forward.3.bias"])
+    return out

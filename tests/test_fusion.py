@@ -11,19 +11,16 @@ from formulas import (
     INHERITED,
     N,
     assert_close,
-    attend,
     build,
     data,
     dims_of,
     layer_norm,
     missing,
     n_modalities,
-    pool,
     relu,
     run,
 )
 from scipy.special import expit, softmax
-from torch import nn
 
 from skmm import Fusion, list_fusions
 from skmm.blocks import BlockInfo
@@ -46,7 +43,6 @@ def test_contract(name):
         Fusion("mfb", factor=1),
         Fusion("mfh", order=3, factor=2),
         Fusion("sum", output_activation="tanh"),
-        Fusion("attention", n_heads=2),
     ],
     ids=repr,
 )
@@ -108,109 +104,6 @@ def test_sum_is_the_multimodal_neural_network(n, missing):
             if there[m][i]:
                 expected[i] += relu(w[f"hidden.{k}.weight"] @ x[m][i] + w[f"hidden.{k}.bias"])
     assert_close(run(module, x, there), np.tanh(expected))
-
-
-# -- bilinear -----------------------------------------------------------------------------------------------------
-
-
-def factor_terms(w, prefix, dims, x, there, i):
-    """U_m^T x_m of one sample, or what stands in for it."""
-    return [
-        w[f"{prefix}.project.{k}.weight"] @ x[m][i] if there[m][i] else w[f"{prefix}.placeholders.vectors.{k}"]
-        for k, m in enumerate(dims)
-    ]
-
-
-@n_modalities
-@missing
-def test_mfb_is_a_product_pooled_in_groups(n, missing):
-    dims = dims_of(n)
-    module, w = build("mfb", dims, factor=3)
-    x, there = data(dims, missing)
-    expected = [pool(np.prod(factor_terms(w, "product", dims, x, there, i), axis=0), 3) for i in range(N)]
-    assert_close(run(module, x, there), np.array(expected))
-
-
-def test_mfb_of_two_is_the_low_rank_bilinear_form_of_the_paper():
-    """z_o = x^T W_o y with W_o = U_o V_o^T of rank k."""
-    dims, k = dims_of(2), 4
-    module, w = build("mfb", dims, factor=k)
-    x, there = data(dims, missing=False)
-    u, v = (w[f"product.project.{m}.weight"].reshape(HIDDEN, k, -1) for m in range(2))
-    forms = np.stack([u[o].T @ v[o] for o in range(HIDDEN)])  # (o, 3, 5)
-    assert all(np.linalg.matrix_rank(form) <= k for form in forms)
-    z = np.array([[x["a"][i] @ form @ x["b"][i] for form in forms] for i in range(N)])
-    z = np.sign(z) * np.sqrt(np.abs(z))
-    got = run(module, x, there)
-    np.testing.assert_allclose(got, z / np.linalg.norm(z, axis=1, keepdims=True), atol=1e-4)
-    np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1.0, rtol=1e-6)
-
-
-@n_modalities
-@missing
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_mfh_is_a_cascade(n, order, missing):
-    dims = dims_of(n)
-    module, w = build("mfh", dims, factor=3, order=order)
-    x, there = data(dims, missing)
-    expected = []
-    for i in range(N):
-        cascade, parts = np.ones(3 * HIDDEN), []
-        for block in range(order):
-            cascade = cascade * np.prod(factor_terms(w, f"products.{block}", dims, x, there, i), axis=0)
-            parts.append(pool(cascade, 3))
-        expected.append(np.concatenate(parts))
-    assert module.out_dim == order * HIDDEN
-    assert_close(run(module, x, there), np.array(expected))
-
-
-def test_mfh_of_order_one_is_mfb():
-    dims = dims_of(3)
-    mfh, w = build("mfh", dims, factor=3, order=1)
-    mfb, _ = build("mfb", dims, factor=3)
-    mfb.load_state_dict({key.replace("products.0", "product"): torch.as_tensor(v) for key, v in w.items()})
-    x, there = data(dims)
-    assert np.array_equal(run(mfh, x, there), run(mfb, x, there))
-
-
-class FixedDrop(nn.Module):
-    """Dropout whose masks are known: the i-th call uses the i-th."""
-
-    def __init__(self, masks):
-        super().__init__()
-        self.masks, self.calls = masks, 0
-
-    def forward(self, x):
-        self.calls += 1
-        return x * self.masks[self.calls - 1]
-
-
-def test_mfh_hands_on_the_product_after_dropout():
-    dims = dims_of(2)
-    module, w = build("mfh", dims, factor=2, order=2)
-    masks = np.random.default_rng(1).integers(0, 2, (2, N, 2 * HIDDEN)) / 0.5
-    module.dropout = FixedDrop(torch.as_tensor(masks))
-    x, there = data(dims)
-    expected = []
-    for i in range(N):
-        first = np.prod(factor_terms(w, "products.0", dims, x, there, i), axis=0) * masks[0, i]
-        second = np.prod(factor_terms(w, "products.1", dims, x, there, i), axis=0) * first * masks[1, i]
-        expected.append(np.concatenate([pool(first, 2), pool(second, 2)]))
-    assert_close(run(module, x, there), np.array(expected))
-
-
-@pytest.mark.parametrize("name", ["mfb", "mfh"])
-def test_placeholders_of_a_product_start_neutral(name):
-    """Untrained, a product without one modality is that of the others."""
-    torch.manual_seed(0)
-    module = Fusion(name).build(dims_of(3), inherited=INHERITED).double().eval()
-    torch.manual_seed(0)
-    x, there = data(dims_of(3), missing=False)
-    there["c"][:] = False
-    without = Fusion(name).build(dims_of(2), inherited=INHERITED).double().eval()
-    weights = module.state_dict()
-    without.load_state_dict({key: weights[key] for key in without.state_dict()})
-    assert_close(run(module, x, there), run(without, x, {m: there[m] for m in ("a", "b")}))
 
 
 # -- decision -----------------------------------------------------------------------------------------------------
@@ -295,42 +188,6 @@ def test_late_is_exact_for_certain_heads(rule, scale):
     output.log_softmax(-1)[:, 0].sum().backward()
     assert torch.isfinite(output).all()
     assert all(torch.isfinite(v.grad).all() for v in values.values())
-
-
-# -- attention ----------------------------------------------------------------------------------------------------
-
-
-@n_modalities
-@missing
-def test_attention_reads_the_tokens_of_the_others(n, missing):
-    dims = dims_of(n)
-    module, w = build("attention", dims, n_heads=2)
-    rng = np.random.default_rng(0)
-    lengths = {"a": 4, "b": 1, "c": 3}
-    x = {m: rng.normal(size=(N, lengths[m], d)) for m, d in dims.items()}
-    there = {m: np.ones((N, lengths[m]), bool) for m in dims}
-    if missing:
-        there = {m: rng.random((N, lengths[m])) > 0.4 for m in dims}
-        for mask in there.values():
-            mask[0] = False
-    expected = np.zeros((N, HIDDEN))
-    for i in range(N):
-        tokens, normed = {}, {}
-        for k, m in enumerate(dims):
-            weight, bias = w[f"project.{k}.weight"], w[f"project.{k}.bias"]
-            tokens[m] = [weight @ x[m][i, t] + bias for t in range(lengths[m]) if there[m][i, t]]
-            normed[m] = [layer_norm(z, w[f"norms.{k}.weight"], w[f"norms.{k}.bias"]) for z in tokens[m]]
-        vectors = []
-        for k, m in enumerate(dims):
-            if not tokens[m]:
-                continue
-            others = [z for other in dims if other != m or n == 1 for z in normed[other]]
-            read = [attend(q, others, w, f"attention.{k}", 2) for q in normed[m]]
-            vectors.append(np.mean(np.add(tokens[m], read), axis=0))
-        if vectors:
-            weights = softmax([w["score.weight"][0] @ v for v in vectors]) if n > 1 else np.ones(1)
-            expected[i] = weights @ np.array(vectors)
-    assert_close(run(module, x, there), expected)
 
 
 # -- input --------------------------------------------------------------------------------------------------------
@@ -436,12 +293,6 @@ def test_early_refuses_sequences_that_no_longer_share_one_length():
     [
         ("late", ({"a": 3}, 1, "identity"), {"rule": "vote"}, r"'vote', valid are \['mean', 'learned'\]"),
         ("late", ({"a": 3}, 1, "softmax"), {"rule": "men"}, r"unknown rule .* 'men'.*Did you mean 'mean'\?"),
-        (
-            "attention",
-            ({"a": 3},),
-            {"n_heads": 3},
-            r"n_heads=3 does not divide the dimension 8; valid are \[1, 2, 4, 8\]",
-        ),
         ("mfh", ({"a": 3},), {"order": 0}, "order=0 must be at least 1"),
         ("early", ({"a": BlockInfo("vector", (3,))},), {"n_layers": 0}, "n_layers=0 must be at least 1"),
         (

@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, mean_absolute_er
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skmm import Blocks, Fusion, MultimodalClassifier, MultimodalRegressor, list_fusions
 from skmm.compose import ModalityTransformer
@@ -483,6 +483,179 @@ def test_baselines_of_ones_own(X, y):
     assert set(result.scores) == {"sum", "majority"}
     np.testing.assert_allclose(result.scores["majority"]["accuracy"], 1 / 3)
     assert result.differences["baseline"] == ["majority"]
+
+
+# -- missing test modalities ----------------------------------------------------------------------------------
+
+
+class Seeing(ClassifierMixin, BaseEstimator):
+    """Predicts 1 for the samples that have the image, and notes what it is given; modality ``id`` holds numbers."""
+
+    seen: ClassVar[list] = []
+
+    def __init__(self, fusion="concat", random_state=None):
+        self.fusion = fusion
+        self.random_state = random_state
+
+    def fit(self, X, y):
+        self.classes_ = np.array([0, 1])
+        self.seen.append(("fit", self.fusion, X))
+        return self
+
+    def predict(self, X):
+        self.seen.append(("predict", self.fusion, X))
+        return X.present["image"].astype(int)
+
+
+@pytest.fixture
+def seeing():
+    Seeing.seen.clear()
+    return Seeing()
+
+
+@pytest.fixture
+def numbered():
+    return Blocks(id=np.arange(40.0), image=np.ones((40, 2)))
+
+
+def test_scores_without_a_share_of_a_modality(seeing, numbered):
+    result = compare_fusions(
+        numbered,
+        np.ones(40, dtype=int),
+        estimator=seeing,
+        fusions=["sum", "late"],
+        cv=2,
+        scoring=["accuracy", "neg_mean_absolute_error"],
+        baselines={"also": Seeing()},
+        missing_rates=[0.25, 1],
+        random_state=0,
+    )
+    expected = {"id_0.25": 1, "id_1": 1, "image_0.25": 0.75, "image_1": 0}
+    for method in ("sum", "late", "also"):
+        scores = result.scores[method]
+        for removed, right in expected.items():
+            np.testing.assert_allclose(scores[f"accuracy_missing_{removed}"], [right] * 2)
+            np.testing.assert_allclose(scores[f"mean_absolute_error_missing_{removed}"], [1 - right] * 2)
+    columns = [column for column in result.summary.columns if "missing" in column]
+    assert columns == [f"accuracy_missing_{removed}" for removed in expected]
+    for row in result.summary:
+        assert [row[column] for column in columns] == pytest.approx(list(expected.values()))
+        assert row["accuracy"] == 1
+
+
+def test_only_test_samples_lose_a_modality_and_all_methods_the_same(seeing, numbered):
+    y = np.arange(40) % 2
+    compare_fusions(
+        numbered,
+        y,
+        estimator=seeing,
+        fusions=["sum", "late"],
+        cv=2,
+        baselines=False,
+        missing_rates={"image": 0.5},
+        random_state=0,
+    )
+    fits = [X for what, _, X in Seeing.seen if what == "fit"]
+    assert all(mask.all() for X in fits for mask in X.present.values())
+    left = {
+        fusion: [
+            sorted(X["id"][X.present["image"], 0])
+            for what, of, X in Seeing.seen
+            if what == "predict" and of == fusion and not X.present["image"].all()
+        ]
+        for fusion in ("sum", "late")
+    }
+    assert left["sum"] == left["late"]
+    assert left["sum"][0] != left["sum"][-1]  # of another fold other samples
+    tested = {tuple(rows) for _, rows in StratifiedKFold(2).split(y, y)}
+    for kept in left["sum"]:
+        assert len(kept) == 10
+        assert any(set(kept) <= set(rows) for rows in tested)
+
+
+def test_the_baselines_miss_the_modality_too(X, y):
+    folds = list(StratifiedKFold(3).split(y, y))
+    models = untuned(X, y, random_state=0)
+    result = compare_fusions(
+        X, y, estimator=small(), fusions=["sum"], cv=folds, baselines=models, missing_rates={"text": 1}
+    )
+    for name, model in models.items():
+        found = result.scores[name]
+        # a linear model on standardised columns reads a column mean as a column of zeros
+        expected = []
+        for train, test in folds:
+            mean = np.broadcast_to(X["text"][train].mean(axis=0), X["text"][test].shape)
+            without = Blocks(text=mean, image=X["image"][test])
+            expected.append(clone(model).fit(X[train], y[train]).score(without, y[test]))
+        np.testing.assert_allclose(found["accuracy_missing_text_1"], expected)
+    same = result.scores["LR image"]
+    np.testing.assert_array_equal(same["accuracy_missing_text_1"], same["accuracy"])
+
+
+def test_what_goes_missing_does_not_change_the_other_scores(X, y):
+    options = {
+        "estimator": small(),
+        "fusions": ["sum"],
+        "cv": 2,
+        "baselines": untuned(X, y, random_state=0),
+        "random_state": 0,
+    }
+    plain, more = compare_fusions(X, y, **options), compare_fusions(X, y, missing_rates=0.5, **options)
+    for name, scores in plain.scores.items():
+        for metric, values in scores.items():
+            np.testing.assert_array_equal(more.scores[name][metric], values)
+    assert more.verdict == plain.verdict
+
+
+def test_all_forms_of_the_same_data_miss_the_same(X, y):
+    flat, layout = X.to_flat()
+    whole = FunctionTransformer(Blocks.from_flat, kw_args={"layout": layout})
+    forms = [
+        (X, small()),
+        (flat, small(modalities=layout)),
+        (flat, make_pipeline(whole, small())),
+        ({"text": X["text"], "image": X["image"]}, small()),
+    ]
+    options = {
+        "fusions": ["late"],
+        "cv": 2,
+        "baselines": untuned(X, y, random_state=0),
+        "missing_rates": [0.5, 1],
+        "random_state": 0,
+    }
+    expected, *found = (compare_fusions(given, y, estimator=model, **options).scores for given, model in forms)
+    assert "accuracy_missing_image_0.5" in expected["late"]
+    for scores in found:
+        for name, values in expected.items():
+            for metric in values:
+                np.testing.assert_allclose(scores[name][metric], values[metric])
+
+
+def test_samples_left_without_anything_raise_no_warning(y, X):
+    result = compare_fusions(
+        X.select(["text"]), y, estimator=small(), fusions=["sum"], cv=2, missing_rates=1, baselines=False
+    )
+    np.testing.assert_allclose(result.scores["sum"]["accuracy_missing_text_1"], 1 / 3, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("missing_rates", "message"),
+    [
+        ({"text": 0.5}, r"unknown modality in missing_rates: 'text', valid are \['id', 'image'\]"),
+        ({"image": 1.5}, r"missing_rates of 'image' must lie between 0 and 1, got 1\.5"),
+        ([0.5, np.nan], "missing_rates of 'id' must lie between 0 and 1, got nan"),
+        ("half", "missing_rates of 'id' must lie between 0 and 1, got 'half'"),
+    ],
+)
+def test_wrong_missing_rates(seeing, numbered, missing_rates, message):
+    with pytest.raises(ValueError, match=message):
+        compare_fusions(numbered, np.arange(40) % 2, estimator=seeing, missing_rates=missing_rates)
+    assert not Seeing.seen
+
+
+def test_missing_rates_need_blocks(seeing):
+    with pytest.raises(ValueError, match="missing_rates needs X to be Blocks, or to become them, got ndarray"):
+        compare_fusions(np.ones((40, 2)), np.arange(40) % 2, estimator=seeing, baselines=False, missing_rates=0.5)
 
 
 def test_groups_stay_whole_and_all_methods_see_the_same_rows(recorder):

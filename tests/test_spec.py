@@ -224,7 +224,7 @@ def test_fusions_described():
     assert rows["mfb"] == {
         "name": "mfb",
         "level": "feature",
-        "source": "Yu et al. 2017, eq. 3-6",
+        "source": "Yu et al. 2017, sec. 3",
         "parameters": "hidden_dim=None, factor=5, dropout=0.1",
     }
     assert {row["level"] for row in table} <= {"input", "feature", "token", "decision"}

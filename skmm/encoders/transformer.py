@@ -5,48 +5,12 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from skmm.blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
-from skmm.layers import Attention, make_activation
+from skmm.layers import TransformerBlock, add_positions
 from skmm.spec import INHERIT, register_encoder
-
-
-class TransformerBlock(nn.Module):
-    """Self-attention and a feed-forward network, each on its normalised input and added to it (pre-norm).
-
-    Shape
-    -----
-    x (B, T, d), mask (B, T) -> (B, T, d)
-
-    References
-    ----------
-    Vaswani et al. 2017; the order of normalisation after Xiong et al. 2020.
-    """
-
-    def __init__(self, dim: int, *, n_heads: int, dropout: float, activation: str) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.attention = Attention(dim, n_heads=n_heads, dropout=dropout)
-        self.norm2 = nn.LayerNorm(dim)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(dim, 2 * dim), make_activation(activation), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
-        )
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        y = self.norm1(x)
-        x = x + self.attention(y, y, mask)[0]
-        return x + self.feed_forward(self.norm2(x))
-
-
-def sinusoidal_positions(length: int, dim: int, like: Tensor) -> Tensor:
-    """Sines and cosines of geometric frequencies, shape (length, dim): Vaswani et al. 2017, section 3.5."""
-    step = torch.arange(length, device=like.device, dtype=like.dtype).unsqueeze(-1)
-    half = torch.arange(0, dim, 2, device=like.device, dtype=like.dtype)
-    angle = step * torch.exp(half * (-math.log(10000.0) / dim))
-    return torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)[:, :dim]
 
 
 @register_encoder("transformer")
@@ -109,8 +73,7 @@ class TransformerEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.project(x.flatten(2))
-        x = x + sinusoidal_positions(x.shape[1], x.shape[2], x)
+        x = add_positions(self.project(x.flatten(2)))
         for block in self.blocks:
-            x = block(x, mask)
+            x, _ = block(x, mask)
         return self.output(x, mask)

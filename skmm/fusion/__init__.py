@@ -13,6 +13,36 @@ A fusion is an ``nn.Module`` with
   row never depends on what stands where its mask is False.
 """
 
-from skmm.fusion import additive, attention, bilinear, early, late
+from skmm.fusion import (
+    additive,
+    attention,
+    bilinear,
+    block,
+    bottleneck,
+    crossmodal,
+    early,
+    film,
+    gated,
+    late,
+    mcb,
+    mlb,
+    mutan,
+    tensor,
+)
 
-__all__ = ["additive", "attention", "bilinear", "early", "late"]
+__all__ = [
+    "additive",
+    "attention",
+    "bilinear",
+    "block",
+    "bottleneck",
+    "crossmodal",
+    "early",
+    "film",
+    "gated",
+    "late",
+    "mcb",
+    "mlb",
+    "mutan",
+    "tensor",
+]

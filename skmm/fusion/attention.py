@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from skmm.layers import Attention, masked_mean, masked_softmax
+from skmm.layers import Attention, keep, masked_mean, masked_softmax
 from skmm.spec import INHERIT, register_fusion
 
 
@@ -58,6 +58,29 @@ class AttentionFusion(nn.Module):
         vectors, weights, _ = self._attend(values, present)
         return (weights.unsqueeze(-2) @ vectors).squeeze(-2)
 
+    def gates(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weight of each modality's vector, (B,) each; 0 where it is absent, 1 in sum over those that a row has."""
+        _, weights, _ = self._attend(values, present)
+        return dict(zip(self.names, weights.unbind(-1), strict=True))
+
+    def attention_weights(
+        self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> dict[tuple[str, tuple[str, ...]], Tensor]:
+        """What each token of a modality reads: (B, heads, T_target, 1 + Σ T_source) by target and sources.
+
+        Of the last axis the null token is first, then the tokens of the sources in their order. The weights of a
+        token that exists sum to 1, those of one that does not are all 0.
+        """
+        _, _, read = self._attend(values, present)
+        return {
+            (name, tuple(self.names[i] for i in self._sources(m))): keep(read[name], present[name].unsqueeze(-2))
+            for m, name in enumerate(self.names)
+        }
+
+    def _sources(self, m: int) -> list[int]:
+        """The modalities that the m-th reads: all others, or itself if it is the only one."""
+        return [i for i in range(len(self.names)) if i != m] or [m]
+
     def _attend(
         self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -70,7 +93,7 @@ class AttentionFusion(nn.Module):
         normed = [norm(x) for norm, x in zip(self.norms, tokens, strict=True)]
         vectors, read = [], {}
         for m, name in enumerate(self.names):
-            others = [i for i in range(len(self.names)) if i != m] or [m]
+            others = self._sources(m)
             found, read[name] = self.attention[m](
                 normed[m], torch.cat([normed[i] for i in others], -2), torch.cat([masks[i] for i in others], -1)
             )

@@ -7,32 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from skmm.fusion.base import Placeholders
+from skmm.fusion.base import ProjectedProduct, at_least_one, sum_groups
 from skmm.layers import l2_normalize, signed_sqrt
 from skmm.spec import INHERIT, register_fusion
 
 
-class _BilinearFactor(nn.Module):
-    """∘_m U_m^T x_m in R^(factor · hidden_dim); an absent modality's term is a learned vector, 1 at first."""
-
-    def __init__(self, dims: Mapping[str, int], expanded_dim: int) -> None:
-        super().__init__()
-        self.names = list(dims)
-        self.project = nn.ModuleList(nn.Linear(dim, expanded_dim, bias=False) for dim in dims.values())
-        self.placeholders = Placeholders(dict.fromkeys(dims, expanded_dim), value=1.0)
-
-    def forward(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        projected = {name: layer(values[name]) for name, layer in zip(self.names, self.project, strict=True)}
-        terms = self.placeholders(projected, present)
-        product = terms[0]
-        for term in terms[1:]:
-            product = product * term
-        return product
-
-
 def _squeeze(expanded: Tensor, factor: int) -> Tensor:
     """Sum over consecutive groups of ``factor``, signed square root, L2: (B, factor · o) -> (B, o)."""
-    return l2_normalize(signed_sqrt(expanded.unflatten(-1, (-1, factor)).sum(-1)))
+    return l2_normalize(signed_sqrt(sum_groups(expanded, factor)))
 
 
 @register_fusion("mfb")
@@ -41,7 +23,7 @@ class MFBFusion(nn.Module):
 
     e = Dropout(∘_m U_m^T x_m) in R^(k·o), z_i the sum over the i-th group of k consecutive entries, then signed
     square root and L2 normalisation. At two modalities this is the paper's equation; more enter the same product.
-    One modality is its projection, pooled.
+    One modality is its projection, pooled. A learned vector, 1 at first, stands in for the term of an absent one.
 
     Parameters
     ----------
@@ -59,18 +41,25 @@ class MFBFusion(nn.Module):
     References
     ----------
     Yu et al. 2017, Multi-modal factorized bilinear pooling with co-attention learning for visual question
-    answering, equations 3 to 6.
+    answering, section 3.
+
+    Examples
+    --------
+    >>> from skmm import Fusion
+    >>> Fusion("mfb", hidden_dim=1000)  # the paper's size
+    Fusion('mfb', hidden_dim=1000)
     """
 
     level = "feature"
-    source = "Yu et al. 2017, eq. 3-6"
+    source = "Yu et al. 2017, sec. 3"
 
     def __init__(
         self, dims: Mapping[str, int], *, hidden_dim: int = INHERIT, factor: int = 5, dropout: float = 0.1
     ) -> None:
         super().__init__()
+        at_least_one(factor=factor)
         self.factor = factor
-        self.product = _BilinearFactor(dims, factor * hidden_dim)
+        self.product = ProjectedProduct(dims, factor * hidden_dim)
         self.dropout = nn.Dropout(dropout)
         self.out_dim = hidden_dim
 
@@ -103,11 +92,17 @@ class MFHFusion(nn.Module):
     References
     ----------
     Yu et al. 2018, Beyond bilinear: generalized multimodal factorized high-order pooling for visual question
-    answering, equations 8 to 11.
+    answering, section 3.
+
+    Examples
+    --------
+    >>> from skmm import Fusion
+    >>> Fusion("mfh", hidden_dim=1000, order=3)
+    Fusion('mfh', hidden_dim=1000, order=3)
     """
 
     level = "feature"
-    source = "Yu et al. 2018, eq. 8-11"
+    source = "Yu et al. 2018, sec. 3"
 
     def __init__(
         self,
@@ -119,10 +114,9 @@ class MFHFusion(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if order < 1:
-            raise ValueError(f"order={order!r} must be at least 1.")
+        at_least_one(factor=factor, order=order)
         self.factor = factor
-        self.products = nn.ModuleList(_BilinearFactor(dims, factor * hidden_dim) for _ in range(order))
+        self.products = nn.ModuleList(ProjectedProduct(dims, factor * hidden_dim) for _ in range(order))
         self.dropout = nn.Dropout(dropout)
         self.out_dim = order * hidden_dim
 

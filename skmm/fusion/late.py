@@ -65,6 +65,21 @@ class LateFusion(nn.Module):
         logits = torch.where(exists.unsqueeze(-1), logits, 0.0)
         return self._combine(logits, exists, self._weights(exists).to(logits.dtype))
 
+    def gates(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weight of each modality's decision under the rule ``learned``, (B,) each; 0 where it is absent.
+
+        They sum to one over the modalities that a row has.
+
+        Raises
+        ------
+        ValueError
+            If the rule is another one, which has no learned weights.
+        """
+        if self.rule != "learned":
+            raise ValueError(f"rule {self.rule!r} of fusion 'late' has no learned weights, only 'learned' has.")
+        weights = self._weights(torch.stack([present[name] for name in self.names], -1))
+        return dict(zip(self.names, weights.unbind(-1), strict=True))
+
     def _weights(self, exists: Tensor) -> Tensor:
         """Weight of each modality, (B, M); they sum to one over those that exist."""
         if self.scores is not None:
