@@ -220,7 +220,8 @@ def train(nets, criterion, data, target, rows, weights, seeds, **options):
 )
 def test_members_trained_together_are_the_networks_trained_alone(fusion, encoders, heads):
     inputs, data, target = make_sets(encoders)
-    fusion = Fusion(fusion, dropout=0.0) if fusion in ("mfb", "mfh") else fusion  # theirs does not inherit
+    if Fusion(fusion).get_params().get("dropout") is not None:  # theirs does not inherit
+        fusion = Fusion(fusion, dropout=0.0)
     nets = networks(inputs, fusion, encoders, 2, "softmax", heads)
     criterion = HeadsLoss(cross_entropy, 0.5 if heads else 0.0)
     rows = torch.stack([torch.arange(30), torch.arange(10, 40)])

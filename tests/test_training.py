@@ -326,7 +326,7 @@ def test_every_encoder_has_data_in_these_tests():
 def test_zero_inputs_leave_all_finite(fusion):
     y = np.arange(40) % 2
     X = Blocks(a=np.zeros((40, 4)), b=np.zeros((40, 5, 2)), c=np.zeros((40, 8, 8, 1)))
-    clf = small(fusion=fusion, max_epochs=5).fit(X, y)
+    clf = small(fusion=fusion, max_epochs=15).fit(X, y)
     assert np.isfinite(clf.loss_curve_).all()
     assert all(torch.isfinite(p).all() for p in clf.net_.module_.parameters())
     np.testing.assert_allclose(clf.predict_proba(X), 0.5, atol=0.2)

@@ -16,7 +16,10 @@ from skmm.spec import INHERIT, register_encoder
 class _RecurrentEncoder(nn.Module):
     kinds: ClassVar = ("sequence",)
     # torch gives its recurrent layers no batching rule, so members run one after another
-    unsupported: ClassVar = {"vmap": "torch has no batching rule for its recurrent kernels"}
+    unsupported: ClassVar = {
+        "vmap": "torch has no batching rule for its recurrent kernels",
+        "compile": "torch.compile does not trace torch's recurrent layers",
+    }
     cell: ClassVar[type[nn.GRU] | type[nn.LSTM]]
 
     def __init__(

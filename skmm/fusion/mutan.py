@@ -35,6 +35,11 @@ class MUTANFusion(nn.Module):
     -----
     values (B, d_m), present (B,) -> (B, hidden_dim)
 
+    Notes
+    -----
+    Nothing bounds the product: of many modalities it multiplies their noise, dropout's among it. ``"mfb"`` and
+    ``"block"``, which normalise theirs, learn better past three.
+
     References
     ----------
     Ben-younes et al. 2017, MUTAN: multimodal Tucker fusion for visual question answering, section 3.

@@ -141,8 +141,8 @@ class LowRankFusion(nn.Module):
 
     h = Σ_{r ≤ R} ∘_m W_m^(r) [1; x_m], which equals W · ⊗_m [1; x_m] where the weight tensor of output k has at
     most rank R: W_k = Σ_r ⊗_m w_{m,k}^(r). Of one modality it is a linear map. A learned vector, 0 at first, stands
-    in for an absent x_m. The weights of the 1 begin at 1: an absent modality then leaves the product of the others
-    as it is, and a product of many modalities does not vanish.
+    in for an absent x_m. The weights of the 1 begin at 1, those of the first modality at 1/R: h then begins at about
+    1, a product of many modalities does not vanish, and an absent one leaves that of the others as it is.
 
     Parameters
     ----------
@@ -176,8 +176,8 @@ class LowRankFusion(nn.Module):
         self.rank = rank
         # the bias is the weight of the 1
         factors = [nn.Linear(dim, rank * hidden_dim) for dim in dims.values()]
-        for factor in factors:
-            nn.init.ones_(factor.bias)
+        for m, factor in enumerate(factors):
+            nn.init.constant_(factor.bias, 1.0 if m else 1 / rank)
         self.factors = nn.ModuleList(factors)
         self.placeholders = Placeholders(dims, value=0.0)
         self.out_dim = hidden_dim
