@@ -236,8 +236,8 @@ SETS = tuple(name for name in _LOADERS if name != "mosi")
 def load(name: str, folder: str | os.PathLike[str]) -> Dataset:
     """Load one set.
 
-    ``name`` is one of ``SETS`` or ``mosi``, with options joined by ``+``: ``houses+zip`` adds the zip code to the table,
-    ``houses+raw`` and ``flipkart+raw`` give the pixels of the photos instead of features computed from them,
+    ``name`` is one of ``SETS`` or ``mosi``, with options joined by ``+``: ``houses+zip`` adds the zip code to the
+    table, ``houses+raw`` and ``flipkart+raw`` give the pixels of the photos instead of features computed from them,
     ``clothing+all-folds`` runs five folds instead of the first, ``utd_mhad+absolute`` leaves the joints in the
     camera's coordinates instead of relative to the hips.
     """

@@ -4,12 +4,12 @@
     python docs/benchmarks/fusions.py --data FOLDER --log development.jsonl --development
     python docs/benchmarks/fusions.py --data FOLDER --log mosi.jsonl --sets mosi
 
-Every fit is one network with its fused head alone (``n_members=1``, ``modality_loss=0``), all else at the defaults: an
-ensemble and its stack would hide what the fusion does. A set with a fixed split is fitted once per seed, of a
+Every fit is one network with its fused head alone (``n_members=1``, ``modality_loss=0``), all else at the defaults:
+an ensemble and its stack would hide what the fusion does. A set with a fixed split is fitted once per seed, of a
 cross-validated one seed k takes fold k. After the fit, half of the test rows lose one modality, each in turn. The
-second variant trains with ``modality_dropout=0.2``. With ``--development`` the test part is never read: the training
-part is split again, as in ``choose_defaults.py``. Results are appended to the log as they come; a run that was stopped
-goes on where it was.
+second variant trains with ``modality_dropout=0.2``. With ``--development`` the test part is never read: the
+training part is split again, as in ``choose_defaults.py``. Results are appended to the log as they come; a run that
+was stopped goes on where it was.
 """
 
 from __future__ import annotations

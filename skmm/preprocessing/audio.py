@@ -1,0 +1,494 @@
+"""Audio: waveforms from files, and their log-mel spectra and cepstral coefficients."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from scipy.fft import dct
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from skmm._columns import is_missing
+from skmm._optional import import_optional
+from skmm.blocks import RaggedArray
+from skmm.preprocessing._files import FileLoader, LazyFiles, Source, as_column, describe
+from skmm.preprocessing.image import check_positive
+
+_MARGIN = 0.1  # seconds read past the end that is kept: more than the resampling filter sees
+_FRAMES = 4096  # frames transformed at a time, so that an hour of sound needs no more memory than a minute
+
+
+def _check_real(name: str, value: Any) -> None:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
+        raise ValueError(f"{name} must be a number above 0, got {value!r}.")
+
+
+def _as_float(waveform: np.ndarray) -> np.ndarray:
+    """Samples as float32: those of 16 and 32 bits scaled to [-1, 1], floats as they are.
+
+    Raises
+    ------
+    ValueError
+        If the array is no waveform, has no samples, or holds NaN or infinity.
+    """
+    if waveform.ndim not in (1, 2):
+        raise ValueError(f"a waveform has the shape (n_samples,) or (n_samples, n_channels), not {waveform.shape}")
+    if waveform.size == 0:
+        raise ValueError("it holds no samples (length 0)")
+    if waveform.dtype in (np.int16, np.int32):
+        return waveform.astype(np.float32) / np.float32(-float(np.iinfo(waveform.dtype).min))
+    if waveform.dtype.kind != "f":
+        raise ValueError(f"samples are floats, int16 or int32, not {waveform.dtype}")
+    finite = np.isfinite(waveform).reshape(len(waveform), -1).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"NaN or infinity in {(~finite).sum()} of {len(finite)} samples, first in {finite.argmin()}"
+        )
+    return waveform.astype(np.float32, copy=False)
+
+
+class AudioLoader(FileLoader):
+    """Read waveforms from files, at one sample rate.
+
+    Reads what libsndfile reads (WAV, FLAC, Ogg, MP3, ...; the content decides, not the extension). Samples of
+    integers are scaled to [-1, 1], samples of floats stay as they are, and another sample rate is converted by
+    soxr.
+
+    Parameters
+    ----------
+    sample_rate : float, default=16000
+        Samples per second of the output.
+    duration : float, default=None
+        Seconds to which every waveform is cut, or filled up with zeros at its end. None keeps each one's length.
+    mono : bool, default=True
+        Whether to average the channels. Otherwise all are kept, and all files must have the same number.
+    errors : {"raise", "missing"}, default="raise"
+        Whether a file that cannot be read (absent, broken, no audio, without samples, with NaN) is an error or a
+        missing row; the latter are warned of once, with their number.
+    lazy : bool, default=False
+        Return an object that reads the rows it is indexed by, which :class:`skmm.Blocks` keep as it is, so that
+        only a batch stands in memory. Needs a ``duration`` and ``mono``.
+    n_jobs : int, default=None
+        Files read at the same time, in threads.
+    verbose : bool, default=False
+        Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is wrong, if a row is neither path, bytes, array nor pair of array and sample rate, or if it
+        cannot be read; names the row, the file and the reason.
+    ImportError
+        If soundfile is not installed, or soxr where a sample rate is converted.
+
+    Notes
+    -----
+    A row may also be an array of shape (n_samples,) or (n_samples, n_channels), of floats, int16 or int32, whose
+    sample rate is ``sample_rate``; or a pair of such an array and its own sample rate.
+
+    Shape: with a ``duration``, ``transform`` gives float32 of (n_samples, duration * sample_rate, 1), missing rows
+    masked in a MaskedArray: the last axis makes it a sequence of one channel, where :class:`skmm.Blocks` would take
+    a 2-D array for vectors. Else it gives a list of arrays (length,), or (length, n_channels) without ``mono``, and
+    None where missing. Nothing is learned, and ``transform`` works without ``fit``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import soundfile
+    >>> from skmm.preprocessing.audio import AudioLoader
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = [Path(folder) / "a.wav", Path(folder) / "b.flac"]
+    ...     soundfile.write(files[0], np.zeros(4000), 8000)
+    ...     soundfile.write(files[1], np.zeros((44100, 2)), 44100)
+    ...     waveforms = AudioLoader(8000).fit_transform(files)
+    ...     fixed = AudioLoader(8000, duration=0.75).fit_transform(files)
+    >>> [w.shape for w in waveforms], fixed.shape
+    ([(4000,), (8000,)], (2, 6000, 1))
+    """
+
+    _accepts = "a path, bytes, an array (n_samples,) or (n_samples, n_channels), or a pair of array and sample rate"
+
+    def __init__(
+        self,
+        sample_rate: float = 16000,
+        *,
+        duration: float | None = None,
+        mono: bool = True,
+        errors: str = "raise",
+        lazy: bool = False,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.sample_rate = sample_rate
+        self.duration = duration
+        self.mono = mono
+        self.errors = errors
+        self.lazy = lazy
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        _check_real("sample_rate", self.sample_rate)
+        if self.duration is not None:
+            _check_real("duration", self.duration)
+            if not self._length():
+                raise ValueError(
+                    f"duration={self.duration!r} is less than a sample at {self.sample_rate} per second."
+                )
+
+    def _length(self) -> int | None:
+        return None if self.duration is None else round(self.duration * self.sample_rate)
+
+    def _sample_shape(self) -> tuple[int, ...] | None:
+        length = self._length()
+        return (length, 1) if length is not None and self.mono else None
+
+    def _decode(self, source: Source) -> np.ndarray:
+        soundfile = import_optional("soundfile", extra="audio")
+        with soundfile.SoundFile(source) as file:
+            # of a long file no more than is kept
+            limit = -1 if self.duration is None else math.ceil((self.duration + _MARGIN) * file.samplerate)
+            return self._finish(file.read(limit, dtype="float32", always_2d=True), file.samplerate)
+
+    def _convert(self, item: Any) -> np.ndarray | None:
+        waveform, rate = item if isinstance(item, tuple) and len(item) == 2 else (item, self.sample_rate)
+        if not isinstance(waveform, np.ndarray):
+            return None
+        _check_real("its sample rate", rate)
+        if waveform.ndim == 2 and waveform.shape[1] > len(waveform):
+            raise ValueError(
+                f"of shape {waveform.shape} it has more channels than samples; expected (n_samples, n_channels)"
+            )
+        return self._finish(waveform, rate)
+
+    def _finish(self, waveform: np.ndarray, rate: float) -> np.ndarray:
+        """Samples (n,) or (n, channels) of any rate to what ``transform`` gives."""
+        waveform = _as_float(waveform)
+        waveform = waveform.reshape(len(waveform), -1)
+        if self.mono:
+            waveform = waveform.mean(axis=1, keepdims=True)
+        if rate != self.sample_rate:
+            waveform = import_optional("soxr", extra="audio").resample(waveform, rate, self.sample_rate)
+            if not len(waveform):
+                raise ValueError(f"it is too short for {self.sample_rate} samples per second")
+        length = self._length()
+        if length is None:
+            return waveform[:, 0] if self.mono else waveform
+        return np.pad(waveform[:length], ((0, max(0, length - len(waveform))), (0, 0)))
+
+
+def _mel(hertz: Any) -> np.ndarray:
+    """Hertz on the mel scale of Slaney's Auditory Toolbox (1998): linear to 1000 Hz, then logarithmic."""
+    hertz = np.asarray(hertz, dtype=np.float64)
+    return np.where(hertz < 1000, hertz * 3 / 200, 15 + 27 * np.log(np.maximum(hertz, 1000) / 1000) / math.log(6.4))
+
+
+def _hertz(mel: np.ndarray) -> np.ndarray:
+    """Inverse of :func:`_mel`."""
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * math.log(6.4) / 27))
+
+
+def _mel_filters(sample_rate: float, n_fft: int, n_mels: int, fmin: float, fmax: float) -> np.ndarray:
+    """Triangles of equal area, evenly spaced on the mel scale, shape (n_fft // 2 + 1, n_mels)."""
+    bins = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)[:, None]
+    edges = _hertz(np.linspace(_mel(fmin), _mel(fmax), n_mels + 2))
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    triangles = np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre))
+    return np.maximum(0, triangles) * 2 / (right - left)
+
+
+class LogMel(TransformerMixin, BaseEstimator):
+    """Turn waveforms into frames of log-mel energies.
+
+    The power spectrum of frames under a Hann window, summed in triangular bands that are evenly spaced on Slaney's
+    mel scale, and its natural logarithm. The values are those of librosa (``melspectrogram`` with zero padding at
+    both ends, then a logarithm); librosa itself is not needed.
+
+    Parameters
+    ----------
+    sample_rate : float, default=16000
+        Samples per second of the waveforms, as in the :class:`AudioLoader` that reads them.
+    n_mels : int, default=40
+        Number of bands.
+    window : float, default=0.025
+        Seconds that a frame looks at.
+    hop : float, default=0.01
+        Seconds from one frame to the next.
+    fmin, fmax : float, default=0.0 and None
+        Lower end of the lowest and upper end of the highest band in hertz. None is half the sample rate.
+    log_offset : float, default=1e-6
+        Added to the energies before the logarithm, so that silence has one.
+
+    Attributes
+    ----------
+    filters_ : ndarray of shape (n_fft // 2 + 1, n_mels)
+        Weights of the frequencies in each band; ``n_fft`` is the power of two that holds the window.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is wrong, if a band is so narrow that no frequency of the transform lies in it, or if a row
+        is no waveform of one channel, is empty, or holds NaN or infinity; names the row.
+
+    Notes
+    -----
+    Shape: waveforms of one length, (n_samples, length) or (n_samples, length, 1), give float32 of (n_samples,
+    n_frames, n_mels), masked where they are masked; a list of waveforms of any length, (length,) or (length, 1),
+    gives a list of (n_frames, n_mels), None where missing. ``n_frames`` is ``1 + length // hop``, the hop in
+    samples, and frame ``i`` is centred at ``i * hop``. Waveforms of int16 and int32 are scaled to [-1, 1].
+
+    References
+    ----------
+    S. B. Davis and P. Mermelstein (1980), "Comparison of parametric representations for monosyllabic word
+    recognition in continuously spoken sentences"; the mel scale of M. Slaney (1998), "Auditory Toolbox", version 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm.preprocessing.audio import LogMel
+    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
+    >>> frames = LogMel(8000, n_mels=20).fit_transform([tone, tone[:2000]])
+    >>> [f.shape for f in frames]
+    [(101, 20), (26, 20)]
+    >>> int(frames[0].mean(axis=0).argmax())  # the band around 1000 Hz
+    8
+    """
+
+    def __init__(
+        self,
+        sample_rate: float = 16000,
+        *,
+        n_mels: int = 40,
+        window: float = 0.025,
+        hop: float = 0.01,
+        fmin: float = 0.0,
+        fmax: float | None = None,
+        log_offset: float = 1e-6,
+    ) -> None:
+        self.sample_rate = sample_rate
+        self.n_mels = n_mels
+        self.window = window
+        self.hop = hop
+        self.fmin = fmin
+        self.fmax = fmax
+        self.log_offset = log_offset
+
+    def fit(self, X: Any, y: Any = None) -> LogMel:
+        """Check the parameters and make the filters; nothing is learned from the waveforms.
+
+        Parameters
+        ----------
+        X : object
+            Ignored.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : LogMel
+        """
+        for name in ("sample_rate", "window", "hop", "log_offset"):
+            _check_real(name, getattr(self, name))
+        check_positive("n_mels", self.n_mels)
+        nyquist = self.sample_rate / 2
+        fmax = nyquist if self.fmax is None else self.fmax
+        if not 0 <= self.fmin < fmax <= nyquist:
+            raise ValueError(
+                f"the bands must lie between 0 and half the sample rate, {nyquist:g} Hz; got fmin={self.fmin!r} "
+                f"and fmax={self.fmax!r}."
+            )
+        width, self._step = round(self.window * self.sample_rate), round(self.hop * self.sample_rate)
+        # librosa and others count in samples: nobody looks at more than a second at once
+        if width < 2 or self._step < 1 or max(self.window, self.hop) > 1:
+            raise ValueError(
+                f"window={self.window!r} and hop={self.hop!r} are seconds, at most 1; at {self.sample_rate:g} "
+                f"samples per second they are {width} and {self._step} samples, where at least 2 and 1 are needed."
+            )
+        n_fft = 1 << (width - 1).bit_length()
+        filters = _mel_filters(self.sample_rate, n_fft, self.n_mels, self.fmin, fmax)
+        empty = np.flatnonzero(~filters.any(axis=0))
+        if len(empty):
+            raise ValueError(
+                f"n_mels={self.n_mels}: band {empty[0]} is narrower than the {self.sample_rate / n_fft:g} Hz "
+                f"between two frequencies of a window of {self.window!r} s. Ask for fewer bands or a longer window."
+            )
+        self.filters_ = filters.astype(np.float32)
+        self._taper = np.zeros(n_fft, dtype=np.float32)  # the window, in the middle of the transform's length
+        start = (n_fft - width) // 2
+        self._taper[start : start + width] = np.hanning(width + 1)[:-1]  # periodic
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Compute the frames.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, length) or (n_samples, length, 1), or list or RaggedArray of waveforms
+            Waveforms, such as those of :class:`AudioLoader`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_samples, n_frames, n_features), MaskedArray, or list of (n_frames, n_features)
+        """
+        check_is_fitted(self)
+        waveforms, length = _rows(X)
+        frames = [None if w is None else self._features(w) for w in waveforms]
+        if length is None:
+            return frames
+        missing = np.array([f is None for f in frames])
+        out = np.zeros((len(frames), 1 + length // self._step, self._width()), dtype=np.float32)
+        out[~missing] = [f for f in frames if f is not None] or 0
+        if not missing.any():
+            return out
+        return np.ma.MaskedArray(out, mask=np.broadcast_to(missing[:, None, None], out.shape).copy())
+
+    def _width(self) -> int:
+        return self.n_mels
+
+    def _features(self, waveform: np.ndarray) -> np.ndarray:
+        """Samples (length,) to frames (n_frames, n_mels)."""
+        n_fft = len(self._taper)
+        padded = np.pad(waveform, n_fft // 2)
+        framed = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[:: self._step]
+        parts = []
+        for start in range(0, len(framed), _FRAMES):
+            spectrum = np.fft.rfft(framed[start : start + _FRAMES] * self._taper)
+            power = spectrum.real**2 + spectrum.imag**2
+            parts.append(np.log(power @ self.filters_ + np.float32(self.log_offset)))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.no_validation = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+class MFCC(LogMel):
+    """Turn waveforms into frames of mel-frequency cepstral coefficients.
+
+    The discrete cosine transform (type II, orthonormal) of the log-mel energies of :class:`LogMel`, of which the
+    first coefficients are kept: the shape of the spectrum without its details.
+
+    Parameters
+    ----------
+    sample_rate : float, default=16000
+        Samples per second of the waveforms.
+    n_mfcc : int, default=13
+        Coefficients kept, at most ``n_mels``.
+    n_mels : int, default=40
+        Number of mel bands.
+    window : float, default=0.025
+        Seconds that a frame looks at.
+    hop : float, default=0.01
+        Seconds from one frame to the next.
+    fmin, fmax : float, default=0.0 and None
+        Lower end of the lowest and upper end of the highest band in hertz. None is half the sample rate.
+    log_offset : float, default=1e-6
+        Added to the energies before the logarithm.
+
+    Attributes
+    ----------
+    filters_ : ndarray of shape (n_fft // 2 + 1, n_mels)
+        Weights of the frequencies in each band.
+
+    Raises
+    ------
+    ValueError
+        As LogMel, and if ``n_mfcc`` is larger than ``n_mels``.
+
+    Notes
+    -----
+    Shapes are LogMel's, with ``n_mfcc`` in place of ``n_mels``. The logarithm is natural and not limited below; in
+    decibels, as librosa has it, each coefficient is 10 / ln 10 times as large.
+
+    References
+    ----------
+    S. B. Davis and P. Mermelstein (1980), "Comparison of parametric representations for monosyllabic word
+    recognition in continuously spoken sentences".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm.preprocessing.audio import MFCC
+    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
+    >>> MFCC(8000).fit_transform([tone, tone[:2000]])[1].shape
+    (26, 13)
+    """
+
+    def __init__(
+        self,
+        sample_rate: float = 16000,
+        *,
+        n_mfcc: int = 13,
+        n_mels: int = 40,
+        window: float = 0.025,
+        hop: float = 0.01,
+        fmin: float = 0.0,
+        fmax: float | None = None,
+        log_offset: float = 1e-6,
+    ) -> None:
+        super().__init__(
+            sample_rate, n_mels=n_mels, window=window, hop=hop, fmin=fmin, fmax=fmax, log_offset=log_offset
+        )
+        self.n_mfcc = n_mfcc
+
+    def fit(self, X: Any, y: Any = None) -> MFCC:
+        """Check the parameters and make the filters; nothing is learned from the waveforms.
+
+        Parameters
+        ----------
+        X : object
+            Ignored.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : MFCC
+        """
+        super().fit(X)
+        check_positive("n_mfcc", self.n_mfcc)
+        if self.n_mfcc > self.n_mels:
+            raise ValueError(f"n_mfcc={self.n_mfcc} coefficients of n_mels={self.n_mels} bands: at most as many.")
+        return self
+
+    def _width(self) -> int:
+        return self.n_mfcc
+
+    def _features(self, waveform: np.ndarray) -> np.ndarray:
+        return dct(super()._features(waveform), type=2, norm="ortho", axis=1)[:, : self.n_mfcc]
+
+
+def _rows(X: Any) -> tuple[list[np.ndarray | None], int | None]:
+    """The waveforms (length,) of one channel, None where missing, and their length where X gives them but one."""
+    length = None
+    if isinstance(X, (np.ndarray, LazyFiles)) and len(X.shape) in (2, 3) and X.dtype.kind != "O":
+        length = X.shape[1]
+        X = X[:]  # reads the rows of a lazy object
+        missing = np.all(np.ma.getmaskarray(X).reshape(len(X), -1), axis=1)
+        rows: list[Any] = [None if missing[i] else row for i, row in enumerate(np.ma.getdata(X))]
+    else:
+        rows = list(X) if isinstance(X, RaggedArray) else as_column(X)
+    return [None if is_missing(row) else _one_channel(row, i) for i, row in enumerate(rows)], length
+
+
+def _one_channel(row: Any, number: int) -> np.ndarray:
+    try:
+        if not isinstance(row, np.ndarray):
+            raise ValueError(f"expected a waveform, an array of shape (length,), got {describe(row)}")
+        waveform = _as_float(row)
+        if waveform.ndim == 2 and waveform.shape[1] != 1:
+            raise ValueError(
+                f"there are {waveform.shape[1]} channels, expected one; AudioLoader(mono=True) makes one"
+            )
+    except ValueError as error:
+        raise ValueError(f"row {number}: {error}.") from None
+    return waveform.reshape(-1)

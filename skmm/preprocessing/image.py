@@ -1,0 +1,596 @@
+"""Images: from files to arrays, and from files to the features of a pretrained model."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from skmm._optional import import_optional
+from skmm.preprocessing._files import FileLoader, Source, as_column, failure_text, file_tags, open_source
+from skmm.spec import unknown
+from skmm.training import find_device, seeded
+
+CHANNELS = {"RGB": 3, "L": 1, "RGBA": 4}
+ASPECTS = ["stretch", "crop", "pad"]
+DTYPES = ["uint8", "float32"]
+POOLINGS = ["auto", "pooler", "cls", "mean"]
+# Pillow's own limit: a quarter of a GiB of three channels
+MAX_PIXELS = 1024**3 // 4 // 3
+
+
+class PictureLoader(FileLoader):
+    """Base of what reads pictures: files, content in bytes, PIL images and arrays of pixels."""
+
+    _accepts = "a path, the bytes of a file, a PIL image or an array of pixels"
+
+    background: Any
+    max_pixels: int
+
+    def _read(self, picture: Any) -> np.ndarray:
+        """The array of an upright PIL image in mode L, RGB or RGBA with 8 bits per channel."""
+        raise NotImplementedError
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        check_positive("max_pixels", self.max_pixels)
+        check_colour(self.background)
+
+    def _decode(self, source: Source) -> np.ndarray:
+        Image = import_optional("PIL.Image", extra="image")
+        try:
+            image = Image.open(source)
+        except Image.UnidentifiedImageError as error:
+            raise ValueError("its content is no image, or of a format that Pillow does not know") from error
+        with image:
+            return self._read(upright(image, self.max_pixels))
+
+    def _convert(self, item: Any) -> np.ndarray | None:
+        if isinstance(item, np.ndarray):
+            item = picture_of(item)
+        loaded = sys.modules.get("PIL.Image")  # a PIL image can only be met if it was imported
+        if loaded is None or not isinstance(item, loaded.Image):
+            return None
+        return self._read(upright(item, self.max_pixels))
+
+
+def upright(image: Any, max_pixels: int) -> Any:
+    """A PIL image in mode L, RGB or RGBA, turned as its EXIF data say, with 8 bits per channel.
+
+    Raises
+    ------
+    ValueError
+        If it is too large, in which case it is not decoded, or has pixels of 32 bits, whose white is unknown.
+    """
+    Image = import_optional("PIL.Image", extra="image")
+    check_pixels(image.width, image.height, max_pixels)
+    image = import_optional("PIL.ImageOps", extra="image").exif_transpose(image)  # a copy
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(to_8_bit(np.asarray(image)))
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"its pixels are numbers of 32 bits (mode {image.mode!r}), whose white is unknown; give uint8 arrays"
+        )
+    return converted(image, "RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB")
+
+
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ValueError(f"it has {width} x {height} = {width * height} pixels, more than max_pixels={max_pixels}")
+
+
+def converted(image: Any, mode: str) -> Any:
+    return image if image.mode == mode else image.convert(mode)
+
+
+def to_8_bit(values: np.ndarray) -> np.ndarray:
+    """Levels from 0 to 65535 as 0 to 255, to the nearest."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def picture_of(pixels: np.ndarray) -> Any:
+    """The PIL image of an array of pixels."""
+    if pixels.dtype == np.uint16:
+        pixels = to_8_bit(pixels)
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"arrays of pixels must be of dtype uint8 or uint16, this is {pixels.dtype}")
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if 0 in pixels.shape or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
+        raise ValueError("arrays of pixels must have shape (height, width) or (height, width, 1, 3 or 4)")
+    return import_optional("PIL.Image", extra="image").fromarray(pixels)
+
+
+def without_alpha(picture: Any, background: Any) -> Any:
+    """The picture in front of a colour, if it has an alpha channel."""
+    if picture.mode != "RGBA":
+        return picture
+    canvas = import_optional("PIL.Image", extra="image").new("RGBA", picture.size, background)
+    canvas.alpha_composite(picture)
+    return canvas.convert("RGB")
+
+
+def fit_picture(
+    picture: Any, size: tuple[int, int], mode: str, aspect: str, background: Any, dtype: str
+) -> np.ndarray:
+    """The pixels of a picture brought to a size and mode, shape (height, width, channels)."""
+    Image = import_optional("PIL.Image", extra="image")
+    ImageOps = import_optional("PIL.ImageOps", extra="image")
+    if mode != "RGBA":
+        picture = without_alpha(picture, background)
+    picture = converted(picture, mode)
+    height, width = size
+    method = Image.Resampling.BILINEAR
+    if aspect == "crop":
+        picture = ImageOps.fit(picture, (width, height), method)
+    elif aspect == "pad":
+        colour = import_optional("PIL.ImageColor", extra="image").getcolor(background, mode)
+        picture = ImageOps.pad(picture, (width, height), method, color=colour)
+    else:
+        picture = picture.resize((width, height), method)
+    pixels = np.asarray(picture).reshape(height, width, CHANNELS[mode])
+    return pixels if dtype == "uint8" else pixels / np.float32(255)
+
+
+def check_positive(name: str, value: Any) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+
+
+def check_colour(colour: Any) -> None:
+    getrgb = import_optional("PIL.ImageColor", extra="image").getrgb
+    try:
+        getrgb(colour)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"background must be a colour by name or as '#rrggbb', such as 'white', got {colour!r}."
+        ) from error
+
+
+def check_size(size: Any) -> tuple[int, int]:
+    """Height and width, from one number or from two."""
+    pair = (size, size) if isinstance(size, Integral) else size
+    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+        raise ValueError(f"size must be a positive integer or a pair (height, width), got {size!r}.")
+    for side in pair:
+        check_positive("size", side)
+    return int(pair[0]), int(pair[1])
+
+
+def check_picture_params(size: Any, mode: Any, aspect: Any, dtype: Any, background: Any, modes: Any) -> None:
+    check_size(size)
+    check_colour(background)
+    for name, value, valid in [("mode", mode, modes), ("aspect", aspect, ASPECTS), ("dtype", dtype, DTYPES)]:
+        if value not in list(valid):
+            raise unknown(name, value, valid)
+
+
+class ImageLoader(PictureLoader):
+    """Read images from files into one array.
+
+    Whatever the format (all that Pillow reads; the content decides, not the extension), the pixels come upright
+    (EXIF orientation applied), with 8 bits per channel and in one mode: levels of 16 bits are scaled, palettes
+    looked up, CMYK converted, and of an animation the first frame is taken. Resizing filters, so that no detail
+    aliases.
+
+    Parameters
+    ----------
+    size : int or (int, int), default=32
+        Height and width in pixels.
+    mode : {"RGB", "L", "RGBA"}, default="RGB"
+        Channels: colour, grey (ITU-R 601-2 luma), or colour and opacity.
+    dtype : {"uint8", "float32"}, default="uint8"
+        Levels from 0 to 255, or from 0 to 1.
+    aspect : {"stretch", "crop", "pad"}, default="stretch"
+        How another aspect ratio is brought to ``size``: by stretching, by cutting off what exceeds it at two
+        sides equally, or by filling up two sides equally.
+    background : str, default="white"
+        Colour that fills up, and that stands behind transparent pixels in the modes without opacity.
+    max_pixels : int, default=89478485
+        Images with more pixels are not decoded: a small file may hold a picture that exhausts the memory. Above
+        the default ``PIL.Image.MAX_IMAGE_PIXELS`` has to be raised as well.
+    errors : {"raise", "missing"}, default="raise"
+        Whether a file that cannot be read (absent, truncated, no image, too large) is an error or a missing row;
+        the latter are warned of once, with their number.
+    lazy : bool, default=False
+        Return an object that decodes the rows it is indexed by, which :class:`skmm.Blocks` keep as it is, so
+        that only a batch stands in memory.
+    n_jobs : int, default=None
+        Files read at the same time, in threads.
+    verbose : bool, default=False
+        Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is wrong, if a row is neither path, bytes, PIL image nor array of pixels (uint8 or uint16),
+        or if a file cannot be read; names the row, the file and the reason.
+    ImportError
+        If Pillow is not installed.
+
+    Notes
+    -----
+    Shape: ``transform`` gives (n_samples, height, width, channels), in mode ``"L"`` too, where there is one
+    channel: without that axis floats would be read as sequences. Rows that are missing are wholly masked, in a
+    MaskedArray. Nothing is learned, and ``transform`` works without ``fit``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from skmm.preprocessing import ImageLoader
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     files = [Path(folder) / "red.png", Path(folder) / "blue.jpg"]
+    ...     for file in files:
+    ...         Image.new("RGB", (60, 40), file.stem).save(file)
+    ...     images = ImageLoader(size=(16, 24)).fit_transform(files)
+    >>> images.shape, images.dtype
+    ((2, 16, 24, 3), dtype('uint8'))
+    >>> images[0, 0, 0]
+    array([255,   0,   0], dtype=uint8)
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int] = 32,
+        *,
+        mode: str = "RGB",
+        dtype: str = "uint8",
+        aspect: str = "stretch",
+        background: str = "white",
+        max_pixels: int = MAX_PIXELS,
+        errors: str = "raise",
+        lazy: bool = False,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.size = size
+        self.mode = mode
+        self.dtype = dtype
+        self.aspect = aspect
+        self.background = background
+        self.max_pixels = max_pixels
+        self.errors = errors
+        self.lazy = lazy
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        check_picture_params(self.size, self.mode, self.aspect, self.dtype, self.background, CHANNELS)
+
+    def _sample_shape(self) -> tuple[int, ...]:
+        return (*check_size(self.size), CHANNELS[self.mode])
+
+    def _sample_dtype(self) -> np.dtype:
+        return np.dtype(self.dtype)
+
+    def _read(self, picture: Any) -> np.ndarray:
+        return fit_picture(picture, check_size(self.size), self.mode, self.aspect, self.background, self.dtype)
+
+
+class _ModelInput(PictureLoader):
+    """What a model's own image processor makes of each picture."""
+
+    def __init__(self, processor: Any, background: Any, max_pixels: int, errors: str, n_jobs: int | None) -> None:
+        self.processor = processor
+        self.background = background
+        self.max_pixels = max_pixels
+        self.errors = errors
+        self.n_jobs = n_jobs
+        self.verbose = False
+
+    def _read(self, picture: Any) -> np.ndarray:
+        picture = converted(without_alpha(picture, self.background), "RGB")
+        return np.asarray(self.processor(images=picture, return_tensors="np")["pixel_values"][0], dtype=np.float32)
+
+
+class _VisionModel:
+    """A pretrained model from pictures to vectors."""
+
+    def __init__(self, name: str, pooling: str, device: torch.device) -> None:
+        transformers = import_optional("transformers", extra="pretrained")
+        if os.path.isabs(name) and not os.path.isdir(name):
+            raise ValueError(f"model={name!r}: there is no such folder.")
+        try:
+            # without torchvision the processors on Pillow are the only ones, with it still the reproducible ones
+            self.processor = transformers.AutoImageProcessor.from_pretrained(
+                name, backend="pil", trust_remote_code=False
+            )
+            with seeded(0, device):  # weights that the file lacks are drawn
+                model, report = transformers.AutoModel.from_pretrained(
+                    name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+                )
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"model={name!r} cannot be loaded as a vision model: {error}") from error
+        absent = {key for key in report["missing_keys"] if "pooler" not in key.split(".")}
+        if absent:
+            raise ValueError(f"model={name!r} lacks the weights {sorted(absent)}, which would be random.")
+        if pooling == "pooler" and report["missing_keys"]:
+            raise ValueError(f"model={name!r} lacks the weights of its pooler, valid are ['auto', 'cls', 'mean'].")
+        if pooling == "auto" and report["missing_keys"]:
+            pooling = "cls"
+        self.name, self.pooling, self.device = name, pooling, device
+        self.model = model.to(device).eval()
+        # a model of images and texts also has a part that reads images alone
+        self.forward = getattr(model, "get_image_features", model)
+
+    def fingerprint(self) -> str:
+        """What the vectors depend on, as a hash."""
+        digest = hashlib.sha256(f"{self.pooling} {self.processor.to_json_string()}".encode())
+        for key, tensor in sorted(self.model.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def embed(self, pixels: list[np.ndarray]) -> np.ndarray:
+        """Vectors, shape (n, d), of what the processor made of the pictures."""
+        shapes = {p.shape for p in pixels}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"model={self.name!r}: its processor gives images of several shapes, {sorted(shapes)}."
+            )
+        batch = torch.from_numpy(np.stack(pixels)).to(self.device)
+        with torch.inference_mode(), seeded(0, self.device):  # some models draw masks even when they predict
+            output = self.forward(pixel_values=batch)
+        return self._pool(output).float().cpu().numpy()
+
+    def _pool(self, output: Any) -> torch.Tensor:
+        pooled = getattr(output, "pooler_output", None)
+        if self.pooling == "pooler" and pooled is None:
+            raise ValueError(f"model={self.name!r} has no pooler, valid are ['auto', 'cls', 'mean'].")
+        if pooled is not None and self.pooling in ("auto", "pooler"):
+            return pooled.flatten(1)
+        hidden = output.last_hidden_state  # (n, tokens, d), or (n, d, height, width)
+        if self.pooling == "cls":
+            if hidden.ndim != 3:
+                raise ValueError(f"model={self.name!r} has no tokens for pooling='cls', valid is 'mean'.")
+            return hidden[:, 0]
+        return hidden.mean(dim=1) if hidden.ndim == 3 else hidden.flatten(2).mean(dim=2)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from reporting on what it loads."""
+    logging = import_optional("transformers.utils.logging", extra="pretrained")
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+
+
+class _Cache:
+    """Vectors in a folder, one file per content."""
+
+    def __init__(self, folder: str | os.PathLike[str], fingerprint: str) -> None:
+        self.folder = Path(folder) / fingerprint[:32]
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def place(self, item: Any) -> Path | None:
+        """Where the vector of a file or of its bytes belongs; None for objects, and if it cannot be read."""
+        try:
+            source = open_source(item)
+            if source is None:
+                return None
+            content = source.getbuffer() if not isinstance(source, str) else Path(source).read_bytes()
+        except (OSError, ValueError):
+            return None
+        return self.folder / f"{hashlib.sha256(content).hexdigest()}.npy"
+
+    def write(self, place: Path, vector: np.ndarray) -> None:
+        # whole or not at all: another process may be reading
+        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
+            np.save(file, vector)
+        os.replace(file.name, place)
+
+
+class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Turn each image into the vector that a pretrained vision model gives it.
+
+    Each picture is brought into the form that the model was trained with by the model's own image processor (size,
+    crop, mean and standard deviation), on Pillow. Needs the package transformers:
+    ``pip install "skmm[image,pretrained]"``.
+
+    Parameters
+    ----------
+    model : str or path
+        Folder of a model saved with ``save_pretrained``, with its ``preprocessor_config.json``, or a name that
+        transformers finds (a name may be downloaded; a folder never needs a network).
+    pooling : {"auto", "pooler", "cls", "mean"}, default="auto"
+        What becomes of the model's output: its pooler's (in models of images and texts, such as CLIP, the
+        projection into their common space), the first token's, or the mean over all tokens or places. "auto" is
+        "pooler", unless the model has none (then "mean") or its file lacks the pooler's weights (then "cls").
+    batch_size : int, default=32
+        Images that go through the model at a time.
+    device : str, default="auto"
+        Where the model runs; "auto" takes a GPU where there is one.
+    cache : str or path, default=None
+        A folder in which the vector of each file's content is kept, so that other folds, candidates and sessions
+        need not compute it again. Another model or pooling has its own entries.
+    background : str, default="white"
+        Colour that stands behind transparent pixels.
+    max_pixels : int, default=89478485
+        Images with more pixels are not decoded.
+    errors : {"raise", "missing"}, default="raise"
+        Whether a file that cannot be read is an error or a missing row, whose vector is NaN; the latter are warned
+        of once, with their number.
+    n_jobs : int, default=None
+        Files read at the same time, in threads.
+    verbose : bool, default=False
+        Show a progress bar, and what transformers reports.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        Size of the vectors.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is wrong, the model cannot be loaded or lacks weights, or a file cannot be read; names the
+        row, the file and the reason.
+    ImportError
+        If transformers or Pillow is not installed.
+
+    Notes
+    -----
+    Nothing is learned. A pickle holds the model's name, not its weights: where it is read, the same model must be
+    found under that name. Code that a model brings with it is never run.
+
+    Examples
+    --------
+    A model with random weights, where one would name a pretrained one:
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
+    >>> from skmm.preprocessing import ImageEmbedder
+    >>> config = ViTConfig(
+    ...     hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ViTModel(config).save_pretrained(folder)
+    ...     _ = ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    ...     images = [Image.new("RGB", (60, 40), colour) for colour in ("red", "blue")]
+    ...     vectors = ImageEmbedder(folder).fit_transform(images)
+    >>> vectors.shape, vectors.dtype
+    ((2, 16), dtype('float32'))
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        pooling: str = "auto",
+        batch_size: int = 32,
+        device: str = "auto",
+        cache: str | os.PathLike[str] | None = None,
+        background: str = "white",
+        max_pixels: int = MAX_PIXELS,
+        errors: str = "raise",
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.model = model
+        self.pooling = pooling
+        self.batch_size = batch_size
+        self.device = device
+        self.cache = cache
+        self.background = background
+        self.max_pixels = max_pixels
+        self.errors = errors
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def _load(self) -> _VisionModel:
+        with contextlib.nullcontext() if self.verbose else _quiet():
+            return _VisionModel(os.fspath(self.model), self.pooling, find_device(self.device))
+
+    def _reader(self) -> _ModelInput:
+        return _ModelInput(self._loaded.processor, self.background, self.max_pixels, self.errors, self.n_jobs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in super().__getstate__().items() if key != "_loaded"}
+
+    def fit(self, X: Any, y: Any = None) -> ImageEmbedder:
+        """Load the model; no image is read.
+
+        Parameters
+        ----------
+        X : list, 1-D array, Series or one-column DataFrame of shape (n_samples,)
+            The column.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        self : ImageEmbedder
+        """
+        if self.pooling not in POOLINGS:
+            raise unknown("pooling", self.pooling, POOLINGS)
+        check_positive("batch_size", self.batch_size)
+        as_column(X)
+        self._loaded = self._load()
+        reader = self._reader()
+        reader._check_params()
+        white = np.full((1, 64, 64, 3), 255, dtype=np.uint8)
+        self.n_features_out_ = self._n_features_out = self._loaded.embed(reader.transform(white)).shape[1]
+        self._fingerprint = self._loaded.fingerprint()
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embed the images.
+
+        Parameters
+        ----------
+        X : list, 1-D array, Series or one-column DataFrame of shape (n_samples,)
+            Paths, contents of files in bytes, PIL images or arrays of pixels.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_samples, n_features_out_)
+            NaN where a row is missing.
+        """
+        check_is_fitted(self)
+        items = as_column(X)
+        if not hasattr(self, "_loaded"):  # after unpickling
+            loaded = self._load()
+            if loaded.fingerprint() != self._fingerprint:
+                raise ValueError(f"model={os.fspath(self.model)!r} is not the one that this was fitted with.")
+            self._loaded = loaded
+        cache = None if self.cache is None else _Cache(self.cache, self._fingerprint)
+        out = np.full((len(items), self.n_features_out_), np.nan, dtype=np.float32)
+        failures: dict[int, str] = {}
+        batches: Any = [
+            range(start, min(start + self.batch_size, len(items)))
+            for start in range(0, len(items), self.batch_size)
+        ]
+        if self.verbose:
+            from tqdm import tqdm
+
+            batches = tqdm(batches, desc=type(self).__name__)
+        for rows in batches:
+            failures |= self._embed_rows(items, rows, out, cache)
+        if failures:
+            warnings.warn(failure_text(failures, items, len(items)), stacklevel=2)
+        return out
+
+    def _embed_rows(
+        self, items: list[Any], rows: Sequence[int], out: np.ndarray, cache: _Cache | None
+    ) -> dict[int, str]:
+        """Write the vectors of some rows; returns which could not be read."""
+        places = {row: cache.place(items[row]) for row in rows} if cache else {}
+        known = {row: place for row, place in places.items() if place is not None and place.exists()}
+        for row, place in known.items():
+            out[row] = np.load(place)
+        rest = [row for row in rows if row not in known]
+        pixels, failures = self._reader().read_rows(items, rest)
+        read = {row: p for row, p in zip(rest, pixels, strict=True) if p is not None}
+        if read:
+            out[list(read)] = self._loaded.embed(list(read.values()))
+        for row in read:
+            target = places.get(row)
+            if cache and target is not None:
+                cache.write(target, out[row])
+        return failures
+
+    def __sklearn_tags__(self) -> Any:
+        return file_tags(super().__sklearn_tags__())

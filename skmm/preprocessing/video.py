@@ -1,0 +1,306 @@
+"""Videos: their frames and their sound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from skmm._optional import import_optional
+from skmm.preprocessing._files import FileLoader, Source
+from skmm.preprocessing.audio import _MARGIN, AudioLoader, _check_real
+from skmm.preprocessing.image import (
+    CHANNELS,
+    MAX_PIXELS,
+    check_picture_params,
+    check_pixels,
+    check_positive,
+    check_size,
+    fit_picture,
+    picture_of,
+)
+
+# opacity is what videos do not have
+MODES = ["RGB", "L"]
+# seconds by which a stream may end before its header says so: some writers round
+_TOLERANCE = 0.1
+
+
+@contextmanager
+def _open(source: Source, kind: str) -> Iterator[tuple[Any, Any]]:
+    """A container and its first stream of a kind, "video" or "audio"."""
+    av = import_optional("av", extra="video")
+    if not isinstance(source, str):
+        source.seek(0)
+    with av.open(source) as container:
+        cover = av.stream.Disposition.attached_pic
+        streams = [s for s in getattr(container.streams, kind) if not s.disposition & cover]
+        if not streams:
+            raise ValueError(f"it has no {kind}")
+        yield container, streams[0]
+
+
+def _timeline(source: Source, kind: str) -> tuple[np.ndarray, float]:
+    """When each packet of a stream is shown, in order, and when the last one ends, in seconds from the first.
+
+    Raises
+    ------
+    ValueError
+        If the stream is absent, holds nothing, or ends before the header says that it does.
+    """
+    with _open(source, kind) as (container, stream):
+        # the last packet that PyAV gives is none of the file's; AVI has empty ones where a frame stays
+        packets = [p for p in container.demux(stream) if p.size or p.dts is not None]
+        if not packets:
+            raise ValueError(f"its {kind} is empty")
+        clock = float(stream.time_base)
+        step = float(packets[-1].duration or 0) * clock
+        announced = None if stream.duration is None else stream.duration * clock
+        if container.format.name == "avi" and kind == "video":  # FFmpeg takes its duration from what is there
+            announced = stream.frames / float(stream.average_rate)
+        ending = stream.metadata.get("DURATION")  # in Matroska and WebM
+    ticks = [p.pts if p.pts is not None else p.dts for p in packets]
+    if any(t is None for t in ticks):  # a format without a clock has a rate
+        clock = 1 / float(stream.average_rate)
+        ticks = list(range(len(packets)))
+    first = min(ticks) * clock
+    end = max(ticks) * clock - first + step
+    if announced is None and ending is not None:
+        hours, minutes, seconds = (float(part) for part in ending.split(":"))
+        announced = 3600 * hours + 60 * minutes + seconds - first
+    if announced is not None and end + 2 * step + _TOLERANCE < announced:
+        raise ValueError(f"its {kind} is truncated: it ends after {end:.2f} of {announced:.2f} s")
+    # what an edit list leaves out is never shown
+    shown = np.sort([t for t, p in zip(ticks, packets, strict=True) if p.size and not p.is_discard]) * clock
+    if not len(shown):
+        raise ValueError(f"its {kind} is empty")
+    return shown - shown[0], end - (shown[0] - first)
+
+
+class VideoFrames(FileLoader):
+    """Read a fixed number of frames from each video.
+
+    Reads what FFmpeg reads (MP4, Matroska, WebM, AVI, ...; the content decides, not the extension). Frames are
+    turned upright as the file says. The frame at a time is the one then shown: the last that starts at or before.
+
+    Parameters
+    ----------
+    n_frames : int, default=8
+        Frames of each video.
+    fps : float, default=None
+        None takes the centres of ``n_frames`` equal parts of the whole video. Otherwise frame ``k`` is the one at
+        ``k / fps`` seconds, and after the end of a shorter video its last frame again.
+    size, mode, dtype, aspect, background
+        As in :class:`ImageLoader`; ``mode`` is "RGB" or "L".
+    max_pixels : int, default=89478485
+        Videos with more pixels per frame are not decoded.
+    errors : {"raise", "missing"}, default="raise"
+        Whether a file that cannot be read (absent, broken, truncated, no video) is an error or a missing row; the
+        latter are warned of once, with their number.
+    lazy : bool, default=False
+        Return an object that decodes the rows it is indexed by, which :class:`skmm.Blocks` keep as it is, so
+        that only a batch stands in memory.
+    n_jobs : int, default=None
+        Files read at the same time, in threads.
+    verbose : bool, default=False
+        Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is wrong, if a row is neither path, bytes nor array of frames, or if a file cannot be read;
+        names the row, the file and the reason.
+    ImportError
+        If PyAV or Pillow is not installed.
+
+    Notes
+    -----
+    A row may also be the frames themselves, a uint8 array (time, height, width, channels), which last equally long;
+    with ``fps`` it is read as one frame per ``1 / fps`` seconds.
+
+    Shape: ``transform`` gives (n_samples, n_frames, height, width, channels). Rows that are missing are wholly
+    masked, in a MaskedArray. Nothing is learned, and ``transform`` works without ``fit``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import av
+    >>> import numpy as np
+    >>> from skmm.preprocessing import VideoFrames
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "fade.mp4"
+    ...     with av.open(file, "w") as container:
+    ...         stream = container.add_stream("mpeg4", rate=10)
+    ...         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+    ...         for level in range(0, 200, 10):
+    ...             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))
+    ...             container.mux(stream.encode(frame))
+    ...         container.mux(stream.encode())
+    ...     frames = VideoFrames(4, size=(24, 32)).fit_transform([file])
+    >>> frames.shape
+    (1, 4, 24, 32, 3)
+    """
+
+    _accepts = "a path, the bytes of a file or an array (time, height, width, channels)"
+
+    def __init__(
+        self,
+        n_frames: int = 8,
+        *,
+        fps: float | None = None,
+        size: int | tuple[int, int] = 32,
+        mode: str = "RGB",
+        dtype: str = "uint8",
+        aspect: str = "stretch",
+        background: str = "white",
+        max_pixels: int = MAX_PIXELS,
+        errors: str = "raise",
+        lazy: bool = False,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.n_frames = n_frames
+        self.fps = fps
+        self.size = size
+        self.mode = mode
+        self.dtype = dtype
+        self.aspect = aspect
+        self.background = background
+        self.max_pixels = max_pixels
+        self.errors = errors
+        self.lazy = lazy
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        check_positive("n_frames", self.n_frames)
+        check_positive("max_pixels", self.max_pixels)
+        if self.fps is not None:
+            _check_real("fps", self.fps)
+        check_picture_params(self.size, self.mode, self.aspect, self.dtype, self.background, MODES)
+
+    def _sample_shape(self) -> tuple[int, ...]:
+        return (self.n_frames, *check_size(self.size), CHANNELS[self.mode])
+
+    def _sample_dtype(self) -> np.dtype:
+        return np.dtype(self.dtype)
+
+    def _places(self, starts: np.ndarray, end: float) -> np.ndarray:
+        """Which of the frames that start at given times are taken, shape (n_frames,), ascending."""
+        k = np.arange(self.n_frames)
+        wanted = (k + 0.5) * end / self.n_frames if self.fps is None else k / self.fps
+        # a start may differ from the time that is meant by its rounding to the file's clock
+        return np.searchsorted(starts, wanted + 1e-6, side="right") - 1
+
+    def _decode(self, source: Source) -> np.ndarray:
+        places = self._places(*_timeline(source, "video"))
+        pictures: dict[int, np.ndarray] = {}
+        with _open(source, "video") as (container, stream):
+            check_pixels(stream.codec_context.width, stream.codec_context.height, self.max_pixels)
+            for place, frame in enumerate(container.decode(stream)):
+                if place in places:
+                    pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                    pictures[place] = self._fit(pixels)
+                if place == places[-1]:
+                    break
+        if len(pictures) < len(set(places.tolist())):
+            raise ValueError("not all of its frames can be decoded")
+        return np.stack([pictures[place] for place in places])
+
+    def _convert(self, item: Any) -> np.ndarray | None:
+        if not isinstance(item, np.ndarray):
+            return None
+        if item.ndim != 4 or not len(item):
+            raise ValueError("an array of frames must have shape (time, height, width, channels)")
+        starts = np.arange(len(item)) / (self.fps or 1)
+        return np.stack([self._fit(item[place]) for place in self._places(starts, len(item) / (self.fps or 1))])
+
+    def _fit(self, pixels: np.ndarray) -> np.ndarray:
+        check_pixels(pixels.shape[1], pixels.shape[0], self.max_pixels)
+        picture = picture_of(np.ascontiguousarray(pixels))
+        return fit_picture(picture, check_size(self.size), self.mode, self.aspect, self.background, self.dtype)
+
+
+class VideoAudio(AudioLoader):
+    """Read the sound of videos as waveforms, at one sample rate.
+
+    What :class:`AudioLoader` gives for audio files, from whatever FFmpeg reads (MP4, Matroska, WebM, AVI, ...).
+
+    Parameters
+    ----------
+    sample_rate : float, default=16000
+        Samples per second of the output.
+    duration : float, default=None
+        Seconds to which every waveform is cut, or filled up with zeros at its end. None keeps each one's length.
+    mono : bool, default=True
+        Whether to average the channels. Otherwise all are kept, and all files must have the same number.
+    errors : {"raise", "missing"}, default="raise"
+        Whether a file that cannot be read (absent, broken, truncated, without sound) is an error or a missing row;
+        the latter are warned of once, with their number.
+    lazy : bool, default=False
+        Return an object that reads the rows it is indexed by, which :class:`skmm.Blocks` keep as it is. Needs a
+        ``duration`` and ``mono``.
+    n_jobs : int, default=None
+        Files read at the same time, in threads.
+    verbose : bool, default=False
+        Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is wrong, if a row is neither path, bytes nor waveform, or if a file cannot be read; names
+        the row, the file and the reason.
+    ImportError
+        If PyAV is not installed, or soxr where a sample rate is converted.
+
+    Notes
+    -----
+    Shape: with a ``duration``, ``transform`` gives float32 of (n_samples, duration * sample_rate, 1), missing rows
+    masked in a MaskedArray. Else it gives a list of arrays (length,), or (length, n_channels) without ``mono``, and
+    None where missing. Nothing is learned, and ``transform`` works without ``fit``.
+
+    AVI files do not say how long their sound is, so that of a truncated one what is left is read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import av
+    >>> import numpy as np
+    >>> from skmm.preprocessing import VideoAudio
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "silence.mkv"
+    ...     with av.open(file, "w") as container:
+    ...         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+    ...         frame = av.AudioFrame.from_ndarray(np.zeros((1, 4000), np.int16), format="s16", layout="mono")
+    ...         frame.sample_rate = 8000
+    ...         container.mux(stream.encode(frame))
+    ...         container.mux(stream.encode())
+    ...     waveforms = VideoAudio(sample_rate=8000).fit_transform([file])
+    >>> [w.shape for w in waveforms]
+    [(4000,)]
+    """
+
+    def _decode(self, source: Source) -> np.ndarray:
+        _timeline(source, "audio")  # refuses what is truncated
+        av = import_optional("av", extra="video")
+        planes = []
+        with _open(source, "audio") as (container, stream):
+            rate = stream.codec_context.sample_rate
+            # of a long file little more than is kept
+            limit = math.inf if self.duration is None else (self.duration + _MARGIN) * rate
+            to_planes = av.AudioResampler(format="fltp")
+            read = 0
+            for frame in container.decode(stream):
+                planes += [part.to_ndarray() for part in to_planes.resample(frame)]
+                read += frame.samples
+                if read >= limit:
+                    break
+        if not planes:
+            raise ValueError("its audio is empty")
+        return self._finish(np.concatenate(planes, axis=1).T, rate)
