@@ -25,6 +25,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor, list_fusions
 from skmm.spec import FUSIONS
+from skmm.testing import check_estimator_on_blocks
+from skmm.testing._fusions import QUICK
 
 FUSION_NAMES = list_fusions()
 ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
@@ -54,19 +56,23 @@ def outputs(estimator, X):
 
 # -- scikit-learn's own checks -------------------------------------------------------------------------------------
 
-# The least training with which scikit-learn's checks that an estimator learns are passed.
-QUICK = {"max_epochs": 12, "hidden_dim": 16, "lr": 0.03, "dropout": 0.0, "device": "cpu"}
 # what an estimator of many members says of the few samples of some checks
 shared_folds = pytest.mark.filterwarnings("ignore:n_members=. is more than:UserWarning")
 
 
-@parametrize_with_checks([cls(fusion, n_members=1, **QUICK) for cls in ESTIMATORS for fusion in FUSION_NAMES])
+@parametrize_with_checks([cls(fusion, **QUICK) for cls in ESTIMATORS for fusion in FUSION_NAMES])
 def test_scikit_learn_checks_with_each_fusion(estimator, check):
     check(estimator)
 
 
+@every_estimator
+@every_fusion
+def test_checks_on_blocks_with_each_fusion(cls, fusion):
+    check_estimator_on_blocks(cls(fusion, **QUICK))
+
+
 @shared_folds
-@parametrize_with_checks([cls(n_members=3, **QUICK) for cls in ESTIMATORS])
+@parametrize_with_checks([cls(**{**QUICK, "n_members": 3}) for cls in ESTIMATORS])
 def test_scikit_learn_checks_of_several_members(estimator, check):
     check(estimator)
 

@@ -5,14 +5,23 @@ import re
 from itertools import count
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from skmm import Encoder, Fusion, list_encoders, list_fusions, register_encoder, register_fusion
+from skmm import (
+    Encoder,
+    Fusion,
+    MultimodalClassifier,
+    list_encoders,
+    list_fusions,
+    register_encoder,
+    register_fusion,
+)
 from skmm.layers import keep, masked_mean
 from skmm.spec import ENCODERS, FUSIONS
-from skmm.testing import check_encoder, check_fusion
+from skmm.testing import check_encoder, check_estimator_on_blocks, check_fusion
 
 # -- fusions ------------------------------------------------------------------------------------------------------
 
@@ -256,7 +265,7 @@ def test_good_fusion_passes_once_registered(monkeypatch):
     register_fusion("geometric")(GeometricFusion)
     assert "geometric" in list_fusions()
     check_fusion("geometric")
-    check_fusion(Fusion("geometric", temperature=2.0))
+    check_fusion(Fusion("geometric", temperature=2.0), estimators=False)
     FUSIONS.pop("geometric")
     with pytest.raises(ValueError, match="unknown fusion 'geometric'"):
         check_fusion("geometric")
@@ -267,7 +276,7 @@ class SaysItCannotStack(BranchesOnData):
 
 
 def test_class_may_say_that_it_has_no_batching_rule():
-    check_fusion(SaysItCannotStack)
+    check_fusion(SaysItCannotStack, estimators=False)
 
 
 @pytest.mark.parametrize("level", [None, "vector"])
@@ -309,7 +318,7 @@ class OutgrownDecision(OneLinkDecision):
 
 
 def test_decision_fusion_may_refuse_links_but_not_all():
-    check_fusion(OneLinkDecision)
+    check_fusion(OneLinkDecision, estimators=False)
     with pytest.raises(AssertionError, match="1 modality: it cannot be built: for regression only"):
         check_fusion(NoLinkDecision)
     with pytest.raises(AssertionError, match="n_outputs=2, but out_dim=5"):
@@ -338,10 +347,45 @@ def test_unknown_parameter(check, spec):
         check(spec)
 
 
+class Leaks(MultimodalClassifier):
+    """Predicts what the rows before it say as well."""
+
+    def predict_proba(self, X):
+        return np.cumsum(super().predict_proba(X), axis=0) / np.arange(1, len(X) + 1)[:, None]
+
+
+class Forgets(MultimodalClassifier):
+    """Draws its seed from numpy's global state."""
+
+    def _seed(self):
+        return int(np.random.randint(2**31))
+
+
+class Swallows(MultimodalClassifier):
+    """Takes NaN for 0."""
+
+    def fit(self, X, y):
+        filled = {name: np.nan_to_num(x) if isinstance(x, np.ndarray) else x for name, x in X.items()}
+        return super().fit(filled, y)
+
+
+@pytest.mark.parametrize(
+    ("cls", "statement"),
+    [
+        (Leaks, "A sample is predicted alone as among others. Row 5"),
+        (Forgets, "The same seed gives the same fit"),
+        (Swallows, "What stands in a missing row|NaN in a part of a row is an error"),
+    ],
+)
+def test_broken_estimator_is_named_with_the_rule_that_it_breaks(cls, statement):
+    with pytest.raises(AssertionError, match=statement):
+        check_estimator_on_blocks(cls(n_members=1, hidden_dim=8))
+
+
 def test_global_random_state_is_left_alone():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    check_fusion("mfb")
+    check_fusion("mfb", estimators=False)
     check_encoder("mlp")
     assert torch.equal(torch.get_rng_state(), before)
 

@@ -1,13 +1,10 @@
-"""Checks that a fusion or an encoder keeps its contract, for those who write their own.
-
-Every registered fusion and encoder of skmm passes them.
-"""
+"""Rules that every fusion and encoder must keep as a module, and the check of encoders."""
 
 from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import methodcaller
@@ -20,24 +17,22 @@ from torch.func import functional_call, stack_module_state
 from skmm.blocks import KINDS, BlockInfo
 from skmm.layers import SparseRows
 from skmm.network import supports
-from skmm.spec import Encoder, Fusion, Spec, as_spec
-
-__all__ = ["check_encoder", "check_fusion"]
+from skmm.spec import Encoder, Spec, as_spec
 
 # Tensors and SparseRows by modality, and which of their rows or steps exist.
 _Batch = dict[str, Any]
 _Masks = dict[str, Tensor]
 
 # Names that break a module which makes attributes, keyword arguments or submodule names of them.
-_NAMES = ("self", "a.b", "keys", "文本", "training", "a b", "forward")
+NAMES = ("self", "a.b", "keys", "文本", "training", "a b", "forward")
 _N_ROWS = 12
 _TOLERANCE = 1e-6
 _HUGE = 1e30
-_INHERITED = {"hidden_dim": 8, "dropout": 0.2, "activation": "relu"}
-_LINKS = {"softmax": 3, "sigmoid": 1, "identity": 2}
+INHERITED = {"hidden_dim": 8, "dropout": 0.2, "activation": "relu"}
+LINKS = {"softmax": 3, "sigmoid": 1, "identity": 2}
 
 # The forms that a block of each kind can take.
-_INFOS: dict[str, tuple[BlockInfo, ...]] = {
+INFOS: dict[str, tuple[BlockInfo, ...]] = {
     "vector": (BlockInfo("vector", (5,)),),
     "sparse": (BlockInfo("sparse", (9,)), BlockInfo("sparse", (9,), n_components=3)),
     "sequence": (BlockInfo("sequence", (3,)), BlockInfo("sequence", (3,), 6), BlockInfo("sequence", (2, 2))),
@@ -51,7 +46,7 @@ _INFOS: dict[str, tuple[BlockInfo, ...]] = {
 
 
 @dataclass
-class _Case:
+class Case:
     """A way to build the module, and its inputs."""
 
     label: str
@@ -182,7 +177,7 @@ def _loss(output: Tensor) -> Tensor:
 # -- the rules: the first line of each docstring is what must hold ------------------------------------------------
 
 
-def _gives_its_size(case: _Case) -> None:
+def _gives_its_size(case: Case) -> None:
     """The output has one row per sample and size out_dim, all finite."""
     module, (values, present) = case.build(), case.batch()
     output = module(values, present)
@@ -197,13 +192,13 @@ def _gives_its_size(case: _Case) -> None:
     _require(bool(torch.isfinite(output).all()), "The output holds NaN or infinity.")
 
 
-def _repeats_itself(case: _Case) -> None:
+def _repeats_itself(case: Case) -> None:
     """In evaluation mode equal inputs give equal outputs."""
     module, batch = case.build(), case.batch()
     _require_same(module(*batch), module(*batch), "Called twice,", 0.0)
 
 
-def _keeps_rows_apart(case: _Case) -> None:
+def _keeps_rows_apart(case: Case) -> None:
     """The output of a row does not depend on the other rows of its batch."""
     module, (values, present) = case.build(), case.batch()
     together = module(values, present)
@@ -218,7 +213,7 @@ def _keeps_rows_apart(case: _Case) -> None:
     _require_same(shuffled[i], output[i], f"In training mode, row {i} beside other rows:")
 
 
-def _reads_one_row(case: _Case) -> None:
+def _reads_one_row(case: Case) -> None:
     """A batch of one row works, in training and in evaluation."""
     module, (values, present) = case.build(), case.batch()
     for mode in (True, False):
@@ -229,7 +224,7 @@ def _reads_one_row(case: _Case) -> None:
         )
 
 
-def _trains_every_parameter(case: _Case) -> None:
+def _trains_every_parameter(case: Case) -> None:
     """Every parameter receives a gradient and moves when an optimizer takes a step."""
     module, batch = case.build(), case.batch()
     parameters = dict(module.named_parameters())
@@ -245,7 +240,7 @@ def _trains_every_parameter(case: _Case) -> None:
         _require(not torch.equal(p, before[key]), f"Parameter {key!r} stays as it is.")
 
 
-def _registers_every_weight(case: _Case) -> None:
+def _registers_every_weight(case: Case) -> None:
     """All that is learned is registered and in state_dict, none in a plain list or made in forward."""
     module, batch = case.build(), case.batch()
     known = {id(p) for p in module.parameters()}
@@ -270,7 +265,7 @@ def _registers_every_weight(case: _Case) -> None:
     _require_same(other(*batch), module(*batch), "Loaded from state_dict,")
 
 
-def _creates_nothing_in_forward(case: _Case) -> None:
+def _creates_nothing_in_forward(case: Case) -> None:
     """The state_dict has the same keys before and after forward."""
     module = case.build()
     before = list(module.state_dict())
@@ -278,7 +273,7 @@ def _creates_nothing_in_forward(case: _Case) -> None:
     _require(list(module.state_dict()) == before, f"Keys changed from {before} to {list(module.state_dict())}.")
 
 
-def _survives_copies(case: _Case) -> None:
+def _survives_copies(case: Case) -> None:
     """Pickled and deep-copied it gives the same output."""
     module, batch = case.build(), case.batch()
     expected = module(*batch)
@@ -287,7 +282,7 @@ def _survives_copies(case: _Case) -> None:
         _require_same(other(*batch), expected, f"{how.capitalize()},", 0.0)
 
 
-def _has_finite_gradients(case: _Case) -> None:
+def _has_finite_gradients(case: Case) -> None:
     """Gradients are finite at and near zero inputs, and where all modalities of a row are missing."""
     values, present = case.batch()
     nothing = {name: torch.zeros_like(mask) for name, mask in present.items()}
@@ -319,7 +314,7 @@ def _has_finite_gradients(case: _Case) -> None:
             )
 
 
-def _ignores_what_is_missing(case: _Case) -> None:
+def _ignores_what_is_missing(case: Case) -> None:
     """What stands in a missing row, or in the padding of a sequence, changes no output."""
     module, (values, present) = case.build(), case.batch()
     expected = module(values, present)
@@ -340,7 +335,7 @@ def _ignores_what_is_missing(case: _Case) -> None:
         _require_same(module(filled, present), expected, f"With {text} there,")
 
 
-def _ignores_padding(case: _Case) -> None:
+def _ignores_padding(case: Case) -> None:
     """Longer padding of a sequence changes no output."""
     module, (values, present) = case.build(), case.batch()
     padded, masks = dict(values), dict(present)
@@ -357,7 +352,7 @@ def _ignores_padding(case: _Case) -> None:
         _require_same(module(padded, masks), module(values, present), "With three more steps of padding")
 
 
-def _keeps_precision(case: _Case) -> None:
+def _keeps_precision(case: Case) -> None:
     """It works in float64 and float32, and answers in the precision of its input."""
     values, present = case.batch()
     expected = case.build()(values, present)
@@ -367,7 +362,7 @@ def _keeps_precision(case: _Case) -> None:
         _require_same(output.to(torch.float64), expected, f"In {dtype} and in float64", 1e-3)
 
 
-def _runs_stacked(case: _Case) -> None:
+def _runs_stacked(case: Case) -> None:
     """Several run as one under torch.func.vmap, unless the class says why not: unsupported = {"vmap": reason}."""
     members = [case.build(seed) for seed in range(3)]
     if not supports(members[0], "vmap"):
@@ -409,14 +404,14 @@ def _runs_stacked(case: _Case) -> None:
         loss.backward()
 
 
-def _repeats_its_weights(case: _Case) -> None:
+def _repeats_its_weights(case: Case) -> None:
     """Built twice after the same torch.manual_seed it has the same weights."""
     first, second = case.build(7).state_dict(), case.build(7).state_dict()
     for key, value in first.items():
         _require(torch.equal(second[key], value), f"{key!r} differs.")
 
 
-def _returns_its_mask(case: _Case) -> None:
+def _returns_its_mask(case: Case) -> None:
     """The mask returned says which rows, or which tokens of a row, exist: none of a missing row."""
     module, (values, present) = case.build(), case.batch()
     assert isinstance(module, _MaskedEncoder)
@@ -432,7 +427,7 @@ def _returns_its_mask(case: _Case) -> None:
         )
 
 
-_RULES = (
+RULES = (
     _gives_its_size,
     _repeats_itself,
     _repeats_its_weights,
@@ -450,7 +445,7 @@ _RULES = (
 )
 
 
-def _check(case: _Case, rules: Iterable[Callable[[_Case], None]]) -> None:
+def check(case: Case, rules: Iterable[Callable[[Case], None]]) -> None:
     for rule in rules:
         statement = (rule.__doc__ or rule.__name__).splitlines()[0]
         try:
@@ -465,109 +460,9 @@ def _check(case: _Case, rules: Iterable[Callable[[_Case], None]]) -> None:
             ) from error
 
 
-def _label(what: str, spec: Spec, detail: str) -> str:
+def label(what: str, spec: Spec, detail: str) -> str:
     name = repr(spec.name) if isinstance(spec.name, str) else spec.name.__name__
     return f"{what} {name}, {detail}"
-
-
-# -- fusions ------------------------------------------------------------------------------------------------------
-
-
-def _feature_infos(n: int) -> Iterator[dict[str, BlockInfo]]:
-    yield {name: BlockInfo("vector", (2 + m % 3,)) for m, name in enumerate(_NAMES[:n])}
-
-
-def _token_infos(n: int) -> Iterator[dict[str, BlockInfo]]:
-    # sequences and single tokens in turn
-    yield {name: BlockInfo("sequence", (2 + m % 3,), m % 2 or None) for m, name in enumerate(_NAMES[:n])}
-
-
-def _input_infos(n: int) -> Iterator[dict[str, BlockInfo]]:
-    forms = [info for infos in _INFOS.values() for info in infos]
-    for info in forms:
-        yield dict.fromkeys(_NAMES[:n], info)
-    for first in range(len(forms)) if n > 1 else ():  # of different kinds
-        yield {name: forms[(first + 2 * m) % len(forms)] for m, name in enumerate(_NAMES[:n])}
-
-
-_LEVELS = {
-    "input": _input_infos,
-    "feature": _feature_infos,
-    "token": _token_infos,
-    "decision": _feature_infos,
-}
-
-
-def _fusion_cases(spec: Spec, n: int) -> list[_Case]:
-    """Every input for n modalities that the fusion takes; its constructor refuses others with a ValueError."""
-    level = getattr(spec.target(), "level", None)
-    if level not in _LEVELS:
-        raise AssertionError(f"{_label('fusion', spec, f'level={level!r}')}: level must be one of {list(_LEVELS)}.")
-    number = f"{n} modalit{'y' if n == 1 else 'ies'}"
-    cases, refusal = [], None
-    for infos in _LEVELS[level](n):
-        dims: dict[str, Any] = infos if level == "input" else {name: info.shape[0] for name, info in infos.items()}
-        for link, n_outputs in _LINKS.items() if level == "decision" else [(None, None)]:
-            structure = (dims,) if link is None else (dims, n_outputs, link)
-            detail = number + (f", link {link!r}" if link else "")
-            if level == "input":
-                detail += f" ({', '.join(info.kind for info in infos.values())})"
-            case = _Case(
-                _label("fusion", spec, detail),
-                partial(spec.build, *structure, inherited=_INHERITED),
-                infos,
-                n_outputs,
-            )
-            try:
-                case.build()
-            except ValueError as error:
-                refusal = error
-            except Exception as error:
-                raise AssertionError(
-                    f"{case.label}: it cannot be built, {type(error).__name__}: {error}"
-                ) from error
-            else:
-                cases.append(case)
-    if not cases:
-        raise AssertionError(f"{_label('fusion', spec, number)}: it cannot be built: {refusal}") from refusal
-    return cases
-
-
-def check_fusion(fusion: str | type[nn.Module] | Fusion) -> None:
-    """Check that a fusion keeps its contract.
-
-    It is built for one to seven modalities with names that break a careless module, and must: give one row per
-    sample; keep samples apart; train, save and copy every weight; have finite gradients at zero inputs and where
-    everything is missing; never read what stands in a missing row; work in float32 and float64, on one row and
-    under ``torch.func.vmap``.
-
-    Parameters
-    ----------
-    fusion : str, nn.Module class or Fusion
-        A registered name, a class, or either with parameters: ``Fusion("late", rule="product")``.
-
-    Raises
-    ------
-    AssertionError
-        If a rule does not hold; the message names the rule and the case.
-    ValueError
-        If the name is not registered, or a parameter is none of the class's.
-
-    Notes
-    -----
-    Kinds of block (input level) and links (decision level) that the constructor refuses with a ``ValueError`` are
-    passed over, as long as it takes one. A class whose layers have no batching rule says so, with the reason:
-    ``unsupported = {"vmap": "..."}``.
-
-    Examples
-    --------
-    >>> from skmm.testing import check_fusion
-    >>> check_fusion("sum")
-    """
-    spec = _as_known(Fusion, fusion)
-    for n in range(1, len(_NAMES) + 1):
-        for case in _fusion_cases(spec, n):
-            _check(case, _RULES if n <= 3 else _RULES[:1])
 
 
 # -- encoders -----------------------------------------------------------------------------------------------------
@@ -597,21 +492,21 @@ def check_encoder(encoder: str | type[nn.Module] | Encoder) -> None:
     >>> from skmm.testing import check_encoder
     >>> check_encoder("mlp")
     """
-    spec = _as_known(Encoder, encoder)
+    spec = as_known(Encoder, encoder)
     kinds = getattr(spec.target(), "kinds", tuple(KINDS))
     if not kinds or not set(kinds) <= set(KINDS):
-        raise AssertionError(f"{_label('encoder', spec, f'kinds={kinds!r}')}: kinds must be among {list(KINDS)}.")
-    for info in (info for kind in kinds for info in _INFOS[kind]):
+        raise AssertionError(f"{label('encoder', spec, f'kinds={kinds!r}')}: kinds must be among {list(KINDS)}.")
+    for info in (info for kind in kinds for info in INFOS[kind]):
         for tokens in (False, True):
-            label = _label("encoder", spec, f"{info}, tokens={tokens}")
-            _check(_Case(label, partial(_masked, spec, info, tokens), {"x": info}), (*_RULES, _returns_its_mask))
+            case = label("encoder", spec, f"{info}, tokens={tokens}")
+            check(Case(case, partial(_masked, spec, info, tokens), {"x": info}), (*RULES, _returns_its_mask))
 
 
 def _masked(spec: Spec, info: BlockInfo, tokens: bool) -> _MaskedEncoder:
-    return _MaskedEncoder(spec.build(info, tokens, inherited=_INHERITED))
+    return _MaskedEncoder(spec.build(info, tokens, inherited=INHERITED))
 
 
-def _as_known(kind: type[Spec], value: Any) -> Spec:
+def as_known(kind: type[Spec], value: Any) -> Spec:
     """The spec of a name or class, which must exist and take its parameters."""
     spec = as_spec(kind, value)
     if not isinstance(spec, kind):
