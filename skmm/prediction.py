@@ -40,7 +40,7 @@ def _fusion_has(method: str) -> Any:
     """Whether the fusion chosen has a method, for ``available_if``."""
 
     def check(estimator: Any) -> bool:
-        spec = as_spec(Fusion, estimator.fusion)
+        spec = as_spec(Fusion, getattr(estimator, "fusion_", estimator.fusion))
         target = spec.target() if isinstance(spec, Fusion) else spec
         if hasattr(target, method):
             return True

@@ -960,3 +960,86 @@ def test_one_member_has_no_out_of_fold_score():
     assert hasattr(clf, "oof_score_")
     clf.set_params(n_members=1).fit(X, y)
     assert not hasattr(clf, "oof_score_")
+
+
+# -- the fusion chosen ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kinds", "chosen"),
+    [
+        (["sequence", "ragged"], "gated"),
+        (["sequence"], "concat"),
+        (["sequence", "vector"], "concat"),
+        (["vector", "sparse", "image"], "concat"),
+    ],
+)
+def test_auto_says_which_fusion_it_chose(kinds, chosen):
+    X, y = make_data(kinds=kinds)
+    clf = small(fusion="auto", max_epochs=2).fit(X, y)
+    assert repr(clf.fusion_) == f"Fusion({chosen!r})"
+    np.testing.assert_array_equal(
+        clf.predict_proba(X), small(fusion=chosen, max_epochs=2).fit(X, y).predict_proba(X)
+    )
+    assert clf.fusion == "auto"
+
+
+# -- weights inside the network ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("fusion", ["attention", "moe", Fusion("late", rule="learned"), "gated"])
+def test_gates_are_weights_of_what_a_sample_has(fusion, n_members):
+    X, y = make_data(kinds=["vector", "sequence", "ragged"])
+    X = Blocks(X, present={"vector": ~MISSING})
+    gates = small(fusion=fusion, n_members=n_members, max_epochs=2).fit(X, y).gates(X)
+    assert list(gates) == [*X, *(["joint"] if fusion == "moe" else [])]
+    weights = np.stack(list(gates.values()))
+    assert weights.shape[1] == 60
+    assert (weights >= 0).all()
+    if fusion == "gated":  # of more than two, each has a gate of its own
+        assert (weights[1:] < 1).all()
+    else:
+        np.testing.assert_allclose(weights.sum(axis=0), 1, atol=1e-6)
+    assert not gates["vector"][MISSING].any()
+
+
+def test_gates_of_two_modalities_are_shares():
+    X, y = make_data()
+    gates = small(fusion="gated", max_epochs=2).fit(X, y).gates(X)
+    np.testing.assert_allclose(gates["vector"] + gates["sequence"], 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("fusion", ["attention", "crossmodal"])
+def test_attention_weights_are_labelled_and_sum_to_one(fusion, n_members):
+    X, y = make_data(kinds=["ragged", "sequence", "vector"])
+    X = Blocks(X, present={"vector": ~MISSING})
+    encoders = {"ragged": "gru", "sequence": "gru"}  # one token per step
+    clf = small(fusion=fusion, encoders=encoders, n_members=n_members, max_epochs=2).fit(X, y)
+    found = clf.attention_weights(X)
+    assert [w.target for w in found] == [name for name in X for _ in range(1 if fusion == "attention" else 2)]
+    for weights in found:
+        assert weights.columns[0] == (None, 0)
+        assert weights.values.shape[0] == 60
+        assert weights.values.shape[-1] == len(weights.columns)
+        total = weights.values.sum(axis=-1)
+        if weights.target == "ragged":
+            there = np.arange(total.shape[-1]) < X["ragged"].lengths[:, None]
+        else:
+            there = np.broadcast_to(X.present[weights.target][:, None], total.shape[::2])
+        np.testing.assert_allclose(total, np.broadcast_to(there[:, None], total.shape), atol=1e-6)
+        for k, (name, step) in enumerate(weights.columns):
+            if name == "vector":
+                assert not weights.values[MISSING][..., k].any()
+            elif name == "ragged":
+                assert not weights.values[X["ragged"].lengths <= step][..., k].any()
+
+
+@pytest.mark.parametrize("method", ["gates", "attention_weights"])
+def test_a_fusion_without_such_weights_has_no_such_method(method):
+    clf = MultimodalClassifier("concat")
+    assert not hasattr(clf, method)
+    with pytest.raises(AttributeError, match=f"no attribute '{method}'") as caught:
+        getattr(clf, method)
+    assert f"fusion 'concat' has no {method}" in str(caught.value.__cause__)
