@@ -6,7 +6,7 @@ import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -27,10 +27,11 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skmm.augmentation import ModalityDropout
+from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.batches import Batches, Inputs, check_finite
 from skmm.blocks import Blocks, FlatLayout
-from skmm.network import FusionNetwork, MemberNetworks, check_encoders
+from skmm.compose import ModalityTransformer
+from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_fusion
 from skmm.prediction import NetworkOutputs
 from skmm.samples import canonical, digest
 from skmm.spec import Optimizer, SpecParams, as_spec, unknown
@@ -48,6 +49,41 @@ from skmm.training import (
 )
 
 
+class TrainingPlan(NamedTuple):
+    """Samples, and what each is for.
+
+    Attributes
+    ----------
+    blocks : Blocks
+        All samples.
+    target : ndarray
+        Their encoded targets.
+    rows, distinct : ndarray of shape (n_distinct,)
+        A row of each distinct sample, and its weight.
+    owner : ndarray of shape (n_samples,)
+        Which of these each sample is equal to, or -1.
+    train, valid : ndarray of int
+        Those that train, and those that stop the training early (None for none), as positions in ``rows``.
+    folds : ndarray of shape (len(train),)
+        Fold of each that trains, -1 where there are no folds.
+    blind : bool
+        Whether each fold is new to the members that leave it out.
+    scored : ndarray of shape (n_samples,)
+        Weights that a score gives.
+    """
+
+    blocks: Blocks
+    target: np.ndarray
+    rows: np.ndarray
+    distinct: np.ndarray
+    owner: np.ndarray
+    train: np.ndarray
+    valid: np.ndarray | None
+    folds: np.ndarray
+    blind: bool
+    scored: np.ndarray
+
+
 class MultimodalEstimator(
     NetworkOutputs, ClassNamePrefixFeaturesOutMixin, TransformerMixin, SpecParams, BaseEstimator, metaclass=ABCMeta
 ):
@@ -56,6 +92,7 @@ class MultimodalEstimator(
     inputs_: Inputs
     net_: MultimodalNet
     stack_: Stack
+    modality_transformer_: ModalityTransformer
     _blind_state: str | None
 
     @classmethod
@@ -138,6 +175,8 @@ class MultimodalEstimator(
             if len(blocks) == 0:
                 raise ValueError(f"Found 0 sample(s) in {list(blocks)} while a minimum of 1 is required.")
             return blocks
+        if isinstance(self.modalities, str) and self.modalities == "auto":
+            return self._read_frame(X, reset)
         X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
         if self.modalities is None:
             return Blocks({"X": X})
@@ -145,10 +184,20 @@ class MultimodalEstimator(
             return Blocks.from_flat(X, self.modalities)
         if not isinstance(self.modalities, Mapping):
             raise ValueError(
-                "modalities must be a dict of name -> columns or the layout of Blocks.to_flat(), "
+                "modalities must be 'auto', a dict of name -> columns or the layout of Blocks.to_flat(), "
                 f"got {self.modalities!r}."
             )
         return Blocks({name: X[:, self._columns(name, c, X.shape[1])] for name, c in self.modalities.items()})
+
+    def _read_frame(self, X: Any, reset: bool) -> Blocks:
+        """The columns of a DataFrame, typed in the first fit."""
+        if not hasattr(X, "columns"):
+            raise ValueError(f"modalities='auto' reads a pandas or polars DataFrame, got {type(X).__name__}.")
+        if not reset:
+            return self.modality_transformer_.transform(X)
+        validate_data(self, X, skip_check_array=True)
+        self.modality_transformer_ = ModalityTransformer.from_frame(X)
+        return self.modality_transformer_.fit_transform(X)
 
     def _columns(self, name: str, columns: Any, n_columns: int) -> np.ndarray:
         """Column numbers of one modality."""
@@ -246,6 +295,20 @@ class MultimodalEstimator(
         self, X: Any, y: Any, sample_weight: Any, groups: Any = None, *, reset: bool, epochs: int | None
     ) -> Self:
         """Train from the start (``reset``) or go on; ``epochs`` None for the estimator's own number."""
+        plan = self._prepare(X, y, sample_weight, groups, reset=reset, epochs=epochs)
+        device, seed = self._place_and_seed()
+        with seeded(seed, device):
+            if reset:
+                self._build(len(plan.train), device)
+            training, validation = self._load_training(plan, device)
+            self._train(training, validation, epochs)
+            self._complete(plan, training)
+        return self
+
+    def _prepare(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any = None, *, reset: bool, epochs: int | None
+    ) -> TrainingPlan:
+        """Read the samples and divide them, all that comes before there is a network."""
         self._check_params()
         if y is None:
             raise ValueError(
@@ -285,7 +348,9 @@ class MultimodalEstimator(
                 choices,
                 self.scale_inputs,
                 self.sparse_components,
-                dropped=self.modality_dropout > 0,
+                dropped=self.modality_dropout > 0
+                or any(isinstance(change, ModalityDropout) for _, change in augmentations(self.augment)),
+                n_jobs=self.n_jobs,
             )
             if _is_named(X):
                 self.n_features_in_ = self.inputs_.n_features
@@ -304,25 +369,30 @@ class MultimodalEstimator(
         self._blind_state = state if blind else None
         for name in ("oof_prediction_", "oof_score_", *(("stack_", "stack_weights_") if reset else ())):
             self.__dict__.pop(name, None)
-        device = find_device(self.device)
-        seed = int(self._random.randint(2**31 - 1))
-        with seeded(seed, device):
-            if reset:
-                self._build(len(train), device)
-            data = self.inputs_.load(blocks, torch.float32, device)
-            encoded = torch.as_tensor(self._tensor_target(target), device=device)
-            members = [train[folds != left_out_fold(k, folds)] for k in range(self.n_members)]
-            training = _training_set(data, encoded, rows, distinct, members)
-            validation = None
-            if valid is not None:
-                validation = _training_set(data, encoded, rows, distinct, [valid] * self.n_members)
-            self._train(training, validation, epochs)
-            if blind:
-                place = np.full(len(rows), -1)
-                place[train] = np.arange(len(train))
-                place = np.where(owner >= 0, place[owner], -1)
-                self._fit_stack(data, encoded, chosen, distinct[train], folds, place, scored)
-        return self
+        return TrainingPlan(blocks, target, rows, distinct, owner, train, valid, folds, blind, scored)
+
+    def _place_and_seed(self) -> tuple[torch.device, int]:
+        """Where to train, and the seed of all that is drawn from now on."""
+        return find_device(self.device), int(self._random.randint(2**31 - 1))
+
+    def _load_training(self, plan: TrainingPlan, device: torch.device) -> tuple[TrainingSet, TrainingSet | None]:
+        """Samples on the device, as the rows that train and those that stop the training early."""
+        data = self.inputs_.load(plan.blocks, torch.float32, device)
+        encoded = torch.as_tensor(self._tensor_target(plan.target), device=device)
+        members = [plan.train[plan.folds != left_out_fold(k, plan.folds)] for k in range(self.n_members)]
+        training = _training_set(data, encoded, plan.rows, plan.distinct, members)
+        if plan.valid is None:
+            return training, None
+        return training, _training_set(data, encoded, plan.rows, plan.distinct, [plan.valid] * self.n_members)
+
+    def _complete(self, plan: TrainingPlan, training: TrainingSet) -> None:
+        """What follows the training of the network."""
+        if plan.blind:
+            place = np.full(len(plan.rows), -1)
+            place[plan.train] = np.arange(len(plan.train))
+            place = np.where(plan.owner >= 0, place[plan.owner], -1)
+            rows, distinct = plan.rows[plan.train], plan.distinct[plan.train]
+            self._fit_stack(training.data, training.target, rows, distinct, plan.folds, place, plan.scored)
 
     def _drop_empty(self, blocks: Blocks, weights: np.ndarray) -> np.ndarray:
         """A sample without any modality cannot be learned from."""
@@ -334,7 +404,7 @@ class MultimodalEstimator(
         warnings.warn(
             f"{empty.sum()} of {len(weights)} samples have no modality at all and are left out of training, "
             f"the first is row {np.flatnonzero(empty)[0]}.",
-            stacklevel=4,
+            stacklevel=5,
         )
         return np.where(empty, 0.0, weights)
 
@@ -365,13 +435,14 @@ class MultimodalEstimator(
         """The networks and the net that trains them."""
         inherited = {"hidden_dim": self.hidden_dim, "dropout": self.dropout, "activation": self.activation}
         seeds = tuple(int(self._random.randint(2**31 - 1)) for _ in range(self.n_members))
+        self.fusion_ = choose_fusion(self.fusion, self.inputs_.infos)
         networks = []
         for seed in seeds:
             torch.manual_seed(seed)
             networks.append(
                 FusionNetwork(
                     self.inputs_.infos,
-                    self.fusion,
+                    self.fusion_,
                     self.encoders,
                     self._n_outputs,
                     self._link,
@@ -381,6 +452,7 @@ class MultimodalEstimator(
             )
         batch_size = auto_batch_size(n_samples) if self.batch_size == "auto" else self.batch_size
         max_epochs = auto_epochs(n_samples, batch_size) if self.max_epochs == "auto" else self.max_epochs
+        hide = (ModalityDropout(self.modality_dropout),) if self.modality_dropout else ()
         self.net_ = MultimodalNet(
             MemberNetworks(networks),
             HeadsLoss(self._loss_per_sample(), self.modality_loss),
@@ -392,7 +464,7 @@ class MultimodalEstimator(
             seeds=seeds,
             batch_size=batch_size,
             max_epochs=max_epochs,
-            augment=(ModalityDropout(self.modality_dropout),) if self.modality_dropout else (),
+            augment=(*compose(self.augment, self.inputs_.infos), *hide),
             train_split=None,
             callbacks=self.callbacks,
             device=str(device),
@@ -424,6 +496,10 @@ class MultimodalEstimator(
                 f"training was interrupted after {done} of {epochs} epochs; what was learned is kept.",
                 stacklevel=4,
             )
+        self._keep_history()
+
+    def _keep_history(self) -> None:
+        net = self.net_
         self.history_ = net.history
         self.loss_curve_ = [float(row["train_loss"]) for row in net.history]
         self.n_iter_ = len(net.history)
@@ -499,10 +575,20 @@ def _is_named(X: Any) -> bool:
 def _training_set(
     data: Batches, target: torch.Tensor, rows: np.ndarray, weights: np.ndarray, members: list[np.ndarray]
 ) -> TrainingSet:
-    """Rows of each member side by side; the shorter are filled up with rows of weight 0."""
-    longest = max(len(chosen) for chosen in members)
-    filled = np.stack([np.pad(rows[c], (0, longest - len(c)), mode="edge") for c in members])
-    each = np.stack([np.pad(weights[c] / weights[c].mean(), (0, longest - len(c))) for c in members])
+    """Rows of each member side by side; the shorter are filled up with rows of weight 0.
+
+    Samples that are read lazily are read once for all members: these have their rows in common, those that a
+    member leaves out with weight 0.
+    """
+    if data.lazy and len(members) > 1:
+        common = np.unique(np.concatenate(members))
+        filled = rows[common][None]
+        each = np.stack([np.where(np.isin(common, c), weights[common], 0.0) for c in members])
+        each /= each.mean(axis=1, keepdims=True)
+    else:
+        longest = max(len(chosen) for chosen in members)
+        filled = np.stack([np.pad(rows[c], (0, longest - len(c)), mode="edge") for c in members])
+        each = np.stack([np.pad(weights[c] / weights[c].mean(), (0, longest - len(c))) for c in members])
     return TrainingSet(
         data,
         target,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind, is_lazy, sample_shape
 from skmm.layers import SparseRows
 from skmm.network import Masks, Values
+from skmm.prefetch import Read, read_ahead
 from skmm.spec import Encoder, as_spec, unknown
 
 CLIP = 5.0  # standardised inputs past this many deviations say no more
@@ -43,7 +45,7 @@ def as_kind(block: Block, wanted: tuple[str, ...]) -> Block:
     return block
 
 
-def _chunks(block: Block, present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _chunks(block: Block, present: np.ndarray, n_jobs: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows that exist, some at a time, as float64 (rows or steps, *shape), with the row of each."""
     rows = np.flatnonzero(present)
     if isinstance(block, RaggedArray):
@@ -51,10 +53,14 @@ def _chunks(block: Block, present: np.ndarray) -> Iterator[tuple[np.ndarray, np.
         yield part.values.astype(np.float64), np.repeat(rows, part.lengths)
         return
     size = max(1, _CHUNK // max(1, math.prod(block.shape[1:])))
-    whole = not is_lazy(block) and len(rows) == len(present)
-    for start in range(0, len(rows), size):
-        chosen = rows[start : start + size]
-        part = block[start : start + size] if whole else block[chosen]
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    if is_lazy(block):
+        for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
+            yield values[exists].astype(np.float64), chosen[exists]
+        return
+    whole = len(rows) == len(present)
+    for chosen in parts:
+        part = block[chosen[0] : chosen[-1] + 1] if whole else block[chosen]
         yield np.asarray(part, dtype=np.float64), chosen
 
 
@@ -70,7 +76,8 @@ class Scaler:
         self.scale = scale
 
     @classmethod
-    def fit(cls, block: Block, present: np.ndarray, weights: np.ndarray) -> Scaler:
+    def fit(cls, block: Block, present: np.ndarray, weights: np.ndarray, n_jobs: int | None = None) -> Scaler:
+        """Learn from the rows that exist, in one pass; ``n_jobs`` processes read a lazy block."""
         if sp.issparse(block):
             each = np.repeat(weights * present, np.diff(block.indptr))
             stored = block.data.astype(np.float64)
@@ -80,19 +87,21 @@ class Scaler:
             return cls(np.zeros(1), np.array([rms or 1.0]))
         # a picture of (height, width) has one channel, not one for each column
         channels = 1 if block_kind(block) == "image" and len(block.shape) == 3 else sample_shape(block)[-1]
-        total, mean = 0.0, np.zeros(())
-        for x, rows in _chunks(block, present):
+        total, mean, squares = 0.0, np.zeros(channels), np.zeros(channels)
+        for x, rows in _chunks(block, present, n_jobs):
             each, flat = cls._per_channel(x, weights[rows], channels)
-            total += each.sum()
-            mean = mean + each @ flat
+            mass = each.sum()
+            if not mass:
+                continue
+            # moments of the parts joined, as in Chan et al. 1983
+            own = each @ flat / mass
+            away = own - mean
+            squares += each @ (flat - own) ** 2 + away**2 * (total * mass / (total + mass))
+            mean = mean + away * (mass / (total + mass))
+            total += mass
         if not total:
             return cls(np.zeros(channels), np.ones(channels))
-        mean = mean / total
-        variance = np.zeros_like(mean)
-        for x, rows in _chunks(block, present):
-            each, flat = cls._per_channel(x, weights[rows], channels)
-            variance += each @ (flat - mean) ** 2
-        scale = np.sqrt(variance / total)
+        scale = np.sqrt(squares / total)
         # a constant feature has a deviation of rounding errors, not of information
         constant = scale <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(mean), 1e-300)
         return cls(mean, np.where(constant, 1.0, scale))
@@ -102,11 +111,11 @@ class Scaler:
         flat = x.reshape(-1, channels)
         return np.repeat(weights, len(flat) // max(1, len(x))), flat
 
-    def apply(self, x: Tensor) -> Tensor:
-        """Standardise (*, d) in the precision of x."""
+    def apply(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Standardise (*, d) in the precision of x; ``out`` may be x itself."""
         mean = torch.as_tensor(self.mean, dtype=x.dtype, device=x.device)
         scale = torch.as_tensor(self.scale, dtype=x.dtype, device=x.device)
-        return ((x - mean) / scale).clamp_(-CLIP, CLIP)
+        return torch.sub(x, mean, out=out).div_(scale).clamp_(-CLIP, CLIP)
 
 
 class Projection:
@@ -222,26 +231,68 @@ class _Sparse:
 
 
 class _Lazy:
-    """Samples that are read when a batch needs them."""
+    """Samples that are read when a batch needs them, or ahead of it."""
 
-    def __init__(self, block: Block, present: Tensor, scaler: Scaler | None, dtype: torch.dtype, name: str) -> None:
+    def __init__(
+        self,
+        block: Block,
+        present: Tensor,
+        scaler: Scaler | None,
+        dtype: torch.dtype,
+        name: str,
+        n_jobs: int | None,
+    ) -> None:
         self.block, self.present, self.scaler, self.dtype, self.name = block, present, scaler, dtype, name
+        self.n_jobs = n_jobs
+        self.sequence = block_kind(block) == "sequence"
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        flat = rows.reshape(-1).cpu().numpy()
-        mask = self.present[rows]
-        x = torch.from_numpy(np.asarray(self.block[flat])).to(rows.device, self.dtype)
-        x = x.reshape(*rows.shape, *x.shape[1:])
-        x = torch.where(_like(mask, x), x, 0.0)
-        if not torch.isfinite(x).all():
-            row = int(flat[~torch.isfinite(x.reshape(len(flat), -1)).all(-1).cpu().numpy()][0])
-            raise ValueError(f"modality {self.name!r}, row {row}: NaN or infinity in a lazily read block.")
+        return next(self.stream([rows]))
+
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """What ``take`` gives for each batch in turn."""
+        flat = [rows.reshape(-1) for rows in batches]
+        there = [take_rows(self.present, rows) for rows in flat]
+        wanted = [rows[mask].cpu().numpy() for rows, mask in zip(flat, there, strict=True)]
+        reading = read_ahead(self.block, wanted, self.n_jobs)
+        for rows, mask, numbers in zip(batches, there, wanted, strict=True):
+            with _naming(self.name):
+                read = next(reading)
+            yield self._finish(rows, mask, numbers, read)
+
+    def _finish(self, rows: Tensor, mask: Tensor, numbers: np.ndarray, read: Read) -> tuple[Tensor, Tensor]:
+        """A batch of the rows, of which those of ``mask``, with these numbers, were read."""
+        values, exists = read
+        x = torch.from_numpy(values).to(rows.device, self.dtype)
+        if values.dtype.kind == "f" and not torch.isfinite(x).all():
+            finite = torch.isfinite(x.flatten(1)).all(1).cpu().numpy()
+            bad = np.flatnonzero(exists & ~finite)
+            if len(bad):
+                raise ValueError(
+                    f"modality {self.name!r}, row {numbers[bad[0]]}: NaN or infinity in a lazily read block."
+                )
         if self.scaler is not None:
-            x = self.scaler.apply(x)
-            x = torch.where(_like(mask, x), x, 0.0)
-        if block_kind(self.block) == "sequence":
+            x = self.scaler.apply(x, out=x)  # what was read is nobody else's
+        if len(numbers) < len(mask) or not exists.all():
+            found = torch.from_numpy(exists).to(rows.device)
+            full = x.new_zeros(len(mask), *x.shape[1:])
+            full[mask] = torch.where(_like(found, x), x, 0.0)
+            mask = mask.masked_scatter(mask, found)
+            x = full
+        x, mask = x.reshape(*rows.shape, *x.shape[1:]), mask.reshape(rows.shape)
+        if self.sequence:
             mask = mask.unsqueeze(-1).expand(*rows.shape, x.shape[rows.ndim])
         return x, mask
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name the modality in whatever its block raises."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"Raised in modality {name!r}, while its block was read.")
+        raise
 
 
 class _Absent:
@@ -277,8 +328,22 @@ class Batches:
     def __len__(self) -> int:
         return self.n_samples
 
-    def take(self, rows: Tensor) -> tuple[Values, Masks]:
-        """Values and masks of the rows; ``rows`` (B,) or (K, B), as the result's leading axes."""
+    @property
+    def lazy(self) -> bool:
+        """Whether a modality is read when a batch needs it, so that no row should be cut oftener than needed."""
+        return any(isinstance(column, _Lazy) for column in self.columns.values())
+
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Values, Masks]]:
+        """What :meth:`take` gives for each batch of rows in turn, what is read lazily being read ahead."""
+        ahead = {n: c.stream(batches) for n, c in self.columns.items() if isinstance(c, _Lazy)}
+        for rows in batches:
+            yield self.take(rows, {name: next(batch) for name, batch in ahead.items()})
+
+    def take(self, rows: Tensor, read: Mapping[str, Any] | None = None) -> tuple[Values, Masks]:
+        """Values and masks of the rows; ``rows`` (B,) or (K, B), as the result's leading axes.
+
+        What was ``read`` of modalities already is not cut again.
+        """
         values: dict[str, Any] = dict.fromkeys(self.names)
         present: dict[str, Any] = dict.fromkeys(self.names)  # in the order of the modalities
         if self.vectors is not None:
@@ -286,7 +351,7 @@ class Batches:
             for name, part in zip(self.vector_names, parts, strict=True):
                 values[name], present[name] = part, mask
         for name, column in self.columns.items():
-            values[name], present[name] = column.take(rows)
+            values[name], present[name] = read[name] if read and name in read else column.take(rows)
         return values, present
 
 
@@ -307,6 +372,8 @@ class Inputs:
         Size of the dense copy of a sparse block that is wider than that.
     dropped : bool
         Whether training drops modalities at random, and so knows samples without them.
+    n_jobs : int or None
+        Processes that read lazy blocks.
     """
 
     def __init__(
@@ -317,8 +384,12 @@ class Inputs:
         scale: bool,
         sparse_components: int | None = None,
         dropped: bool = False,
+        n_jobs: int | None = None,
     ) -> None:
+        self.n_jobs = n_jobs
         self.wanted = {name: _kinds_of(choice) for name, choice in encoders.items()}
+        self.readers = {name: r for name, choice in encoders.items() if (r := _reader_of(name, choice)) is not None}
+        self.raw: dict[str, BlockInfo] = {}  # of modalities that a frozen encoder turns into vectors, what it reads
         self.infos: dict[str, BlockInfo] = {}
         self.seen: set[str] = set()  # modalities that some training sample had
         self.lacked: set[str] = set(blocks) if dropped else set()  # and that some lacked
@@ -328,13 +399,19 @@ class Inputs:
         self.projections: dict[str, Projection] = {}
         for name, block in blocks.items():
             self.infos[name] = info = _info(name, block)
+            present, reader = blocks.present[name], self.readers.get(name)
+            if reader is not None:
+                reader.check(name, info.kind, block)
+                if reader.frozen:
+                    self.raw[name] = info
+                    block, present = reader.vectors(name, info.kind, block, present)
+                    self.infos[name] = info = BlockInfo("vector", block.shape[1:], source=info.kind)
             if info.kind == "sparse" and sparse_components is not None and info.shape[0] > sparse_components:
-                self.projections[name] = projection = Projection(
-                    block, weights * blocks.present[name], sparse_components
-                )
+                self.projections[name] = projection = Projection(block, weights * present, sparse_components)
                 self.infos[name] = replace(info, n_components=projection.matrix.shape[1])
-            learn = scale and info.kind != "tokens"
-            self.scalers[name] = Scaler.fit(block, blocks.present[name], weights) if learn else None
+            learn = scale and info.kind != "tokens" and (reader is None or reader.frozen)
+            with _naming(name):
+                self.scalers[name] = Scaler.fit(block, present, weights, n_jobs) if learn else None
 
     def _note(self, blocks: Blocks) -> None:
         """Remember which modalities samples had, and which they lacked."""
@@ -348,7 +425,11 @@ class Inputs:
 
     def _read_as(self, name: str) -> tuple[str, ...]:
         """Kinds that a block may have: before the fit those of its encoder, then the one that was fitted."""
-        return (self.infos[name].kind,) if name in self.infos else self.wanted[name]
+        return (self._read_info(name).kind,) if name in self.infos else self.wanted[name]
+
+    def _read_info(self, name: str) -> BlockInfo:
+        """The block as it comes in, which a frozen encoder turns into vectors."""
+        return self.raw.get(name, self.infos[name])
 
     @property
     def n_features(self) -> int:
@@ -380,7 +461,7 @@ class Inputs:
                 )
         blocks = self._convert(blocks.select(name for name in self.infos if name in blocks))
         for name, block in blocks.items():
-            info = self.infos[name]
+            info = self._read_info(name)
             kind = block_kind(block)
             if kind != info.kind:
                 raise ValueError(
@@ -391,12 +472,18 @@ class Inputs:
                     f"modality {name!r} has {_shape_text(kind, sample_shape(block))}, "
                     f"fitted with {_shape_text(kind, info.shape)}."
                 )
+            if name in self.readers:
+                self.readers[name].check(name, kind, block)
         check_finite(blocks)
         return blocks
 
     def dtype(self, blocks: Blocks) -> torch.dtype:
         """float64 where every block is given in that precision, as scikit-learn keeps it; else float32."""
-        numeric = [b.dtype for name, b in blocks.items() if self.infos[name].kind != "tokens"]
+        numeric = [
+            np.dtype(np.float32) if name in self.raw else b.dtype
+            for name, b in blocks.items()
+            if self.infos[name].kind != "tokens"
+        ]
         wide = bool(numeric) and all(np.result_type(np.float32, t) == np.float64 for t in numeric)
         return torch.float64 if wide else torch.float32
 
@@ -415,9 +502,11 @@ class Inputs:
         self, name: str, block: Block, present: np.ndarray, dtype: torch.dtype, device: torch.device
     ) -> _Column | Tensor:
         scaler = self.scalers[name]
+        if name in self.raw:
+            block, present = self.readers[name].vectors(name, self.raw[name].kind, block, present)
         exists = torch.from_numpy(present).to(device)
         if is_lazy(block):
-            return _Lazy(block, exists, scaler, dtype, name)
+            return _Lazy(block, exists, scaler, dtype, name, self.n_jobs)
         if sp.issparse(block):
             stored = np.where(np.repeat(present, np.diff(block.indptr)), block.data, 0)
             weights = _tensor(stored if scaler is None else stored / scaler.scale[0], dtype).to(device)
@@ -450,6 +539,18 @@ class Inputs:
             elif kind == "vector":
                 return data
         return _Dense(data, missing, scaler, dtype, sequence=kind == "sequence")
+
+
+def _reader_of(name: str, choice: Any) -> Any:
+    """What prepares the block of an encoder that reads raw samples; None where the encoder's class has none."""
+    spec = as_spec(Encoder, choice)
+    target: Any = spec.target() if isinstance(spec, Encoder) and spec.name != "auto" else None
+    if not hasattr(target, "reader"):
+        return None
+    try:
+        return target.reader(**spec.resolve())
+    except ValueError as error:
+        raise ValueError(f"modality {name!r}: {error}") from None
 
 
 def _kinds_of(choice: Any) -> tuple[str, ...]:

@@ -35,12 +35,15 @@ class BlockInfo:
         Number of steps, where all samples of a sequence have the same.
     n_components : int
         Size of the compressed copy that comes with a wide sparse block, 0 where there is none.
+    source : str or None
+        Of vectors that a frozen encoder made, the kind of the block that it read.
     """
 
     kind: str
     shape: tuple[int, ...]
     length: int | None = None
     n_components: int = 0
+    source: str | None = None
 
 
 class RaggedArray:
@@ -129,10 +132,12 @@ class RaggedArray:
 class _LazyRows:
     """Rows of an array-like that is only read when a batch needs it."""
 
-    def __init__(self, base: Any, rows: np.ndarray) -> None:
+    def __init__(self, base: Any, rows: np.ndarray, warned_of: set[str] | None = None) -> None:
         self.base, self.rows = base, rows
         self.shape = (len(rows), *base.shape[1:])
         self.dtype = base.dtype
+        # what reading in other processes warned of, shared by all selections of rows
+        self.warned_of: set[str] = set() if warned_of is None else warned_of
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -140,12 +145,39 @@ class _LazyRows:
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, (int, np.integer)):
             return np.asarray(self.base[int(self.rows[rows])])
-        return _LazyRows(self.base, self.rows[rows])
+        return _LazyRows(self.base, self.rows[rows], self.warned_of)
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of these numbers, and which of them exist: one that is masked whole is missing."""
+        if len(rows) == 0:
+            return np.empty((0, *self.shape[1:]), self.dtype), np.zeros(0, dtype=bool)
+        # sorted unique reads: what HDF5 asks for, and the fastest order on disk
+        unique, inverse = np.unique(self.rows[rows], return_inverse=True)
+        found = self.base[unique]
+        masked = isinstance(found, np.ma.MaskedArray)
+        exists = _unmasked(found, unique) if masked else np.ones(len(unique), dtype=bool)
+        return np.asarray(found)[inverse], exists[inverse]
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        # sorted unique reads: what HDF5 asks for, and the fastest order on disk
-        unique, inverse = np.unique(self.rows, return_inverse=True)
-        return np.asarray(self.base[unique], dtype=dtype)[inverse]
+        return self.read(np.arange(len(self)))[0].astype(dtype or self.dtype, copy=False)
+
+
+def _unmasked(array: np.ma.MaskedArray, rows: np.ndarray) -> np.ndarray:
+    """Rows of a masked array that are not masked, shape (n_samples,); ``rows`` are their numbers in messages.
+
+    Raises
+    ------
+    ValueError
+        If some, but not all values of a row are masked.
+    """
+    hidden = np.ma.getmaskarray(array).reshape(len(array), -1) if array.ndim else np.zeros((0, 0), bool)
+    partly = np.flatnonzero(hidden.any(axis=1) & ~hidden.all(axis=1))
+    if len(partly):
+        raise ValueError(
+            f"row {rows[partly[0]]}: {hidden[partly[0]].sum()} of {hidden.shape[1]} values are masked. A sample "
+            "lacks a modality where all its values are masked; fill gaps first."
+        )
+    return np.any(~hidden, axis=1)
 
 
 # ndarray, scipy CSR, RaggedArray or _LazyRows; scipy has no types to name it by
@@ -228,14 +260,11 @@ def _as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
         if value.dtype == object and missing is not None:
             value = np.where(missing, None, value)  # pandas has several marks
     if isinstance(value, np.ma.MaskedArray):
-        hidden = np.ma.getmaskarray(value).reshape(len(value), -1) if value.ndim else np.zeros((0, 0), bool)
-        partly = np.flatnonzero(hidden.any(axis=1) & ~hidden.all(axis=1))
-        if len(partly):
-            raise ValueError(
-                f"modality {name!r}, row {partly[0]}: {hidden[partly[0]].sum()} of {hidden.shape[1]} values are "
-                "masked. A sample lacks a modality where all its values are masked; fill gaps first."
-            )
-        return _as_block(name, value.data)[0], np.any(~hidden, axis=1)
+        try:
+            unmasked = _unmasked(value, np.arange(len(value)) if value.ndim else np.zeros(0))
+        except ValueError as error:
+            raise ValueError(f"modality {name!r}, {error}") from None
+        return _as_block(name, value.data)[0], unmasked
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
         value = value.tolist()  # its cells may be arrays or lists
     if _is_list_of_samples(value):

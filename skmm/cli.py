@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,8 +16,6 @@ from zipfile import BadZipFile
 
 # Each command imports what it needs, so that --help does not wait for torch.
 
-# A text column with more distinct values than this is text, with fewer it is a category.
-_MAX_CATEGORIES = 20
 # The built-in comparison is to be done within two minutes on two cores.
 _DEMO_ROWS = 400
 _DEMO_PARAMS = {"max_epochs": 20, "n_members": 4}
@@ -38,7 +37,8 @@ def _parser() -> argparse.ArgumentParser:
         help="cross-validate fusions and linear baselines on the same folds",
         description="Cross-validate fusions and linear baselines on the same folds and say whether a deep fusion "
         "helps. Without FILE, on spoken digits that come with the package.",
-        epilog="examples: skmm compare    |    skmm compare films.csv --target genre --modality text=review "
+        epilog="examples: skmm compare    |    skmm compare films.csv --target genre    |    "
+        "skmm compare films.csv --target genre --modality text=review "
         "--modality table=year,length    |    skmm compare features.npz --target y --modality audio=mfcc "
         "--modality video=frames",
     )
@@ -49,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=COLUMNS",
-        help="a modality and its columns (or arrays), separated by commas; once for each modality",
+        help="a modality and its columns (or arrays), separated by commas; once for each modality (default: of a "
+        "table what its columns hold; see what is found above the result)",
     )
     compare.add_argument("--groups", metavar="NAME", help="column or array of groups that no fold may split")
     compare.add_argument(
@@ -236,12 +237,12 @@ def _existing(file: str) -> Path:
     return Path(file)
 
 
-def _choices(args: argparse.Namespace, valid: list[str]) -> dict[str, list[str]]:
-    """Columns of each modality, after a check of every name that was given."""
+def _choices(args: argparse.Namespace, valid: list[str], *, auto: bool = False) -> dict[str, list[str]]:
+    """Columns of each modality, after a check of every name that was given; with ``auto`` there may be none."""
     what = f"valid are {valid}"
     if not args.target:
         raise UsageError(f"{args.file} needs --target NAME; {what}.")
-    if not args.modality:
+    if not args.modality and not auto:
         raise UsageError(f"{args.file} needs --modality NAME=COLUMNS, once for each modality; {what}.")
     chosen: dict[str, list[str]] = {}
     for text in args.modality:
@@ -301,10 +302,7 @@ def _read_table(path: Path, args: argparse.Namespace) -> _Data:
         ) from error
     except (ValueError, OSError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-    chosen = _choices(args, list(frame.columns))
-
-    from skmm.compose import ModalityTransformer
-
+    chosen = _choices(args, list(frame.columns), auto=True)
     for column in [args.target, *([args.groups] if args.groups else [])]:
         missing = frame[column].isna()
         if missing.any():
@@ -317,55 +315,27 @@ def _read_table(path: Path, args: argparse.Namespace) -> _Data:
         frame,
         frame[args.target].to_numpy(),
         frame[args.groups].to_numpy() if args.groups else None,
-        ModalityTransformer([(name, *_transformer(frame, columns)) for name, columns in chosen.items()]),
+        _transformer(frame, chosen, extra=[args.target, *([args.groups] if args.groups else [])]),
     )
 
 
-def _transformer(frame: Any, columns: list[str]) -> tuple[Any, Any]:
-    """What turns the columns of one modality into numbers, and the columns as it takes them."""
-    from sklearn.compose import make_column_transformer
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+def _transformer(frame: Any, chosen: dict[str, list[str]], extra: list[str]) -> Any:
+    """What makes the modalities that were chosen, or without a choice those that the columns say."""
+    from skmm.compose import ModalityTransformer
+    from skmm.frames import modality_of
 
-    by_kind: dict[str, list[str]] = {"number": [], "category": [], "text": []}
-    for column in columns:
-        by_kind[_column_kind(frame[column])].append(column)
-    numbers, categories, texts = by_kind.values()
-    scale = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
-    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    words = TfidfVectorizer(sublinear_tf=True)
-    if numbers == columns:
-        return scale, columns
-    if categories == columns:
-        return one_hot, columns
-    if texts == columns and len(texts) == 1:
-        return words, texts[0]
-    # a row that lacks one of several columns is not a missing row: its text is empty
-    filled = make_pipeline(FunctionTransformer(_fill), words)
-    return make_column_transformer(
-        (scale, numbers), (one_hot, categories), *((filled, text) for text in texts), sparse_threshold=bool(texts)
-    ), columns
-
-
-def _fill(column: Any) -> Any:
-    return column.fillna("")
-
-
-def _column_kind(column: Any) -> str:
-    """number, category or text."""
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(column):
-        return "number"
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        other = next((value for value in column.dropna() if not isinstance(value, str)), None)
-        if other is not None:
-            raise UsageError(
-                f"column {column.name!r} must hold numbers or text, it holds {column.dtype}, e.g. {other!r}."
-            )
-    return "category" if column.nunique() <= _MAX_CATEGORIES else "text"
+    try:
+        if chosen:
+            return ModalityTransformer([(name, *modality_of(frame, columns)) for name, columns in chosen.items()])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            transformer = ModalityTransformer.from_frame(frame, dict.fromkeys(extra, "drop"))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for warning in caught:
+        print(f"skmm: {warning.message}", file=sys.stderr)
+    print(f"{transformer.describe()}\n")
+    return transformer
 
 
 _READERS = {".npz": _read_arrays, ".csv": _read_table, ".parquet": _read_table}

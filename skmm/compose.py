@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,6 +27,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmm._columns import Positions, check_table, column_names, find_positions, missing_cells, pass_through
 from skmm.blocks import Block, Blocks, RaggedArray, block_kind, is_lazy
+from skmm.frames import plan_frame
+from skmm.table import Table
 
 
 @contextmanager
@@ -48,6 +51,10 @@ def _spread(block: Block, rows: np.ndarray, n_samples: int) -> Block:
     if sp.issparse(block):
         indptr = _spread_offsets(block.indptr, rows, n_samples)
         return type(block)((block.data, block.indices, indptr), shape=(n_samples, block.shape[1]))
+    if is_lazy(block):  # rows that are missing are never read, whatever they point to
+        places = np.zeros(n_samples, dtype=np.int64)
+        places[rows] = np.arange(len(rows))
+        return block[places]
     fill = np.nan if block.dtype.kind == "f" else 0
     full = np.full((n_samples, *block.shape[1:]), fill, dtype=block.dtype)
     full[rows] = block
@@ -187,6 +194,90 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         self.remainder = remainder
         self.n_jobs = n_jobs
         self.verbose = verbose
+
+    # -- from the columns themselves -------------------------------------------------------------------------
+
+    @classmethod
+    def from_frame(cls, df: Any, overrides: Mapping[Any, Any] | None = None, /, **named: Any) -> Self:
+        """Type the columns of a DataFrame by what they hold, and make a transformer for each modality.
+
+        Numbers, categories and dates become one modality, ``"table"`` (imputed and standardised numbers, one-hot
+        categories, dates as the year and the places in year, week and day); each column of texts (TF-IDF), of
+        image, audio or video files (by extension, and a file that can be read), and of arrays becomes a modality
+        named after it. A column that tells nothing is dropped with a warning: one without values, with one value
+        for all rows, or with a number or code of its own for each row. :meth:`describe` tells what was decided.
+
+        Parameters
+        ----------
+        df : DataFrame of shape (n_samples, n_features)
+            A pandas or polars DataFrame.
+        overrides : mapping of column to str or transformer, optional
+            For columns whose name is no Python identifier.
+        **named : str or transformer
+            What a column is, by its name: ``"number"``, ``"category"``, ``"date"``, ``"text"``, ``"characters"``
+            (a text whose words are not set apart by spaces), ``"image"``, ``"audio"``, ``"video"``, ``"array"``
+            (cells of one shape), ``"sequence"``, ``"drop"``; or its transformer.
+
+        Returns
+        -------
+        ModalityTransformer
+            Not fitted.
+
+        Raises
+        ------
+        ValueError
+            If an override names no column or no kind, if a column mixes types or looks like files of which none can
+            be read, or if no column is left; names the column.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skmm import ModalityTransformer
+        >>> df = pd.DataFrame({
+        ...     "price": [3.5, 4.0, 5.5, 1.0],
+        ...     "shop": ["north", "south", "north", "south"],
+        ...     "review": ["a good film", "very bad", None, "good and short"],
+        ... })
+        >>> transformer = ModalityTransformer.from_frame(df)
+        >>> print(transformer.describe().to_markdown())
+        | column | kind | modality | transformer | why |
+        | :--- | :--- | :--- | :--- | :--- |
+        | price | number | table | SimpleImputer + StandardScaler | its type is float64 |
+        | shop | category | table | OneHotEncoder | 2 strings in 4 cells |
+        | review | text | review | TfidfVectorizer | 3 strings of 2.7 words on average |
+        >>> transformer.fit_transform(df)
+        Blocks(4 samples)
+          table   vector  (3,)  float64
+          review  sparse  (6,)  float64  25.0% missing
+        """
+        reserved = {*inspect.signature(cls).parameters}
+        transformers, decisions = plan_frame(df, {**(overrides or {}), **named}, reserved)
+        made = cls(transformers)
+        made._decisions = decisions
+        return made
+
+    def describe(self) -> Table:
+        """What :meth:`from_frame` decided of each column.
+
+        Returns
+        -------
+        Table
+            Columns ``column``, ``kind``, ``modality`` (None if dropped), ``transformer`` and ``why``.
+
+        Raises
+        ------
+        ValueError
+            If this was not made by ``from_frame``.
+        """
+        if not hasattr(self, "_decisions"):
+            raise ValueError("describe() tells what from_frame decided, and this was not made by from_frame.")
+        return Table(self._decisions)
+
+    def __sklearn_clone__(self) -> Self:
+        made = super().__sklearn_clone__()
+        if hasattr(self, "_decisions"):
+            made._decisions = self._decisions
+        return made
 
     # -- nested parameters -----------------------------------------------------------------------------------
 

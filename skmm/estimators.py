@@ -45,14 +45,16 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     ----------
     fusion : str, Fusion, or nn.Module class or instance, default="concat"
         How the modalities are put together: a name from :func:`list_fusions`, ``Fusion("mfb", factor=5)``, or
-        your own.
+        your own. "auto" takes "gated" where all of several modalities are sequences, else "concat".
     encoders : None, str, Encoder, nn.Module, or dict of str to these, default=None
         What reads each modality: one for all, or by modality. None, and ``"auto"``, choose by the kind of block
         (see :func:`list_encoders`). A module of your own maps a batch (B, ...) to (B, d) or (B, time, d).
         Fusions of the input, such as ``"early"``, use none.
-    modalities : dict of str to columns, FlatLayout or None, default=None
+    modalities : "auto", dict of str to columns, FlatLayout or None, default=None
         For a 2-D array or DataFrame as X: the columns of each modality, by slice, numbers, mask or names; or the
-        layout from :meth:`Blocks.to_flat`. None makes a 2-D X one modality named ``"X"``.
+        layout from :meth:`Blocks.to_flat`. "auto" takes a DataFrame of any columns (numbers, categories, dates,
+        texts, files, arrays) and fits ``ModalityTransformer.from_frame`` to it. None makes a 2-D X one modality
+        named ``"X"``.
     hidden_dim : int, default=64
         Width of encoders and fusion, where they do not say otherwise.
     dropout : float, default=0.3
@@ -100,6 +102,10 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     modality_dropout : float, default=0.0
         Probability with which each modality of a training sample is hidden from a step, never all that it has: the
         network learns to do without, and then predicts where a whole modality is absent.
+    augment : dict of str to augmentation or list of augmentations, or None, default=None
+        Changes of training batches, never of predictions: by modality, and under ``"*"`` those of all modalities
+        together, ``{"photo": [RandomFlip(), RandomCrop(2)], "*": Mixup(0.2)}`` (see :mod:`skmm.augmentation`). A
+        grid reaches ``augment__photo__1__padding`` in a list, and ``augment__*__alpha`` where there is one.
     stack : bool or "auto", default="auto"
         Combine the heads by a convex model fitted on out-of-fold predictions; False averages the members' fused
         heads. "auto" stacks if there are several members.
@@ -109,6 +115,10 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Handed to skorch.
     device : str, default="auto"
         Where to train: "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
+    n_jobs : int or None, default=None
+        Processes that read lazy blocks (an HDF5 data set, files of ``ImageLoader(lazy=True)``) ahead of the batches
+        that need them; -1 for one per core. None is what such a block's loader says, else 1, which reads each batch
+        in this process when it is needed. Blocks in memory need none.
     random_state : int, RandomState instance or None, default=None
         Seed of the weights, the order of batches, dropout and held-out parts. With None each fit differs. Neither
         numpy's nor torch's global random state is read or changed.
@@ -119,6 +129,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels; for multilabel targets the numbers of the outputs.
+    fusion_ : Fusion or nn.Module
+        The fusion, which ``fusion="auto"`` chose.
     modalities_ : dict of str to BlockInfo
         Kind and shape of each modality, in order.
     net_ : skorch.NeuralNet
@@ -138,6 +150,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         the stack know the labels of the fold on which it is scored.
     stack_weights_ : Table
         Weight of each head in the stack.
+    modality_transformer_ : ModalityTransformer
+        With ``modalities="auto"``: what reads the columns; its ``describe()`` says what was decided of each.
     n_features_in_ : int
         Columns of a 2-D X; of a Blocks all numbers of a sample.
     feature_names_in_ : ndarray of str
@@ -195,10 +209,12 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         n_members: int = 8,
         modality_loss: float = 0.5,
         modality_dropout: float = 0.0,
+        augment: Any = None,
         stack: bool | str = "auto",
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: str = "auto",
+        n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -225,10 +241,12 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         self.n_members = n_members
         self.modality_loss = modality_loss
         self.modality_dropout = modality_dropout
+        self.augment = augment
         self.stack = stack
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 
@@ -428,8 +446,8 @@ class MultimodalRegressor(RegressorMixin, MultimodalEstimator):
     ----------
     fusion, encoders, modalities, hidden_dim, dropout, activation, optimizer, lr, weight_decay, lr_schedule, \
 max_epochs, batch_size, clip_grad_norm, early_stopping, validation_fraction, n_iter_no_change, tol, scale_inputs, \
-sparse_components, n_members, modality_loss, modality_dropout, stack, warm_start, callbacks, device, random_state, \
-verbose
+sparse_components, n_members, modality_loss, modality_dropout, augment, stack, warm_start, callbacks, device, \
+n_jobs, random_state, verbose
         As for :class:`MultimodalClassifier`.
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
         What training makes small, averaged over the outputs.
@@ -441,7 +459,7 @@ verbose
     Attributes
     ----------
     modalities_, net_, history_, loss_curve_, n_iter_, oof_prediction_, oof_score_, stack_weights_, \
-n_features_in_, feature_names_in_
+modality_transformer_, n_features_in_, feature_names_in_
         As for :class:`MultimodalClassifier`, with values for probabilities and R2 for accuracy.
 
     Examples
@@ -486,10 +504,12 @@ n_features_in_, feature_names_in_
         n_members: int = 8,
         modality_loss: float = 0.5,
         modality_dropout: float = 0.0,
+        augment: Any = None,
         stack: bool | str = "auto",
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: str = "auto",
+        n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -518,10 +538,12 @@ n_features_in_, feature_names_in_
         self.n_members = n_members
         self.modality_loss = modality_loss
         self.modality_dropout = modality_dropout
+        self.augment = augment
         self.stack = stack
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 

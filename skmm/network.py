@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import stack_module_state
-from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
+from torch.func import functional_call, stack_module_state
+from torch.utils._pytree import tree_leaves, tree_map  # torch has no public one; its own functions build on this
 
 from skmm.blocks import KINDS, BlockInfo
 from skmm.layers import SparseRows, make_linear, masked_mean
@@ -29,6 +30,16 @@ DEFAULT_ENCODERS = {
 }
 
 
+def choose_fusion(fusion: Any, infos: Mapping[str, BlockInfo]) -> Any:
+    """The fusion that ``"auto"`` stands for: ``"gated"`` where all of several modalities are sequences, else
+    ``"concat"``; any other as it is given."""
+    spec = as_spec(Fusion, fusion)
+    if not (isinstance(spec, Fusion) and spec.name == "auto"):
+        return spec
+    sequences = len(infos) > 1 and all(info.kind == "sequence" for info in infos.values())
+    return Fusion("gated" if sequences else "concat", **spec._params)
+
+
 class _UserEncoder(nn.Module):
     """Gives a module of the user's own, x -> output, the encoder contract."""
 
@@ -41,9 +52,19 @@ class _UserEncoder(nn.Module):
         dtype = torch.int64 if info.kind == "tokens" else torch.float32
         x = torch.zeros(2, *steps, *shape, dtype=dtype)
         training = module.training
+        mask = torch.ones(x.shape[: 1 + len(steps)], dtype=torch.bool)
         with torch.no_grad():
-            value = self.eval()._call(x, torch.ones(x.shape[: 1 + len(steps)], dtype=torch.bool))
+            value = self.eval()._call(x, mask)
+            lost = {key: torch.full_like(p, math.nan) for key, p in module.named_parameters()}
+            args = (x, mask) if self.takes_mask else (x,)
+            without = tree_leaves(functional_call(module, lost, args))[0]
         self.train(training)
+        # Keras modules compute with tensors of their own, whatever stands in the place of their parameters
+        self.unsupported = (
+            {"members": f"the encoder of modality {name!r} computes with weights that cannot be exchanged"}
+            if lost and torch.isfinite(without).all()
+            else {}
+        )
         value = value[0] if isinstance(value, tuple) else value
         if value.ndim not in (2, 3) or len(value) != 2:
             raise ValueError(
@@ -51,6 +72,7 @@ class _UserEncoder(nn.Module):
                 f"(2, time, d), it gave {tuple(value.shape)}."
             )
         self.out_dim = value.shape[-1]
+        self.lr_factor = getattr(module, "lr_factor", 1.0)
 
     def _call(self, x: Tensor, mask: Tensor) -> Any:
         return self.module(x, mask) if self.takes_mask else self.module(x)
@@ -84,7 +106,7 @@ def _make_encoder(name: str, choice: Any, info: BlockInfo, tokens: bool, inherit
         spec = Encoder(DEFAULT_ENCODERS[info.kind], **spec._params)
     try:
         kinds = getattr(spec.target(), "kinds", tuple(KINDS))
-        if info.kind not in kinds:
+        if (info.source or info.kind) not in kinds:
             valid = [key for key, cls in ENCODERS.items() if info.kind in cls.kinds]
             raise ValueError(
                 f"encoder {spec.name!r} reads {' and '.join(kinds)} blocks, this one is {info.kind} "
@@ -267,14 +289,22 @@ class MemberNetworks(nn.Module):
     def __init__(self, networks: list[FusionNetwork]) -> None:
         super().__init__()
         self.n_members = len(networks)
+        owner = {id(p): encoder for encoder in networks[0].encoders for p in encoder.parameters()}
+        owners = [owner.get(id(p)) for p in networks[0].parameters()]
+        self._lr_factors = [getattr(encoder, "lr_factor", 1.0) for encoder in owners]
+        self._thaws_at = [getattr(encoder, "thaws_at", None) for encoder in owners]
         self.vectorized = supports(networks[0], "vmap") and not any(
             m._buffers and not getattr(m, "constant_buffers", False) for m in networks[0].modules()
         )
         if self.n_members == 1:
             self.single = networks[0]
             return
+        for module in networks[0].modules():
+            reasons: Any = getattr(module, "unsupported", {})
+            if "members" in reasons:
+                raise ValueError(f"{reasons['members']}, as members need it: set n_members=1.")
         parameters, buffers = stack_module_state(networks)
-        self.stacked = nn.ParameterList(parameters.values())
+        self.stacked = nn.ParameterList(nn.Parameter(p.data, p.requires_grad) for p in parameters.values())
         # Buffers of a user's module, such as running means, are written to in place: each member on its own, unless
         # the module says that they are constant.
         self.n_buffers = len(buffers)
@@ -302,6 +332,16 @@ class MemberNetworks(nn.Module):
         weights = [p for p in self.parameters() if p.ndim - axis >= 2]
         rest = [p for p in self.parameters() if p.ndim - axis < 2]
         return weights, rest
+
+    def lr_factors(self) -> dict[nn.Parameter, float]:
+        """The factor on the learning rate of each parameter, that of its encoder, else 1."""
+        return dict(zip(self.parameters(), self._lr_factors, strict=True))
+
+    def thaw(self, epoch: int) -> None:
+        """Let the weights of encoders that were frozen until this epoch, counted from 1, be trained."""
+        for parameter, thaws_at in zip(self.parameters(), self._thaws_at, strict=True):
+            if thaws_at is not None:
+                parameter.requires_grad_(epoch >= thaws_at or parameter.requires_grad)
 
     def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: str = "forward") -> Any:
         """Outputs of a method of the networks, a tensor or several in dicts and tuples."""

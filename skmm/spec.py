@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils import check_scalar
 
 from skmm.table import Table
 
@@ -170,7 +172,8 @@ class Encoder(Spec):
         chosen by the kind of the block.
     **params
         Keyword-only parameters of the registered class. Those left at None (``hidden_dim``, ``dropout``,
-        ``activation``) take the estimator's value.
+        ``activation``) take the estimator's value. And, of every encoder, ``lr_factor=1.0``: by what the learning
+        rate is multiplied for its weights.
 
     Examples
     --------
@@ -183,6 +186,18 @@ class Encoder(Spec):
 
     def __init__(self, name: str | type = "auto", **params: Any) -> None:
         super().__init__(name, **params)
+
+    def _defaults(self) -> dict[str, Any]:
+        return {**super()._defaults(), "lr_factor": 1.0}
+
+    def build(self, *structure: Any, inherited: Mapping[str, Any] | None = None) -> Any:
+        """The module, with its ``lr_factor``."""
+        values = self.resolve(inherited)
+        factor = values.pop("lr_factor")
+        check_scalar(factor, "lr_factor", Real, min_val=0)
+        module = self.target()(*structure, **values)
+        module.lr_factor = factor
+        return module
 
 
 class Optimizer(Spec):
@@ -220,13 +235,20 @@ def as_spec(kind: type[Spec], value: Any) -> Any:
 _OWNERS: dict[str, type[Spec]] = {"fusion": Fusion, "optimizer": Optimizer}
 
 
+def _owner(names: Iterable[str], key: str) -> str | None:
+    """The longest of the names that a key is or begins with, since names may hold underscores themselves."""
+    return max((n for n in names if key == n or key.startswith(n + "__")), key=len, default=None)
+
+
 class SpecParams(BaseEstimator):
-    """Lets ``fusion__factor``, ``optimizer__momentum`` and ``encoders__text__hidden_dim`` reach inside."""
+    """Lets parameters reach inside: ``fusion__factor``, ``optimizer__momentum``, ``encoders__text__hidden_dim``,
+    and ``augment__image__p``, of a list of augmentations ``augment__image__0__p``."""
 
     encoders: Any
+    augment: Any
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters, those of the fusion, the optimizer and each modality's encoder included."""
+        """Parameters, those of fusion, optimizer, and each modality's encoder and augmentations included."""
         params = super().get_params(deep=deep)
         encoders = params.get("encoders")
         if deep and isinstance(encoders, Mapping):
@@ -234,6 +256,14 @@ class SpecParams(BaseEstimator):
                 params[f"encoders__{name}"] = encoder
                 if isinstance(encoder, Spec):
                     params.update({f"encoders__{name}__{k}": v for k, v in encoder.get_params().items()})
+        augment = params.get("augment")
+        if deep and isinstance(augment, Mapping):
+            for name, given in augment.items():
+                each = {f"{name}__{i}": a for i, a in enumerate(given)} if isinstance(given, list) else {}
+                for key, change in {name: given, **each}.items():
+                    params[f"augment__{key}"] = change
+                    if isinstance(change, BaseEstimator):
+                        params.update({f"augment__{key}__{k}": v for k, v in change.get_params().items()})
         return params
 
     def set_params(self, **params: Any) -> Self:
@@ -248,6 +278,8 @@ class SpecParams(BaseEstimator):
                 setattr(self, owner, spec.set_params(**{rest: nested[key]}))
             elif owner == "encoders":
                 self._set_encoder(rest, nested[key])
+            elif owner == "augment":
+                self._set_augmentation(rest, nested[key])
             else:
                 super().set_params(**{key: nested[key]})
         return self
@@ -267,8 +299,7 @@ class SpecParams(BaseEstimator):
                 f"encoders={encoders!r} is one for all modalities; to set {key!r} of one, give a dict, "
                 "e.g. encoders={'text': 'mlp'}."
             )
-        # the longest modality name that fits, since names may hold underscores themselves
-        name = max((n for n in encoders if key == n or key.startswith(n + "__")), key=len, default=None)
+        name = _owner(encoders, key)
         if name is None:
             name = key.partition("__")[0]
         param = key[len(name) + 2 :]
@@ -276,6 +307,22 @@ class SpecParams(BaseEstimator):
             spec = as_spec(Encoder, "auto" if encoders.get(name) is None else encoders[name])
             value = clone(spec).set_params(**{param: value})
         self.encoders = {**encoders, name: value}
+
+    def _set_augmentation(self, key: str, value: Any) -> None:
+        augment = {} if self.augment is None else self.augment
+        name = _owner(augment, key) or key
+        given, inside = augment.get(name), key[len(name) + 2 :]
+        if not inside:
+            changed = value
+        elif isinstance(given, list):
+            place, _, param = inside.partition("__")
+            if place not in map(str, range(len(given))):
+                raise unknown(f"augmentation in augment__{name}:", place, range(len(given)))
+            one = clone(given[int(place)]).set_params(**{param: value}) if param else value
+            changed = [*given[: int(place)], one, *given[int(place) + 1 :]]
+        else:
+            changed = clone(given).set_params(**{inside: value})
+        self.augment = {**augment, name: changed}
 
 
 def _listing(kind: type[Spec], describe: bool, extra: Callable[[Any], dict[str, Any]]) -> list[str] | Table:

@@ -182,8 +182,9 @@ class TrainingSet:
         Encoded targets.
     weights : Tensor of shape (K, n_rows) or None
         Weight of each of a member's rows, of mean 1.
-    rows : Tensor of shape (K, n_rows)
-        Each member's rows.
+    rows : Tensor of shape (K, n_rows) or (1, n_rows)
+        Each member's rows, or those of all, from which the weights of a member may leave some out: so a sample that
+        is read lazily is read once for all members.
     """
 
     def __init__(self, data: Batches, target: Tensor, weights: Tensor | None, rows: Tensor) -> None:
@@ -194,7 +195,11 @@ class TrainingSet:
 
 
 class _BatchIterator:
-    """Cuts batches out of resident tensors by row numbers, in an order of its own for each member."""
+    """Cuts batches by row numbers, in an order of its own for each member, or in one where they share their rows.
+
+    Gives (values, masks), targets, weights, and the number of axes before those of a sample: 2 for batches of each
+    member's own, else 1.
+    """
 
     def __init__(self, dataset: TrainingSet, batch_size: int, generators: list[torch.Generator] | None) -> None:
         self.dataset, self.batch_size, self.generators = dataset, batch_size, generators
@@ -204,15 +209,18 @@ class _BatchIterator:
         rows, weights = d.rows, d.weights
         if self.generators is not None:
             n = rows.shape[1]
-            order = torch.stack([torch.randperm(n, generator=g) for g in self.generators]).to(rows.device)
+            orders = [torch.randperm(n, generator=g) for g in self.generators[: len(rows)]]
+            order = torch.stack(orders).to(rows.device)
             rows = rows.gather(1, order)
-            weights = None if weights is None else weights.gather(1, order)
+            weights = None if weights is None else weights.gather(1, order.expand(len(weights), -1))
         if len(rows) == 1:
-            rows, weights = rows[0], None if weights is None else weights[0]
+            rows = rows[0]
+        if weights is not None and len(weights) == 1:
+            weights = weights[0]
         parts = rows.split(self.batch_size, -1)
         weight_parts = [None] * len(parts) if weights is None else weights.split(self.batch_size, -1)
-        for batch, weight in zip(parts, weight_parts, strict=True):
-            yield d.data.take(batch), take_rows(d.target, batch), weight
+        for batch, weight, cut in zip(parts, weight_parts, d.data.stream(parts), strict=True):
+            yield cut, take_rows(d.target, batch), weight, batch.ndim
 
 
 # -- callbacks ----------------------------------------------------------------------------------------------------
@@ -335,11 +343,16 @@ class MultimodalNet(NeuralNet):
         if lr == "auto":
             lr = _AUTO_LR.get(cls.__name__.lower(), _AUTO_LR_ELSE)
         takes = inspect.signature(cls).parameters
-        groups: Any
-        if self.weight_decay and "weight_decay" in takes:
-            groups = [{"params": weights, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        else:
-            groups = [{"params": [*weights, *rest], **({"weight_decay": 0.0} if "weight_decay" in takes else {})}]
+        decays = "weight_decay" in takes
+        parts = [(weights, self.weight_decay), (rest, 0.0)]
+        if not (decays and self.weight_decay):
+            parts = [([*weights, *rest], 0.0)]
+        factors = self.module_.lr_factors()
+        groups: list[dict[str, Any]] = []
+        for parameters, decay in parts:
+            for factor in sorted({factors[p] for p in parameters}):
+                group = {"params": [p for p in parameters if factors[p] == factor], "lr_factor": factor}
+                groups.append({**group, "lr": lr * factor, **({"weight_decay": decay} if decays else {})})
         if "fused" in takes and options.get("fused") is None and not options.get("foreach"):
             options["fused"] = True  # one kernel for all parameters
         self.optimizer_ = cls(groups, lr=lr, **options)
@@ -363,11 +376,15 @@ class MultimodalNet(NeuralNet):
 
     def get_iterator(self, dataset: TrainingSet, training: bool = False) -> _BatchIterator:
         if not training:
-            return _BatchIterator(dataset, max(self.batch_size, 1024), None)
+            return _BatchIterator(dataset, self._prediction_size(dataset.data), None)
         # a fit that goes on draws new orders
         epochs_before = len(self.history)
         generators = [torch.Generator().manual_seed((s + 7919 * epochs_before) % 2**63) for s in self.seeds]
         return _BatchIterator(dataset, self.batch_size, generators)
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        super().on_epoch_begin(net, **kwargs)
+        self.module_.thaw(len(self.history))
 
     def on_batch_begin(self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any) -> None:
         super().on_batch_begin(net, batch=batch, training=training, **kwargs)
@@ -375,7 +392,7 @@ class MultimodalNet(NeuralNet):
         if training and self.total_steps_ and self.schedule != "constant":
             lr = self.base_lr_ * self.schedule_factor_(min(1.0, self.step_ / self.total_steps_))
             for group in self.optimizer_.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group["lr_factor"]
             self.step_ += 1
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
@@ -411,13 +428,25 @@ class MultimodalNet(NeuralNet):
 
     def _named(self, batch: Any) -> Batch:
         """What the iterator gives, as augmentations take it, the samples behind the members if several."""
-        (values, present), target, weights = batch
-        return Batch(values, present, target, weights, axes=1 if self.module_.n_members == 1 else 2)
+        (values, present), target, weights, axes = batch
+        return Batch(values, present, target, weights, axes)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        output = self.module_(batch.values, batch.present, own_rows=self.module_.n_members > 1)
+        k = self.module_.n_members
+        output = self.module_(batch.values, batch.present, own_rows=batch.axes == 2)
         there = existing(batch.present, batch.axes) if self.criterion_.modality_loss else None
-        return self.criterion_(output, batch.target, batch.weights, there), output
+        shared = k > 1 and batch.axes == 1  # the same samples for all members
+        if shared and there is not None:
+            there = there.expand(k, *there.shape)
+        loss = output.new_zeros(())
+        for target, weights in ((batch.target, batch.weights), *batch.others):
+            target = target.expand(k, *target.shape) if shared else target
+            loss = loss + self.criterion_(output, target, weights, there)
+        return loss, output
+
+    def _prediction_size(self, data: Batches) -> int:
+        """Samples that go through the network at a time where nothing is learned from them."""
+        return self.batch_size if data.lazy else max(self.batch_size, 1024)
 
     def _clip(self, largest: float) -> None:
         """Scale each member's gradient down to the largest norm allowed."""
@@ -441,7 +470,7 @@ class MultimodalNet(NeuralNet):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"])
-            sizes.append(batch[1].shape[0 if self.module_.n_members == 1 else 1])
+            sizes.append(batch[1].shape[batch[3] - 1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
         per_batch = torch.stack(losses).reshape(len(losses), -1).double().cpu()  # (batches, K)
         size = torch.tensor(sizes, dtype=torch.float64)
@@ -491,8 +520,8 @@ class MultimodalNet(NeuralNet):
         parts, exists = [], []
         chosen = torch.arange(len(data)) if rows is None else torch.from_numpy(rows)
         with torch.inference_mode():
-            for batch in chosen.to(data.device).split(batch_size or max(self.batch_size, 1024)):
-                values, present = data.take(batch)
+            batches = chosen.to(data.device).split(batch_size or self._prediction_size(data))
+            for values, present in data.stream(batches):
                 parts.append(module(values, present, method=method))
                 exists.append(existing(present))
         axis = 0 if module.n_members == 1 else 1

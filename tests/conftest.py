@@ -8,10 +8,12 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
+from skmm import Blocks, MultimodalClassifier, MultimodalRegressor, list_encoders
 
 torch.set_num_threads(1)
 
+# encoders that need no model from elsewhere
+SELF_CONTAINED = [name for name in list_encoders() if name != "pretrained"]
 ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
 every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
 members = pytest.mark.parametrize("n_members", [1, 3])

@@ -41,6 +41,7 @@ def frame():
             "value": rng.normal(size=N) + label,
         }
     )
+    frame["empty"] = None
     frame.loc[3, ["review", "title"]] = None
     frame.loc[5, "price"] = None
     return frame
@@ -143,11 +144,12 @@ def test_parquet_gives_what_csv_gives(frame, csv, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "columns",
-    ["review", "review,title", "review,price,shop", "shop", "price", "price,shop", "label2", "flag"],
+    ["review", "review,title", "review,price,shop", "shop", "price", "price,shop", "label2", "flag", "day,price"],
 )
 def test_every_mixture_of_columns_becomes_a_modality(frame, tmp_path, capsys, columns):
     frame["label2"] = frame["label"].astype("category")
     frame["flag"] = frame["age"] > 40
+    frame["day"] = pd.date_range("2020-01-01", periods=N)
     frame.to_parquet(tmp_path / "films.parquet")
     code, out, err = run(
         capsys, "compare", str(tmp_path / "films.parquet"), "--target", "label", "--modality", f"one={columns}",
@@ -155,6 +157,23 @@ def test_every_mixture_of_columns_becomes_a_modality(frame, tmp_path, capsys, co
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert "\nconcat " in out
+
+
+def test_without_modalities_the_columns_say_what_they_are(csv, capsys):
+    code, out, err = run(capsys, "compare", csv, "--target", "label", "--groups", "user", *QUICK)
+    assert code == 0
+    assert err == (
+        "skmm: column 'empty' is dropped: all its cells are missing. Keep it with from_frame(df, {'empty': "
+        "'category'}).\n"
+    )
+    found, compared = out.split("\n\n", 1)
+    rows = {line.split()[0]: line.split()[1:] for line in found.splitlines()}
+    assert rows["review"][:3] == ["text", "review", "TfidfVectorizer"]
+    assert rows["price"][:2] == rows["age"][:2] == ["number", "table"]
+    assert rows["shop"][:2] == ["category", "table"]
+    assert rows["label"][0] == rows["user"][0] == rows["empty"][0] == "drop"  # target and groups are no features
+    for baseline in ("LR table", "LR review", "LR title"):
+        assert f"\n{baseline} " in compared
 
 
 def test_text_says_the_class(csv, capsys):
@@ -235,7 +254,9 @@ def test_options_reach_the_comparison(npz, arrays, capsys, monkeypatch):
         (["{tmp}/films.xlsx"], "no suffix that skmm reads; valid are .npz, .csv, .parquet"),
         (["--target", "y"], "--target needs a FILE"),
         (["{csv}", "--modality", "text=review"], "needs --target NAME; valid are ['label', 'review'"),
-        (["{csv}", "--target", "label"], "needs --modality NAME=COLUMNS"),
+        (["{npz}", "--target", "y"], "needs --modality NAME=COLUMNS"),
+        (["{csv}", "--target", "label", "--modality", "a=empty"], "column 'empty' has no values"),
+        (["{tmp}/mixed.parquet", "--target", "y", "--modality", "a=x"], "column 'x' holds dict in row 0"),
         (["{csv}", "--target", "lable", "--modality", "a=review"], "has no 'lable'; valid are ['label', 'review'"),
         (["{csv}", "--target", "label", "--modality", "a=review,pirce"], "has no 'pirce'; valid are ['label'"),
         (["{csv}", *TABLE, "--groups", "usr"], "has no 'usr'; valid are ['label'"),
@@ -254,7 +275,6 @@ def test_options_reach_the_comparison(npz, arrays, capsys, monkeypatch):
         (["{tmp}/objects.npz", "--target", "y", "--modality", "a=x"], "cannot read"),
         (["{tmp}/broken.npz", "--target", "y", "--modality", "a=x"], "cannot read"),
         (["{tmp}/empty.csv", "--target", "y", "--modality", "a=x"], "cannot read"),
-        (["{tmp}/dates.parquet", "--target", "y", "--modality", "a=x"], "column 'x' must hold numbers or text"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_explained(csv, npz, tmp_path, capsys, arguments, message):
@@ -264,9 +284,7 @@ def test_what_cannot_be_used_is_explained(csv, npz, tmp_path, capsys, arguments,
     np.savez(tmp_path / "names.npz", y=[0, 1], name=["a", "b"])
     np.savez(tmp_path / "short.npz", y=[0, 1, 0, 1], x=[1.0, 2.0, 3.0])
     np.savez(tmp_path / "objects.npz", y=[0, 1], x=np.array([{}, {}]))
-    pd.DataFrame({"y": [0, 1], "x": pd.to_datetime(["2020-01-01", "2020-01-02"])}).to_parquet(
-        tmp_path / "dates.parquet"
-    )
+    pd.DataFrame({"y": [0, 1], "x": [{"a": 1}, {"a": 2}]}).to_parquet(tmp_path / "mixed.parquet")
     places = {"csv": csv, "npz": npz, "tmp": tmp_path}
     code, out, err = run(capsys, "compare", *(argument.format(**places) for argument in arguments))
     assert code == 2

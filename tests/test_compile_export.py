@@ -9,11 +9,12 @@ from functools import partial
 
 import pytest
 import torch
+from conftest import SELF_CONTAINED
 from torch.export import Dim
 from torch.func import functional_call, stack_module_state
 from torch.utils._pytree import tree_map  # torch has no public one
 
-from skmm import Encoder, list_encoders, list_fusions
+from skmm import Encoder, list_fusions
 from skmm.blocks import BlockInfo
 from skmm.layers import SparseRows
 from skmm.network import FusionNetwork, supports
@@ -115,7 +116,7 @@ def test_fusion_beside_modality_heads(name, way):
 
 
 ENCODER_CASES = [
-    (name, kind, tokens) for name in list_encoders() for kind in ENCODERS[name].kinds for tokens in (False, True)
+    (name, kind, tokens) for name in SELF_CONTAINED for kind in ENCODERS[name].kinds for tokens in (False, True)
 ]
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import SELF_CONTAINED
 from scipy.signal import correlate2d
 from scipy.special import softmax
 from torch import nn
 
-from skmm import Encoder, list_encoders
+from skmm import Encoder
 from skmm.blocks import KINDS, BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.layers import SparseRows
@@ -81,7 +82,7 @@ def assert_close(got, expected):
 # -- the contract -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list_encoders())
+@pytest.mark.parametrize("name", SELF_CONTAINED)
 def test_contract(name):
     check_encoder(name)
 
@@ -240,7 +241,7 @@ def test_conv1d_against_plain_numpy():
         assert_close(got[i, : len(z)], dense(z, w, "output.block"))
 
 
-@pytest.mark.parametrize("name", [n for n in list_encoders() if {"sequence", "tokens"} & set(ENCODERS[n].kinds)])
+@pytest.mark.parametrize("name", [n for n in SELF_CONTAINED if {"sequence", "tokens"} & set(ENCODERS[n].kinds)])
 @pytest.mark.parametrize("extra", [1, 2, 9])
 def test_padding_changes_nothing(name, extra):
     """Whatever finite values stand in it."""
@@ -399,7 +400,7 @@ def test_input_dropout_acts_on_the_features_in_training_alone(share, kept):
 # -- hyperparameters ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n in list_encoders() if n != "identity"])
+@pytest.mark.parametrize("name", [n for n in SELF_CONTAINED if n != "identity"])
 def test_own_hidden_dim_comes_before_the_estimators(name):
     info = {
         "vector": BlockInfo("vector", (D,)),

@@ -69,7 +69,7 @@ def test_every_registered_name_clones_pickles_and_resolves(kind, name):
         (Fusion("mfb"), {"name": "mfb", "hidden_dim": None, "factor": 5, "dropout": 0.1}),
         (Fusion("mfb", factor=2), {"name": "mfb", "hidden_dim": None, "factor": 2, "dropout": 0.1}),
         (Fusion(Custom), {"name": Custom, "hidden_dim": None, "factor": 2, "rate": 0.5}),
-        (Encoder("identity"), {"name": "identity"}),
+        (Encoder("identity"), {"name": "identity", "lr_factor": 1.0}),
         (Encoder(hidden_dim=5), {"name": "auto", "hidden_dim": 5}),
     ],
 )

@@ -5,12 +5,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import make_data, small
+from conftest import SELF_CONTAINED, make_data, small
 from sklearn.metrics import d2_pinball_score, log_loss, mean_absolute_error, mean_pinball_loss, mean_squared_error
 from skorch.callbacks import Callback
 
-from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor, list_encoders, list_fusions
-from skmm.spec import ENCODERS
+from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor, list_fusions
 from skmm.training import (
     SCHEDULES,
     absolute_error,
@@ -310,7 +309,7 @@ def test_every_parameter_of_a_fusion_moves(fusion, n_members):
     assert frozen_parameters(fusion, None, ["vector", "sequence", "image"], n_members) == []
 
 
-@pytest.mark.parametrize("encoder", list_encoders())
+@pytest.mark.parametrize("encoder", SELF_CONTAINED)
 @pytest.mark.parametrize("fusion", ["concat", "attention"])
 def test_every_parameter_of_an_encoder_moves(encoder, fusion):
     kind = KIND_OF[encoder]
@@ -319,7 +318,7 @@ def test_every_parameter_of_an_encoder_moves(encoder, fusion):
 
 
 def test_every_encoder_has_data_in_these_tests():
-    assert set(KIND_OF) == set(ENCODERS)
+    assert set(KIND_OF) == set(SELF_CONTAINED)
 
 
 @pytest.mark.parametrize("fusion", list_fusions())

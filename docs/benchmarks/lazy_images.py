@@ -6,8 +6,8 @@
 The files hold pictures of 640 x 480 pixels, smooth noise whose brightness tells the class. A fit runs in a process
 whose data segment, and that of each of its reading processes, is limited to a quarter of the bytes that the decoded
 images would take (RLIMIT_DATA; RLIMIT_AS would count what torch maps but never touches). The pace of each epoch is
-compared with that of the same reading processes when nobody trains, and with ``ImageLoader`` reading in as many
-threads.
+compared with that of the same reading processes when nobody trains, which follows it, so that a slow moment of the
+machine hits both.
 """
 
 from __future__ import annotations
@@ -72,15 +72,21 @@ def peak(pid: int, what: str) -> int:
     return 1024 * next((int(line.split()[1]) for line in lines if line.startswith(what)), 0)
 
 
+def idle_seconds() -> float:
+    """What all cores of the machine have spent idle."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def timed(n_images: int, cores: int) -> Iterator[dict[str, float]]:
-    """Images per second, and the share of the cores that was busy for us."""
+def timed(n_images: int) -> Iterator[dict[str, float]]:
+    """Images per second, cores that worked for us and for nobody, and milliseconds of work per image."""
     found: dict[str, float] = {}
-    before, start = cpu_seconds(), time.perf_counter()
+    used, idle, start = cpu_seconds(), idle_seconds(), time.perf_counter()
     yield found
-    wall = time.perf_counter() - start
-    found["pace"] = n_images / wall
-    found["busy"] = (cpu_seconds() - before) / wall / cores
+    wall, used = time.perf_counter() - start, cpu_seconds() - used
+    found["pace"], found["busy"], found["cpu"] = n_images / wall, used / wall, 1000 * used / n_images
+    found["idle"] = (idle_seconds() - idle) / wall
 
 
 def measure(files: list[str], labels: list[int], args: argparse.Namespace, out: Any) -> None:
@@ -95,35 +101,26 @@ def measure(files: list[str], labels: list[int], args: argparse.Namespace, out: 
     from skmm.prefetch import read_ahead
     from skmm.preprocessing import ImageLoader
 
-    torch.set_num_threads(1)  # the other cores decode
     n = len(files)
     blocks = Blocks(photo=ImageLoader(args.size, lazy=True).transform(files))
     parts = np.split(np.random.default_rng(0).permutation(n), range(args.batch, n, args.batch))
-    loader = ImageLoader(args.size, n_jobs=args.jobs)
-    some = files[: max(500, n // 10)]
-    loader.transform(some[:50])
 
     class Epochs(Callback):
         """Reads the clocks around the passes over the training samples."""
 
         def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-            self.watch = timed(n, args.jobs)
+            self.watch = timed(n)
             self.found = self.watch.__enter__()
 
         def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
             self.watch.__exit__(None, None, None)
             rounds["training"].append(self.found)
-            for name in ("processes", "threads"):  # in turn, so that a slow moment of the machine hits all alike
-                images = n if name == "processes" else len(some)
-                with timed(images, args.jobs) as found:
-                    if name == "threads":
-                        loader.transform(some)
-                    else:
-                        for _ in read_ahead(blocks["photo"], parts, args.jobs):
-                            pass
-                rounds[name].append(found)
+            with timed(n) as found:
+                for _ in read_ahead(blocks["photo"], parts, args.jobs):
+                    pass
+            rounds["decoding"].append(found)
 
-    rounds: dict[str, list[dict[str, float]]] = {"training": [], "processes": [], "threads": []}
+    rounds: dict[str, list[dict[str, float]]] = {"training": [], "decoding": []}
 
     class Patches(torch.nn.Module):
         """A linear layer on patches of 16 x 16 pixels, as in a vision transformer, averaged over a grid."""
@@ -165,11 +162,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--limit", type=int, default=0, metavar="MIB", help="default: a quarter of what they take")
     parser.add_argument("--size", type=int, default=224, help="side of the decoded images")
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="reading processes")
     args = parser.parse_args()
+    # for the processes started below: the cores decode, and glibc gives back at once what was freed
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**20)
     with tempfile.TemporaryDirectory() as folder:
         made = Parallel(n_jobs=args.jobs)(delayed(make_file)(folder, number) for number in range(args.images))
         files, labels = map(list, zip(*made, strict=True))
@@ -189,14 +189,16 @@ def main() -> None:
     for what, sizes in {"data segments": found["data"], "resident at most": found["resident"]}.items():
         print(f"{what} (MiB): {[round(size / mib) for size in sizes]}")
     for name, rounds in found["rounds"].items():
-        pace = ", ".join(f"{r['pace']:.0f}" for r in rounds)
-        busy = ", ".join(f"{r['busy']:.0%}" for r in rounds)
-        print(f"{name:10} images per second: {pace}; {args.jobs} cores busy: {busy}")
-    for name in ("processes", "threads"):
-        ratios = [
-            a["pace"] / b["pace"] for a, b in zip(found["rounds"]["training"], found["rounds"][name], strict=True)
-        ]
-        print(f"training / decoding alone by {name}: {statistics.median(ratios):.2f}")
+        pace, busy, idle, cpu = (
+            statistics.median(r[key] for r in rounds) for key in ("pace", "busy", "idle", "cpu")
+        )
+        print(
+            f"{name}: {pace:.0f} images per second; {busy:.2f} cores busy, {idle:.2f} idle; {cpu:.2f} ms per image"
+        )
+    pairs = list(zip(found["rounds"]["training"], found["rounds"]["decoding"], strict=True))
+    for key, what in {"pace": "pace", "cpu": "work per image"}.items():
+        ratios = [training[key] / alone[key] for training, alone in pairs]
+        print(f"{what}, training / decoding alone: {statistics.median(ratios):.2f} {[round(r, 2) for r in ratios]}")
     print(f"accuracy on 1,000 of the training samples: {found['accuracy']:.3f}")
 
 

@@ -2,6 +2,7 @@
 
 from skmm.preprocessing.audio import MFCC, AudioLoader, LogMel
 from skmm.preprocessing.image import ImageEmbedder, ImageLoader
+from skmm.preprocessing.pretrained import PretrainedTokens
 from skmm.preprocessing.sequences import TimedSequence, align, read_csd, segment
 from skmm.preprocessing.table import TableTokens
 from skmm.preprocessing.text import TextEmbedder, TextTokens
@@ -13,6 +14,7 @@ __all__ = [
     "ImageEmbedder",
     "ImageLoader",
     "LogMel",
+    "PretrainedTokens",
     "TableTokens",
     "TextEmbedder",
     "TextTokens",

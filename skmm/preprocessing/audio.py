@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,10 @@ from skmm._columns import is_missing
 from skmm._optional import import_optional
 from skmm.blocks import RaggedArray
 from skmm.preprocessing._files import FileLoader, LazyFiles, Source, as_column, describe
-from skmm.preprocessing.image import check_positive
+from skmm.preprocessing._params import check_positive, check_real
 
-_MARGIN = 0.1  # seconds read past the end that is kept: more than the resampling filter sees
+MARGIN = 0.1  # seconds read past the end that is kept: more than the resampling filter sees
 _FRAMES = 4096  # frames transformed at a time, so that an hour of sound needs no more memory than a minute
-
-
-def _check_real(name: str, value: Any) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
-        raise ValueError(f"{name} must be a number above 0, got {value!r}.")
 
 
 def _as_float(waveform: np.ndarray) -> np.ndarray:
@@ -134,9 +128,9 @@ class AudioLoader(FileLoader):
 
     def _check_params(self) -> None:
         super()._check_params()
-        _check_real("sample_rate", self.sample_rate)
+        check_real("sample_rate", self.sample_rate)
         if self.duration is not None:
-            _check_real("duration", self.duration)
+            check_real("duration", self.duration)
             if not self._length():
                 raise ValueError(
                     f"duration={self.duration!r} is less than a sample at {self.sample_rate} per second."
@@ -153,14 +147,14 @@ class AudioLoader(FileLoader):
         soundfile = import_optional("soundfile", extra="audio")
         with soundfile.SoundFile(source) as file:
             # of a long file no more than is kept
-            limit = -1 if self.duration is None else math.ceil((self.duration + _MARGIN) * file.samplerate)
+            limit = -1 if self.duration is None else math.ceil((self.duration + MARGIN) * file.samplerate)
             return self._finish(file.read(limit, dtype="float32", always_2d=True), file.samplerate)
 
     def _convert(self, item: Any) -> np.ndarray | None:
         waveform, rate = item if isinstance(item, tuple) and len(item) == 2 else (item, self.sample_rate)
         if not isinstance(waveform, np.ndarray):
             return None
-        _check_real("its sample rate", rate)
+        check_real("its sample rate", rate)
         if waveform.ndim == 2 and waveform.shape[1] > len(waveform):
             raise ValueError(
                 f"of shape {waveform.shape} it has more channels than samples; expected (n_samples, n_channels)"
@@ -294,7 +288,7 @@ class LogMel(TransformerMixin, BaseEstimator):
         self : LogMel
         """
         for name in ("sample_rate", "window", "hop", "log_offset"):
-            _check_real(name, getattr(self, name))
+            check_real(name, getattr(self, name))
         check_positive("n_mels", self.n_mels)
         nyquist = self.sample_rate / 2
         fmax = nyquist if self.fmax is None else self.fmax

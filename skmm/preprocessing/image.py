@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._optional import import_optional
+from skmm.encoders._models import load_pretrained
 from skmm.preprocessing._files import FileLoader, Source, as_column, failure_text, file_tags, open_source
+from skmm.preprocessing._params import check_positive
 from skmm.spec import unknown
 from skmm.training import find_device, seeded
 
@@ -142,11 +143,6 @@ def fit_picture(
         picture = picture.resize((width, height), method)
     pixels = np.asarray(picture).reshape(height, width, CHANNELS[mode])
     return pixels if dtype == "uint8" else pixels / np.float32(255)
-
-
-def check_positive(name: str, value: Any) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}.")
 
 
 def check_colour(colour: Any) -> None:
@@ -302,20 +298,10 @@ class _VisionModel:
     """A pretrained model from pictures to vectors."""
 
     def __init__(self, name: str, pooling: str, device: torch.device) -> None:
-        transformers = import_optional("transformers", extra="pretrained")
-        if os.path.isabs(name) and not os.path.isdir(name):
-            raise ValueError(f"model={name!r}: there is no such folder.")
-        try:
-            # without torchvision the processors on Pillow are the only ones, with it still the reproducible ones
-            self.processor = transformers.AutoImageProcessor.from_pretrained(
-                name, backend="pil", trust_remote_code=False
-            )
-            with seeded(0, device):  # weights that the file lacks are drawn
-                model, report = transformers.AutoModel.from_pretrained(
-                    name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
-                )
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f"model={name!r} cannot be loaded as a vision model: {error}") from error
+        options = {"dtype": torch.float32, "output_loading_info": True}
+        model, report = load_pretrained("a vision model", name, "AutoModel", **options)
+        # without torchvision the processors on Pillow are the only ones, with it still the reproducible ones
+        self.processor = load_pretrained("an image processor", name, "AutoImageProcessor", backend="pil")
         absent = {key for key in report["missing_keys"] if "pooler" not in key.split(".")}
         if absent:
             raise ValueError(f"model={name!r} lacks the weights {sorted(absent)}, which would be random.")
@@ -360,21 +346,6 @@ class _VisionModel:
                 raise ValueError(f"model={self.name!r} has no tokens for pooling='cls', valid is 'mean'.")
             return hidden[:, 0]
         return hidden.mean(dim=1) if hidden.ndim == 3 else hidden.flatten(2).mean(dim=2)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from reporting on what it loads."""
-    logging = import_optional("transformers.utils.logging", extra="pretrained")
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
 
 
 class _Cache:
@@ -501,8 +472,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.verbose = verbose
 
     def _load(self) -> _VisionModel:
-        with contextlib.nullcontext() if self.verbose else _quiet():
-            return _VisionModel(os.fspath(self.model), self.pooling, find_device(self.device))
+        return _VisionModel(os.fspath(self.model), self.pooling, find_device(self.device))
 
     def _reader(self) -> _ModelInput:
         return _ModelInput(self._loaded.processor, self.background, self.max_pixels, self.errors, self.n_jobs)

@@ -13,8 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from skmm._columns import is_missing
 from skmm._optional import import_optional
 from skmm.blocks import RaggedArray
+from skmm.encoders._models import quiet
 from skmm.preprocessing._files import as_column, describe
-from skmm.preprocessing.image import _quiet, check_positive
+from skmm.preprocessing._params import check_positive
 from skmm.training import find_device, seeded
 
 
@@ -221,7 +222,7 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, _TextTransformer):
         name = os.fspath(self.model)
         device = find_device(self.device)
         # layers draw their first weights before they are given those of the file
-        with _quiet(), seeded(0, device):
+        with quiet(), seeded(0, device):
             try:
                 return package.SentenceTransformer(name, device=str(device), trust_remote_code=False)
             except (OSError, ValueError) as error:

@@ -11,13 +11,13 @@ import numpy as np
 
 from skmm._optional import import_optional
 from skmm.preprocessing._files import FileLoader, Source
-from skmm.preprocessing.audio import _MARGIN, AudioLoader, _check_real
+from skmm.preprocessing._params import check_positive, check_real
+from skmm.preprocessing.audio import MARGIN, AudioLoader
 from skmm.preprocessing.image import (
     CHANNELS,
     MAX_PIXELS,
     check_picture_params,
     check_pixels,
-    check_positive,
     check_size,
     fit_picture,
     picture_of,
@@ -181,7 +181,7 @@ class VideoFrames(FileLoader):
         check_positive("n_frames", self.n_frames)
         check_positive("max_pixels", self.max_pixels)
         if self.fps is not None:
-            _check_real("fps", self.fps)
+            check_real("fps", self.fps)
         check_picture_params(self.size, self.mode, self.aspect, self.dtype, self.background, MODES)
 
     def _sample_shape(self) -> tuple[int, ...]:
@@ -293,7 +293,7 @@ class VideoAudio(AudioLoader):
         with _open(source, "audio") as (container, stream):
             rate = stream.codec_context.sample_rate
             # of a long file little more than is kept
-            limit = math.inf if self.duration is None else (self.duration + _MARGIN) * rate
+            limit = math.inf if self.duration is None else (self.duration + MARGIN) * rate
             to_planes = av.AudioResampler(format="fltp")
             read = 0
             for frame in container.decode(stream):

@@ -1,0 +1,412 @@
+"""DataFrames whose columns say themselves what they are."""
+
+import datetime
+import pickle
+import warnings
+from decimal import Decimal
+
+import av
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import soundfile
+from conftest import small
+from PIL import Image
+from sklearn.base import clone
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor
+from skmm.preprocessing import ImageLoader
+
+N = 24
+LABEL = np.arange(N) % 2
+WORDS = ["good", "fine", "long", "short", "old", "new", "film", "plot", "cast", "music"]
+
+
+def reviews(n=N):
+    rng = np.random.default_rng(0)
+    return [f"{['bad', 'great'][i % 2]} {' '.join(rng.choice(WORDS, 4))} {i}" for i in range(n)]
+
+
+def shops(n=N):
+    return np.resize(["north", "south", "south"], n)
+
+
+def photo(file, label):
+    Image.new("RGB", (20, 12), (40 + 150 * int(label), 90, 20)).save(file)
+
+
+def clip(file, label):
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(10):
+            picture = np.full((32, 32, 3), 30 + 150 * label, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+
+
+def sound(file, label):
+    soundfile.write(file, 0.5 * np.sin(2 * np.pi * 400 * (1 + 2 * label) * np.arange(2000) / 8000), 8000)
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    """Files of each kind, one for each row."""
+    folder = tmp_path_factory.mktemp("media")
+    files = {}
+    for kind, extension, write in [("photo", "jpg", photo), ("voice", "wav", sound), ("scene", "mp4", clip)]:
+        files[kind] = [str(folder / f"{kind}{i}.{extension}") for i in range(N)]
+        for file, label in zip(files[kind], LABEL, strict=True):
+            write(file, label)
+    return files
+
+
+@pytest.fixture
+def everything(media):
+    """One column of each kind, each with gaps of its own."""
+    rng = np.random.default_rng(0)
+    columns = {
+        "price": rng.normal(size=N) + LABEL,
+        "shop": shops(),
+        "day": pd.date_range("2020-01-01", periods=N, freq="9D").to_numpy(),
+        "review": reviews(),
+        **media,
+        "embedding": list(rng.normal(size=(N, 5)).astype(np.float32) + LABEL[:, None]),
+        "track": [rng.normal(size=(3 + i % 4, 2)) + LABEL[i] for i in range(N)],
+    }
+    df = pd.DataFrame({name: pd.Series(list(column), dtype=None) for name, column in columns.items()})
+    for name in df:
+        df.loc[rng.choice(N, 3, replace=False), name] = None
+    return df
+
+
+def kind_of(column):
+    """Kind that is found, of the column as pandas and as numpy objects hold it."""
+    df = pd.DataFrame({"x": column, "other": np.arange(len(column)) % 3 + 0.5})
+    return next(row for row in ModalityTransformer.from_frame(df).describe() if row["column"] == "x")["kind"]
+
+
+# -- what is found -----------------------------------------------------------------------------------------------
+
+KINDS = {
+    "fractions": (np.linspace(0, 1, N), "number"),
+    "whole numbers": (np.arange(N) % 7, "number"),
+    "numbers that come in no order": (np.random.default_rng(0).permutation(N), "number"),
+    "nullable integers": (pd.array([1, None, 3, 5] * 6, dtype="Int64"), "number"),
+    "decimals as objects": ([Decimal("1.5").__float__(), 2, np.float32(3.5), None] * 6, "number"),
+    "durations": (pd.to_timedelta(np.arange(N) * 7, unit="h"), "number"),
+    "true and false": (LABEL == 1, "category"),
+    "true, false and gaps": ([True, None, False, True] * 6, "category"),
+    "few strings": (shops(), "category"),
+    "categories": (pd.Categorical(np.arange(N)), "category"),
+    "codes that come again": ([f"x{i % 14}" for i in range(N)], "category"),
+    "texts": (reviews(), "text"),
+    "texts without spaces": (
+        [f"{'很好的电影'[i % 5 :]}{'不坏'[: i % 3]}{'好' * i}" for i in range(N)],
+        "characters",
+    ),
+    "dates": (pd.date_range("2020-01-01", periods=N), "date"),
+    "dates with a zone": (pd.date_range("2020-01-01", periods=N, tz="Europe/Vienna"), "date"),
+    "dates as objects": ([datetime.date(2020, 1, 1 + i) for i in range(N)], "date"),
+    "dates as strings": ([f"2020-01-{1 + i:02}" for i in range(N)], "date"),
+    "times as strings": ([f"2020-01-01 10:{i:02}:00" for i in range(N)], "date"),
+    "versions": ([f"2020-01-{90 - i % 9} b" for i in range(N)], "category"),
+    "vectors": (list(np.eye(N)), "array"),
+    "lists": ([[1.0, 2.0, float(i)] for i in range(N)], "array"),
+    "sequences": ([np.ones((2 + i % 3, 4)) for i in range(N)], "sequence"),
+    "pictures of one size": ([np.full((8, 8, 3), i, np.uint8) for i in range(N)], "array"),
+    "pictures of many sizes": ([np.full((8, 8 + i, 3), i, np.uint8) for i in range(N)], "image"),
+    "pictures": ([Image.new("L", (4, 4), i) for i in range(N)], "image"),
+    "waveforms": ([(np.full(800, i / N), 8000) for i in range(N)], "audio"),
+}
+
+
+@pytest.mark.parametrize(("column", "kind"), KINDS.values(), ids=KINDS)
+def test_a_column_says_what_it_is(column, kind):
+    assert kind_of(column) == kind
+
+
+@pytest.mark.parametrize("name", ["photo", "voice", "scene"])
+def test_files_are_known_by_name_and_by_what_can_be_read(media, name):
+    kind = {"photo": "image", "voice": "audio", "scene": "video"}[name]
+    assert kind_of(media[name]) == kind
+    assert kind_of([None, *media[name][1:]]) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "why"),
+    [
+        ("empty", [None] * N, "all its cells are missing"),
+        ("empty", np.full(N, np.nan), "all its cells are missing"),
+        ("same", np.ones(N), "all its cells are np.float64(1.0)"),
+        ("same", ["a"] * N, "all its cells are 'a'"),
+        ("row", np.arange(100, 100 + N), "it counts the rows"),
+        ("user_id", np.random.default_rng(0).permutation(N) * 7, "it names each row by a number of its own"),
+        ("code", [f"u-{i * i}" for i in range(N)], "it names each row by a string of its own"),
+    ],
+)
+def test_what_tells_nothing_is_dropped_with_a_warning_and_can_be_kept(name, column, why):
+    df = pd.DataFrame({name: column, "price": np.linspace(0, 1, N)})
+    with pytest.warns(UserWarning, match=f"column {name!r} is dropped") as caught:
+        transformer = ModalityTransformer.from_frame(df)
+    assert [str(w.message).partition(". Keep")[0] for w in caught] == [f"column {name!r} is dropped: {why}"]
+    assert caught[0].filename == __file__
+    row = next(iter(transformer.describe()))
+    assert (row["column"], row["modality"], row["transformer"]) == (name, None, "dropped")
+    assert row["why"].endswith(why)
+    assert transformer.fit_transform(df)["table"].shape == (N, 1)
+    assert ModalityTransformer.from_frame(df, {name: "category"}).fit_transform(df)["table"].shape[1] > 1
+
+
+def test_one_value_and_gaps_tell_by_the_gaps():
+    df = pd.DataFrame({"discount": [5.0, None] * 12})
+    df["price"] = np.linspace(0, 1, N)
+    blocks = ModalityTransformer.from_frame(df).fit_transform(df)
+    np.testing.assert_array_equal(blocks["table"][:, 1:].argmax(axis=1), [0, 1] * 12)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (["a", 1.5] * 12, r"column 'x' mixes str in row 0 \('a'\) and float in row 1 \(1.5\); say what it is"),
+        ([{"a": 1}] * N, r"column 'x' holds dict in row 0 .*no transformer reads"),
+        ([["a", "b"]] * N, r"column 'x', row 0: \['a', 'b'\] is no array of numbers"),
+        (["a.jpg", "b.wav"] * 12, r"column 'x' mixes image and audio files \('a.jpg', 'b.wav'\)"),
+        (
+            [f"nowhere{i}.png" for i in range(N)],
+            r"looks like image files .*none of the first 5 can be read.*No such",
+        ),
+        ([f"nowhere{i}.wav" for i in range(N)], r"column 'x' looks like audio files"),
+        ([b"no picture"] * N, r"column 'x' looks like image files .*its content is no image"),
+        (np.ones(N) * 1j, r"column 'x' holds complex numbers"),
+    ],
+)
+def test_what_cannot_be_read_names_the_column_and_the_way_out(column, message):
+    with pytest.raises(ValueError, match=f"{message}.*") as caught:
+        ModalityTransformer.from_frame(pd.DataFrame({"x": column, "price": np.linspace(0, 1, N)}))
+    assert "from_frame(df, {'x': 'category'})" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"prise": "number"}, r"unknown column 'prise', valid are \['price'\]"),
+        ({"price": "numeric"}, r"unknown kind of column 'price': 'numeric', valid are \["),
+        ({"price": 3}, r"column 'price': 3 is neither a kind \(.*\) nor a transformer"),
+        ({"price": "drop"}, r"no column of \['price'\] is left"),
+    ],
+)
+def test_overrides_that_say_nothing_are_named(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        ModalityTransformer.from_frame(pd.DataFrame({"price": [1.0, 2.5, 2.0]}), overrides)
+
+
+def test_a_name_that_stands_twice_is_an_error():
+    df = pd.DataFrame([[1.0, 2.5]] * 3, columns=["a", "a"])
+    with pytest.raises(ValueError, match="column 'a' stands in the table 2 times"):
+        ModalityTransformer.from_frame(df)
+
+
+def test_only_a_frame_has_columns():
+    with pytest.raises(ValueError, match="in a pandas or polars DataFrame, got ndarray"):
+        ModalityTransformer.from_frame(np.ones((3, 2)))
+
+
+# -- what becomes of it -------------------------------------------------------------------------------------------
+
+
+def test_every_column_is_decided_and_described(everything):
+    transformer = ModalityTransformer.from_frame(everything)
+    described = {row["column"]: (row["kind"], row["modality"]) for row in transformer.describe()}
+    assert described == {
+        "price": ("number", "table"),
+        "shop": ("category", "table"),
+        "day": ("date", "table"),
+        "review": ("text", "review"),
+        "photo": ("image", "photo"),
+        "voice": ("audio", "voice"),
+        "scene": ("video", "scene"),
+        "embedding": ("array", "embedding"),
+        "track": ("sequence", "track"),
+    }
+    blocks = transformer.fit_transform(everything)
+    assert blocks.kinds == {
+        "table": "vector", "review": "sparse", "photo": "image", "voice": "sequence", "scene": "image",
+        "embedding": "vector", "track": "sequence",
+    }  # fmt: skip
+    for name in blocks.keys() - {"table"}:
+        np.testing.assert_array_equal(blocks.present[name], everything[name].notna())
+
+
+def test_polars_gives_what_pandas_gives(everything):
+    simple = everything[["price", "shop", "day", "review"]]
+    wanted = ModalityTransformer.from_frame(simple).fit_transform(simple)
+    same = pl.DataFrame(
+        {name: [None if pd.isna(v) else v for v in column] for name, column in simple.items()}
+    )  # fmt: skip
+    found = ModalityTransformer.from_frame(same)
+    assert found.describe()["kind"] == ["number", "category", "date", "text"]
+    blocks = found.fit_transform(same)
+    np.testing.assert_allclose(blocks["table"], wanted["table"])
+    assert (blocks["review"] != wanted["review"]).nnz == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pl.Series([[1.0, 2.0], None, [3.0]]), "sequence"),
+        (pl.Series([[1.0, 2.0], None, [3.0, 5.0]]), "array"),
+        (pl.Series([[1.0, 2.0], None, [3.0, 5.0]], dtype=pl.Array(pl.Float64, 2)), "array"),
+        (pl.Series(["a", "b", None], dtype=pl.Categorical), "category"),
+        (pl.Series(["a", "b", None], dtype=pl.Enum(["a", "b"])), "category"),
+        (pl.Series([datetime.datetime(2020, 1, 1), None, datetime.datetime(2021, 1, 1)]), "date"),
+        (pl.Series([True, None, False]), "category"),
+    ],
+)
+def test_columns_of_polars(column, kind):
+    df = pl.DataFrame({"x": column, "price": [1.0, 2.5, 2.0]})
+    transformer = ModalityTransformer.from_frame(df)
+    assert transformer.describe()["kind"][0] == kind
+    assert len(transformer.fit_transform(df)) == 3
+
+
+def test_the_table_is_imputed_standardised_and_one_hot():
+    df = pd.DataFrame(
+        {"price": [1.0, 2.5, None, 5.5], "shop": ["a", None, "b", "a"], "day": ["2020-01-01"] * 3 + ["2021-01-01"]}
+    )
+    blocks = ModalityTransformer.from_frame(df).fit_transform(df)
+    price = np.array([1, 2.5, 3, 5.5])
+    np.testing.assert_allclose(blocks["table"][:, 0], (price - price.mean()) / price.std())
+    np.testing.assert_array_equal(blocks["table"][:, 1:4], [[1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]])
+    years = blocks["table"][:, 4]
+    np.testing.assert_allclose(years, np.array([-1, -1, -1, 3]) / np.sqrt(3))
+
+
+def test_a_day_says_where_in_year_week_and_day_it_is():
+    df = pd.DataFrame({"at": pd.to_datetime(["2021-03-04 06:00", "2021-03-05 12:00", None, "2022-06-30 18:00"])})
+    transformer = ModalityTransformer.from_frame(df).fit(df)
+    names = [
+        "table__date__at_years",
+        *(f"table__date__at_{part}_{period}" for part in ("sin", "cos") for period in ("year", "week", "day")),
+    ]
+    assert transformer.get_feature_names_out().tolist() == names
+    read = transformer.named_transformers_["table"].named_transformers_["date"][0].transform(df.dropna())
+    days = np.array([18690.25, 18691.5, 19173.75])  # since 1970-01-01
+    np.testing.assert_allclose(read[:, 0], days / 365.2425)
+    for column, period in enumerate([365.2425, 7, 1]):
+        np.testing.assert_allclose(read[:, 1 + column], np.sin(2 * np.pi * days / period), atol=1e-9)
+        np.testing.assert_allclose(read[:, 4 + column], np.cos(2 * np.pi * days / period), atol=1e-9)
+
+
+def test_what_fit_has_not_seen_is_no_error_at_transform():
+    df = pd.DataFrame({"price": [1.0, 2.5, 2.0, 3.5], "shop": ["a", "b", "a", "b"], "text": reviews(4)})
+    transformer = ModalityTransformer.from_frame(df).fit(df)
+    new = pd.DataFrame({"text": ["unheard of"], "shop": ["c"], "price": [None], "more": [1]})
+    np.testing.assert_allclose(transformer.transform(new)["table"], [[0, 0, 0]], atol=1e-12)
+
+
+def test_infinity_names_column_and_row():
+    df = pd.DataFrame({"price": [1.0, np.inf, 2.0]})
+    with pytest.raises(ValueError, match="column 'price', row 1: the number is infinite"):
+        ModalityTransformer.from_frame(df).fit(df)
+
+
+def test_names_of_modalities_never_clash():
+    df = pd.DataFrame({"table": reviews(), "n_jobs": reviews(), "a__b": reviews(), "price": np.linspace(0, 1, N)})
+    transformer = ModalityTransformer.from_frame(df)
+    assert list(transformer.fit_transform(df)) == ["table", "table_", "n_jobs_", "a_b"]
+    assert transformer.describe()["modality"] == ["table_", "n_jobs_", "a_b", "table"]
+
+
+def test_columns_that_are_numbered(media):
+    df = pd.DataFrame({0: np.linspace(0, 1, N), 1: reviews(), 2: media["photo"]})
+    transformer = ModalityTransformer.from_frame(df, {1: CountVectorizer()})
+    assert list(transformer.fit_transform(df)) == ["table", "1", "2"]
+    assert transformer.describe()["transformer"][1] == "CountVectorizer"
+
+
+def test_overrides_win_over_what_is_found(media):
+    df = pd.DataFrame(
+        {
+            "note": shops(), "id": np.arange(N), "photo": media["photo"], "grade": LABEL + 1,
+            "long name": np.linspace(0, 5, N), "rest": np.linspace(0, 1, N),
+        }
+    )  # fmt: skip
+    transformer = ModalityTransformer.from_frame(
+        df, {"long name": "drop"}, note="text", id="number", photo=ImageLoader(64), grade="category", rest="drop"
+    )  # fmt: skip
+    blocks = transformer.fit_transform(df)
+    assert blocks["photo"].shape == (N, 64, 64, 3)
+    assert blocks.kinds["note"] == "sparse"
+    assert blocks["table"].shape == (N, 3)
+    why = transformer.describe()["why"]
+    assert why == ["you say so"] * 6
+    assert transformer.describe()["modality"][-2:] == [None, None]
+
+
+# -- in the tools of scikit-learn ---------------------------------------------------------------------------------
+
+
+def test_one_column_of_each_kind_with_gaps_goes_through_a_grid_search(everything):
+    pipe = make_pipeline(ModalityTransformer.from_frame(everything), small(max_epochs=8))
+    grid = {
+        "multimodalclassifier__fusion": ["concat", "attention"],
+        "modalitytransformer__review__ngram_range": [(1, 1), (1, 2)],
+    }
+    search = GridSearchCV(pipe, grid, cv=2, error_score="raise").fit(everything, LABEL)
+    assert search.best_score_ > 0.8
+    assert search.score(everything, LABEL) == 1
+    assert len(search.best_estimator_[0].describe()) == 9
+
+
+def test_a_classifier_reads_the_frame_itself(everything):
+    clf = small(modalities="auto").fit(everything, LABEL)
+    by_hand = make_pipeline(ModalityTransformer.from_frame(everything), small()).fit(everything, LABEL)
+    np.testing.assert_array_equal(clf.predict_proba(everything), by_hand.predict_proba(everything))
+    assert clf.modality_transformer_.describe()["column"] == list(everything)
+    assert clf.feature_names_in_.tolist() == list(everything)
+    assert clf.n_features_in_ == 9
+    shuffled = everything[list(everything)[::-1]]
+    np.testing.assert_array_equal(clf.predict_proba(shuffled), clf.predict_proba(everything))
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.predict(everything), clf.predict(everything))
+
+
+def test_a_regressor_reads_the_frame_itself():
+    df = pd.DataFrame({"price": np.linspace(0, 1, N), "shop": shops(), "review": reviews()})
+    reg = small(MultimodalRegressor, modalities="auto", max_epochs=60).fit(df, 3 * df["price"])
+    assert reg.score(df, 3 * df["price"]) > 0.8
+
+
+@pytest.mark.parametrize("X", [np.ones((4, 2)), [[1, 2]] * 4])
+def test_auto_needs_a_frame(X):
+    with pytest.raises(
+        ValueError, match="modalities='auto' reads a pandas or polars DataFrame, got (ndarray|list)"
+    ):
+        MultimodalClassifier(modalities="auto").fit(X, [0, 1, 0, 1])
+
+
+def test_blocks_are_taken_as_they_are_with_auto():
+    X = Blocks(a=np.linspace(0, 1, N)[:, None] + LABEL[:, None])
+    assert small(modalities="auto").fit(X, LABEL).predict(X).shape == (N,)
+
+
+def test_a_clone_still_describes(everything):
+    transformer = ModalityTransformer.from_frame(everything)
+    assert clone(transformer).describe()["why"] == transformer.describe()["why"]
+    assert pickle.loads(pickle.dumps(transformer)).describe()["why"] == transformer.describe()["why"]
+
+
+def test_only_from_frame_has_something_to_describe():
+    with pytest.raises(ValueError, match="was not made by from_frame"):
+        ModalityTransformer([("text", TfidfVectorizer(), "review")]).describe()
+
+
+def test_nothing_is_said_where_everything_is_used(everything):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ModalityTransformer.from_frame(everything).fit_transform(everything)
