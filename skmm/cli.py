@@ -19,6 +19,7 @@ from zipfile import BadZipFile
 # The built-in comparison is to be done within two minutes on two cores.
 _DEMO_ROWS = 400
 _DEMO_PARAMS = {"max_epochs": 20, "n_members": 4}
+_DEMO_FUSIONS = ["early", "concat", "sum", "gated", "mfb", "attention", "late"]  # some of every kind
 
 
 class UsageError(Exception):
@@ -58,7 +59,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=["classification", "regression"],
         help="what to do with the target (default: fractions are regressed, all else is classified)",
     )
-    compare.add_argument("--fusions", metavar="NAMES", help="comma-separated (default: all; see skmm list fusions)")
+    compare.add_argument(
+        "--fusions",
+        metavar="NAMES",
+        help=f"comma-separated (default: all; see skmm list fusions; without FILE: {','.join(_DEMO_FUSIONS)})",
+    )
     compare.add_argument(
         "--cv", type=_positive, default=5, metavar="K", help="number of folds (default: %(default)s)"
     )
@@ -177,7 +182,7 @@ def _compare(args: argparse.Namespace) -> None:
             X,
             y,
             estimator=model if data.transformer is None else make_pipeline(data.transformer, model),
-            fusions=_names(args.fusions),
+            fusions=_names(args.fusions) or data.fusions,
             cv=kinds[groups is not None](args.cv, shuffle=True, random_state=args.seed),
             scoring=_names(args.scoring),
             baselines=not args.no_baselines,
@@ -217,6 +222,7 @@ class _Data:
     groups: Any = None
     transformer: Any = None
     rows: int | None = None
+    fusions: list[str] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -228,7 +234,7 @@ def _demo(args: argparse.Namespace) -> _Data:
     from skmm.datasets import load_spoken_digits
 
     X, y = load_spoken_digits(return_X_y=True)
-    return _Data("spoken digits", X, y, rows=_DEMO_ROWS, params=_DEMO_PARAMS)
+    return _Data("spoken digits", X, y, rows=_DEMO_ROWS, params=_DEMO_PARAMS, fusions=_DEMO_FUSIONS)
 
 
 def _existing(file: str) -> Path:

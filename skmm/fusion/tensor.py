@@ -141,8 +141,8 @@ class LowRankFusion(nn.Module):
 
     h = Σ_{r ≤ R} ∘_m W_m^(r) [1; x_m], which equals W · ⊗_m [1; x_m] where the weight tensor of output k has at
     most rank R: W_k = Σ_r ⊗_m w_{m,k}^(r). Of one modality it is a linear map. A learned vector, 0 at first, stands
-    in for an absent x_m. The weights of the 1 begin at 1, those of the first modality at 1/R: h then begins at about
-    1, a product of many modalities does not vanish, and an absent one leaves that of the others as it is.
+    in for an absent x_m. The weights of the 1 begin at 1, those of the first modality at 1/R: h then begins at
+    about 1, a product of many modalities does not vanish, and an absent one leaves that of the others as it is.
 
     Parameters
     ----------
