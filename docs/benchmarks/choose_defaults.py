@@ -28,6 +28,7 @@ from sklearn.preprocessing import QuantileTransformer
 from skorch.callbacks import Callback
 
 from skmm import Blocks, Encoder, Fusion, MultimodalClassifier, MultimodalRegressor
+from skmm.augmentation import Mixup
 
 
 class WeightAverage(Callback):
@@ -71,6 +72,21 @@ def quantiles(X: Blocks, X_test: Blocks) -> tuple[Blocks, Blocks]:
                 n_quantiles=min(500, len(X)), output_distribution="normal", random_state=0
             )
             train[name], test[name] = transformer.fit_transform(X[name]), transformer.transform(X_test[name])
+    return Blocks(train), Blocks(test)
+
+
+def piecewise_linear(X: Blocks, X_test: Blocks, n_bins: int = 8) -> tuple[Blocks, Blocks]:
+    """Numbers of narrow vectors by how far they fill each bin between quantiles (Gorishniy et al. 2022)."""
+    train, test = dict(X.items()), dict(X_test.items())
+    for name, kind in X.kinds.items():
+        if kind == "vector" and X[name].shape[1] <= 100:
+            edges = np.nanquantile(X[name], np.linspace(0, 1, n_bins + 1), axis=0)  # (bins + 1, features)
+            widths = np.maximum(np.diff(edges, axis=0), 1e-12)
+
+            def filled(x: np.ndarray, edges: np.ndarray = edges, widths: np.ndarray = widths) -> np.ndarray:
+                return np.clip((x[:, None] - edges[:-1]) / widths, 0, 1).reshape(len(x), -1)
+
+            train[name], test[name] = filled(train[name]), filled(test[name])
     return Blocks(train), Blocks(test)
 
 
@@ -120,6 +136,10 @@ VARIANTS: dict[str, dict[str, Any] | Callable[[Blocks], dict[str, Any]]] = {
     "quantile transform": {"prepare": quantiles},
     "weight average": {"callbacks": [WeightAverage()]},
     "label smoothing": {"class": Smoothed},
+    "mixup 0.2": {"augment": {"*": Mixup(0.2)}},
+    "modality dropout 0.1": {"modality_dropout": 0.1},
+    "modality dropout 0.2": {"modality_dropout": 0.2},
+    "piecewise-linear numbers": {"prepare": piecewise_linear},
     "sequences: gru": sequences("gru"),
     "sequences: transformer": sequences("transformer"),
     **{f"fusion {name}": {"fusion": name} for name in ("early", "late", "sum", "attention", "mfb", "mfh")},
