@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from datasets import SETS, Dataset, add_data_argument, data_folder, load
 from joblib import Parallel, delayed
+from real_data import Baselines
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 from sklearn.preprocessing import QuantileTransformer
@@ -142,6 +143,7 @@ VARIANTS: dict[str, dict[str, Any] | Callable[[Blocks], dict[str, Any]]] = {
     "piecewise-linear numbers": {"prepare": piecewise_linear},
     "sequences: gru": sequences("gru"),
     "sequences: transformer": sequences("transformer"),
+    "(stacked logistic regression)": {"baseline": "stack"},
     **{f"fusion {name}": {"fusion": name} for name in ("early", "late", "sum", "attention", "mfb", "mfh")},
     "fusion mfb, factor 2": {"fusion": Fusion("mfb", factor=2)},
 }
@@ -175,7 +177,10 @@ def measure(folder: Path, name: str, variant: str, repeat: int, threads: int) ->
     classify = data.task == "classification"
     kind = params.pop("class", MultimodalClassifier) if classify else MultimodalRegressor
     params.pop("class", None)
-    model = kind(random_state=repeat, **params)
+    if baseline := params.pop("baseline", None):
+        model = Baselines(data, X, y, groups).models[baseline]
+    else:
+        model = kind(random_state=repeat, **params)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # fewer groups than members
         if factor is not None:
@@ -184,7 +189,7 @@ def measure(folder: Path, name: str, variant: str, repeat: int, threads: int) ->
             model.set_params(max_epochs=round(factor * auto_epochs(len(X), auto_batch_size(len(X)))))
         start = time.perf_counter()
         try:
-            model.fit(X, y, groups=groups)
+            model.fit(X, y, **({} if baseline else {"groups": groups}))
         except ValueError as error:  # early stopping may leave a single group to the members
             return {"set": name, "variant": variant, "repeat": repeat, "error": str(error)}
         seconds = time.perf_counter() - start
