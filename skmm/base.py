@@ -11,11 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils import check_consistent_length, check_scalar
 
@@ -84,9 +80,7 @@ class TrainingPlan(NamedTuple):
     scored: np.ndarray
 
 
-class MultimodalEstimator(
-    NetworkOutputs, ClassNamePrefixFeaturesOutMixin, TransformerMixin, SpecParams, BaseEstimator, metaclass=ABCMeta
-):
+class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=ABCMeta):
     """What classifier and regressor share: input, network, training, outputs."""
 
     inputs_: Inputs

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -49,7 +50,7 @@ def _fusion_has(method: str) -> Any:
     return check
 
 
-class NetworkOutputs:
+class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """The part of an estimator that reads its fitted network, and changes nothing in it."""
 
     fusion: Any

@@ -293,6 +293,8 @@ class LazyFiles:
     shape : tuple of int
         ``(n_samples, ...)``.
     dtype : dtype
+    n_jobs : int or None
+        Of the loader: processes that read ahead of the training batches.
     failures : dict of int to str
         Rows that turned out to be unreadable so far, and why. Only the first is warned of.
     """
@@ -305,6 +307,10 @@ class LazyFiles:
         self.shape = (len(items), *shape)
         self.dtype = np.dtype(loader._sample_dtype())
         self.failures: dict[int, str] = {}
+
+    @property
+    def n_jobs(self) -> int | None:
+        return self.loader.n_jobs
 
     def __len__(self) -> int:
         return len(self.items)
