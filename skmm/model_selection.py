@@ -26,8 +26,11 @@ from skmm.baselines import check_task, make_baselines
 from skmm.blocks import Blocks
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.inspection._removal import at_blocks, check_rate, draw_seed, score_without
+from skmm.search import FusionSearchCV
 from skmm.spec import Fusion, as_spec, list_fusions, unknown
 from skmm.table import Table
+
+__all__ = ["FusionComparison", "FusionSearchCV", "compare_fusions", "corrected_interval", "make_baselines"]
 
 
 @dataclass(frozen=True, repr=False)

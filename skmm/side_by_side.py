@@ -1,0 +1,234 @@
+"""Networks and data of several estimators, side by side along the member axis."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skmm.batches import Batches, _Absent, _Dense, _Ragged, _Sparse, _Vectors
+from skmm.network import FusionNetwork, MemberNetworks, _slots
+from skmm.training import TrainingSet
+
+# -- dropout with a rate of each member's own ---------------------------------------------------------------------
+
+
+class _DropoutOfMembers(torch.autograd.Function):
+    """Dropout on all members at once; only its batching rule is ever used, and autograd sees through that."""
+
+    @staticmethod
+    def forward(x: Tensor, layer: MembersDropout) -> Tensor:
+        raise RuntimeError("a layer of members was called outside of torch.vmap")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept: see above."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, layer: MembersDropout) -> tuple[Tensor, int]:
+        x = x.expand(info.batch_size, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)
+        n = x.numel()
+        # 16 random bits decide about a number: drawn as 64 for four, ten times faster than a draw for each
+        words = torch.empty((n + 3) // 4, dtype=torch.int64, device=x.device)
+        bits = words.random_(-(2**63), None, generator=layer.generator).view(torch.int16)[:n].view(x.shape)
+        each = (-1, *[1] * (x.ndim - 1))
+        return x * ((bits >= layer.threshold.view(each)) * layer.scale.view(each)), 0
+
+
+class MembersDropout(nn.Module):
+    """``nn.Dropout`` whose rate differs from member to member."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def set_rates(self, rates: Tensor) -> None:
+        """Rates (K,)."""
+        self.threshold = ((rates * 65536).round() - 32768).clamp(max=32767).to(torch.int16)
+        self.scale = 1 / (1 - rates)
+        self.off = not bool(rates.any())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _DropoutOfMembers.apply(x, self) if self.training and not self.off else x
+
+
+# -- networks and data of several estimators as one ---------------------------------------------------------------
+
+
+class Together(MemberNetworks):
+    """The members of several :class:`MemberNetworks` side by side."""
+
+    def __init__(self, modules: list[MemberNetworks], network: FusionNetwork, generator: torch.Generator) -> None:
+        nn.Module.__init__(self)
+
+        def behind_axis(module: MemberNetworks, tensors: Any) -> list[Tensor]:
+            return [x.detach().unsqueeze(0) if module.n_members == 1 else x.detach() for x in tensors]
+
+        parts = [behind_axis(module, module.parameters()) for module in modules]
+        stacked = [torch.cat(each) for each in zip(*parts, strict=True)]
+        self.n_members = max(2, len(stacked[0]))  # never the one that is called without a member axis
+        self.vectorized = True
+        # Weights, which decay, and the rest, each as one table (K, n): an optimizer steps tables, not layers.
+        self.places = []
+        widths = [0, 0]
+        for x in stacked:
+            table, start = int(x.ndim <= 2), widths[int(x.ndim <= 2)]
+            widths[table] = start + x[0].numel()
+            self.places.append((table, start, widths[table], x.shape[1:]))
+        self.tables = [x.new_empty(len(x), width) for width in widths]
+        for x, view in zip(stacked, self.views(self.tables), strict=True):
+            view.copy_(x)
+        self.gradients = [torch.zeros_like(table) for table in self.tables]
+        self.stacked = nn.ParameterList(nn.Parameter(view) for view in self.views(self.tables))
+        buffers = [behind_axis(module, module.buffers()) for module in modules]
+        self.n_buffers = len(buffers[0])
+        for i, each in enumerate(zip(*buffers, strict=True)):
+            self.register_buffer(f"buffer{i}", torch.cat(each))
+        ids = [id(owner[key]) for owner, key in _slots(network)]
+        self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]
+        self._template = [copy.deepcopy(network).to("meta")]
+        self.dropouts = []
+        members: Any = list(self._template[0].modules())
+        for layer in members:
+            if hasattr(layer, "in_members"):
+                layer.in_members = True
+            for name, child in layer.named_children():
+                if type(child) is nn.Dropout:
+                    self.dropouts.append(MembersDropout(generator))
+                    setattr(layer, name, self.dropouts[-1])
+
+    def views(self, tables: list[Tensor]) -> list[Tensor]:
+        """The parameters of which tables consist, (K, *shape) each."""
+        return [tables[i][:, start:stop].view(-1, *shape) for i, start, stop, shape in self.places]
+
+    def keep(self, members: Tensor) -> None:
+        """Go on with some of the members."""
+        self.tables = [table[members] for table in self.tables]
+        self.gradients = [table[members] for table in self.gradients]
+        for p, view in zip(self.stacked, self.views(self.tables), strict=True):
+            p.data = view
+        for i in range(self.n_buffers):
+            setattr(self, f"buffer{i}", getattr(self, f"buffer{i}")[members])
+
+
+@functools.singledispatch
+def _join(first: Any, *others: Any) -> Any:
+    """One modality's data of several sets, one after the other."""
+    raise TypeError(f"{type(first).__name__} cannot be joined.")
+
+
+@_join.register
+def _(first: _Vectors, *others: _Vectors) -> _Vectors:
+    joined = copy.copy(first)
+    joined.data = torch.cat([c.data for c in (first, *others)])
+    return joined
+
+
+@_join.register
+def _(first: _Dense, *others: _Dense) -> _Dense:
+    joined, all_ = copy.copy(first), (first, *others)
+    joined.data = torch.cat([c.data for c in all_])
+    if any(c.present is not None for c in all_):
+        joined.present = torch.cat([c.true.expand(len(c.data)) if c.present is None else c.present for c in all_])
+    return joined
+
+
+@_join.register
+def _(first: _Ragged, *others: _Ragged) -> _Ragged:
+    joined, all_ = copy.copy(first), (first, *others)
+    joined.values, joined.lengths = torch.cat([c.values for c in all_]), torch.cat([c.lengths for c in all_])
+    before = torch.tensor([0, *(len(c.values) for c in all_)]).cumsum(0).tolist()
+    joined.starts = torch.cat([c.starts + n for c, n in zip(all_, before, strict=False)])
+    return joined
+
+
+@_join.register
+def _(first: _Sparse, *others: _Sparse) -> _Sparse:
+    joined, all_ = copy.copy(first), (first, *others)
+    joined.columns = _join(*(c.columns for c in all_))
+    joined.weights = _join(*(c.weights for c in all_))
+    joined.compressed = torch.cat([c.compressed for c in all_])
+    joined.present = torch.cat([c.present for c in all_])
+    return joined
+
+
+@_join.register
+def _(first: _Absent, *others: _Absent) -> _Absent:
+    return first
+
+
+def joinable(column: Any) -> bool:
+    """Whether a modality's data can be joined with that of other sets."""
+    scaled = not isinstance(column, _Dense) or column.data.dtype == column.dtype  # or else when a batch is cut
+    return type(column) in _join.registry and scaled
+
+
+def join_batches(sets: list[Batches]) -> Batches:
+    joined = copy.copy(sets[0])
+    joined.columns = {name: _join(*(s.columns[name] for s in sets)) for name in joined.columns}
+    if joined.vectors is not None:
+        joined.vectors = _join(*(s.vectors for s in sets))
+    joined.n_samples = sum(len(s) for s in sets)
+    return joined
+
+
+class Rows:
+    """Rows of every member in one table, filled up to the longest with rows of weight 0.
+
+    Parameters
+    ----------
+    sets : list of TrainingSet
+        Those of each learner.
+    first : list of int
+        Where the samples of each begin among those of all.
+    size : int
+        Rows of a batch.
+    """
+
+    def __init__(self, sets: list[TrainingSet], first: list[int], size: int, device: torch.device) -> None:
+        longest = max(len(s) for s in sets)
+        self.size = size
+        self.lengths = [len(s) for s in sets for _ in s.rows]
+
+        def filled(x: Tensor, value: Tensor) -> Tensor:
+            return torch.cat([x, value.expand(len(x), longest - x.shape[1])], 1)
+
+        self.rows = torch.cat([filled(s.rows + n, s.rows[:, :1] + n) for s, n in zip(sets, first, strict=True)])
+        starts = range(0, longest, size)
+        length = torch.tensor(self.lengths).unsqueeze(1)
+        # rows of a member's own in each batch, (K, batches)
+        self.counts = (length - torch.tensor(list(starts))).clamp(0, size)
+        self.weights: Tensor | None = None
+        if min(self.lengths) < longest or any(s.weights is not None for s in sets):
+            zero, one = torch.zeros(1, 1, device=device), torch.ones((), device=device)
+            weights = [one.expand(s.rows.shape) if s.weights is None else s.weights for s in sets]
+            # a mean over a batch that was filled up is to be one over the member's own rows
+            widths = torch.tensor([min(size, longest - start) for start in starts])
+            factor = (widths / self.counts.clamp(min=1)).repeat_interleave(widths, 1).to(device)
+            self.weights, self.factor = torch.cat([filled(w, zero) for w in weights]), factor
+
+    def batches(self, generators: list[torch.Generator] | None = None) -> Any:
+        """Rows and weights of each batch, (K, size), in an order drawn for each where generators are given."""
+        rows, weights = self.rows, self.weights
+        if generators is not None:
+            end = torch.arange(rows.shape[1])
+            orders = [
+                torch.cat([torch.randperm(n, generator=g), end[n:]])
+                for n, g in zip(self.lengths, generators, strict=True)
+            ]
+            order = torch.stack(orders).to(rows.device)
+            rows = rows.gather(1, order)
+            weights = None if weights is None else weights.gather(1, order)
+        parts = rows.split(self.size, 1)
+        if weights is None:
+            return ((part, None) for part in parts)
+        return zip(parts, (weights * self.factor).split(self.size, 1), strict=True)
+
+    def mean(self, losses: list[Tensor]) -> Tensor:
+        """Mean over a member's rows of its losses by batch, (K,)."""
+        each = torch.stack(losses, 1).double().cpu()
+        # where a member has no rows its loss says nothing, be it a number or not
+        return torch.where(self.counts > 0, each * self.counts, 0.0).sum(1) / self.counts.sum(1)
