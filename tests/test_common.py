@@ -60,8 +60,18 @@ def outputs(estimator, X):
 shared_folds = pytest.mark.filterwarnings("ignore:n_members=. is more than:UserWarning")
 
 
-@parametrize_with_checks([cls(fusion, **QUICK) for cls in ESTIMATORS for fusion in FUSION_NAMES])
-def test_scikit_learn_checks_with_each_fusion(estimator, check):
+# One fusion or two of each level in the default run, the others among the slow tests.
+OFTEN = ["early", "concat", "sum", "mfb", "gated", "attention", "late"]
+
+
+@parametrize_with_checks([cls(fusion, **QUICK) for cls in ESTIMATORS for fusion in OFTEN])
+def test_scikit_learn_checks_with_some_fusions(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([cls(f, **QUICK) for cls in ESTIMATORS for f in FUSION_NAMES if f not in OFTEN])
+def test_scikit_learn_checks_with_the_other_fusions(estimator, check):
     check(estimator)
 
 
