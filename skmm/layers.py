@@ -112,9 +112,8 @@ class DenseBlock(nn.Sequential):
         layers: list[nn.Module] = [linear]
         if norm:
             layers.append(nn.LayerNorm(out_dim))
-        layers.append(make_activation(activation))
-        if dropout:
-            layers.append(nn.Dropout(dropout))
+        # at rate 0 as well: networks that differ in rates alone can be trained together
+        layers += [make_activation(activation), nn.Dropout(dropout)]
         super().__init__(*layers)
 
 

@@ -191,9 +191,6 @@ class Lockstep:
     ----------
     learners : list of Learner
         What is trained; none has an :func:`obstacle`.
-    seed : int
-        Seed of dropout.
-
     Attributes
     ----------
     learners : list of Learner
@@ -202,16 +199,17 @@ class Lockstep:
         Epochs done.
     """
 
-    def __init__(self, learners: list[Learner], seed: int) -> None:
+    def __init__(self, learners: list[Learner]) -> None:
         self.learners = sorted(learners, key=lambda learner: (learner.candidate, learner.n_batches))
         self.epoch = 0
         self.orders = {x: [torch.Generator().manual_seed(s) for s in x.net.seeds] for x in self.learners}
         first = self.learners[0]
         self.device = first.training.data.device
+        # dropout of a member does not depend on what it is stacked with
+        self.noise = {x: [torch.Generator(self.device).manual_seed(s) for s in x.net.seeds] for x in self.learners}
         self.batch_size = first.net.batch_size
-        self.generator = torch.Generator(self.device).manual_seed(seed)
         modules = [learner.net.module_ for learner in self.learners]
-        self.module = Together(modules, first.network(), self.generator)
+        self.module = Together(modules, first.network())
         sets = list({id(x.training.data): x.training for x in self.learners}.values())
         self.data = sets[0].data if len(sets) == 1 else join_batches([s.data for s in sets])
         self.target = torch.cat([s.target for s in sets])
@@ -294,6 +292,7 @@ class Lockstep:
     def _train(self) -> Tensor:
         """One pass over the training rows; mean loss of each member."""
         generators = [g for learner in self.learners for g in self.orders[learner]]
+        noise = [g for learner in self.learners for g in self.noise[learner]]
         self.module.train()
         losses = []
         parameters = list(self.module.stacked)
@@ -301,6 +300,7 @@ class Lockstep:
             batch = self._cut(rows, weights)
             for change in self.augment:
                 batch = change(batch)
+            self.module.drop_out(batch.values, batch.present, noise)
             loss = self._loss(batch)
             found = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
             for own, gradient in zip(self.module.views(self.module.gradients), found, strict=True):

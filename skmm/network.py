@@ -27,7 +27,14 @@ DEFAULT_ENCODERS = {
     "sequence": "conv1d",
     "image": "conv2d",
     "tokens": "embedding",
+    "video": "conv2d_temporal",
 }
+
+
+def default_encoder(info: BlockInfo) -> str:
+    """The name of the encoder that reads a block where the user names none; steps that are pictures are a video."""
+    pictures = info.kind == "sequence" and len(info.shape) == 3
+    return DEFAULT_ENCODERS["video" if pictures else info.kind]
 
 
 def choose_fusion(fusion: Any, infos: Mapping[str, BlockInfo]) -> Any:
@@ -98,12 +105,7 @@ def _make_encoder(name: str, choice: Any, info: BlockInfo, tokens: bool, inherit
             f"the encoder of modality {name!r} must be a name, an Encoder, a class or a module, got {choice!r}."
         )
     if spec.name == "auto":
-        if info.kind not in DEFAULT_ENCODERS:
-            raise ValueError(
-                f"modality {name!r} is {info.kind} ({KINDS[info.kind]}), which no encoder reads by default; "
-                f"there are encoders for {list(DEFAULT_ENCODERS)}."
-            )
-        spec = Encoder(DEFAULT_ENCODERS[info.kind], **spec._params)
+        spec = Encoder(default_encoder(info), **spec._params)
     try:
         kinds = getattr(spec.target(), "kinds", tuple(KINDS))
         if (info.source or info.kind) not in kinds:
@@ -348,15 +350,14 @@ class MemberNetworks(nn.Module):
         if self.n_members == 1:
             return getattr(self.single, method)(values, present)
         template = self._template[0]
-        slots = _slots(template)
+        slots, tensors = self._filled()
 
         def call(tensors: list[Tensor], values: Values, present: Masks) -> Tensor:
             # what torch.func.functional_call does, whose checks cost more than a small network
-            for (owner, key), which in zip(slots, self._which, strict=True):
-                owner[key] = tensors[which]
+            for (owner, key), tensor in zip(slots, tensors, strict=True):
+                owner[key] = tensor
             return getattr(template, method)(values, present)
 
-        tensors = [*self.stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
         own = [owner[key] for owner, key in slots]
         try:
             if self.vectorized:
@@ -374,6 +375,11 @@ class MemberNetworks(nn.Module):
         finally:
             for (owner, key), tensor in zip(slots, own, strict=True):
                 owner[key] = tensor
+
+    def _filled(self) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
+        """Places in the template, and the stacked tensors of which each member's go there."""
+        tensors = [*self.stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
+        return _slots(self._template[0]), [tensors[which] for which in self._which]
 
 
 def _slots(network: nn.Module) -> list[tuple[dict[str, Any], str]]:

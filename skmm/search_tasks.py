@@ -6,7 +6,6 @@ import contextlib
 import copy
 import math
 import os
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -45,7 +44,6 @@ _AFTER_INPUT = (_OF_EACH - {"modality_dropout", "class_weight", "random_state"})
     *("fusion", "hidden_dim", "activation", "batch_size", "callbacks")
 }
 _MEMORY_SHARE = 0.5  # of the memory that is free, for what is trained at once
-_building = threading.Lock()  # initial weights are drawn from torch's one generator
 
 
 # -- one fold, as all candidates with the same transformers see it ------------------------------------------------
@@ -330,7 +328,7 @@ class Task:
         estimator._check_params()
         vars(estimator).update(learned, _random=copy.deepcopy(learned["_random"]))
         device, seed = estimator._place_and_seed()
-        with _building, seeded(seed, device):
+        with seeded(seed, device):
             estimator._build(len(plan.train), device)
         return Learner(estimator, plan, training, validation, candidate.number)
 
@@ -354,7 +352,7 @@ class Task:
         with seeded(seed, device):
             loop, reason = None, ""
             try:
-                loop = Lockstep(learners, seed)
+                loop = Lockstep(learners)
                 if self.halving is not None:
                     self._halve(loop, learners)
                 loop.run()

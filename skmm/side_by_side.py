@@ -8,42 +8,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves  # torch's own walk through nested dicts and tuples, private by name
 
 from skmm.batches import Batches, _Absent, _Dense, _Ragged, _Sparse, _Vectors
-from skmm.network import FusionNetwork, MemberNetworks, _slots
+from skmm.network import FusionNetwork, Masks, MemberNetworks, Values, _slots
 from skmm.training import TrainingSet
 
-# -- dropout with a rate of each member's own ---------------------------------------------------------------------
-
-
-class _DropoutOfMembers(torch.autograd.Function):
-    """Dropout on all members at once; only its batching rule is ever used, and autograd sees through that."""
-
-    @staticmethod
-    def forward(x: Tensor, layer: MembersDropout) -> Tensor:
-        raise RuntimeError("a layer of members was called outside of torch.vmap")
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept: see above."""
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, layer: MembersDropout) -> tuple[Tensor, int]:
-        x = x.expand(info.batch_size, *x.shape) if in_dims[0] is None else x.movedim(in_dims[0], 0)
-        n = x.numel()
-        # 16 random bits decide about a number: drawn as 64 for four, ten times faster than a draw for each
-        words = torch.empty((n + 3) // 4, dtype=torch.int64, device=x.device)
-        bits = words.random_(-(2**63), None, generator=layer.generator).view(torch.int16)[:n].view(x.shape)
-        each = (-1, *[1] * (x.ndim - 1))
-        return x * ((bits >= layer.threshold.view(each)) * layer.scale.view(each)), 0
+# -- dropout with a rate and a generator of each member's own -----------------------------------------------------
 
 
 class MembersDropout(nn.Module):
-    """``nn.Dropout`` whose rate differs from member to member."""
+    """``nn.Dropout`` whose rate differs from member to member.
 
-    def __init__(self, generator: torch.Generator) -> None:
+    What it multiplies by is drawn before a batch goes through the network, for all layers at once: from inside
+    torch.vmap a layer sees neither the other members nor a generator. It is told by :class:`Together` to ``note``
+    the shapes of what it gets, or given ``factors`` of these shapes, in the order of its calls.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.generator = generator
+        self.noted: list[torch.Size] | None = None
+        self.factors: list[Tensor] = []
 
     def set_rates(self, rates: Tensor) -> None:
         """Rates (K,)."""
@@ -51,8 +36,28 @@ class MembersDropout(nn.Module):
         self.scale = 1 / (1 - rates)
         self.off = not bool(rates.any())
 
+    def factor(self, bits: Tensor) -> Tensor:
+        """0 or the scale of the member, of random bits (K, ...)."""
+        each = (-1, *[1] * (bits.ndim - 1))
+        return (bits >= self.threshold.view(each)) * self.scale.view(each)
+
     def forward(self, x: Tensor) -> Tensor:
-        return _DropoutOfMembers.apply(x, self) if self.training and not self.off else x
+        if not self.training or self.off:
+            return x
+        if self.noted is not None:
+            self.noted.append(x.shape)
+            return x
+        factor, *self.factors = self.factors
+        return x * factor
+
+
+def _random_bits(counts: list[int], generators: list[torch.Generator], device: torch.device) -> list[Tensor]:
+    """Random int16 (K, count) for each count, a member's from its own generator."""
+    # 16 random bits decide about a number: drawn as 64 for four, ten times faster than a draw for each
+    words = torch.empty(len(generators), (sum(counts) + 3) // 4, dtype=torch.int64, device=device)
+    for own, generator in zip(words, generators, strict=True):
+        own.random_(-(2**63), None, generator=generator)
+    return list(words.view(torch.int16)[:, : sum(counts)].split(counts, 1))
 
 
 # -- networks and data of several estimators as one ---------------------------------------------------------------
@@ -61,7 +66,7 @@ class MembersDropout(nn.Module):
 class Together(MemberNetworks):
     """The members of several :class:`MemberNetworks` side by side."""
 
-    def __init__(self, modules: list[MemberNetworks], network: FusionNetwork, generator: torch.Generator) -> None:
+    def __init__(self, modules: list[MemberNetworks], network: FusionNetwork) -> None:
         nn.Module.__init__(self)
 
         def behind_axis(module: MemberNetworks, tensors: Any) -> list[Tensor]:
@@ -90,15 +95,43 @@ class Together(MemberNetworks):
         ids = [id(owner[key]) for owner, key in _slots(network)]
         self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]
         self._template = [copy.deepcopy(network).to("meta")]
-        self.dropouts = []
+        self.dropouts: list[MembersDropout] = []
+        self._shapes: dict[Any, list[list[torch.Size]]] = {}
         members: Any = list(self._template[0].modules())
         for layer in members:
             if hasattr(layer, "in_members"):
                 layer.in_members = True
             for name, child in layer.named_children():
                 if type(child) is nn.Dropout:
-                    self.dropouts.append(MembersDropout(generator))
+                    self.dropouts.append(MembersDropout())
                     setattr(layer, name, self.dropouts[-1])
+
+    def drop_out(self, values: Values, present: Masks, generators: list[torch.Generator]) -> None:
+        """Draw what the layers of dropout multiply by in the next call, which has these inputs (K, B, ...)."""
+        layers = [layer for layer in self.dropouts if not layer.off]
+        if not layers:
+            return
+        for layer in layers:
+            layer.factors = []
+        key = tuple(x.shape[1:] for x in tree_leaves(values))
+        if key not in self._shapes:
+            for layer in layers:
+                layer.noted = []
+            with torch.no_grad():
+                self(values, present, own_rows=True)
+            self._shapes[key] = [layer.noted or [] for layer in layers]
+            for layer in layers:
+                layer.noted = None
+        shapes = self._shapes[key]
+        counts = [shape.numel() for each in shapes for shape in each]
+        bits = iter(_random_bits(counts, generators, self.tables[0].device))
+        for layer, each in zip(layers, shapes, strict=True):
+            layer.factors = [layer.factor(next(bits).reshape(-1, *shape)) for shape in each]
+
+    def _filled(self) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
+        slots, tensors = super()._filled()
+        given = [layer for layer in self.dropouts if layer.factors]
+        return slots + [(vars(layer), "factors") for layer in given], tensors + [layer.factors for layer in given]
 
     def views(self, tables: list[Tensor]) -> list[Tensor]:
         """The parameters of which tables consist, (K, *shape) each."""
@@ -108,6 +141,9 @@ class Together(MemberNetworks):
         """Go on with some of the members."""
         self.tables = [table[members] for table in self.tables]
         self.gradients = [table[members] for table in self.gradients]
+        self._shapes.clear()  # with fewer members other layers may be off
+        for layer in self.dropouts:
+            layer.factors = []
         for p, view in zip(self.stacked, self.views(self.tables), strict=True):
             p.data = view
         for i in range(self.n_buffers):

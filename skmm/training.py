@@ -10,6 +10,7 @@ import contextlib
 import copy
 import inspect
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -159,11 +160,15 @@ def find_device(device: str | torch.device) -> torch.device:
     return found
 
 
+# torch has one random generator for all threads: of two that draw at once neither would be reproducible
+_one_at_a_time = threading.RLock()
+
+
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch inside the block, and leave the caller's random state as it was."""
+    """Seed torch inside the block, and leave the caller's random state as it was; other threads wait."""
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with _one_at_a_time, torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
 

@@ -24,7 +24,7 @@ import skmm.search_tasks
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor, list_fusions
 from skmm.lockstep import Lockstep
 from skmm.search import FusionSearchCV
-from skmm.side_by_side import MembersDropout
+from skmm.side_by_side import MembersDropout, _random_bits
 
 LOSSES = {"loss": "neg_log_loss", "accuracy": "accuracy"}
 
@@ -496,19 +496,35 @@ def test_refit_as_grid_search_does():
 
 
 def test_each_member_has_its_own_rate_of_dropout():
-    layer = MembersDropout(torch.Generator().manual_seed(0))
+    layer = MembersDropout()
     rates = torch.tensor([0.0, 0.2, 0.7])
     layer.set_rates(rates)
-    x = torch.ones(3, 50, 400, requires_grad=True)
-    out = torch.vmap(layer, randomness="different")(x)
+    x = torch.ones(3, 50, 400)
+    generators = [torch.Generator().manual_seed(seed) for seed in (0, 1, 1)]
+    (bits,) = _random_bits([50 * 400], generators, x.device)
+    out = x * layer.factor(bits.reshape(x.shape))
     assert torch.equal(out[0], x[0])
     torch.testing.assert_close((out == 0).float().mean((1, 2)), rates, rtol=0, atol=0.015)
     for member, rate in enumerate(rates):
         kept = out[member][out[member] != 0]
         torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - rate)))
-    out.sum().backward()
-    assert torch.equal(x.grad, out.detach())
-    assert torch.equal(torch.vmap(layer.eval(), randomness="different")(x), x)
+    # of two members with one seed the one of the higher rate keeps a part of what the other keeps
+    assert not ((out[2] != 0) & (out[1] == 0)).any()
+
+
+@pytest.mark.parametrize("kinds", [("vector", "vector"), ("sequence", "ragged"), ("sparse", "vector")])
+def test_with_dropout_a_candidate_scores_the_same_whatever_it_is_trained_with(kinds):
+    X, y = make_data(60, kinds)
+    clf = exact(dropout=0.3, fusion="attention", max_epochs=3)
+    options = {"cv": 2, "scoring": "neg_log_loss"}
+    whole = FusionSearchCV(clf, {"lr": [0.001, 0.01, 0.05], "dropout": [0.3, 0.0]}, **options).fit(X, y)
+    part = FusionSearchCV(clf, {"lr": [0.01, 0.05], "dropout": [0.3]}, **options).fit(X, y)
+    scores = {
+        str(p): s for p, s in zip(*(whole.cv_results_[k] for k in ("params", "mean_test_score")), strict=True)
+    }
+    for params, score in zip(part.cv_results_["params"], part.cv_results_["mean_test_score"], strict=True):
+        assert scores[str(params)] == pytest.approx(score, abs=1e-5)
+    assert whole.stacks_["trained"] == ["together"]
 
 
 class Plain(nn.Module):
