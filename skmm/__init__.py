@@ -16,6 +16,7 @@ from skmm.spec import (
     register_encoder,
     register_fusion,
 )
+from skmm.speech import SpeechRecognizer
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ __all__ = [
     "MultimodalClassifier",
     "MultimodalRegressor",
     "Optimizer",
+    "SpeechRecognizer",
     "compare_fusions",
     "encoders",
     "fusion",

@@ -27,12 +27,13 @@ from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.batches import Batches, Inputs, check_finite
 from skmm.blocks import Blocks, FlatLayout
 from skmm.compose import ModalityTransformer
-from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_fusion
+from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_fusion, unsupported
 from skmm.prediction import NetworkOutputs
 from skmm.samples import canonical, digest
 from skmm.spec import Optimizer, SpecParams, as_spec, unknown
 from skmm.stacking import Stack, assign_folds, average, blind_weights, choose, encode_groups, left_out_fold
 from skmm.training import (
+    PRECISIONS,
     SCHEDULES,
     HeadsLoss,
     MultimodalNet,
@@ -250,6 +251,13 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
             )
             check_scalar(self.n_iter_no_change, "n_iter_no_change", Integral, min_val=1)
             check_scalar(self.tol, "tol", Real, **not_negative)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+        if self.compile and self.n_members > 1:
+            raise ValueError(
+                f"compile=True needs n_members=1, got {self.n_members}: members are trained by torch.vmap, which "
+                "torch.compile does not speed up."
+            )
         if self.lr_schedule is not None and self.lr_schedule not in SCHEDULES:
             raise unknown("lr_schedule", self.lr_schedule, SCHEDULES)
         if not isinstance(as_spec(Optimizer, self.optimizer), Optimizer):
@@ -444,6 +452,8 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
                     modality_heads=self.modality_loss > 0,
                 )
             )
+        if self.compile and (reason := unsupported(networks[0], "compile")):
+            raise ValueError(f"compile=True: {reason}; set compile=False.")
         batch_size = auto_batch_size(n_samples) if self.batch_size == "auto" else self.batch_size
         max_epochs = auto_epochs(n_samples, batch_size) if self.max_epochs == "auto" else self.max_epochs
         hide = (ModalityDropout(self.modality_dropout),) if self.modality_dropout else ()
@@ -459,6 +469,8 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
             batch_size=batch_size,
             max_epochs=max_epochs,
             augment=(*compose(self.augment, self.inputs_.infos), *hide),
+            precision=self.precision,
+            compiled=self.compile,
             train_split=None,
             callbacks=self.callbacks,
             device=str(device),

@@ -115,6 +115,13 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Handed to skorch.
     device : str, default="auto"
         Where to train: "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
+    precision : {"32", "bf16", "16"}, default="32"
+        Arithmetic of the network in training: float32, or torch's automatic mixed precision with bfloat16 or
+        float16 (its loss scaled against underflow). Weights, losses and predictions stay float32.
+    compile : bool, default=False
+        Compile the network for training by ``torch.compile``, as CUDA graphs on a GPU: the first steps take tens of
+        seconds, those after them less than without, which pays for large networks and long training. Needs
+        ``n_members=1`` and a fusion and encoders that torch can compile.
     n_jobs : int or None, default=None
         Processes that read lazy blocks (an HDF5 data set, files of ``ImageLoader(lazy=True)``) ahead of the batches
         that need them; -1 for one per core. None is what such a block's loader says, else 1, which reads each batch
@@ -214,6 +221,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: str = "auto",
+        precision: str = "32",
+        compile: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -246,6 +255,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
+        self.precision = precision
+        self.compile = compile
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -447,7 +458,7 @@ class MultimodalRegressor(RegressorMixin, MultimodalEstimator):
     fusion, encoders, modalities, hidden_dim, dropout, activation, optimizer, lr, weight_decay, lr_schedule, \
 max_epochs, batch_size, clip_grad_norm, early_stopping, validation_fraction, n_iter_no_change, tol, scale_inputs, \
 sparse_components, n_members, modality_loss, modality_dropout, augment, stack, warm_start, callbacks, device, \
-n_jobs, random_state, verbose
+precision, compile, n_jobs, random_state, verbose
         As for :class:`MultimodalClassifier`.
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
         What training makes small, averaged over the outputs.
@@ -509,6 +520,8 @@ modality_transformer_, n_features_in_, feature_names_in_
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: str = "auto",
+        precision: str = "32",
+        compile: bool = False,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -543,6 +556,8 @@ modality_transformer_, n_features_in_, feature_names_in_
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
+        self.precision = precision
+        self.compile = compile
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.base import MultimodalEstimator, TrainingPlan
 from skmm.batches import take_rows
-from skmm.network import FusionNetwork, existing
+from skmm.network import FusionNetwork, existing, unsupported
 from skmm.side_by_side import Rows, Together, join_batches, joinable
 from skmm.training import HeadsLoss, MultimodalNet, TrainingSet
 
@@ -80,12 +80,11 @@ def obstacle(learner: Learner) -> str:
     if name.lower() not in _ELEMENTWISE:
         return f"optimizer {name} is not known to treat each weight for itself"
     if not net.module_.vectorized:
-        reasons = [
-            f"{type(layer).__name__}: {reason}"
-            for layer in learner.network().modules()
-            if (reason := getattr(layer, "unsupported", {}).get("vmap"))
-        ]
-        return reasons[0] if reasons else "it has buffers that a training step may write to"
+        return unsupported(learner.network(), "vmap") or "it has buffers that a training step may write to"
+    if net.compiled:
+        return "it is compiled"
+    if net.precision == "16":
+        return "its loss is scaled for float16, each network's by its own factor"
     if any(factor != 1 for factor in net.module_.lr_factors().values()):
         return "an encoder has a learning rate of its own"
     if not all(p.requires_grad for p in net.module_.parameters()):
@@ -122,7 +121,13 @@ def shape(learner: Learner) -> str:
     others = [a for a in learner.net.augment if not isinstance(a, ModalityDropout)]
     data = learner.training
     kinds = [type(data.data.columns.get(name)).__name__ for name in data.data.names]
-    how = (learner.net.batch_size, str(data.data.device), learner.validation is None, data.target.shape[1:])
+    how = (
+        learner.net.batch_size,
+        learner.net.precision,
+        str(data.data.device),
+        learner.validation is None,
+        data.target.shape[1:],
+    )
     return joblib.hash((layers, others, kinds, how))
 
 
@@ -324,7 +329,8 @@ class Lockstep:
         return Batch(values, present, take_rows(self.target, rows), weights, axes=2)
 
     def _loss(self, batch: Batch) -> Tensor:
-        output = self.module(batch.values, batch.present, own_rows=True)
+        with self.learners[0].net.arithmetic():
+            output = self.module(batch.values, batch.present, own_rows=True).float()
         there = existing(batch.present, 2) if self.heads else None
         pairs = ((batch.target, batch.weights), *batch.others)
         return sum((self.criterion(output, *pair, there) for pair in pairs), output.new_zeros(()))

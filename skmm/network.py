@@ -266,9 +266,13 @@ def existing(present: Masks, axes: int = 1) -> Tensor:
     return torch.stack([mask if mask.ndim == axes else mask.any(-1) for mask in present.values()], -1)
 
 
-def supports(module: nn.Module, what: str) -> bool:
-    """Whether a module runs under ``"vmap"``, ``"compile"`` or ``"export"``: each layer that does not says why."""
-    return all(what not in getattr(layer, "unsupported", {}) for layer in module.modules())
+def unsupported(module: nn.Module, what: str) -> str:
+    """Which layer does not run under ``"vmap"``, ``"compile"`` or ``"export"``, and why; nothing if all do."""
+    for layer in module.modules():
+        if what in getattr(layer, "unsupported", {}):
+            reasons: Any = layer.unsupported
+            return f"{type(layer).__name__}: {reasons[what]}"
+    return ""
 
 
 class MemberNetworks(nn.Module):
@@ -295,7 +299,7 @@ class MemberNetworks(nn.Module):
         owners = [owner.get(id(p)) for p in networks[0].parameters()]
         self._lr_factors = [getattr(encoder, "lr_factor", 1.0) for encoder in owners]
         self._thaws_at = [getattr(encoder, "thaws_at", None) for encoder in owners]
-        self.vectorized = supports(networks[0], "vmap") and not any(
+        self.vectorized = not unsupported(networks[0], "vmap") and not any(
             m._buffers and not getattr(m, "constant_buffers", False) for m in networks[0].modules()
         )
         if self.n_members == 1:

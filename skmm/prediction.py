@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_scalar
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skmm.batches import Batches, Inputs
-from skmm.blocks import Blocks
-from skmm.spec import Fusion, as_spec
+from skmm.blocks import Blocks, RaggedArray
+from skmm.network import Masks, Values
+from skmm.spec import Fusion, as_spec, unknown
 from skmm.stacking import Stack, average
 from skmm.training import MultimodalNet
 
@@ -37,6 +42,25 @@ class AttentionWeights(NamedTuple):
     values: np.ndarray
 
 
+class _Occluded(Batches):
+    """The samples of some batches, with zeros in the place of some steps of one modality."""
+
+    def __init__(self, data: Batches, name: str, steps: slice) -> None:
+        super().__init__({}, len(data), data.device)
+        self.data, self.name, self.steps = data, name, steps
+
+    @property
+    def lazy(self) -> bool:
+        return self.data.lazy
+
+    def stream(self, batches: Sequence[torch.Tensor]) -> Iterator[tuple[Values, Masks]]:
+        for values, present in self.data.stream(batches):
+            x: Any = values[self.name]
+            x = x.clone()
+            x[:, self.steps] = 0
+            yield {**values, self.name: x}, present
+
+
 def _fusion_has(method: str) -> Any:
     """Whether the fusion chosen has a method, for ``available_if``."""
 
@@ -48,6 +72,14 @@ def _fusion_has(method: str) -> Any:
         raise AttributeError(f"fusion {estimator.fusion!r} has no {method}.")
 
     return check
+
+
+def _lengths(blocks: Blocks, name: str) -> np.ndarray:
+    """Steps of each sample of a sequence or video, (n,); 0 where it is missing."""
+    if name not in blocks:
+        return np.zeros(len(blocks), dtype=np.int64)
+    block = blocks[name]
+    return np.where(blocks.present[name], block.lengths if isinstance(block, RaggedArray) else block.shape[1], 0)
 
 
 class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
@@ -62,6 +94,7 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     stack_: Stack
     _link: str
     _prior_output: np.ndarray
+    _finish: Any
 
     @abstractmethod
     def _read(self, X: Any, *, reset: bool) -> Blocks:
@@ -214,6 +247,88 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             )
             for (target, sources), weights in found.items()
         ]
+
+    def frame_evidence(
+        self, X: Any, modalities: str | Iterable[str] | None = None, *, width: int = 1
+    ) -> dict[str, np.ndarray]:
+        """How much each frame of a video, or step of a sequence, speaks for each class.
+
+        The fall of the class's log-probability where the frame is occluded: set to zero as the network reads it,
+        which with ``scale_inputs`` is the mean of training. Above 0 it speaks for the class, below 0 against it. Of
+        a regressor it is the fall of the predicted value.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+        modalities : str or iterable of str, default=None
+            Sequences and videos to ask; None for all.
+        width : int, default=1
+            Odd number of neighbouring frames that are occluded together, the frame in their middle: neighbours
+            often show the same, and then one of them alone is not missed.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, n_frames, n_classes)
+            By modality, n_frames that of the longest sample; NaN where a sample has no such frame. Of a regressor
+            the last axis is that of the targets.
+
+        Raises
+        ------
+        ValueError
+            If a modality is neither sequence nor video, or if ``width`` is not odd.
+
+        Notes
+        -----
+        All samples are predicted once for each frame, and lazily read blocks are read as often. Evidence does not
+        add up over frames: what two of them show alike is missed only where both are gone.
+
+        References
+        ----------
+        Zeiler and Fergus 2014, Visualizing and understanding convolutional networks (there patches of a picture).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmm import MultimodalClassifier
+        >>> rng = np.random.default_rng(0)
+        >>> X = {"sensor": rng.normal(size=(80, 6, 3)), "table": rng.normal(size=(80, 2))}
+        >>> y = X["sensor"][:, 4, 0] > 0  # the fifth of six steps decides
+        >>> clf = MultimodalClassifier(max_epochs=10, random_state=0).fit(X, y)
+        >>> evidence = clf.frame_evidence(X)["sensor"]
+        >>> evidence.shape
+        (80, 6, 2)
+        >>> int(np.abs(evidence).mean(axis=(0, 2)).argmax())
+        4
+        """
+        data, dtype, blocks = self._load(X)
+        known = [name for name, info in self.modalities_.items() if info.kind in ("sequence", "video")]
+        chosen = known if modalities is None else [modalities] if isinstance(modalities, str) else list(modalities)
+        for name in chosen:
+            if name not in known:
+                raise unknown("sequence or video:", name, known)
+        if not known:
+            raise ValueError(f"none of the modalities {list(self.modalities_)} is a sequence or a video.")
+        check_scalar(width, "width", Integral, min_val=1)
+        if width % 2 == 0:
+            raise ValueError(f"width={width} must be odd, so that the frame stands in the middle.")
+        whole = self._told(data, dtype, None)
+        found = {}
+        for name in chosen:
+            lengths = _lengths(blocks, name)
+            found[name] = np.full((len(blocks), lengths.max(initial=0), whole.shape[1]), np.nan)
+            for step in range(found[name].shape[1]):
+                rows = np.flatnonzero(lengths > step)
+                occluded = _Occluded(data, name, slice(max(0, step - width // 2), step + width // 2 + 1))
+                found[name][rows, step] = whole[rows] - self._told(occluded, dtype, rows)
+        return found
+
+    def _told(self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None) -> np.ndarray:
+        """Log-probabilities, or of a regressor values, (n, C)."""
+        combined = self._combine(*self._member_outputs(data, dtype, rows))
+        if self._link == "identity":
+            return self._finish(combined).reshape(len(combined), -1)
+        return log_expit(combined) if self._link == "sigmoid" else log_softmax(combined, axis=1)
 
     def _over_members(self, values: torch.Tensor) -> np.ndarray:
         """The mean over the members, if there are several: (K, n, ...) or (n, ...) -> (n, ...)."""

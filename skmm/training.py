@@ -291,6 +291,10 @@ class _EpochBar(Callback):
 # -- the net ------------------------------------------------------------------------------------------------------
 
 
+# Name -> type of automatic mixed precision.
+PRECISIONS: dict[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
+
+
 class MultimodalNet(NeuralNet):
     """skorch's training loop over :class:`MemberNetworks`, on batches cut from resident tensors.
 
@@ -308,6 +312,10 @@ class MultimodalNet(NeuralNet):
         Seed of each member's batch order.
     augment : tuple of callables
         What is done to the values and masks of each training batch.
+    precision : str
+        Arithmetic in training, of ``PRECISIONS``.
+    compiled : bool
+        Whether to compile the network for training; there is one member then.
     """
 
     def __init__(
@@ -321,6 +329,8 @@ class MultimodalNet(NeuralNet):
         clip_grad_norm: float | None = None,
         seeds: tuple[int, ...] = (0,),
         augment: tuple[Augmentation, ...] = (),
+        precision: str = "32",
+        compiled: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, criterion=criterion, **kwargs)
@@ -330,6 +340,8 @@ class MultimodalNet(NeuralNet):
         self.clip_grad_norm = clip_grad_norm
         self.seeds = seeds
         self.augment = augment
+        self.precision = precision
+        self.compiled = compiled
 
     # skorch's own callbacks read the loss of every batch; here it is read once an epoch
     @property
@@ -365,6 +377,11 @@ class MultimodalNet(NeuralNet):
         self.schedule_factor_ = SCHEDULES[self.schedule]
         self.total_steps_ = None
         self.member_losses_: dict[str, Tensor] = {}
+        # float16 loses small gradients, unless the loss is scaled up; otherwise this does nothing
+        # (from torch's own first scale, 65536, products of modalities overflow, and the first steps are left out)
+        kind = torch.device(self.device).type
+        self.scaler_ = torch.amp.GradScaler(kind, init_scale=256.0, enabled=self.precision == "16")
+        self.faster_: list[Any] = []  # the compiled network, once there is one, hidden from skorch
         return self
 
     def set_horizon(self, n_samples: int) -> None:
@@ -413,7 +430,12 @@ class MultimodalNet(NeuralNet):
             self.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)
             return step["loss"]
 
-        self.optimizer_.step(closure)
+        if self.scaler_.is_enabled():
+            closure()
+            self.scaler_.step(self.optimizer_)
+            self.scaler_.update()
+        else:
+            self.optimizer_.step(closure)
         return step
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
@@ -421,7 +443,8 @@ class MultimodalNet(NeuralNet):
         for change in self.augment:
             changed = change(changed)
         loss, output = self._loss(changed)
-        (loss if loss.ndim == 0 else loss.sum()).backward()
+        self.scaler_.scale(loss if loss.ndim == 0 else loss.sum()).backward()
+        self.scaler_.unscale_(self.optimizer_)
         if self.clip_grad_norm is not None:
             self._clip(self.clip_grad_norm)
         return {"loss": loss.detach(), "y_pred": output}
@@ -438,7 +461,12 @@ class MultimodalNet(NeuralNet):
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         k = self.module_.n_members
-        output = self.module_(batch.values, batch.present, own_rows=batch.axes == 2)
+        with self.arithmetic():
+            if self.compiled:
+                output = self._faster()(batch.values, batch.present)
+            else:
+                output = self.module_(batch.values, batch.present, own_rows=batch.axes == 2)
+            output = output.float()
         there = existing(batch.present, batch.axes) if self.criterion_.modality_loss else None
         shared = k > 1 and batch.axes == 1  # the same samples for all members
         if shared and there is not None:
@@ -448,6 +476,18 @@ class MultimodalNet(NeuralNet):
             target = target.expand(k, *target.shape) if shared else target
             loss = loss + self.criterion_(output, target, weights, there)
         return loss, output
+
+    def arithmetic(self) -> torch.autocast:
+        """The precision of training."""
+        dtype = PRECISIONS[self.precision]
+        return torch.autocast(torch.device(self.device).type, dtype, enabled=dtype is not None)
+
+    def _faster(self) -> Any:
+        """The one network, compiled."""
+        if not self.faster_:
+            graphs = "reduce-overhead" if torch.device(self.device).type == "cuda" else None
+            self.faster_.append(torch.compile(self.module_.single, mode=graphs))
+        return self.faster_[0]
 
     def _prediction_size(self, data: Batches) -> int:
         """Samples that go through the network at a time where nothing is learned from them."""
@@ -534,5 +574,5 @@ class MultimodalNet(NeuralNet):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        state["copies_"] = {}  # made again when needed
+        state["copies_"], state["faster_"] = {}, []  # made again when needed
         return state

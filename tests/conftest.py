@@ -53,6 +53,8 @@ def make_block(kind, y, seed=0, noise=0.5):
     if kind == "image":
         level = 60 + 120 * y[:, None, None] / y.max()
         return np.clip(level + 40 * noise * rng.randn(n, 8, 8), 0, 255).astype(np.uint8)
+    if kind == "video":
+        return signal[:, None, None, None, :3] + noise * rng.randn(n, 4, 6, 6, 3)
     raise ValueError(f"no data of kind {kind!r}")
 
 

@@ -308,12 +308,6 @@ def test_a_loss_that_there_is_not():
         small(MultimodalRegressor, loss="mse").fit(two(), Y)
 
 
-def test_a_video_has_no_encoder_yet():
-    X = {"film": np.zeros((40, 2, 4, 4, 1))}
-    with pytest.raises(ValueError, match=words("'film'", "video")):
-        small().fit(X, Y)
-
-
 def test_an_encoder_of_the_user_with_a_shape_that_fits_nothing():
     with pytest.raises(ValueError, match=words("'text'", "(2, 6)", "(2, d)", "(2, 6, 6)") + "|shape"):
         small(encoders={"text": torch.nn.Unflatten(1, (1, 2, 3))}).fit(two(), Y)
@@ -334,6 +328,7 @@ SCALARS = {
     "validation_fraction": [0, 1, -0.1, 1.1, None, "no"],
     "n_iter_no_change": [0, -1, 1.5, None],
     "tol": [-1, None, "no"],
+    "precision": ["8", 16, None],
 }
 
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map  # torch has no public one
 from skmm import Encoder, list_fusions
 from skmm.blocks import BlockInfo
 from skmm.layers import SparseRows
-from skmm.network import FusionNetwork, supports
+from skmm.network import FusionNetwork, unsupported
 from skmm.spec import ENCODERS
 
 INHERITED = {"hidden_dim": 8, "dropout": 0.3, "activation": "relu"}
@@ -94,7 +94,7 @@ def assert_fails_with_reason(module, way, run):
 def assert_runs_as_it_is(module, way, inputs):
     """The other form gives the same output, for another number of rows too; or fails, as the class says."""
     make = WAYS[way]
-    if not supports(module, way):
+    if unsupported(module, way):
         assert_fails_with_reason(module, way, lambda: make(module, inputs(6))(*inputs(6)))
         return
     with torch.no_grad():
@@ -134,7 +134,7 @@ CASES = [(partial(network, name), batch) for name in list_fusions()] + [
 
 @pytest.mark.parametrize(
     ("make", "inputs"),
-    [pytest.param(*case, id=str(case[0].args)) for case in CASES if not supports(case[0](), "vmap")],
+    [pytest.param(*case, id=str(case[0].args)) for case in CASES if unsupported(case[0](), "vmap")],
 )
 def test_what_says_it_cannot_be_stacked_cannot(make, inputs):
     module = make()

@@ -1,9 +1,9 @@
-"""Calibration error against its definition."""
+"""Calibration error and the scores of sentiment against their definitions."""
 
 import numpy as np
 import pytest
 
-from skmm.metrics import expected_calibration_error
+from skmm.metrics import expected_calibration_error, sentiment_metrics
 
 
 def make_case(n=400, n_classes=4, seed=0):
@@ -133,3 +133,113 @@ def test_bad_input(y, proba, options, message):
 def test_the_number_of_bins_is_an_integer():
     with pytest.raises(TypeError, match="n_bins must be an instance of int"):
         expected_calibration_error([0, 1], np.eye(2), n_bins=2.5)
+
+
+# -- sentiment -----------------------------------------------------------------------------------------------------
+
+
+def sentiment_case(n=500, scale=3, seed=0):
+    rng = np.random.RandomState(seed)
+    y = np.round(rng.uniform(-scale, scale, n), 1)
+    y[::9] = 0
+    predicted = 0.8 * y + 0.4 * scale * rng.randn(n)
+    predicted[::50] = 0
+    return y, predicted
+
+
+def weighted_f1(truth, said):
+    """Sum over the classes of their share in the truth times 2 PR / (P + R)."""
+    total = 0.0
+    for c in np.unique(truth):
+        hit = np.sum((truth == c) & (said == c))
+        precision, recall = hit / max(np.sum(said == c), 1), hit / np.sum(truth == c)
+        total += np.mean(truth == c) * (2 * precision * recall / (precision + recall) if hit else 0.0)
+    return total
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sentiment_metrics_equal_their_definitions(seed):
+    y, p = sentiment_case(seed=seed)
+    told = y != 0
+    expected = {
+        "mae": np.abs(y - p).mean(),
+        "pearson": np.corrcoef(y, p)[0, 1],
+        "acc_7": np.mean(np.round(np.clip(y, -3, 3)) == np.round(np.clip(p, -3, 3))),
+        "acc_5": np.mean(np.round(np.clip(y, -2, 2)) == np.round(np.clip(p, -2, 2))),
+        "acc_2": np.mean((y >= 0) == (p >= 0)),
+        "f1": weighted_f1(y >= 0, p >= 0),
+        "acc_2_nonzero": np.mean((y[told] > 0) == (p[told] > 0)),
+        "f1_nonzero": weighted_f1(y[told] > 0, p[told] > 0),
+    }
+    assert sentiment_metrics(y, p) == pytest.approx(expected)
+    assert list(sentiment_metrics(y, p)) == list(expected)
+
+
+def interval(values, ends):
+    """Number of ends below each value: an end belongs to the interval below it."""
+    return np.array([sum(value > end for end in ends) for value in values])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sentiment_metrics_of_ch_sims_equal_their_definitions(seed):
+    y, p = sentiment_case(scale=1, seed=seed)
+    assert (np.abs(p) > 1).any()
+    p_in = np.clip(p, -1, 1)
+    five, three = [-0.7, -0.1, 0.1, 0.7], [-0.1, 0.1]
+    assert sentiment_metrics(y, p, scale=1) == pytest.approx(
+        {
+            "mae": np.abs(y - p_in).mean(),
+            "pearson": np.corrcoef(y, p_in)[0, 1],
+            "acc_5": np.mean(interval(y, five) == interval(p_in, five)),
+            "acc_3": np.mean(interval(y, three) == interval(p_in, three)),
+            "acc_2": np.mean((y > 0) == (p_in > 0)),
+            "f1": weighted_f1(y > 0, p_in > 0),
+        }
+    )
+
+
+def test_a_perfect_prediction_and_its_opposite():
+    y = np.array([-3.0, -1.2, 0.0, 0.6, 2.0])
+    perfect = sentiment_metrics(y, y)
+    assert perfect.pop("mae") == 0
+    assert all(value == pytest.approx(1) for value in perfect.values())
+    opposite = sentiment_metrics(y, -y)
+    assert opposite["pearson"] == pytest.approx(-1)
+    assert opposite["acc_2"] == pytest.approx(1 / 5)  # the 0 alone
+    assert opposite["acc_2_nonzero"] == 0
+
+
+def test_a_neutral_prediction_is_not_negative_and_not_positive():
+    scores = sentiment_metrics([1.0, -1.0], [0.0, 0.0])
+    assert scores["acc_2"] == 0.5
+    assert scores["acc_2_nonzero"] == 0.5
+    assert sentiment_metrics([1.0, 1.0], [0.0, 0.0])["acc_2"] == 1
+    assert sentiment_metrics([1.0, 1.0], [0.0, 0.0])["acc_2_nonzero"] == 0
+
+
+def test_predictions_past_the_ends_count_as_the_ends_and_halves_round_to_the_even():
+    assert sentiment_metrics([3.0, 2.0, 0.0], [5.5, 2.5, 0.5])["acc_7"] == 1
+    assert sentiment_metrics([3.0, 2.0], [2.0, 5.0])["acc_5"] == 1
+
+
+def test_scores_over_nothing_are_nan():
+    scores = sentiment_metrics([0.0, 0.0], [1.0, 1.0])
+    assert all(np.isnan(scores[name]) for name in ("pearson", "acc_2_nonzero", "f1_nonzero"))
+    assert scores["acc_2"] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "params", "message"),
+    [
+        (([0.0, 3.5], [0.0, 0.0]), {}, r"y_true holds 3.5 in row 1, which is outside \[-3, 3\]"),
+        (([0.0, -2.0], [0.0, 0.0]), {"scale": 1}, r"y_true holds -2 in row 1, which is outside \[-1, 1\]"),
+        (([0.0], [0.0]), {"scale": 2}, "scale=2; valid are 3"),
+        (([0.0, np.nan], [0.0, 0.0]), {}, "y_true contains NaN"),
+        (([0.0, 1.0], [0.0, np.inf]), {}, "y_pred contains infinity"),
+        (([0.0, 1.0], [0.0]), {}, "inconsistent numbers of samples"),
+        (([[0.0, 1.0]], [[0.0, 1.0]]), {}, "1d array"),
+    ],
+)
+def test_sentiment_that_cannot_be_scored(args, params, message):
+    with pytest.raises(ValueError, match=message):
+        sentiment_metrics(*args, **params)

@@ -327,7 +327,6 @@ def test_default_encoder_of_each_kind():
             "the encoder of modality 'b' must be a name, an Encoder, a class or a module, got 7",
         ),
         ({"encoders": {"txt": "mlp"}}, "unknown modality in encoders: 'txt', valid are ['a', 'b']"),
-        ({"infos": {"clip": BlockInfo("video", (2, 3, 3, 1))}}, "modality 'clip' is video"),
         ({"fusion": 3}, "fusion must be a name, a Fusion, a class or a module, got 3; names are"),
         ({"fusion": "mfp"}, "unknown fusion 'mfp', valid are"),
         ({"fusion": Fusion("mfb", rank=2)}, "unknown parameter of fusion 'mfb': 'rank'"),

@@ -288,6 +288,7 @@ def test_gradients_are_clipped_for_each_member(largest, n_members):
 
 KIND_OF = {"gru": "ragged", "lstm": "ragged", "transformer": "ragged", "conv1d": "sequence", "conv2d": "image"}
 KIND_OF |= {"mlp": "vector", "identity": "vector", "embedding": "tokens"}
+KIND_OF |= {"conformer": "ragged", "conv3d": "video", "conv2d_temporal": "video", "timesformer": "video"}
 
 
 def frozen_parameters(fusion, encoders, kinds, n_members):

@@ -9,6 +9,6 @@ An encoder is an ``nn.Module`` with
 - ``forward(x, mask) -> (value, mask)``: vectors (B, d) with a mask (B,), or tokens (B, T, d) with (B, T).
 """
 
-from skmm.encoders import conv, mlp, pretrained, recurrent, tokens, transformer
+from skmm.encoders import conformer, conv, mlp, pretrained, recurrent, tokens, transformer, video
 
-__all__ = ["conv", "mlp", "pretrained", "recurrent", "tokens", "transformer"]
+__all__ = ["conformer", "conv", "mlp", "pretrained", "recurrent", "tokens", "transformer", "video"]

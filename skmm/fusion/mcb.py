@@ -45,7 +45,8 @@ class CountSketch(nn.Module):
         self.register_buffer("sign", 2.0 * torch.randint(2, (dim,)) - 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.new_zeros(*x.shape[:-1], self.sketch_dim).index_add(-1, self.bucket, x * self.sign)
+        signed = x * self.sign  # float32 also in mixed precision, whose types the Fourier transform does not know
+        return signed.new_zeros(*x.shape[:-1], self.sketch_dim).index_add(-1, self.bucket, signed)
 
 
 @register_fusion("mcb")

@@ -16,7 +16,7 @@ from torch.func import functional_call, stack_module_state
 
 from skmm.blocks import KINDS, BlockInfo
 from skmm.layers import SparseRows
-from skmm.network import supports
+from skmm.network import unsupported
 from skmm.spec import Encoder, Spec, as_spec
 
 # Tensors and SparseRows by modality, and which of their rows or steps exist.
@@ -365,7 +365,7 @@ def _keeps_precision(case: Case) -> None:
 def _runs_stacked(case: Case) -> None:
     """Several run as one under torch.func.vmap, unless the class says why not: unsupported = {"vmap": reason}."""
     members = [case.build(seed) for seed in range(3)]
-    if not supports(members[0], "vmap"):
+    if unsupported(members[0], "vmap"):
         return
     batches = [case.batch(seed) for seed in range(3)]
     parameters, buffers = stack_module_state(members)
