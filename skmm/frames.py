@@ -135,12 +135,6 @@ def _listed(column: Any) -> list[np.ndarray]:
     return [np.asarray(cell) for cell in _cells(column)[0]]
 
 
-def _as_channels(frames: Any) -> Any:
-    """Frames (n, T, H, W, C) as the channels of one picture, (n, H, W, T * C), which stays masked where it is."""
-    n, _, height, width, _ = frames.shape
-    return frames.transpose(0, 2, 3, 1, 4).reshape(n, height, width, -1)
-
-
 # -- kinds of column -----------------------------------------------------------------------------------------------
 
 
@@ -168,7 +162,7 @@ def _audio() -> Any:
 def _video() -> Any:
     from skmm.preprocessing import VideoFrames
 
-    return make_pipeline(VideoFrames(), FunctionTransformer(_as_channels))
+    return VideoFrames()
 
 
 def _text() -> Any:
@@ -187,7 +181,7 @@ _KINDS = {
     "characters": _Kind("TfidfVectorizer of characters", _characters),
     "image": _Kind("ImageLoader", _image),
     "audio": _Kind("AudioLoader + LogMel", _audio),
-    "video": _Kind("VideoFrames, as channels of one picture", _video),
+    "video": _Kind("VideoFrames", _video),
     "array": _Kind("stacked", lambda: FunctionTransformer(_stacked)),
     "sequence": _Kind("passed on", lambda: FunctionTransformer(_listed)),
     "drop": _Kind("dropped"),

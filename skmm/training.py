@@ -443,8 +443,12 @@ class MultimodalNet(NeuralNet):
         for change in self.augment:
             changed = change(changed)
         loss, output = self._loss(changed)
-        self.scaler_.scale(loss if loss.ndim == 0 else loss.sum()).backward()
-        self.scaler_.unscale_(self.optimizer_)
+        total = loss if loss.ndim == 0 else loss.sum()
+        if self.scaler_.is_enabled():
+            self.scaler_.scale(total).backward()
+            self.scaler_.unscale_(self.optimizer_)
+        else:
+            total.backward()
         if self.clip_grad_norm is not None:
             self._clip(self.clip_grad_norm)
         return {"loss": loss.detach(), "y_pred": output}
@@ -477,10 +481,12 @@ class MultimodalNet(NeuralNet):
             loss = loss + self.criterion_(output, target, weights, there)
         return loss, output
 
-    def arithmetic(self) -> torch.autocast:
+    def arithmetic(self) -> contextlib.AbstractContextManager[Any]:
         """The precision of training."""
         dtype = PRECISIONS[self.precision]
-        return torch.autocast(torch.device(self.device).type, dtype, enabled=dtype is not None)
+        if dtype is None:  # one that is not enabled takes as long as a small layer
+            return contextlib.nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype)
 
     def _faster(self) -> Any:
         """The one network, compiled."""

@@ -235,7 +235,7 @@ def test_every_column_is_decided_and_described(everything):
     }
     blocks = transformer.fit_transform(everything)
     assert blocks.kinds == {
-        "table": "vector", "review": "sparse", "photo": "image", "voice": "sequence", "scene": "image",
+        "table": "vector", "review": "sparse", "photo": "image", "voice": "sequence", "scene": "video",
         "embedding": "vector", "track": "sequence",
     }  # fmt: skip
     for name in blocks.keys() - {"table"}:

@@ -1,16 +1,19 @@
 """Time one small fit: MultimodalClassifier, a hand-written loop, plain skorch, and scikit-learn's MLPClassifier.
 
     python docs/benchmarks/speed_fit.py --rounds 7
+    python docs/benchmarks/speed_fit.py --rounds 5 --fusions all
 
 All train for 10 epochs on 8,000 samples with three modalities of 100 features, with batches of 128 and Adam, in
 one process and on one thread. The contenders take turns, so that a slow moment of the machine hits all of them, and
 each ratio is taken within a round. Except for MLPClassifier, which has no fusion, all train the same network: per
-modality a linear layer to 50 and a ReLU, their sum, a linear layer to the classes.
+modality a linear layer to 50 and a ReLU, their sum, a linear layer to the classes. With ``--fusions`` each
+fusion is timed instead, without encoders, against a hand-written loop over its own network.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
 import os
 import platform
@@ -28,7 +31,7 @@ from skorch import NeuralNetClassifier
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from skmm import Blocks, Fusion, MultimodalClassifier
+from skmm import Blocks, Fusion, MultimodalClassifier, list_fusions
 
 HIDDEN, BATCH, LR = 50, 128, 1e-3
 Predict = Callable[[], np.ndarray]
@@ -139,6 +142,43 @@ def machine() -> str:
     return f"{cpu}, {os.cpu_count()} cores{load}; Python {platform.python_version()}, {packages}"
 
 
+def time_fusions(fusions: list[str], data: Data, epochs: int, rounds: int) -> None:
+    """Each fusion's fit against a hand-written loop over the same network."""
+    X, y = Blocks(data[0]), data[1]
+    print("\n| fusion | median s | times the hand-written loop |\n|---|---|---|")
+    for fusion in fusions:
+        params = {"hidden_dim": 64, "batch_size": BATCH, "lr": LR, "device": "cpu", "random_state": 0}
+
+        def ours(epochs: int, fusion: str = fusion, params: dict[str, object] = params) -> MultimodalClassifier:
+            return MultimodalClassifier.plain(fusion, max_epochs=epochs, **params).fit(X, y)
+
+        network = ours(1).net_.module_.single
+
+        def loop(epochs: int, network: nn.Module = network) -> None:
+            network = copy.deepcopy(network).train()
+            inputs, target = {name: torch.from_numpy(x) for name, x in data[0].items()}, torch.from_numpy(y)
+            present = {name: torch.ones(len(y), dtype=torch.bool) for name in inputs}
+            optimizer = torch.optim.Adam(network.parameters(), lr=LR)
+            for _ in range(epochs):
+                for rows in torch.randperm(len(y)).split(BATCH):
+                    optimizer.zero_grad()
+                    batch = [{name: x[rows] for name, x in each.items()} for each in (inputs, present)]
+                    nn.functional.cross_entropy(network(*batch), target[rows]).backward()
+                    optimizer.step()
+
+        times: dict[str, list[float]] = {"ours": [], "loop": []}
+        loop(1)
+        for r in range(rounds):
+            contenders = [("ours", ours), ("loop", loop)]
+            for name, fit in contenders if r % 2 == 0 else contenders[::-1]:
+                gc.collect()
+                start = time.perf_counter()
+                fit(epochs)
+                times[name].append(time.perf_counter() - start)
+        ratio = np.median(np.divide(times["ours"], times["loop"]))
+        print(f"| {fusion} | {np.median(times['ours']):.3f} | {ratio:.2f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
@@ -146,10 +186,18 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--members", type=int, nargs="*", default=[], metavar="K", help="also K networks at once")
+    parser.add_argument("--fusions", nargs="*", metavar="NAME", help="time these, or all, and nothing else")
     args = parser.parse_args()
     contenders = CONTENDERS | {f"skmm, {k} members": partial(skmm_fit, n_members=k) for k in args.members}
     torch.set_num_threads(args.threads)
     data = make_data(args.samples, n_features=100)
+    if args.fusions:
+        print(machine())
+        with threadpool_limits(args.threads):
+            time_fusions(
+                list_fusions() if args.fusions == ["all"] else args.fusions, data, args.epochs, args.rounds
+            )
+        return
     names = list(contenders)
     reference = names[0]
     seconds: dict[str, list[float]] = {name: [] for name in names}
