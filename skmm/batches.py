@@ -333,6 +333,11 @@ class Batches:
         """Whether a modality is read when a batch needs it, so that no row should be cut oftener than needed."""
         return any(isinstance(column, _Lazy) for column in self.columns.values())
 
+    @property
+    def numbers(self) -> int:
+        """Numbers in one sample of the largest dense modality."""
+        return max((c.data[0].numel() for c in self.columns.values() if isinstance(c, _Dense)), default=1)
+
     def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Values, Masks]]:
         """What :meth:`take` gives for each batch of rows in turn, what is read lazily being read ahead."""
         ahead = {n: c.stream(batches) for n, c in self.columns.items() if isinstance(c, _Lazy)}

@@ -497,7 +497,8 @@ class MultimodalNet(NeuralNet):
 
     def _prediction_size(self, data: Batches) -> int:
         """Samples that go through the network at a time where nothing is learned from them."""
-        return self.batch_size if data.lazy else max(self.batch_size, 1024)
+        # in a network pictures and videos take many times their own memory
+        return self.batch_size if data.lazy else max(self.batch_size, min(1024, 2**24 // data.numbers))
 
     def _clip(self, largest: float) -> None:
         """Scale each member's gradient down to the largest norm allowed."""

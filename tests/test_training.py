@@ -370,3 +370,12 @@ def test_a_seed_is_given_back_after_an_error():
     with pytest.raises(RuntimeError), seeded(5, torch.device("cpu")):
         raise RuntimeError
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_videos_are_predicted_in_smaller_batches_than_vectors():
+    sizes = {}
+    for kind, X in {"vector": np.zeros((30, 5)), "video": np.zeros((30, 8, 64, 64, 3), dtype=np.uint8)}.items():
+        clf = small(max_epochs=1, batch_size=10).fit({"a": X}, np.arange(30) % 2)
+        data = clf.inputs_.load(clf.inputs_.check(Blocks(a=X)), torch.float32, torch.device("cpu"))
+        sizes[kind] = clf.net_._prediction_size(data)
+    assert sizes == {"vector": 1024, "video": 2**24 // (8 * 64 * 64 * 3)}
