@@ -224,9 +224,8 @@ class _Sparse:
         self.compressed, self.present = compressed, present
 
     def take(self, rows: Tensor) -> tuple[SparseRows, Tensor]:
-        stored = SparseRows(
-            self.columns.take(rows)[0], self.weights.take(rows)[0], take_rows(self.compressed, rows)
-        )
+        columns = self.columns.take(rows)[0].long()
+        stored = SparseRows(columns, self.weights.take(rows)[0], take_rows(self.compressed, rows))
         return stored, take_rows(self.present, rows)
 
 
@@ -513,9 +512,13 @@ class Inputs:
         if is_lazy(block):
             return _Lazy(block, exists, scaler, dtype, name, self.n_jobs)
         if sp.issparse(block):
+            # a matrix may be as large as memory allows: no copy that is wider than the matrix itself
             stored = np.where(np.repeat(present, np.diff(block.indptr)), block.data, 0)
-            weights = _tensor(stored if scaler is None else stored / scaler.scale[0], dtype).to(device)
-            columns = torch.from_numpy(block.indices.astype(np.int64)).to(device)
+            stored = stored.astype(np.result_type(stored, np.float32), copy=False)
+            if scaler is not None:
+                stored /= scaler.scale[0]
+            weights = _tensor(stored, dtype).to(device)
+            columns = torch.from_numpy(np.array(block.indices)).to(device)
             offsets = torch.from_numpy(block.indptr.astype(np.int64)).to(device)
             projection = self.projections.get(name)
             compressed = np.zeros((len(present), 0)) if projection is None else projection.apply(block)

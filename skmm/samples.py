@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from skmm.blocks import Block, Blocks, RaggedArray, is_lazy
 
 _PROBES = 16  # values of a block that the first look at a sample reads
+_SPARSE_ROWS = 8192  # of a sparse block that are looked at together: their words take more memory than they do
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -35,14 +36,19 @@ def _places(index: np.ndarray) -> np.ndarray:
     return (index.astype(np.uint64) + np.uint64(1)) * _ODD
 
 
+def _sparse_keys(rows: sp.csr_array) -> np.ndarray:
+    words = _words(np.where(np.isnan(rows.data), 0.0, rows.data), rows.indices)
+    words[rows.data == 0] = 0  # a stored zero is no entry
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
+    return sums[rows.indptr[1:]] - sums[rows.indptr[:-1]]
+
+
 def _block_keys(block: Block, present: np.ndarray, full: bool) -> np.ndarray:
     """A 64-bit key per sample. Sums modulo 2^64 do not depend on their order, so equal samples get equal keys."""
     if sp.issparse(block):
         block = sp.csr_array(block)
-        words = _words(np.where(np.isnan(block.data), 0.0, block.data), block.indices)
-        words[block.data == 0] = 0  # a stored zero is no entry
-        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
-        keys = sums[block.indptr[1:]] - sums[block.indptr[:-1]]
+        parts = (block[start : start + _SPARSE_ROWS] for start in range(0, len(present), _SPARSE_ROWS))
+        keys = np.concatenate([_sparse_keys(part) for part in parts])
     elif isinstance(block, RaggedArray):
         lengths = block.lengths
         size = int(np.prod(block.inner_shape, dtype=int))
