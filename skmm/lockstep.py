@@ -329,8 +329,11 @@ class Lockstep:
         return Batch(values, present, take_rows(self.target, rows), weights, axes=2)
 
     def _loss(self, batch: Batch) -> Tensor:
-        with self.learners[0].net.arithmetic():
-            output = self.module(batch.values, batch.present, own_rows=True).float()
+        net = self.learners[0].net
+        with net.arithmetic():
+            output = self.module(batch.values, batch.present, own_rows=True)
+        if net.precision != "32":
+            output = output.float()
         there = existing(batch.present, 2) if self.heads else None
         pairs = ((batch.target, batch.weights), *batch.others)
         return sum((self.criterion(output, *pair, there) for pair in pairs), output.new_zeros(()))

@@ -470,6 +470,7 @@ class MultimodalNet(NeuralNet):
                 output = self._faster()(batch.values, batch.present)
             else:
                 output = self.module_(batch.values, batch.present, own_rows=batch.axes == 2)
+        if self.precision != "32":
             output = output.float()
         there = existing(batch.present, batch.axes) if self.criterion_.modality_loss else None
         shared = k > 1 and batch.axes == 1  # the same samples for all members

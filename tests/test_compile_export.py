@@ -122,7 +122,11 @@ ENCODER_CASES = [
 
 @ways
 @pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")  # of torch's own layers
-@pytest.mark.parametrize(("name", "kind", "tokens"), ENCODER_CASES)
+@pytest.mark.parametrize(
+    ("name", "kind", "tokens"),
+    # the compiler takes up to a minute for a network of videos
+    [pytest.param(*case, marks=[pytest.mark.slow] if case[1] == "video" else []) for case in ENCODER_CASES],
+)
 def test_encoder(name, kind, tokens, way):
     assert_runs_as_it_is(encoder(name, kind, tokens), way, lambda n: block(INFOS[kind], n))
 

@@ -225,6 +225,7 @@ def moving_bars(n=80, n_frames=5, seed=0):
     return x.astype(np.uint8), y
 
 
+@pytest.mark.slow
 @every_encoder
 def test_learns_in_which_direction_something_moves(name):
     x, y = moving_bars(240)

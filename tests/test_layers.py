@@ -194,7 +194,7 @@ def test_make_linear_by_kind():
     ("options", "expected"),
     [
         ({"dropout": 0.2}, ["Linear", "LayerNorm", "ReLU", "Dropout"]),
-        ({"dropout": 0.0}, ["Linear", "LayerNorm", "ReLU"]),
+        ({"dropout": 0.0}, ["Linear", "LayerNorm", "ReLU", "Dropout"]),
         ({"dropout": 0.2, "norm": False}, ["Linear", "ReLU", "Dropout"]),
     ],
 )
