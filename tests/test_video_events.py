@@ -86,10 +86,10 @@ def test_missing_streams_are_missing_in_the_file(tmp_path):
 
 
 def test_same_seed_same_clips(tmp_path):
-    X, _ = make_video_events(tmp_path / "a", 3, random_state=1)
-    again, _ = make_video_events(tmp_path / "b", 3, random_state=1)
-    other, _ = make_video_events(tmp_path / "c", 3, random_state=2)
-    for i in range(3):
+    X, _ = make_video_events(tmp_path / "a", 10, random_state=1)
+    again, _ = make_video_events(tmp_path / "b", 10, random_state=1)
+    other, _ = make_video_events(tmp_path / "c", 10, random_state=2)
+    for i in range(10):
         assert np.array_equal(frames_of(X["frames"][i]), frames_of(again["frames"][i]))
         assert np.array_equal(sound_of(X["sound"][i]), sound_of(again["sound"][i]))
         assert not np.array_equal(frames_of(X["frames"][i]), frames_of(other["frames"][i]))

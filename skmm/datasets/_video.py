@@ -155,7 +155,9 @@ def _write(file: str, frames: np.ndarray | None, sound: np.ndarray | None) -> No
     with av.open(file, "w") as container:
         streams = []
         if frames is not None:
-            video = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "20"})
+            # without x264's assembly, which differs by processor and at this size reads memory that nobody wrote
+            options = {"preset": "veryfast", "crf": "20", "x264-params": "asm=0"}
+            video = container.add_stream("libx264", rate=FPS, options=options)
             video.width = video.height = SIZE
             video.pix_fmt = "yuv420p"
             video.thread_count = 1  # several would make other files on other machines
