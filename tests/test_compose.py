@@ -351,9 +351,9 @@ def test_nothing_left():
         slice("price", "age"),
         [False, True, True, False],
         np.array([False, True, True, False]),
-        make_column_selector("price|age"),
-        lambda X: ["price", "age"],
-        lambda X: slice(1, 3),
+        pytest.param(make_column_selector("price|age"), id="make_column_selector"),
+        pytest.param(lambda X: ["price", "age"], id="callable giving names"),
+        pytest.param(lambda X: slice(1, 3), id="callable giving a slice"),
     ],
     ids=repr,
 )
