@@ -3,14 +3,16 @@
 import os
 from pathlib import Path
 
+# the networks are small: tests side by side pay, threads inside one do not
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor, list_encoders
-
-torch.set_num_threads(1)
 
 # encoders that need no model from elsewhere
 SELF_CONTAINED = [name for name in list_encoders() if name != "pretrained"]
