@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skmm import Blocks, Encoder, Fusion, ModalityTransformer, MultimodalClassifier, SpeechRecognizer
 from skmm.augmentation import ModalityDropout, SpecAugment
-from skmm.datasets._speech import SYLLABLES, make_spoken_sequences
+from skmm.datasets import make_spoken_sequences
 from skmm.decoding import BeamSearch
 from skmm.encoders.conformer import ConformerEncoder
 from skmm.metrics import character_error_rate, word_error_rate
@@ -705,51 +705,7 @@ def test_metrics_want_transcripts(metric):
         metric(["a", "b"], ["a"])
 
 
-# -- generated speech ----------------------------------------------------------------------------------------------
-
-
-def test_spoken_sequences():
-    X, y, speakers = make_spoken_sequences(
-        60, n_words=(2, 4), n_syllables=6, missing_rate=0.3, random_state=0, return_speakers=True
-    )
-    assert len(X) == len(y) == len(speakers) == 60
-    assert X["context"].shape == (60, 6)
-    assert {len(text.split()) for text in y} == {2, 3, 4}
-    said = sorted({word for text in y for word in text.split()})
-    assert len(said) == 6
-    assert set(said) <= set(SYLLABLES)
-    assert 5 < (~X.present["context"]).sum() < 35
-    assert X.present["audio"].all()
-    assert np.isfinite(X["audio"].values).all()
-    assert np.abs(X["audio"].values).max() < 2
-
-
-def test_spoken_context_names_what_is_said():
-    X, y = make_spoken_sequences(50, difficulty=0.0, random_state=1)
-    assert [len(set(text.split())) for text in y] == X["context"].sum(axis=1).tolist()
-
-
-def test_spoken_sequences_differ_in_what_is_missing_alone():
-    whole, y = make_spoken_sequences(30, random_state=2)
-    part, same = make_spoken_sequences(30, random_state=2, missing_rate=0.5)
-    there = part.present["context"]
-    assert y.tolist() == same.tolist()
-    np.testing.assert_array_equal(whole["audio"].values, part["audio"].values)
-    np.testing.assert_array_equal(whole["context"][there], part["context"][there])
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"n_words": (3, 2)}, "n_words must be the least and the most"),
-        ({"n_syllables": 17}, "n_syllables == 17"),
-        ({"difficulty": 1.5}, "difficulty == 1.5"),
-        ({"missing_rate": 1.0}, "missing_rate == 1.0"),
-    ],
-)
-def test_spoken_sequences_refuse(params, message):
-    with pytest.raises(ValueError, match=message):
-        make_spoken_sequences(3, **params)
+# -- keywords ---------------------------------------------------------------------------------------------------
 
 
 def test_a_classifier_spots_keywords():

@@ -28,8 +28,39 @@ from datasets import SETS, Dataset, add_data_argument, data_folder, load
 from joblib import Parallel, delayed
 from scipy.stats import rankdata
 from sklearn.metrics import accuracy_score, log_loss, r2_score
+from skorch.callbacks import Callback
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor, list_fusions
+
+
+class BalanceGradients(Callback):
+    """Slow down the encoder of a modality that is ahead of the others, by their heads' probabilities of the class.
+
+    ρ_m = Σ_i p_m(y_i | x_i) / mean of the same sum over the other modalities; where ρ_m > 1 the gradient of encoder
+    m is multiplied by 1 - tanh(α ρ_m). Peng et al. 2022, Balanced multimodal learning via on-the-fly gradient
+    modulation, equations 8 to 10, with probabilities of the modalities' own heads, which exist whatever the fusion.
+    """
+
+    def __init__(self, alpha: float = 0.3) -> None:
+        self.alpha = alpha
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        net.module_.register_forward_hook(self._keep)
+
+    def _keep(self, module: Any, inputs: Any, output: torch.Tensor) -> None:
+        self.output_ = output.detach()
+
+    def on_grad_computed(self, net: Any, batch: Any = None, **kwargs: Any) -> None:
+        target, heads = batch[1], self.output_[:, 1:]  # (B,), (B, M, n_outputs)
+        of_class = heads.softmax(-1).gather(-1, target.long().view(-1, 1, 1).expand(-1, heads.shape[1], 1))
+        right = of_class.sum(0).squeeze(-1)
+        ahead = right * (len(right) - 1) / (right.sum() - right)
+        factors = torch.where(ahead > 1, 1 - torch.tanh(self.alpha * ahead), 1.0)
+        for encoder, factor in zip(net.module_.single.encoders, factors, strict=True):
+            for p in encoder.parameters():
+                if p.grad is not None:
+                    p.grad *= factor
+
 
 # Variant -> parameters beside those of one bare network.
 VARIANTS: dict[str, dict[str, Any]] = {"plain": {}, "dropout": {"modality_dropout": 0.2}}
@@ -37,6 +68,7 @@ VARIANTS: dict[str, dict[str, Any]] = {"plain": {}, "dropout": {"modality_dropou
 REMEDIES: dict[str, dict[str, Any]] = {
     **VARIANTS,
     "heads": {"modality_loss": 0.5},
+    "heads and balanced gradients": {"modality_loss": 0.5, "callbacks": [BalanceGradients()]},
     "members and stack": {"modality_loss": 0.5, "n_members": 8},
 }
 

@@ -1,12 +1,18 @@
-"""Syllables said one after the other by invented voices."""
+"""Syllables said one after the other by invented voices, or words by a speech synthesiser."""
 
 from __future__ import annotations
 
+import io
+import math
+import shutil
+import subprocess
+import wave
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from scipy.signal import lfilter
+from scipy.signal import lfilter, resample_poly
 from sklearn.utils import check_random_state, check_scalar
 
 from skmm.blocks import Blocks, RaggedArray
@@ -18,6 +24,15 @@ _VOWELS = {"a": (730, 1090, 2440), "i": (270, 2290, 3010), "u": (300, 870, 2240)
 # Centre in hertz and seconds of a burst of noise; what hums instead has a low formant.
 _CONSONANTS = {"s": (3300, 0.09), "k": (1500, 0.03), "t": (2600, 0.02), "m": (250, 0.07)}
 SYLLABLES = tuple(c + v for c in _CONSONANTS for v in _VOWELS)
+# espeak-ng's own ways to change a voice: higher, lower, rough
+_VARIANTS = (
+    *(f"m{i}" for i in range(1, 9)),
+    *(f"f{i}" for i in range(1, 6)),
+    "klatt",
+    "klatt2",
+    "croak",
+    "whisper",
+)
 
 
 def make_spoken_sequences(
@@ -30,12 +45,15 @@ def make_spoken_sequences(
     missing_rate: float = 0.0,
     random_state: Any = None,
     return_speakers: bool = False,
+    words: Sequence[str] | None = None,
+    voices: Sequence[str] = ("en-us",),
 ) -> tuple[Any, ...]:
-    """Generate waveforms in which syllables are said, their transcripts, and a context that helps.
+    """Generate waveforms in which syllables or words are said, their transcripts, and a context that helps.
 
     Nobody speaks: a syllable is a burst of filtered noise, or a hum, and then pulses through three resonances (the
     formants of a vowel) and is as far from speech as that sounds. Good for examples and tests; it says nothing on
-    how well a method understands people.
+    how well a method understands people. Words of any language are said by the synthesiser espeak-ng, a program
+    that is installed beside Python; that is speech, but of a machine.
 
     Parameters
     ----------
@@ -44,9 +62,10 @@ def make_spoken_sequences(
     n_words : (int, int), default=(2, 5)
         Least and most syllables of a sequence, uniformly drawn; each is a word of its transcript.
     n_syllables : int, default=8
-        How many of the 16 syllables are in use.
+        How many of the 16 syllables are in use; with ``words`` it is not read.
     n_speakers : int, default=10
-        Voices, which differ in pitch, tempo, and length of the vocal tract.
+        Voices, which differ in pitch, tempo, and length of the vocal tract; those that say words in timbre too,
+        whatever the difficulty.
     difficulty : float, default=0.3
         0 to 1: how much the voices differ, how loud the noise is (none at 0, as loud as the voice at 1), and how
         many syllables the context names that are not said (none at 0, all at 1).
@@ -56,17 +75,29 @@ def make_spoken_sequences(
         Seed. Data that differ in ``missing_rate`` alone differ in what is missing alone.
     return_speakers : bool, default=False
         Whether to return the speakers as well, the ``groups`` of a group-wise splitter.
+    words : sequence of str, default=None
+        Words that espeak-ng says, in place of syllables.
+    voices : sequence of str, default=("en-us",)
+        Of espeak-ng, which stand for language and accent, such as ``("en-us", "en-gb-scotland", "en-029")``; each
+        speaker is given one, at random. ``espeak-ng --voices`` lists them. Not read without ``words``.
 
     Returns
     -------
     X : Blocks of n_samples
         ``audio``, waveforms of float32 of different lengths at 8000 samples per second, and ``context``, float32 of
-        shape (n_samples, n_syllables): 1 for the syllables that can be expected, those said and some that are not,
-        else 0; NaN where missing.
+        shape (n_samples, n_syllables): 1 for the syllables, or words, that can be expected, those said and some
+        that are not, else 0; NaN where missing.
     y : ndarray of str, shape (n_samples,)
         Transcripts, such as ``"sa ki sa"``.
     speakers : ndarray of int, shape (n_samples,)
         With ``return_speakers=True``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are ``words``, but no espeak-ng.
+    ValueError
+        If a parameter is out of its range, a word is not one word, or espeak-ng has no such voice.
 
     Examples
     --------
@@ -85,18 +116,28 @@ def make_spoken_sequences(
     low, high = n_words
     if not 1 <= low <= high:
         raise ValueError(f"n_words must be the least and the most, with 1 <= least <= most, got {n_words!r}.")
+    if words is not None:
+        _check_words(words)
     rng = check_random_state(random_state)
     # every second consonant first, so that few syllables differ in both parts
     used = np.array(SYLLABLES)[np.arange(len(SYLLABLES)) * 5 % len(SYLLABLES)][:n_syllables]
+    if words is not None:
+        used = np.array(words)
     spread = difficulty * rng.uniform(-1, 1, size=(n_speakers, 3))
-    voices = np.array([120.0, 1.0, 1.0]) * np.array([1.8, 1.2, 1.3]) ** spread  # pitch, tract, tempo
+    scale = np.array([1.8, 1.2, 1.3]) ** spread  # of pitch, tract, tempo
     speakers = rng.randint(n_speakers, size=n_samples)
-    waves, transcripts, context = [], [], np.zeros((n_samples, n_syllables), dtype=np.float32)
-    for row, (pitch, tract, tempo) in enumerate(voices[speakers]):
-        said = rng.randint(n_syllables, size=rng.randint(low, high + 1))
-        context[row] = rng.uniform(size=n_syllables) < difficulty
+    if words is not None:
+        names = [f"{rng.choice(voices)}+{rng.choice(_VARIANTS)}" for _ in range(n_speakers)]
+    waves, transcripts, context = [], [], np.zeros((n_samples, len(used)), dtype=np.float32)
+    for row, speaker in enumerate(speakers):
+        said = rng.randint(len(used), size=rng.randint(low, high + 1))
+        context[row] = rng.uniform(size=len(used)) < difficulty
         context[row, said] = 1.0
-        clean = np.concatenate([_say(used[s], pitch, tract, tempo, rng) for s in said])
+        pitch, tract, tempo = scale[speaker]
+        if words is None:
+            clean = np.concatenate([_say(used[s], 120 * pitch, tract, tempo, rng) for s in said])
+        else:
+            clean = _speak(" ".join(used[said]), names[speaker], pitch, tempo)
         noise = rng.standard_normal(len(clean)) * difficulty * np.sqrt((clean**2).mean())
         waves.append((0.1 * (clean + noise)).astype(np.float32))
         transcripts.append(" ".join(used[said]))
@@ -121,6 +162,37 @@ def _say(syllable: str, pitch: float, tract: float, tempo: float, rng: np.random
     vowel *= np.minimum(1, 4 * (1 - np.arange(n_vowel) / n_vowel))  # fades at its end
     pause = np.zeros(int(rng.uniform(0.02, 0.08) * tempo * SAMPLE_RATE))
     return np.concatenate([0.5 * consonant, vowel, pause])
+
+
+def _check_words(words: Sequence[str]) -> None:
+    if isinstance(words, str) or len(words) == 0:
+        raise ValueError(f"words must be a list of words, got {words!r}.")
+    for i, word in enumerate(words):
+        if not isinstance(word, str) or len(word.split()) != 1 or word in words[:i]:
+            raise ValueError(f"words must be single words, each once, got {word!r} as number {i}.")
+    if shutil.which("espeak-ng") is None:
+        raise FileNotFoundError(
+            "words are said by espeak-ng, which is not among the programs of this machine (apt install espeak-ng, "
+            "brew install espeak-ng). Leave words=None for syllables, which need nothing."
+        )
+
+
+def _speak(text: str, voice: str, pitch: float, tempo: float) -> np.ndarray:
+    """What espeak-ng says, of mean square 1; it stresses and joins words as a sentence."""
+    of_voice = ["-v", voice, "-p", str(round(min(99, 50 * pitch))), "-s", str(round(175 / tempo))]
+    # the text after "--" is no option, even if it starts with a hyphen
+    run = subprocess.run(["espeak-ng", *of_voice, "--stdout", "--", text], capture_output=True, check=False)
+    if run.returncode:
+        said = run.stderr.decode().strip()
+        raise ValueError(f"voice {voice.partition('+')[0]!r}: {said} espeak-ng --voices lists what there is.")
+    with wave.open(io.BytesIO(run.stdout)) as sound:
+        rate = sound.getframerate()
+        pcm = np.frombuffer(sound.readframes(sound.getnframes()), dtype="<i2")
+    if not pcm.any():
+        raise ValueError(f"espeak-ng with voice {voice.partition('+')[0]!r} says nothing for {text!r}.")
+    common = math.gcd(rate, SAMPLE_RATE)
+    resampled = resample_poly(pcm.astype(float), SAMPLE_RATE // common, rate // common)
+    return resampled / np.sqrt(np.mean(resampled**2))
 
 
 def _pulses(n: int, pitch: float) -> np.ndarray:
