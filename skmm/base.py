@@ -353,6 +353,7 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
                 dropped=self.modality_dropout > 0
                 or any(isinstance(change, ModalityDropout) for _, change in augmentations(self.augment)),
                 n_jobs=self.n_jobs,
+                device=find_device(self.device),
             )
             if _is_named(X):
                 self.n_features_in_ = self.inputs_.n_features

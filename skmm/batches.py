@@ -378,6 +378,8 @@ class Inputs:
         Whether training drops modalities at random, and so knows samples without them.
     n_jobs : int or None
         Processes that read lazy blocks.
+    device : torch.device
+        Where a frozen encoder's model runs.
     """
 
     def __init__(
@@ -387,8 +389,10 @@ class Inputs:
         encoders: Mapping[str, Any],
         scale: bool,
         sparse_components: int | None = None,
+        *,
         dropped: bool = False,
         n_jobs: int | None = None,
+        device: torch.device,
     ) -> None:
         self.n_jobs = n_jobs
         self.wanted = {name: _kinds_of(choice) for name, choice in encoders.items()}
@@ -408,7 +412,7 @@ class Inputs:
                 reader.check(name, info.kind, block)
                 if reader.frozen:
                     self.raw[name] = info
-                    block, present = reader.vectors(name, info.kind, block, present)
+                    block, present = reader.vectors(name, info.kind, block, present, device)
                     self.infos[name] = info = BlockInfo("vector", block.shape[1:], source=info.kind)
             if info.kind == "sparse" and sparse_components is not None and info.shape[0] > sparse_components:
                 self.projections[name] = projection = Projection(block, weights * present, sparse_components)
@@ -507,7 +511,7 @@ class Inputs:
     ) -> _Column | Tensor:
         scaler = self.scalers[name]
         if name in self.raw:
-            block, present = self.readers[name].vectors(name, self.raw[name].kind, block, present)
+            block, present = self.readers[name].vectors(name, self.raw[name].kind, block, present, device)
         exists = torch.from_numpy(present).to(device)
         if is_lazy(block):
             return _Lazy(block, exists, scaler, dtype, name, self.n_jobs)

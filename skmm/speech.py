@@ -457,6 +457,7 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
         weights = self._drop_unusable(lengths, texts, target, weights)
         rows, distinct, _ = canonical(blocks, target, weights, groups)
         train, valid = self._split(target[rows], None if groups is None else groups[rows])
+        device = find_device(self.device)
         if reset:
             self.inputs_ = Inputs(
                 blocks[rows[train]],
@@ -464,12 +465,12 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
                 check_encoders(self.encoders, list(blocks)),
                 self.scale_inputs,
                 self.sparse_components,
+                device=device,
             )
             if self.modality_dropout:
                 self.inputs_.lacked.update(name for name in blocks if name != self.audio_)
             self.modalities_ = self.inputs_.infos
         self._texts = sentences if reset else self._texts + sentences
-        device = find_device(self.device)
         with seeded(int(self._random.randint(2**31 - 1)), device):
             if reset:
                 self._build(len(train), lengths[rows[train]], device)

@@ -41,7 +41,7 @@ def counts(density=0.5):
 def inputs(blocks, weights=None, encoders=None, scale=True, **options):
     weights = np.ones(len(blocks)) if weights is None else weights
     choices = {name: (encoders or {}).get(name, Encoder()) for name in blocks}
-    return Inputs(blocks, weights, choices, scale, **options)
+    return Inputs(blocks, weights, choices, scale, **options, device=torch.device("cpu"))
 
 
 def load(blocks, rows=None, dtype=torch.float64, fitted=None, **options):

@@ -192,7 +192,7 @@ def make_sets(encoders=None):
     vector = X["vector"].copy()
     vector[3] = np.nan
     X = Blocks(vector=vector, sequence=X["sequence"])
-    inputs = Inputs(X, np.ones(40), check_encoders(encoders, list(X)), True)
+    inputs = Inputs(X, np.ones(40), check_encoders(encoders, list(X)), True, device=torch.device("cpu"))
     return inputs, inputs.load(X, torch.float64, torch.device("cpu")), torch.as_tensor(y)
 
 

@@ -287,6 +287,14 @@ def test_frozen_runs_once_for_each_sample_and_not_for_each_fold(kind, folder, mo
     assert sum(seen) == len({np.asarray(s).tobytes() for s in X["raw"]})
 
 
+def test_a_frozen_model_runs_where_the_estimator_says(folder, monkeypatch):
+    PretrainedReader._vectors.clear()
+    values, model = block("sequence", folder)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # a model sent to a GPU fails: there is none
+    clf = small(encoders=Encoder("pretrained", model=str(model)), max_epochs=2, device="cpu")
+    clf.fit(Blocks(raw=values), Y).predict(Blocks(raw=values))
+
+
 def test_vectors_on_disk_are_found_by_content_and_weights(folder, tmp_path, monkeypatch):
     values, model = block("image", folder)
     X = Blocks(raw=values)

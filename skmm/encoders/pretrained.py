@@ -98,14 +98,16 @@ class PretrainedReader:
         except ValueError as error:
             raise ValueError(f"modality {name!r}: {error}") from None
 
-    def vectors(self, name: str, kind: str, block: Block, present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def vectors(
+        self, name: str, kind: str, block: Block, present: np.ndarray, device: torch.device
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Vectors (n, d) of the samples of a modality, 0 where one is missing, and which there are."""
         backbone = load_backbone(self.model, kind, self.pooling)
         fingerprint = backbone.fingerprint()
         if self.fingerprint not in (None, fingerprint):
             raise ValueError(f"modality {name!r}: model={self.model!r} is another one than in fit.")
         self.fingerprint = fingerprint
-        backbone.to("cuda" if torch.cuda.is_available() else "cpu")
+        backbone.to(device)
         out = np.zeros((len(present), backbone.dim), np.float32)
         present = present.copy()
         for rows, samples in self._samples(block, present):
