@@ -1,0 +1,93 @@
+"""What augmentations are, and what those of one modality and joint ones share."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_scalar
+from torch import Tensor
+
+from skmm.blocks import KINDS
+from skmm.network import Masks, Values
+
+
+class Batch(NamedTuple):
+    """A training batch: what each step sees.
+
+    Where samples are mixed, ``target`` is of the sample itself and ``others`` of those mixed into it, each with the
+    weight of its loss.
+
+    Shape
+    -----
+    values and present (B, ...) per modality, target (B, ...), weights (B,) or None, others pairs of such targets
+    and weights; with ``axes`` of 2 all of them behind a member axis, (K, B, ...). Where several members share their
+    samples, ``axes`` is 1 and the weights are (K, B).
+    """
+
+    values: Values
+    present: Masks
+    target: Tensor
+    weights: Tensor | None
+    axes: int
+    others: tuple[tuple[Tensor, Tensor], ...] = ()
+
+
+Augmentation = Callable[[Batch], Batch]
+
+JOINT = "*"  # the name under which joint augmentations stand
+
+
+class BoundedParameters(BaseEstimator):
+    """Parameters, each a number between two bounds."""
+
+    bounds: ClassVar[Mapping[str, tuple[type, float | None, float | None]]] = {}
+
+    def check(self) -> None:
+        """Raise if a parameter is out of bounds."""
+        for name, (kind, low, high) in self.bounds.items():
+            value = getattr(self, name)
+            check_scalar(value, f"{type(self).__name__}: {name}", kind, min_val=low, max_val=high)
+            if kind is Real and high is None and not math.isfinite(value):
+                raise ValueError(f"{type(self).__name__}: {name}={value!r} must be finite.")
+
+
+class ModalityAugmentation(BoundedParameters, ABC):
+    """Base of the augmentations of one modality."""
+
+    kinds: ClassVar[tuple[str, ...]]  # kinds of block that it can change
+
+    @abstractmethod
+    def __call__(self, x: Any, mask: Tensor) -> tuple[Any, Tensor]:
+        """Changed values and mask of n samples; what is written where nothing exists is put back afterwards."""
+
+
+class JointAugmentation(BoundedParameters, ABC):
+    """Base of the augmentations of the whole batch."""
+
+    kinds: ClassVar[tuple[str, ...]] = tuple(KINDS)
+    needs: ClassVar[tuple[str, ...]] = ()  # kinds of which the batch must have one
+
+    @abstractmethod
+    def __call__(self, batch: Batch) -> Batch:
+        """The changed batch; the given one stays as it is."""
+
+
+def across(mask: Tensor, axes: int, ndim: int) -> Tensor:
+    """A mask of (K, B) or (B,), with further axes of size 1."""
+    return mask.view(*mask.shape, *[1] * (ndim - axes))
+
+
+def where_exists(mask: Tensor, x: Tensor, other: Tensor) -> Tensor:
+    return torch.where(across(mask, mask.ndim, x.ndim), x, other)
+
+
+def draw_integers(high: Tensor, *shape: int) -> Tensor:
+    """Whole numbers from 0 to ``high``, each as likely, one for each entry of it; ``shape`` further axes ahead."""
+    draw = torch.rand(*shape, *high.shape, device=high.device)
+    return torch.minimum((draw * (high + 1)).floor().long(), high)
