@@ -4,15 +4,17 @@
 
 Six speakers take turns: in rotation k speaker k is the test, the next one the validation, the other four train. Of
 a speaker's 500 recordings of single digits, strings of 3 to 7 are put together with random pauses. Strings for
-training are of 1 to 4 digits, evenly drawn, each recording played faster or slower and louder or softer at random.
-Test strings are evenly drawn too, or follow a skewed grammar, of which training sees nothing but a corpus of text
-for the language model. Weight and bonus of the language model are tuned on the validation speaker, on strings of
-the grammar; then the network is trained again, by the same recipe, on all five speakers but the test.
+training are of 1 to 4 digits, evenly drawn, each recording played faster or slower and louder or softer at random,
+the string in noise. As many are said by 60 voices of a synthesiser (espeak-ng, which must be installed), varied
+likewise. Test strings are evenly drawn too, or follow a skewed grammar, of which training sees nothing but a corpus
+of text for the language model. Weight and bonus of the language model are tuned on the validation speaker, on
+strings of the grammar; then the network is trained again, by the same recipe, on all five speakers but the test.
 
-The context is a list of digits that may be said: those that are, and two that are not, in ascending order.
+The context is a list of digits that may be said: those that are, and two that are not (in training none to five),
+in ascending order.
 
 Beside that, single recordings are classified (keyword spotting) by MultimodalClassifier and by logistic regression
-on the flattened frames. Results are appended to the log as they come; a run that was stopped goes on where it was.
+on the flattened frames, both trained on synthetic words too. Results are appended to the log as they come; a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import argparse
 import json
 import time
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,17 +38,32 @@ from sklearn.preprocessing import StandardScaler
 
 from skmm import Blocks, Encoder, MultimodalClassifier, SpeechRecognizer
 from skmm.augmentation import SpecAugment
+from skmm.datasets import make_spoken_sequences
 from skmm.metrics import word_error_rate
 from skmm.preprocessing.audio import LogMel
 
 RATE = 8000  # samples per second of the recordings
 LENGTHS, TRAINING_LENGTHS = (3, 7), (1, 4)  # digits of a string; short ones teach more a second
-N_TRAINING, N_VALIDATION, N_TEST, N_CORPUS = 4000, 100, 300, 20000
-N_DISTRACTORS = 2
+N_TRAINING, N_SYNTHETIC, N_VALIDATION, N_TEST, N_CORPUS = 4000, 4000, 100, 300, 20000
+N_VOICES = 60
+ACCENTS = (
+    "en-us",
+    "en-gb",
+    "en-gb-scotland",
+    "en-gb-x-rp",
+    "en-gb-x-gbclan",
+    "en-gb-x-gbcwmd",
+    "en-029",
+    "en-us-nyc",
+)
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+N_DISTRACTORS, TRAINING_DISTRACTORS = (2, 2), (0, 5)
 MOST_SPEED = 1.4
+NOISE = (-3.0, -1.0)  # powers of ten, of voices at 0.1
 GRID = {"lm_weight": [0.25, 0.5, 1.0, 1.5], "word_bonus": [0.0, 1.5]}
 NETWORK: dict[str, Any] = {
     "audio": "audio",
+    "fusion": "film",
     "encoders": {"audio": Encoder("gru", bidirectional=True)},
     "subsampling": (4,),
     "hidden_dim": 96,
@@ -70,6 +88,14 @@ class Recordings(NamedTuple):
     def of(self, speakers: list[str]) -> Recordings:
         rows = np.flatnonzero(np.isin(self.speakers, speakers))
         return Recordings([self.waves[row] for row in rows], self.digits[rows], self.speakers[rows])
+
+
+class Strings(NamedTuple):
+    """Waveforms of strings of digits, the digits and the speakers."""
+
+    waves: list[np.ndarray]
+    digits: list[np.ndarray]
+    speakers: list[str]
 
 
 def load_recordings(folder: Path) -> Recordings:
@@ -107,24 +133,43 @@ def say(
     rng: np.random.Generator,
     *,
     varied: bool = False,
-) -> list[np.ndarray]:
+) -> Strings:
     """Each string in recordings of one speaker, with pauses of up to 0.15 s and a little noise."""
     rows = {
         (s, d): np.flatnonzero((recordings.speakers == s) & (recordings.digits == d))
         for s in speakers
         for d in range(10)
     }
-    said = []
-    for digits in strings:
-        speaker, tempo = rng.choice(speakers), rng.uniform(-1, 1)
+    said = Strings([], strings, [str(rng.choice(speakers)) for _ in strings])
+    for digits, speaker in zip(strings, said.speakers, strict=True):
+        tempo = rng.uniform(-1, 1)
         parts = []
         for digit in digits:
-            wave = recordings.waves[rng.choice(rows[speaker, digit])]
-            wave = 0.1 * wave / np.sqrt(np.square(wave).mean())
+            wave = even(recordings.waves[rng.choice(rows[speaker, digit])])
             parts += [vary(wave, tempo, rng) if varied else wave, np.zeros(rng.integers(0, 0.15 * RATE))]
-        wave = np.concatenate(parts)
-        said.append((wave + 1e-3 * rng.standard_normal(len(wave))).astype(np.float32))
+        said.waves.append(add_noise(np.concatenate(parts), NOISE if varied else NOISE[:1], rng))
     return said
+
+
+@lru_cache
+def synthesise(n: int, lengths: tuple[int, int]) -> Strings:
+    """Strings for training by voices that are no person's, varied."""
+    params = {"n_speakers": N_VOICES, "words": WORDS, "voices": ACCENTS, "return_speakers": True}
+    X, texts, voices = make_spoken_sequences(n, n_words=lengths, difficulty=0.1, random_state=0, **params)
+    rng = np.random.default_rng(0)
+    varied = [vary(even(wave.ravel()), rng.uniform(-1, 1), rng) for wave in X["audio"]]
+    digits = [np.array([WORDS.index(word) for word in text.split()]) for text in texts]
+    return Strings([add_noise(wave, NOISE, rng) for wave in varied], digits, [f"voice {v}" for v in voices])
+
+
+def even(wave: np.ndarray) -> np.ndarray:
+    """At one loudness."""
+    return 0.1 * wave / np.sqrt(np.square(wave).mean())
+
+
+def add_noise(wave: np.ndarray, powers: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
+    scale = 10 ** rng.uniform(powers[0], powers[-1])
+    return (wave + scale * rng.standard_normal(len(wave))).astype(np.float32)
 
 
 def vary(wave: np.ndarray, tempo: float, rng: np.random.Generator) -> np.ndarray:
@@ -136,18 +181,21 @@ def vary(wave: np.ndarray, tempo: float, rng: np.random.Generator) -> np.ndarray
     return 10 ** rng.uniform(-0.25, 0.25) * resample(wave, int(len(wave) * speed))
 
 
-def frames(waves: list[np.ndarray]) -> list[np.ndarray]:
-    """Log-mel frames at one loudness, of which each recording's own mean is taken out: it is the microphone's."""
-    even = [0.1 * wave / np.sqrt(np.square(wave).mean()) for wave in waves]
-    return [frame - frame.mean(axis=0) for frame in LogMel(RATE, log_offset=1e-3).fit_transform(even)]
+def frames(waves: list[np.ndarray], speakers: list[str]) -> list[np.ndarray]:
+    """Log-mel frames, less the mean of all that the speaker says here: that is the microphone's and the voice's."""
+    found = LogMel(RATE, log_offset=1e-3).fit_transform([even(wave) for wave in waves])
+    names = np.array(speakers)
+    means = {s: np.concatenate([found[i] for i in np.flatnonzero(names == s)]).mean(axis=0) for s in set(speakers)}
+    return [frame - means[s] for frame, s in zip(found, speakers, strict=True)]
 
 
-def expect(strings: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-    """The digits that may be said."""
+def expect(strings: list[np.ndarray], most: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:
+    """The digits that may be said: those that are, and between so many others."""
     lists = []
     for digits in strings:
         said = np.unique(digits)
-        others = rng.choice(np.setdiff1d(np.arange(10), said), N_DISTRACTORS, replace=False)
+        rest = np.setdiff1d(np.arange(10), said)
+        others = rng.choice(rest, min(rng.integers(most[0], most[1] + 1), len(rest)), replace=False)
         lists.append(np.sort(np.concatenate([said, others])))
     return lists
 
@@ -161,22 +209,24 @@ def measure_strings(folder: Path, rotation: int, context: bool) -> dict[str, Any
     recordings = load_recordings(folder)
     test, valid, *training = turn(recordings, rotation)
     rng, grammar = np.random.default_rng(rotation), make_grammar()
+    synthetic = synthesise(N_SYNTHETIC, TRAINING_LENGTHS)
 
-    def samples(strings: list[np.ndarray], speakers: list[str], **say_params: Any) -> tuple[Blocks, list[str]]:
-        blocks: dict[str, Any] = {"audio": frames(say(strings, recordings, speakers, rng, **say_params))}
-        listed = expect(strings, rng)  # drawn with and without context, so that both hear the same
-        return Blocks({**blocks, "list": listed} if context else blocks), transcribe(strings)
+    def samples(said: Strings, most: tuple[int, int] = N_DISTRACTORS) -> tuple[Blocks, list[str]]:
+        blocks: dict[str, Any] = {"audio": frames(said.waves, said.speakers)}
+        listed = expect(said.digits, most, rng)  # drawn with and without context, so that both hear the same
+        return Blocks({**blocks, "list": listed} if context else blocks), transcribe(said.digits)
 
     def fit(speakers: list[str]) -> SpeechRecognizer:
-        X, y = samples(draw(N_TRAINING, TRAINING_LENGTHS, None, rng), speakers, varied=True)
+        said = say(draw(N_TRAINING, TRAINING_LENGTHS, None, rng), recordings, speakers, rng, varied=True)
+        both = Strings(*(a + b for a, b in zip(said, synthetic, strict=True)))
         recognizer = SpeechRecognizer(**NETWORK, lm_corpus=corpus, random_state=rotation)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".* transcripts are longer than their audio allows")
-            return recognizer.fit(X, y)
+            return recognizer.fit(*samples(both, TRAINING_DISTRACTORS))
 
-    X_even, y_even = samples(draw(N_TEST, LENGTHS, None, rng), [test])
-    X_skewed, y_skewed = samples(draw(N_TEST, LENGTHS, grammar, rng), [test])
-    X_valid, y_valid = samples(draw(N_VALIDATION, LENGTHS, grammar, rng), [valid])
+    X_even, y_even = samples(say(draw(N_TEST, LENGTHS, None, rng), recordings, [test], rng))
+    X_skewed, y_skewed = samples(say(draw(N_TEST, LENGTHS, grammar, rng), recordings, [test], rng))
+    X_valid, y_valid = samples(say(draw(N_VALIDATION, LENGTHS, grammar, rng), recordings, [valid], rng))
     corpus = transcribe(draw(N_CORPUS, LENGTHS, grammar, rng))
     first = fit(training).set_params(decoder="beam")
     tried = first.tune_decoding(X_valid, y_valid, GRID)
@@ -199,10 +249,11 @@ def measure_keywords(folder: Path, rotation: int) -> dict[str, Any]:
     recordings = load_recordings(folder)
     test, *training = turn(recordings, rotation)
     rng = np.random.default_rng(rotation)
-    heard, unheard = recordings.of(training), recordings.of([test])
+    heard, unheard, synthetic = recordings.of(training), recordings.of([test]), synthesise(N_SYNTHETIC // 2, (1, 1))
     changed = [vary(wave, rng.uniform(-1, 1), rng) for wave in heard.waves]
-    X, y = frames(heard.waves + changed), np.tile(heard.digits, 2)
-    X_test = frames(unheard.waves)
+    X = frames(heard.waves + changed + synthetic.waves, [*heard.speakers] * 2 + synthetic.speakers)
+    y = np.concatenate([heard.digits, heard.digits, *synthetic.digits])
+    X_test = frames(unheard.waves, [*unheard.speakers])
     classifier = MultimodalClassifier(n_members=1, random_state=rotation).fit({"audio": X}, y)
     baseline = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=1000)).fit(flatten(X), y)
     return {
