@@ -14,7 +14,8 @@ The context is a list of digits that may be said: those that are, and two that a
 in ascending order.
 
 Beside that, single recordings are classified (keyword spotting) by MultimodalClassifier and by logistic regression
-on the flattened frames, both trained on synthetic words too. Results are appended to the log as they come; a run that was stopped goes on where it was.
+on the flattened frames, both trained on synthetic words too. Results are appended to the log as they come; a run
+that was stopped goes on where it was.
 """
 
 from __future__ import annotations
