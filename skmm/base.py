@@ -24,9 +24,10 @@ from sklearn.utils.validation import (
 )
 
 from skmm.augmentation import ModalityDropout, augmentations, compose
-from skmm.batches import Batches, Inputs, check_finite
+from skmm.batches import Batches
 from skmm.blocks import Blocks, FlatLayout
 from skmm.compose import ModalityTransformer
+from skmm.inputs import Inputs, check_finite
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_fusion, unsupported
 from skmm.prediction import NetworkOutputs
 from skmm.samples import canonical, digest

@@ -16,8 +16,9 @@ from sklearn.utils import check_scalar
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skmm.batches import Batches, Inputs
+from skmm.batches import Batches
 from skmm.blocks import Blocks, RaggedArray
+from skmm.inputs import Inputs
 from skmm.network import Masks, Values
 from skmm.spec import Fusion, as_spec, unknown
 from skmm.stacking import Stack, average

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import os
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -32,7 +31,7 @@ from torch import nn
 from skmm.base import MultimodalEstimator
 from skmm.lockstep import Learner, Lockstep, obstacle, shape
 from skmm.spec import Spec
-from skmm.training import find_device, seeded
+from skmm.training import find_device, free_memory, seeded
 
 # Parameters that need not agree within one loop. All others need to, so does one that is not thought of here.
 _OF_EACH = {
@@ -206,19 +205,6 @@ def _threads(n_jobs: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    with contextlib.suppress(OSError), open("/proc/meminfo") as lines:
-        for line in lines:
-            if line.startswith("MemAvailable"):
-                return int(line.split()[1]) * 1024
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return 4 * 2**30
 
 
 def _member_bytes(learner: Learner) -> int:

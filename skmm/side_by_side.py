@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves  # torch's own walk through nested dicts and tuples, private by name
 
-from skmm.batches import Batches, _Absent, _Dense, _Ragged, _Sparse, _Vectors
+from skmm.batches import AbsentColumn, Batches, DenseColumn, RaggedColumn, SparseColumn, VectorColumns
 from skmm.network import FusionNetwork, Masks, MemberNetworks, Values, _slots
 from skmm.training import TrainingSet
 
@@ -157,14 +157,14 @@ def _join(first: Any, *others: Any) -> Any:
 
 
 @_join.register
-def _(first: _Vectors, *others: _Vectors) -> _Vectors:
+def _(first: VectorColumns, *others: VectorColumns) -> VectorColumns:
     joined = copy.copy(first)
     joined.data = torch.cat([c.data for c in (first, *others)])
     return joined
 
 
 @_join.register
-def _(first: _Dense, *others: _Dense) -> _Dense:
+def _(first: DenseColumn, *others: DenseColumn) -> DenseColumn:
     joined, all_ = copy.copy(first), (first, *others)
     joined.data = torch.cat([c.data for c in all_])
     if any(c.present is not None for c in all_):
@@ -173,7 +173,7 @@ def _(first: _Dense, *others: _Dense) -> _Dense:
 
 
 @_join.register
-def _(first: _Ragged, *others: _Ragged) -> _Ragged:
+def _(first: RaggedColumn, *others: RaggedColumn) -> RaggedColumn:
     joined, all_ = copy.copy(first), (first, *others)
     joined.values, joined.lengths = torch.cat([c.values for c in all_]), torch.cat([c.lengths for c in all_])
     before = torch.tensor([0, *(len(c.values) for c in all_)]).cumsum(0).tolist()
@@ -182,7 +182,7 @@ def _(first: _Ragged, *others: _Ragged) -> _Ragged:
 
 
 @_join.register
-def _(first: _Sparse, *others: _Sparse) -> _Sparse:
+def _(first: SparseColumn, *others: SparseColumn) -> SparseColumn:
     joined, all_ = copy.copy(first), (first, *others)
     joined.columns = _join(*(c.columns for c in all_))
     joined.weights = _join(*(c.weights for c in all_))
@@ -192,13 +192,13 @@ def _(first: _Sparse, *others: _Sparse) -> _Sparse:
 
 
 @_join.register
-def _(first: _Absent, *others: _Absent) -> _Absent:
+def _(first: AbsentColumn, *others: AbsentColumn) -> AbsentColumn:
     return first
 
 
 def joinable(column: Any) -> bool:
     """Whether a modality's data can be joined with that of other sets."""
-    scaled = not isinstance(column, _Dense) or column.data.dtype == column.dtype  # or else when a batch is cut
+    scaled = not isinstance(column, DenseColumn) or column.data.dtype == column.dtype  # or else when a batch is cut
     return type(column) in _join.registry and scaled
 
 

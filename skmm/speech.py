@@ -20,9 +20,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 
 from skmm.augmentation import Batch, ModalityDropout, augmentations, compose
 from skmm.base import MultimodalEstimator, _is_named
-from skmm.batches import Inputs, check_finite
 from skmm.blocks import Blocks, RaggedArray, block_kind
 from skmm.decoding import UNITS, BeamSearch, LanguageModel, greedy_search
+from skmm.inputs import Inputs, check_finite
 from skmm.metrics import check_transcripts, word_error_rate
 from skmm.network import MemberNetworks, check_encoders
 from skmm.samples import canonical

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import inspect
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -158,6 +159,19 @@ def find_device(device: str | torch.device) -> torch.device:
     if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r}: no GPU can be used here; 'auto' takes one where there is one.")
     return found
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    with contextlib.suppress(OSError), open("/proc/meminfo") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) * 1024
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return 4 * 2**30
 
 
 # torch has one random generator for all threads: of two that draw at once neither would be reproducible

@@ -643,7 +643,7 @@ def test_every_augmentation_is_among_those_tested():
         c
         for base in (ModalityAugmentation, JointAugmentation)
         for c in leaves(base)
-        if c.__module__ .startswith("skmm.augmentation.")
+        if c.__module__.startswith("skmm.augmentation.")
     }
 
 

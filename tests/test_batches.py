@@ -12,9 +12,10 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skmm import Blocks, Encoder
-from skmm.batches import CLIP, Inputs, Scaler, as_kind, check_finite
 from skmm.blocks import RaggedArray, block_kind
+from skmm.inputs import Inputs, as_kind, check_finite
 from skmm.layers import SparseRows
+from skmm.scaling import CLIP, Scaler
 
 N = 12
 CPU = torch.device("cpu")
@@ -175,7 +176,7 @@ def test_scaling_in_chunks_is_scaling_at_once(monkeypatch):
     x = normal(N, 5, 3)
     there = np.arange(N) % 4 != 0
     whole = Scaler.fit(x, there, np.ones(N))
-    monkeypatch.setattr("skmm.batches._CHUNK", 20)
+    monkeypatch.setattr("skmm.scaling._CHUNK", 20)
     parts = Scaler.fit(x, there, np.ones(N))
     np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-12)
     np.testing.assert_allclose(parts.scale, whole.scale, rtol=1e-12)

@@ -14,7 +14,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skmm import Blocks, Fusion, MultimodalClassifier, MultimodalRegressor, Optimizer, list_fusions
-from skmm.batches import Inputs
+from skmm.inputs import Inputs
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders
 from skmm.training import HeadsLoss, MultimodalNet, TrainingSet, cross_entropy, squared_error
 

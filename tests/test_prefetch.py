@@ -18,9 +18,9 @@ from PIL import Image
 from sklearn.base import clone
 
 from skmm import Blocks, ModalityTransformer, MultimodalClassifier, prefetch
-from skmm.batches import Scaler
 from skmm.blocks import is_lazy
 from skmm.preprocessing import ImageLoader
+from skmm.scaling import Scaler
 
 N = 48
 
@@ -318,7 +318,7 @@ def test_a_fitted_estimator_pickles_without_its_processes(data):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_scaling_of_parts_is_that_of_the_whole(n_jobs, monkeypatch):
-    monkeypatch.setattr("skmm.batches._CHUNK", 40)
+    monkeypatch.setattr("skmm.scaling._CHUNK", 40)
     rng = np.random.default_rng(0)
     x = rng.normal(1e4, 1, (N, 4, 3)) * [1, 1e-3, 1e3]  # a mean far from 0 loses digits where moments are summed
     weights, present = rng.uniform(0, 2, N), rng.random(N) < 0.8

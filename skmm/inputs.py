@@ -1,0 +1,385 @@
+"""Blocks to tensors: what a fitted estimator remembers of its input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from skmm.batches import (
+    AbsentColumn,
+    Batches,
+    Column,
+    DenseColumn,
+    LazyColumn,
+    RaggedColumn,
+    SparseColumn,
+    StreamedColumn,
+    like,
+    naming,
+)
+from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind, is_lazy, sample_shape
+from skmm.scaling import Projection, Scaler
+from skmm.spec import Encoder, as_spec, unknown
+from skmm.training import free_memory
+
+
+def as_kind(block: Block, wanted: tuple[str, ...]) -> Block:
+    """A block as one of the kinds wanted, where the two differ in form alone."""
+    kind = block_kind(block)
+    if kind in wanted or isinstance(block, RaggedArray) or is_lazy(block):
+        return block
+    if kind == "sparse":
+        return block.toarray() if "vector" in wanted else block
+    if kind == "vector" and "sparse" in wanted:
+        return sp.csr_array(block)
+    if kind == "vector" and "tokens" in wanted and block.dtype.kind in "iu":
+        n, length = block.shape
+        return RaggedArray(block.reshape(-1), np.arange(n + 1, dtype=np.int64) * length)
+    if kind == "vector" and "sequence" in wanted:
+        return block[:, :, None]
+    if kind == "sequence" and "image" in wanted:
+        return block[:, :, :, None]
+    if kind == "image" and "sequence" in wanted and block.ndim == 3:
+        return block.astype(np.float32)
+    return block
+
+
+class Inputs:
+    """What a fitted estimator remembers of its modalities: names, kinds, shapes and scaling.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        Training samples.
+    weights : ndarray of shape (n_samples,)
+        Sample weights, for the scaling.
+    encoders : dict of str to encoder
+        The encoder chosen for each modality, whose kinds decide how a block is read.
+    scale : bool
+        Whether to learn a scaling.
+    sparse_components : int or None
+        Size of the dense copy of a sparse block that is wider than that.
+    dropped : bool
+        Whether training drops modalities at random, and so knows samples without them.
+    n_jobs : int or None
+        Processes that read lazy blocks.
+    device : torch.device
+        Where a frozen encoder's model runs.
+    """
+
+    def __init__(
+        self,
+        blocks: Blocks,
+        weights: np.ndarray,
+        encoders: Mapping[str, Any],
+        scale: bool,
+        sparse_components: int | None = None,
+        *,
+        dropped: bool = False,
+        n_jobs: int | None = None,
+        device: torch.device,
+    ) -> None:
+        self.n_jobs = n_jobs
+        self.wanted = {name: _kinds_of(choice) for name, choice in encoders.items()}
+        self.readers = {name: r for name, choice in encoders.items() if (r := _reader_of(name, choice)) is not None}
+        self.raw: dict[str, BlockInfo] = {}  # of modalities that a frozen encoder turns into vectors, what it reads
+        self.infos: dict[str, BlockInfo] = {}
+        self.seen: set[str] = set()  # modalities that some training sample had
+        self.lacked: set[str] = set(blocks) if dropped else set()  # and that some lacked
+        self._note(blocks)
+        blocks = self._convert(blocks)
+        self.scalers: dict[str, Scaler | None] = {}
+        self.projections: dict[str, Projection] = {}
+        for name, block in blocks.items():
+            self.infos[name] = info = _info(name, block)
+            present, reader = blocks.present[name], self.readers.get(name)
+            if reader is not None:
+                reader.check(name, info.kind, block)
+                if reader.frozen:
+                    self.raw[name] = info
+                    block, present = reader.vectors(name, info.kind, block, present, device)
+                    self.infos[name] = info = BlockInfo("vector", block.shape[1:], source=info.kind)
+            if info.kind == "sparse" and sparse_components is not None and info.shape[0] > sparse_components:
+                self.projections[name] = projection = Projection(block, weights * present, sparse_components)
+                self.infos[name] = replace(info, n_components=projection.matrix.shape[1])
+            learn = scale and info.kind != "tokens" and (reader is None or reader.frozen)
+            with naming(name):
+                self.scalers[name] = Scaler.fit(block, present, weights, n_jobs) if learn else None
+
+    def _note(self, blocks: Blocks) -> None:
+        """Remember which modalities samples had, and which they lacked."""
+        self.seen.update(name for name, mask in blocks.present.items() if mask.any())
+        self.lacked.update(name for name, mask in blocks.present.items() if not mask.all())
+        self.lacked.update(self.infos.keys() - blocks.keys())
+
+    def _convert(self, blocks: Blocks) -> Blocks:
+        converted = {name: as_kind(block, self._read_as(name)) for name, block in blocks.items()}
+        return Blocks._trusted(converted, blocks.present, len(blocks))
+
+    def _read_as(self, name: str) -> tuple[str, ...]:
+        """Kinds that a block may have: before the fit those of its encoder, then the one that was fitted."""
+        return (self._read_info(name).kind,) if name in self.infos else self.wanted[name]
+
+    def _read_info(self, name: str) -> BlockInfo:
+        """The block as it comes in, which a frozen encoder turns into vectors."""
+        return self.raw.get(name, self.infos[name])
+
+    @property
+    def n_features(self) -> int:
+        """Numbers per sample; per step for a sequence without one length."""
+        return sum(math.prod(info.shape) * (info.length or 1) for info in self.infos.values())
+
+    def check(self, blocks: Blocks, *, training: bool = False) -> Blocks:
+        """Samples as training's were, or an error that names the modality and what was expected.
+
+        A modality may be absent as a whole where training knew samples without it. What ``training`` goes on with
+        adds to what is known.
+        """
+        if training:
+            self._note(blocks)
+        for name in self.infos:
+            if name not in blocks and name not in self.lacked:
+                raise ValueError(
+                    f"modality {name!r} is missing; fitted with {list(self.infos)}, got {list(blocks)}, and no "
+                    "training sample lacked it. An estimator learns to do without a modality from samples that "
+                    "lack it, or with modality_dropout, e.g. modality_dropout=0.2."
+                )
+        for name in blocks:
+            if name not in self.infos:
+                raise unknown("modality", name, self.infos)
+            if name not in self.seen and blocks.present[name].any():
+                raise ValueError(
+                    f"modality {name!r}, row {blocks.present[name].argmax()}: there is a value, but every training "
+                    "sample lacked this modality, so nothing is known of it."
+                )
+        blocks = self._convert(blocks.select(name for name in self.infos if name in blocks))
+        for name, block in blocks.items():
+            info = self._read_info(name)
+            kind = block_kind(block)
+            if kind != info.kind:
+                raise ValueError(
+                    f"modality {name!r} was {info.kind} in fit ({KINDS[info.kind]}), now it is {kind}."
+                )
+            if kind != "tokens" and sample_shape(block) != info.shape:
+                raise ValueError(
+                    f"modality {name!r} has {_shape_text(kind, sample_shape(block))}, "
+                    f"fitted with {_shape_text(kind, info.shape)}."
+                )
+            if name in self.readers:
+                self.readers[name].check(name, kind, block)
+        check_finite(blocks)
+        return blocks
+
+    def dtype(self, blocks: Blocks) -> torch.dtype:
+        """float64 where every block is given in that precision, as scikit-learn keeps it; else float32."""
+        numeric = [
+            np.dtype(np.float32) if name in self.raw else b.dtype
+            for name, b in blocks.items()
+            if self.infos[name].kind != "tokens"
+        ]
+        wide = bool(numeric) and all(np.result_type(np.float32, t) == np.float64 for t in numeric)
+        return torch.float64 if wide else torch.float32
+
+    def load(self, blocks: Blocks, dtype: torch.dtype, device: torch.device) -> Batches:
+        """Move checked blocks to a device, scaled, with zeros where a sample or a whole modality is missing.
+
+        What the device has no room for stays in the memory of the host, the largest modalities first.
+        """
+        blocks = self._convert(blocks.select(name for name in self.infos if name in blocks))
+        room = _room(device)
+        sizes = {name: _n_bytes(block, dtype) for name, block in blocks.items() if name not in self.raw}
+        by_size = sorted(sizes, key=lambda name: sizes[name])
+        together = np.cumsum([sizes[name] for name in by_size])
+        streamed = {name for name, size in zip(by_size, together, strict=True) if size > room}
+        columns: dict[str, Column | Tensor] = {}
+        for name, info in self.infos.items():
+            if name not in blocks:
+                columns[name] = AbsentColumn(info, dtype, device)
+                continue
+            place = torch.device("cpu") if name in streamed else device
+            column = self._column(name, blocks[name], blocks.present[name], dtype, place)
+            if name in streamed:
+                if isinstance(column, Tensor):
+                    column = DenseColumn(column, None, None, dtype, sequence=False)
+                column = StreamedColumn(column, device)
+            columns[name] = column
+        return Batches(columns, len(blocks), device)
+
+    def _column(
+        self, name: str, block: Block, present: np.ndarray, dtype: torch.dtype, device: torch.device
+    ) -> Column | Tensor:
+        scaler = self.scalers[name]
+        if name in self.raw:
+            block, present = self.readers[name].vectors(name, self.raw[name].kind, block, present, device)
+        exists = torch.from_numpy(present).to(device)
+        if is_lazy(block):
+            return LazyColumn(block, exists, scaler, dtype, name, self.n_jobs)
+        if sp.issparse(block):
+            # a matrix may be as large as memory allows: no copy that is wider than the matrix itself
+            stored = np.where(np.repeat(present, np.diff(block.indptr)), block.data, 0)
+            stored = stored.astype(np.result_type(stored, np.float32), copy=False)
+            if scaler is not None:
+                stored /= scaler.scale[0]
+            weights = _tensor(stored, dtype).to(device)
+            columns = torch.from_numpy(np.array(block.indices)).to(device)
+            offsets = torch.from_numpy(block.indptr.astype(np.int64)).to(device)
+            projection = self.projections.get(name)
+            compressed = np.zeros((len(present), 0)) if projection is None else projection.apply(block)
+            compressed = np.where(present[:, None], compressed, 0.0)
+            return SparseColumn(columns, weights, offsets, _tensor(compressed, dtype).to(device), exists)
+        if isinstance(block, RaggedArray):
+            if not present.all():  # a sample marked missing has no steps
+                kept = np.where(present, block.lengths, 0)
+                block = RaggedArray(
+                    block.values[np.repeat(present, block.lengths)], np.concatenate([[0], np.cumsum(kept)])
+                )
+            values, offsets = block.values, torch.from_numpy(block.offsets).to(device)
+            if len(values) == 0:
+                values = np.zeros((1, *values.shape[1:]), values.dtype)
+            if self.infos[name].kind == "tokens":
+                return RaggedColumn(torch.from_numpy(values.astype(np.int64)).to(device), offsets)
+            return RaggedColumn(
+                _scaled(values if values.ndim > 1 else values[:, None], scaler, dtype, device), offsets
+            )
+        missing = None if present.all() else exists
+        kind = self.infos[name].kind
+        if block.dtype.kind != "f" and kind in ("image", "video"):
+            data = torch.from_numpy(_writable(block)).to(device)  # stays small until a batch is cut
+        else:
+            data = _scaled(block, scaler, dtype, device)
+            if missing is not None:
+                data = torch.where(like(exists, data), data, 0.0)
+            elif kind == "vector":
+                return data
+        return DenseColumn(data, missing, scaler, dtype, sequence=kind == "sequence")
+
+
+def _room(device: torch.device) -> float:
+    """Bytes that data may take on a device: half of what a GPU has free, the rest is the network's."""
+    return math.inf if device.type == "cpu" else free_memory(device) / 2
+
+
+def _n_bytes(block: Block, dtype: torch.dtype) -> int:
+    """What a block takes on the device; nothing if it is read lazily."""
+    if is_lazy(block):
+        return 0
+    if sp.issparse(block):
+        return block.nnz * (dtype.itemsize + block.indices.dtype.itemsize)
+    values = block.values if isinstance(block, RaggedArray) else block
+    # whole numbers of pictures stay as they are, of tokens they become torch's numbers of rows
+    whole = {"image": values.dtype.itemsize, "video": values.dtype.itemsize, "tokens": 8}
+    itemsize = dtype.itemsize if values.dtype.kind == "f" else whole.get(block_kind(block), dtype.itemsize)
+    return values.size * itemsize
+
+
+def _reader_of(name: str, choice: Any) -> Any:
+    """What prepares the block of an encoder that reads raw samples; None where the encoder's class has none."""
+    spec = as_spec(Encoder, choice)
+    target: Any = spec.target() if isinstance(spec, Encoder) and spec.name != "auto" else None
+    if not hasattr(target, "reader"):
+        return None
+    try:
+        return target.reader(**spec.resolve())
+    except ValueError as error:
+        raise ValueError(f"modality {name!r}: {error}") from None
+
+
+def _kinds_of(choice: Any) -> tuple[str, ...]:
+    """Kinds that an encoder asks for; where it does not say all, but of a user's module those that are arrays."""
+    spec = as_spec(Encoder, choice)
+    target = spec.target() if isinstance(spec, Encoder) and spec.name != "auto" else spec
+    arrays = [kind for kind in KINDS if kind != "sparse"]
+    return tuple(getattr(target, "kinds", arrays if isinstance(target, nn.Module) else KINDS))
+
+
+def _info(name: str, block: Block) -> BlockInfo:
+    kind, shape = block_kind(block), sample_shape(block)
+    if kind == "tokens":
+        values = block.values
+        return BlockInfo(kind, (int(values.max(initial=0)) + 1,))
+    if 0 in shape:
+        raise ValueError(
+            f"modality {name!r} has 0 feature(s) (shape of a sample {shape}) while a minimum of 1 is required."
+        )
+    length = int(block.shape[1]) if kind == "sequence" and not isinstance(block, RaggedArray) else None
+    return BlockInfo(kind, tuple(int(s) for s in shape), length)
+
+
+def _shape_text(kind: str, shape: tuple[int, ...]) -> str:
+    if kind in ("vector", "sparse"):
+        return f"{shape[0]} features"
+    return f"steps of shape {shape}" if kind == "sequence" else f"samples of shape {shape}"
+
+
+def check_finite(blocks: Blocks) -> None:
+    """No infinity, NaN only where a whole row is missing, and no negative token ids."""
+    for name, block in blocks.items():
+        _check_values(name, block, blocks.present[name])
+
+
+def _sum_is_finite(values: np.ndarray) -> bool:
+    """Whether no value needs a closer look."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum(dtype=np.float64)))
+
+
+def _check_values(name: str, block: Block, present: np.ndarray) -> None:
+    if isinstance(block, RaggedArray) and block_kind(block) == "tokens" and block.values.min(initial=0) < 0:
+        first = int((block.values < 0).argmax())
+        holder = int(np.searchsorted(block.offsets, first, side="right") - 1)
+        raise ValueError(f"modality {name!r}, row {holder}: token id {block.values[first]} is negative.")
+    if is_lazy(block) or block.dtype.kind != "f":
+        return
+    if isinstance(block, RaggedArray) or sp.issparse(block):
+        values = block.values if isinstance(block, RaggedArray) else block.data
+        if _sum_is_finite(values):
+            return
+        starts = block.offsets if isinstance(block, RaggedArray) else block.indptr
+        bad_steps = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        rows = np.searchsorted(starts, np.flatnonzero(bad_steps), side="right") - 1
+        bad = np.unique(rows[present[rows]])
+        if len(bad):
+            row = values[starts[bad[0]] : starts[bad[0] + 1]]
+    else:
+        if _sum_is_finite(block):
+            return
+        flat = block.reshape(len(block), -1)
+        bad = np.flatnonzero(present & ~np.isfinite(flat).all(axis=1))
+        if len(bad):
+            row = flat[bad[0]]
+    if not len(bad):
+        return
+    where = f"modality {name!r}, row {bad[0]}"
+    if np.isinf(row).any():
+        raise ValueError(f"{where}: {np.isinf(row).sum()} of {row.size} values are inf; they must be finite.")
+    raise ValueError(
+        f"{where}: {np.isnan(row).sum()} of {row.size} values are NaN. A sample lacks a modality where all "
+        "its values are NaN; fill gaps first, e.g. with a SimpleImputer in the ModalityTransformer."
+    )
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """torch warns about arrays that it may not write to, and refuses some layouts; it never writes here."""
+    array = np.ascontiguousarray(array)
+    return array if array.flags.writeable else array.copy()
+
+
+def _scaled(array: np.ndarray, scaler: Scaler | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A block on the device, standardised in its own precision: a time stamp has its news in its last digits."""
+    if scaler is None:
+        return _tensor(array, dtype).to(device)
+    own = torch.float64 if np.result_type(np.float32, array.dtype) == np.float64 else dtype
+    return scaler.apply(_tensor(array, own).to(device)).to(dtype)
+
+
+def _tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """A new tensor, never one that shares the user's memory."""
+    wanted = np.float64 if dtype == torch.float64 else np.float32
+    return torch.from_numpy(np.array(array, dtype=wanted, order="C", copy=True))

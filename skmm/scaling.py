@@ -1,0 +1,120 @@
+"""Scaling and compression of a modality, learned in fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
+
+from skmm.blocks import Block, RaggedArray, block_kind, is_lazy, sample_shape
+from skmm.prefetch import read_ahead
+
+CLIP = 5.0  # standardised inputs past this many deviations say no more
+_CHUNK = 1 << 22  # values converted at a time, so that no whole block is ever copied to float64
+
+
+def _chunks(block: Block, present: np.ndarray, n_jobs: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows that exist, some at a time, as float64 (rows or steps, *shape), with the row of each."""
+    rows = np.flatnonzero(present)
+    if isinstance(block, RaggedArray):
+        part = block[rows]
+        yield part.values.astype(np.float64), np.repeat(rows, part.lengths)
+        return
+    size = max(1, _CHUNK // max(1, math.prod(block.shape[1:])))
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    if is_lazy(block):
+        for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
+            yield values[exists].astype(np.float64), chosen[exists]
+        return
+    whole = len(rows) == len(present)
+    for chosen in parts:
+        part = block[chosen[0] : chosen[-1] + 1] if whole else block[chosen]
+        yield np.asarray(part, dtype=np.float64), chosen
+
+
+class Scaler:
+    """Shift and scale of one modality, learned in fit.
+
+    A vector is standardised per feature, a sequence, image or video per channel; a sparse block is only scaled, by
+    the root mean square of its stored values. Weighted by the sample weights; constant features are left alone.
+    """
+
+    def __init__(self, mean: np.ndarray, scale: np.ndarray) -> None:
+        self.mean = mean
+        self.scale = scale
+
+    @classmethod
+    def fit(cls, block: Block, present: np.ndarray, weights: np.ndarray, n_jobs: int | None = None) -> Scaler:
+        """Learn from the rows that exist, in one pass; ``n_jobs`` processes read a lazy block."""
+        if sp.issparse(block):
+            each = np.repeat(weights * present, np.diff(block.indptr))
+            stored = block.data.astype(np.float64)
+            stored = np.where(each > 0, stored, 0.0)
+            mass = each[stored != 0].sum()
+            rms = math.sqrt((each * stored**2).sum() / mass) if mass else 1.0
+            return cls(np.zeros(1), np.array([rms or 1.0]))
+        # a picture of (height, width) has one channel, not one for each column
+        channels = 1 if block_kind(block) == "image" and len(block.shape) == 3 else sample_shape(block)[-1]
+        total, mean, squares = 0.0, np.zeros(channels), np.zeros(channels)
+        for x, rows in _chunks(block, present, n_jobs):
+            each, flat = cls._per_channel(x, weights[rows], channels)
+            mass = each.sum()
+            if not mass:
+                continue
+            # moments of the parts joined, as in Chan et al. 1983
+            own = each @ flat / mass
+            away = own - mean
+            squares += each @ (flat - own) ** 2 + away**2 * (total * mass / (total + mass))
+            mean = mean + away * (mass / (total + mass))
+            total += mass
+        if not total:
+            return cls(np.zeros(channels), np.ones(channels))
+        scale = np.sqrt(squares / total)
+        # a constant feature has a deviation of rounding errors, not of information
+        constant = scale <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(mean), 1e-300)
+        return cls(mean, np.where(constant, 1.0, scale))
+
+    @staticmethod
+    def _per_channel(x: np.ndarray, weights: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
+        flat = x.reshape(-1, channels)
+        return np.repeat(weights, len(flat) // max(1, len(x))), flat
+
+    def apply(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """Standardise (*, d) in the precision of x; ``out`` may be x itself."""
+        mean = torch.as_tensor(self.mean, dtype=x.dtype, device=x.device)
+        scale = torch.as_tensor(self.scale, dtype=x.dtype, device=x.device)
+        return torch.sub(x, mean, out=out).div_(scale).clamp_(-CLIP, CLIP)
+
+
+class Projection:
+    """Principal directions of a wide sparse block, learned in fit: a dense copy of few columns for its encoder.
+
+    Truncated singular value decomposition of the rows, not centred so that they stay sparse (latent semantic
+    analysis, Deerwester et al. 1990), and one scale for all components.
+
+    Parameters
+    ----------
+    block : sparse matrix of shape (n_samples, n_features)
+        Training rows.
+    weights : ndarray of shape (n_samples,)
+        Their weights, 0 for missing rows.
+    n_components : int
+        Directions wanted; fewer are kept where there are not as many rows or columns.
+    """
+
+    def __init__(self, block: Block, weights: np.ndarray, n_components: int) -> None:
+        rows = np.flatnonzero(weights > 0)
+        weighted = sp.diags_array(np.sqrt(weights[rows])) @ sp.csr_array(block)[rows].astype(np.float64)
+        k = min(n_components, *weighted.shape)
+        _, singular, directions = randomized_svd(weighted, k, random_state=0)
+        scale = math.sqrt((singular**2).sum() / (weights[rows].sum() * k)) or 1.0
+        self.matrix = (directions / scale).T
+
+    def apply(self, block: Block) -> np.ndarray:
+        """(n, n_features) sparse -> (n, n_components)."""
+        return sp.csr_array(block) @ self.matrix
