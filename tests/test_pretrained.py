@@ -637,7 +637,7 @@ def test_a_real_sentence_encoder_gives_what_sentence_transformers_gives():
     expected = sentence_transformers.SentenceTransformer(model, device="cpu").encode(phrases)
     ids = PretrainedTokens(model).fit_transform(phrases)
     vectors, present = PretrainedReader(model, "auto", None, 32, None, True).vectors(
-        "x", "tokens", ids, np.ones(4, dtype=bool)
+        "x", "tokens", ids, np.ones(4, dtype=bool), torch.device("cpu")
     )
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     assert present.all()
