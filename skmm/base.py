@@ -351,8 +351,7 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
                 choices,
                 self.scale_inputs,
                 self.sparse_components,
-                dropped=self.modality_dropout > 0
-                or any(isinstance(change, ModalityDropout) for _, change in augmentations(self.augment)),
+                dropped=self._hides_modalities(),
                 n_jobs=self.n_jobs,
                 device=find_device(self.device),
             )
@@ -374,6 +373,11 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
         for name in ("oof_prediction_", "oof_score_", *(("stack_", "stack_weights_") if reset else ())):
             self.__dict__.pop(name, None)
         return TrainingPlan(blocks, target, rows, distinct, owner, train, valid, folds, blind, scored)
+
+    def _hides_modalities(self) -> bool:
+        """Whether training hides modalities of samples at random."""
+        changes = (change for _, change in augmentations(self.augment))
+        return self.modality_dropout > 0 or any(isinstance(change, ModalityDropout) for change in changes)
 
     def _place_and_seed(self) -> tuple[torch.device, int]:
         """Where to train, and the seed of all that is drawn from now on."""

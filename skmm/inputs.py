@@ -222,13 +222,15 @@ class Inputs:
         if is_lazy(block):
             return LazyColumn(block, exists, scaler, dtype, name, self.n_jobs)
         if sp.issparse(block):
-            # a matrix may be as large as memory allows: no copy that is wider than the matrix itself
-            stored = np.where(np.repeat(present, np.diff(block.indptr)), block.data, 0)
-            stored = stored.astype(np.result_type(stored, np.float32), copy=False)
+            # a matrix may be as large as memory allows: what need not change is not copied
+            stored = block.data
+            if not present.all():
+                stored = np.where(np.repeat(present, np.diff(block.indptr)), stored, 0)
             if scaler is not None:
-                stored /= scaler.scale[0]
-            weights = _tensor(stored, dtype).to(device)
-            columns = torch.from_numpy(np.array(block.indices)).to(device)
+                scaled = np.empty(stored.shape, np.result_type(stored, np.float32))
+                stored = np.divide(stored, scaler.scale[0], out=scaled, casting="same_kind")
+            weights = _shared(stored.astype(_NUMPY[dtype], copy=False)).to(device)
+            columns = _shared(block.indices).to(device)
             offsets = torch.from_numpy(block.indptr.astype(np.int64)).to(device)
             projection = self.projections.get(name)
             compressed = np.zeros((len(present), 0)) if projection is None else projection.apply(block)
@@ -251,7 +253,7 @@ class Inputs:
         missing = None if present.all() else exists
         kind = self.infos[name].kind
         if block.dtype.kind != "f" and kind in ("image", "video"):
-            data = torch.from_numpy(_writable(block)).to(device)  # stays small until a batch is cut
+            data = _shared(block).to(device)  # stays small until a batch is cut
         else:
             data = _scaled(block, scaler, dtype, device)
             if missing is not None:
@@ -365,10 +367,14 @@ def _check_values(name: str, block: Block, present: np.ndarray) -> None:
     )
 
 
-def _writable(array: np.ndarray) -> np.ndarray:
-    """torch warns about arrays that it may not write to, and refuses some layouts; it never writes here."""
+# Type of a network's arithmetic -> that of arrays.
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+def _shared(array: np.ndarray) -> Tensor:
+    """A tensor of an array, in its memory where torch can: for what is read, and never written to."""
     array = np.ascontiguousarray(array)
-    return array if array.flags.writeable else array.copy()
+    return torch.from_numpy(array if array.flags.writeable else array.copy())  # torch warns of one that is not
 
 
 def _scaled(array: np.ndarray, scaler: Scaler | None, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -381,5 +387,4 @@ def _scaled(array: np.ndarray, scaler: Scaler | None, dtype: torch.dtype, device
 
 def _tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
     """A new tensor, never one that shares the user's memory."""
-    wanted = np.float64 if dtype == torch.float64 else np.float32
-    return torch.from_numpy(np.array(array, dtype=wanted, order="C", copy=True))
+    return torch.from_numpy(np.array(array, dtype=_NUMPY[dtype], order="C", copy=True))

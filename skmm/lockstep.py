@@ -7,21 +7,25 @@ the optimizer itself may differ, and what is not stepped stays as it is.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import joblib
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.base import MultimodalEstimator, TrainingPlan
 from skmm.batches import take_rows
 from skmm.network import FusionNetwork, existing, unsupported
 from skmm.side_by_side import Rows, Together, join_batches, joinable
-from skmm.training import HeadsLoss, MultimodalNet, TrainingSet
+from skmm.training import HeadsLoss, MultimodalNet, TrainingSet, seeded
 
 # Optimizers that treat every number for itself: those of others may be changed by what they are stacked with.
 _ELEMENTWISE = frozenset(
@@ -118,7 +122,9 @@ def shape(learner: Learner) -> str:
         )
         for layer in learner.network().modules()
     ]
-    others = [a for a in learner.net.augment if not isinstance(a, ModalityDropout)]
+    # how strongly batches are changed may differ, and whether modalities are hidden
+    changes = [a for a in learner.net.augment if not isinstance(a, ModalityDropout)]
+    forms = [(getattr(a, "name", ""), type(getattr(a, "change", a))) for a in changes]
     data = learner.training
     kinds = [type(data.data.columns.get(name)).__name__ for name in data.data.names]
     how = (
@@ -128,10 +134,39 @@ def shape(learner: Learner) -> str:
         learner.validation is None,
         data.target.shape[1:],
     )
-    return joblib.hash((layers, others, kinds, how))
+    return joblib.hash((layers, forms, kinds, how))
 
 
 # -- the loop -----------------------------------------------------------------------------------------------------
+
+
+class _Luck:
+    """Random numbers of a candidate's own, so that what it draws does not depend on what it is trained with."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.device = device
+        with seeded(seed, device):
+            self.state = self._now()
+
+    def _now(self) -> tuple[Tensor, ...]:
+        on_gpu = self.device.type == "cuda"
+        return torch.get_rng_state(), *((torch.cuda.get_rng_state(self.device),) if on_gpu else ())
+
+    def _set(self, state: tuple[Tensor, ...]) -> None:
+        torch.set_rng_state(state[0])
+        for other in state[1:]:
+            torch.cuda.set_rng_state(other, self.device)
+
+    @contextlib.contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Let torch draw these numbers, from where it stopped."""
+        before = self._now()
+        self._set(self.state)
+        try:
+            yield
+        finally:
+            self.state = self._now()
+            self._set(before)
 
 
 class _Part(nn.Module):
@@ -212,6 +247,7 @@ class Lockstep:
         self.device = first.training.data.device
         # dropout of a member does not depend on what it is stacked with
         self.noise = {x: [torch.Generator(self.device).manual_seed(s) for s in x.net.seeds] for x in self.learners}
+        self.luck = {x.candidate: _Luck(x.net.seeds[0], self.device) for x in self.learners}
         self.batch_size = first.net.batch_size
         modules = [learner.net.module_ for learner in self.learners]
         self.module = Together(modules, first.network())
@@ -261,14 +297,6 @@ class Lockstep:
         self.largest = None
         if any(limits):
             self.largest = self._per_member([math.inf if limit is None else limit for limit in limits])
-        hidden = [[a.p for a in x.net.augment if isinstance(a, ModalityDropout)] for x in learners]
-        augment = [a for a in learners[0].net.augment if not isinstance(a, ModalityDropout)]
-        if any(hidden):
-            dropout: Any = ModalityDropout()
-            kept = self._per_member([1 - math.prod(1 - p for p in each) for each in hidden])
-            dropout.p = kept.view(-1, 1, 1)
-            augment.append(dropout)
-        self.augment = augment
         self.patience = self._per_member([e.n_iter_no_change for e in estimators], torch.int64).cpu()
         self.tol = self._per_member([e.tol for e in estimators]).cpu()
 
@@ -302,9 +330,7 @@ class Lockstep:
         losses = []
         parameters = list(self.module.stacked)
         for step, (rows, weights) in enumerate(self.training.batches(generators)):
-            batch = self._cut(rows, weights)
-            for change in self.augment:
-                batch = change(batch)
+            batch = self._augmented(self._cut(rows, weights))
             self.module.drop_out(batch.values, batch.present, noise)
             loss = self._loss(batch)
             found = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
@@ -327,6 +353,28 @@ class Lockstep:
     def _cut(self, rows: Tensor, weights: Tensor | None) -> Batch:
         values, present = self.data.take(rows)
         return Batch(values, present, take_rows(self.target, rows), weights, axes=2)
+
+    def _augmented(self, batch: Batch) -> Batch:
+        """Each candidate's own changes of its members' part of a batch."""
+        if not any(learner.net.augment for learner in self.learners):
+            return batch
+        parts = []
+        for number, own in itertools.groupby(self.learners, key=lambda learner: learner.candidate):
+            first, *others = own
+            members = slice(self.bounds[first][0], self.bounds[others[-1] if others else first][1])
+            part = tree_map(lambda x, m=members: x[m] if isinstance(x, Tensor) else x, batch)
+            with self.luck[number].drawing():
+                for change in first.net.augment:
+                    part = change(part)
+            parts.append(part)
+        if any(part.weights is not None for part in parts):
+            one = torch.ones((), device=self.device)
+            sizes = [next(iter(part.present.values())).shape[:2] for part in parts]
+            parts = [
+                p if p.weights is not None else p._replace(weights=one.expand(size))
+                for p, size in zip(parts, sizes, strict=True)
+            ]
+        return tree_map(lambda *each: torch.cat(each) if isinstance(each[0], Tensor) else each[0], *parts)
 
     def _loss(self, batch: Batch) -> Tensor:
         net = self.learners[0].net

@@ -16,6 +16,7 @@ from skmm.prefetch import read_ahead
 
 CLIP = 5.0  # standardised inputs past this many deviations say no more
 _CHUNK = 1 << 22  # values converted at a time, so that no whole block is ever copied to float64
+_STORED = 1 << 18  # and of a sparse block, each with its row
 
 
 def _chunks(block: Block, present: np.ndarray, n_jobs: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -37,6 +38,16 @@ def _chunks(block: Block, present: np.ndarray, n_jobs: int | None) -> Iterator[t
         yield np.asarray(part, dtype=np.float64), chosen
 
 
+def _stored_chunks(block: Block) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Stored values of a sparse block, some at a time, as float64, with the row of each."""
+    lengths = np.diff(block.indptr)
+    size = max(1, _STORED * len(lengths) // max(1, block.nnz))
+    for start in range(0, len(lengths), size):
+        own = lengths[start : start + size]
+        first = block.indptr[start]
+        yield block.data[first : first + own.sum()].astype(np.float64), np.repeat(start + np.arange(len(own)), own)
+
+
 class Scaler:
     """Shift and scale of one modality, learned in fit.
 
@@ -52,11 +63,13 @@ class Scaler:
     def fit(cls, block: Block, present: np.ndarray, weights: np.ndarray, n_jobs: int | None = None) -> Scaler:
         """Learn from the rows that exist, in one pass; ``n_jobs`` processes read a lazy block."""
         if sp.issparse(block):
-            each = np.repeat(weights * present, np.diff(block.indptr))
-            stored = block.data.astype(np.float64)
-            stored = np.where(each > 0, stored, 0.0)
-            mass = each[stored != 0].sum()
-            rms = math.sqrt((each * stored**2).sum() / mass) if mass else 1.0
+            mass = squares = 0.0
+            for stored, rows in _stored_chunks(block):
+                each = (weights * present)[rows]
+                stored = np.where(each > 0, stored, 0.0)
+                mass += each[stored != 0].sum()
+                squares += (each * stored**2).sum()
+            rms = math.sqrt(squares / mass) if mass else 1.0
             return cls(np.zeros(1), np.array([rms or 1.0]))
         # a picture of (height, width) has one channel, not one for each column
         channels = 1 if block_kind(block) == "image" and len(block.shape) == 3 else sample_shape(block)[-1]

@@ -38,8 +38,9 @@ class FusionSearchCV(BaseSearchCV):
     MultimodalRegressor, or a Pipeline that ends in one. Networks of the same shape, of all candidates and folds,
     are stacked and trained in one loop, which keeps the processor busy where a small network alone does not. They
     may differ in ``lr``, ``weight_decay``, ``dropout``, ``optimizer``, ``lr_schedule``, ``max_epochs``,
-    ``clip_grad_norm``, ``modality_loss``, ``modality_dropout``, ``class_weight`` and ``random_state``; another
-    fusion, encoder, width or batch size is a loop of its own. What cannot be stacked is fitted one after another,
+    ``clip_grad_norm``, ``modality_loss``, ``modality_dropout``, ``class_weight``, ``random_state`` and the
+    parameters of ``augment``; another fusion, encoder, width, batch size or kind of augmentation is a loop of its
+    own. What cannot be stacked is fitted one after another,
     and ``stacks_`` says why. Transformers are fitted once for each fold and setting of theirs.
 
     Without dropout, and with the same ``random_state`` of the estimator, the scores are those of GridSearchCV up to

@@ -36,10 +36,11 @@ from skmm.training import find_device, free_memory, seeded
 # Parameters that need not agree within one loop. All others need to, so does one that is not thought of here.
 _OF_EACH = {
     *("optimizer", "lr", "weight_decay", "lr_schedule", "max_epochs", "clip_grad_norm", "n_iter_no_change", "tol"),
-    *("dropout", "modality_loss", "modality_dropout", "class_weight", "stack", "verbose", "random_state"),
+    *("dropout", "modality_loss", "modality_dropout", "augment", "class_weight", "stack", "verbose"),
+    "random_state",
 }
 # Parameters that come into play after the samples are read, scaled and divided.
-_AFTER_INPUT = (_OF_EACH - {"modality_dropout", "class_weight", "random_state"}) | {
+_AFTER_INPUT = (_OF_EACH - {"class_weight", "random_state"}) | {
     *("fusion", "hidden_dim", "activation", "batch_size", "callbacks")
 }
 _MEMORY_SHARE = 0.5  # of the memory that is free, for what is trained at once
@@ -296,7 +297,8 @@ class Task:
     def _learner(self, candidate: Candidate, fold: Fold) -> Learner:
         """An estimator up to the point where training begins; what others did before it is not done again."""
         estimator = clone(candidate.last)
-        key = (candidate.before, fold.number, _params_key(estimator, _AFTER_INPUT))
+        inputs = _params_key(estimator, _AFTER_INPUT), estimator._hides_modalities()
+        key = (candidate.before, fold.number, inputs)
         if key not in self.prepared:
             first = clone(estimator)
             plan = first._prepare(

@@ -22,6 +22,7 @@ from torch import nn
 
 import skmm.search_tasks
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor, list_fusions
+from skmm.augmentation import GaussianNoise, Mixup, ModalityDropout, TimeShift
 from skmm.lockstep import Lockstep
 from skmm.search import FusionSearchCV
 from skmm.side_by_side import MembersDropout, _random_bits
@@ -76,6 +77,9 @@ def test_results_are_those_of_grid_search(n_members, early_stopping):
         {"lr_schedule": [None, "linear", "cosine"], "max_epochs": [2, 5]},
         {"class_weight": [None, "balanced", {0: 1, 1: 9}], "modality_loss": [0.2, 1.0]},
         {"random_state": [0, 1], "stack": [False, "auto"]},
+        # of these nothing is left to chance
+        {"augment": [{"sequence": [GaussianNoise(0.0), TimeShift(0)]}], "augment__sequence__0__std": [0.0, 1e-9]},
+        {"augment": [{"*": ModalityDropout(0.0)}, None], "modality_dropout": [0.0], "tol": [0.0, 1.0]},
     ],
     ids=lambda grid: "-".join(grid),
 )
@@ -84,6 +88,28 @@ def test_what_may_differ_in_one_loop(grid):
     search = FusionSearchCV(exact(), grid, cv=KFold(3), scoring="neg_log_loss")
     ours = assert_same_results(search, X, y)
     assert ours.stacks_["trained"] == ["together"]
+
+
+def test_candidates_with_augmentations_of_their_own_do_not_depend_on_each_other():
+    X, y = make_data(61, ("vector", "sequence"))
+    clf = exact(augment={"vector": GaussianNoise(), "*": Mixup()}, modality_dropout=0.2)
+    grid = {"augment__vector__std": [0.01, 0.5], "augment__*__alpha": [0.1, 1.0], "modality_dropout": [0.0, 0.4]}
+    options = {"cv": KFold(3), "scoring": "neg_log_loss", "refit": False}
+    whole = FusionSearchCV(clf, grid, **options).fit(X, y)
+    assert whole.stacks_["trained"] == ["together"]
+    scores = whole.cv_results_["mean_test_score"]
+    assert len(set(scores.round(6))) == len(scores)  # each strength is another training
+    for number in (0, 5):
+        one = {key: [value] for key, value in whole.cv_results_["params"][number].items()}
+        part = FusionSearchCV(clf, one, **options).fit(X, y)
+        assert part.cv_results_["mean_test_score"][0] == pytest.approx(scores[number], abs=1e-5)
+
+
+def test_another_kind_of_augmentation_is_another_loop():
+    X, y = make_data(60, ("sequence",))
+    grid = {"augment": [{"sequence": GaussianNoise()}, {"sequence": TimeShift()}, None], "lr": [0.01, 0.05]}
+    search = FusionSearchCV(exact(), grid, cv=2).fit(X, y)
+    assert search.stacks_["candidates"] == [[0, 1], [2, 3], [4, 5]]
 
 
 @pytest.mark.parametrize("fusion", list_fusions())
