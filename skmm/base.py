@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
 
@@ -23,12 +23,12 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skmm.augmentation import ModalityDropout, augmentations, compose
+from skmm.augmentation import Batch, ModalityDropout, augmentations, compose
 from skmm.batches import Batches
 from skmm.blocks import Blocks, FlatLayout
 from skmm.compose import ModalityTransformer
 from skmm.inputs import Inputs, check_finite
-from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_fusion, unsupported
+from skmm.network import FusionNetwork, Masks, MemberNetworks, Values, check_encoders, choose_fusion, unsupported
 from skmm.prediction import NetworkOutputs
 from skmm.samples import canonical, digest
 from skmm.spec import Optimizer, SpecParams, as_spec, unknown
@@ -503,7 +503,8 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
         while len(net.history) and "train_loss" not in net.history[-1]:
             net.history.pop()  # an epoch that was interrupted
         done = len(net.history) - before
-        if done < epochs and not (stopper is not None and stopper.stopped):
+        net.interrupted_ = done < epochs and not (stopper is not None and stopper.stopped)
+        if net.interrupted_:
             warnings.warn(
                 f"training was interrupted after {done} of {epochs} epochs; what was learned is kept.",
                 stacklevel=4,
@@ -543,8 +544,15 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
         if not self._wants_stack():
             combined = average(outputs[:, :, 0], self._link, blind)
         else:
+            n, t = len(rows), target[rows].to(_wide(target))
+            if hiding := [change for change in self.net_.augment if isinstance(change, ModalityDropout)]:
+                # what training hides will be missing, and the heads that are left then speak otherwise
+                with seeded(self.net_.seeds[0], data.device):
+                    more, there = self._member_outputs(_Hiding(data, hiding), torch.float32, rows)
+                outputs, exists = np.concatenate([outputs, more], 1), np.concatenate([exists, there])
+                t, blind = torch.cat([t, t]), np.tile(blind, 2)
+                folds, distinct = np.tile(folds, 2), np.tile(distinct, 2) / 2
             z = np.einsum("kn,knhc->nhc", blind, Stack.features(outputs, exists, self._link))
-            t = target[rows].to(_wide(target))
 
             def fitted(mixing: float | None, chosen: np.ndarray, start: Stack | None = None) -> Stack:
                 stack = Stack(self._link, self._loss_per_sample(), mixing)
@@ -552,8 +560,8 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
 
             # a sample is scored by members and a stack that were fitted without its fold
             trials = []
-            for mixing in Stack.mixings(self._link, *z.shape):
-                whole = fitted(mixing, np.ones(len(rows), dtype=bool))
+            for mixing in Stack.mixings(self._link, n, *z.shape[1:]):
+                whole = fitted(mixing, np.ones(len(z), dtype=bool))
                 blindly = np.empty(z.shape[::2])
                 for fold in np.unique(folds):
                     here = folds == fold
@@ -561,6 +569,7 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
                 loss = self._loss_per_sample()(torch.from_numpy(blindly), t).numpy()
                 trials.append((loss, whole, blindly))
             self.stack_, combined = choose(trials, distinct)
+            combined = combined[:n]
             self.stack_weights_ = self.stack_.table(self._heads, self._output_names())
         everything = combined[place]
         others = np.flatnonzero(place < 0)
@@ -577,6 +586,29 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+class _Hiding(Batches):
+    """The samples of some batches, of which modalities are hidden as in training."""
+
+    def __init__(self, data: Batches, hiding: list[ModalityDropout]) -> None:
+        super().__init__({}, len(data), data.device)
+        self.data, self.hiding = data, hiding
+
+    @property
+    def lazy(self) -> bool:
+        return self.data.lazy
+
+    @property
+    def numbers(self) -> int:
+        return self.data.numbers
+
+    def stream(self, batches: Sequence[torch.Tensor]) -> Iterator[tuple[Values, Masks]]:
+        for rows, (values, present) in zip(batches, self.data.stream(batches), strict=True):
+            batch = Batch(values, present, rows, None, axes=1)
+            for change in self.hiding:
+                batch = change(batch)
+            yield values, batch.present
 
 
 def _is_named(X: Any) -> bool:

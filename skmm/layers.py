@@ -227,26 +227,38 @@ def l2_normalize(z: Tensor, eps: float = 1e-6) -> Tensor:
 class Attention(nn.Module):
     """Multi-head attention of queries over keys, some of which may not exist.
 
-    A learned null token always stands among the keys: a query with nothing else to attend to reads that, so no
-    softmax is ever empty.
+    With a null token a learned key stands beside the others: a query may say that none of them matters, which
+    weights over a single key could not, and reads it where there is nothing else. Without one, as published, a
+    query that has nothing to attend to reads nothing, all its weights being 0.
+
+    Parameters
+    ----------
+    dim : int
+        d, size of the queries, the keys and what is read.
+    n_heads : int
+        Must divide ``dim``.
+    dropout : float
+        Dropout of the weights.
+    null_token : bool
+        Whether there is a null token.
 
     Shape
     -----
-    queries (B, Q, d), keys (B, T, d), mask (B, T) -> (B, Q, d), weights (B, heads, Q, 1 + T), the null token's
-    first.
+    queries (B, Q, d), keys (B, T, d), mask (B, T) -> (B, Q, d), weights (B, heads, Q, T), with a null token
+    (B, heads, Q, 1 + T), its own first.
 
     References
     ----------
     Vaswani et al. 2017, Attention is all you need, equation 1 and section 3.2.2.
     """
 
-    def __init__(self, dim: int, *, n_heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, *, n_heads: int, dropout: float = 0.0, null_token: bool = True) -> None:
         super().__init__()
         if dim % n_heads:
             valid = [h for h in range(1, dim + 1) if dim % h == 0]
             raise ValueError(f"n_heads={n_heads} does not divide the dimension {dim}; valid are {valid}.")
         self.n_heads = n_heads
-        self.null = nn.Parameter(torch.randn(1, dim) / math.sqrt(dim))
+        self.null = nn.Parameter(torch.randn(1, dim) / math.sqrt(dim)) if null_token else None
         self.query = nn.Linear(dim, dim)
         self.key = nn.Linear(dim, dim, bias=False)  # a bias here shifts every score alike: softmax drops it
         self.value = nn.Linear(dim, dim)
@@ -254,8 +266,9 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, queries: Tensor, keys: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        keys = torch.cat([self.null.expand(*keys.shape[:-2], 1, -1), keys], -2)
-        mask = F.pad(mask, (1, 0), value=True)
+        if self.null is not None:
+            keys = torch.cat([self.null.expand(*keys.shape[:-2], 1, -1), keys], -2)
+            mask = F.pad(mask, (1, 0), value=True)
 
         def heads(x: Tensor) -> Tensor:  # (B, T, d) -> (B, heads, T, d / heads)
             return x.unflatten(-1, (self.n_heads, -1)).transpose(-2, -3)
@@ -272,23 +285,43 @@ class TransformerBlock(nn.Module):
 
     The tokens attend to themselves, or to ``keys``, which pass the same normalisation.
 
+    Parameters
+    ----------
+    dim : int
+        d, size of the tokens.
+    n_heads, dropout, null_token
+        Those of :class:`Attention`; dropout is inside the feed-forward network too.
+    activation : str
+        Activation of the feed-forward network.
+    feed_forward_factor : int
+        Its hidden layer is this many times as wide as the tokens.
+
     Shape
     -----
-    x (B, Q, d), mask (B, Q) -> (B, Q, d), weights (B, heads, Q, 1 + Q); with keys (B, T, d) the mask is theirs,
-    (B, T), and the weights are (B, heads, Q, 1 + T).
+    x (B, Q, d), mask (B, Q) -> (B, Q, d), weights of the attention; with keys (B, T, d) the mask is theirs, (B, T).
 
     References
     ----------
     Vaswani et al. 2017; the order of normalisation after Xiong et al. 2020.
     """
 
-    def __init__(self, dim: int, *, n_heads: int, dropout: float, activation: str) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        n_heads: int,
+        dropout: float,
+        activation: str,
+        null_token: bool = True,
+        feed_forward_factor: int = 2,
+    ) -> None:
         super().__init__()
+        width = feed_forward_factor * dim
         self.norm1 = nn.LayerNorm(dim)
-        self.attention = Attention(dim, n_heads=n_heads, dropout=dropout)
+        self.attention = Attention(dim, n_heads=n_heads, dropout=dropout, null_token=null_token)
         self.norm2 = nn.LayerNorm(dim)
         self.feed_forward = nn.Sequential(
-            nn.Linear(dim, 2 * dim), make_activation(activation), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
+            nn.Linear(dim, width), make_activation(activation), nn.Dropout(dropout), nn.Linear(width, dim)
         )
 
     def forward(self, x: Tensor, mask: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,6 @@ the optimizer itself may differ, and what is not stepped stays as it is.
 from __future__ import annotations
 
 import contextlib
-import copy
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from typing import Any
 
 import joblib
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
 from skmm.augmentation import Batch, ModalityDropout
@@ -29,8 +27,13 @@ from skmm.training import HeadsLoss, MultimodalNet, TrainingSet, seeded
 
 # Optimizers that treat every number for itself: those of others may be changed by what they are stacked with.
 _ELEMENTWISE = frozenset(
-    ("adadelta", "adagrad", "adam", "adamax", "adamw", "asgd", "nadam", "radam", "rmsprop", "rprop", "sgd")
+    {
+        *(optim.Adadelta, optim.Adagrad, optim.Adam, optim.Adamax, optim.AdamW, optim.ASGD, optim.NAdam),
+        *(optim.RAdam, optim.RMSprop, optim.Rprop, optim.SGD),
+    }
 )
+# What a subclass of the user's may have changed.
+_STEPS = ("fit", "_fit", "_prepare", "_build", "_load_training", "_train", "_complete")
 
 
 @dataclass(eq=False)
@@ -80,9 +83,12 @@ def obstacle(learner: Learner) -> str:
     estimator, net = learner.estimator, learner.net
     if estimator.callbacks:
         return "it has callbacks of its own"
-    name = net.optimizer_spec.target().__name__
-    if name.lower() not in _ELEMENTWISE:
-        return f"optimizer {name} is not known to treat each weight for itself"
+    for step in _STEPS:
+        if not getattr(type(estimator), step).__module__.startswith("skmm."):
+            return f"{type(estimator).__name__} has a {step} of its own"
+    optimizer = net.optimizer_spec.target()
+    if optimizer not in _ELEMENTWISE:
+        return f"optimizer {optimizer.__name__} is not known to treat each weight for itself"
     if not net.module_.vectorized:
         return unsupported(learner.network(), "vmap") or "it has buffers that a training step may write to"
     if net.compiled:
@@ -140,8 +146,15 @@ def shape(learner: Learner) -> str:
 # -- the loop -----------------------------------------------------------------------------------------------------
 
 
+def _twin(net: MultimodalNet) -> MultimodalNet:
+    """A net with the same attributes; skorch's own copy would pickle them."""
+    twin = object.__new__(type(net))
+    vars(twin).update(vars(net))
+    return twin
+
+
 class _Luck:
-    """Random numbers of a candidate's own, so that what it draws does not depend on what it is trained with."""
+    """Random numbers of a learner's own, so that what it draws does not depend on what it is trained with."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.device = device
@@ -190,7 +203,7 @@ class _Group:
     def __init__(self, learners: list[Learner], start: int, module: Together) -> None:
         self.learners = learners
         self.n_batches = learners[0].n_batches
-        self.net = copy.copy(learners[0].net)
+        self.net = _twin(learners[0].net)
         self.tables = [nn.Parameter(table) for table in module.tables]
         self.place(start, module)
         self.net.module_ = _Part(self.tables)
@@ -247,7 +260,7 @@ class Lockstep:
         self.device = first.training.data.device
         # dropout of a member does not depend on what it is stacked with
         self.noise = {x: [torch.Generator(self.device).manual_seed(s) for s in x.net.seeds] for x in self.learners}
-        self.luck = {x.candidate: _Luck(x.net.seeds[0], self.device) for x in self.learners}
+        self.luck = {x: _Luck(x.net.seeds[0], self.device) for x in self.learners}
         self.batch_size = first.net.batch_size
         modules = [learner.net.module_ for learner in self.learners]
         self.module = Together(modules, first.network())
@@ -355,16 +368,14 @@ class Lockstep:
         return Batch(values, present, take_rows(self.target, rows), weights, axes=2)
 
     def _augmented(self, batch: Batch) -> Batch:
-        """Each candidate's own changes of its members' part of a batch."""
+        """Each learner's own changes of its members' part of a batch."""
         if not any(learner.net.augment for learner in self.learners):
             return batch
         parts = []
-        for number, own in itertools.groupby(self.learners, key=lambda learner: learner.candidate):
-            first, *others = own
-            members = slice(self.bounds[first][0], self.bounds[others[-1] if others else first][1])
-            part = tree_map(lambda x, m=members: x[m] if isinstance(x, Tensor) else x, batch)
-            with self.luck[number].drawing():
-                for change in first.net.augment:
+        for learner, members in self.bounds.items():
+            part = tree_map(lambda x, m=slice(*members): x[m] if isinstance(x, Tensor) else x, batch)
+            with self.luck[learner].drawing():
+                for change in learner.net.augment:
                     part = change(part)
             parts.append(part)
         if any(part.weights is not None for part in parts):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -24,7 +25,7 @@ from sklearn.utils.parallel import Parallel, delayed
 # what cuts fit parameters to the rows of a fold
 from sklearn.utils.validation import _check_method_params
 
-from skmm.base import MultimodalEstimator
+from skmm.base import MultimodalEstimator, _is_named
 from skmm.blocks import Blocks
 from skmm.search_tasks import Candidate, Data, Fold, Halving, Task, content_key, divide, failure, make_fold
 from skmm.table import Table
@@ -43,8 +44,10 @@ class FusionSearchCV(BaseSearchCV):
     own. What cannot be stacked is fitted one after another,
     and ``stacks_`` says why. Transformers are fitted once for each fold and setting of theirs.
 
-    Without dropout, and with the same ``random_state`` of the estimator, the scores are those of GridSearchCV up to
-    the rounding of float32: initial weights, batches and held-out parts are the same. ``random_state=None`` draws
+    Without dropout (``mfb``, ``mfh`` and ``bottleneck`` have one of their own), and with the same ``random_state``
+    of the estimator, the scores are those of GridSearchCV up to the rounding of float32: initial weights, batches
+    and held-out parts are the same. The signed square root of ``block``, ``mcb``, ``mfb`` and ``mfh`` amplifies
+    that rounding, so that after some hundred steps their log-loss may differ by 0.01. ``random_state=None`` draws
     one seed for each fold, which its candidates share. ``verbose`` of a stacked estimator shows nothing.
 
     Parameters
@@ -73,6 +76,8 @@ class FusionSearchCV(BaseSearchCV):
         Epochs before the first are dropped; ``"auto"`` is ``max_epochs / factor**2``.
     verbose : int, default=0
         1 prints the number of fits.
+    pre_dispatch : int or str, default="all"
+        Stacks that are handed to the processes ahead, as joblib takes it.
     error_score : "raise" or number, default=nan
         Score of a fit that fails. A network whose loss becomes NaN is one, and those beside it go on.
     return_train_score : bool, default=False
@@ -99,7 +104,11 @@ class FusionSearchCV(BaseSearchCV):
     Notes
     -----
     A stack takes at most half of the memory that is free, divided by the number of processes, and is otherwise
-    split. Ctrl-C keeps what is finished: other fits have ``error_score``, and nothing is refitted.
+    split; under ``halving`` each part then drops its own. Processes divide the stacks among them, and the
+    candidates of a large one, the latter not under ``halving``. joblib's threads draw their random numbers one
+    after the other, so they gain nothing over one process.
+
+    Ctrl-C keeps what is finished: other fits have a score of NaN, and nothing is refitted.
 
     References
     ----------
@@ -126,7 +135,7 @@ class FusionSearchCV(BaseSearchCV):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **{k: v for k, v in BaseSearchCV._parameter_constraints.items() if k != "pre_dispatch"},
+        **BaseSearchCV._parameter_constraints,
         "param_grid": [dict, list],
         "halving": ["boolean"],
         "random_state": ["random_state"],
@@ -146,6 +155,7 @@ class FusionSearchCV(BaseSearchCV):
         factor: int = 3,
         min_epochs: int | str = "auto",
         verbose: int = 0,
+        pre_dispatch: int | str = "all",
         error_score: Any = np.nan,
         return_train_score: bool = False,
         random_state: Any = None,
@@ -161,6 +171,7 @@ class FusionSearchCV(BaseSearchCV):
         self.factor = factor
         self.min_epochs = min_epochs
         self.verbose = verbose
+        self.pre_dispatch = pre_dispatch
         self.error_score = error_score
         self.return_train_score = return_train_score
         self.random_state = random_state
@@ -187,7 +198,7 @@ class FusionSearchCV(BaseSearchCV):
         for name, automatic in (("min_epochs", "auto"), ("n_iter", None)):
             if getattr(self, name) != automatic:
                 check_scalar(getattr(self, name), name, Integral, min_val=1)
-        if type(X) is dict:  # by exact type: scipy's dok_array is a dict as well
+        if _is_named(X) and not isinstance(X, Blocks):
             X = Blocks(X)
         scorer, refit_metric = self._get_scorers()
         X, y = indexable(X, y)
@@ -196,6 +207,8 @@ class FusionSearchCV(BaseSearchCV):
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(cv.split(X, y, **routed.splitter.split))
         self.n_splits_ = len(splits)
+        if not splits:
+            raise ValueError(f"No fits were performed: cv={self.cv!r} gives no splits.")
         candidates = self._candidates()
         if self.verbose > 0:
             n = len(splits) * len(candidates)
@@ -280,20 +293,19 @@ class FusionSearchCV(BaseSearchCV):
         fits = Parallel(n_jobs=self.n_jobs)(delayed(make_fold)(data, i, pipelines[key]) for key, i in wanted)
         for (key, _), fold in zip(wanted, fits, strict=True):
             folds[key].append(fold)
-        on_gpu = any(
-            isinstance(c.last, MultimodalEstimator) and find_device(c.last.device).type == "cuda"
-            for c in candidates
-        )
+        on_gpu = any(isinstance(c.last, MultimodalEstimator) and _is_on_gpu(c.last.device) for c in candidates)
         n_jobs = 1 if on_gpu else joblib.effective_n_jobs(self.n_jobs)
         halving = Halving(self.factor, self.min_epochs) if self.halving else None
-        tasks = [Task(some, data, folds, halving, n_jobs) for some in divide(candidates, n_jobs)]
+        tasks = [
+            Task(some, data, folds, halving, n_jobs) for some in divide(candidates, 1 if self.halving else n_jobs)
+        ]
         # a backend that hands over nothing before all is done loses everything to Ctrl-C
         one_by_one = getattr(get_active_backend()[0], "supports_return_generator", False)
         parallel = Parallel(
             n_jobs=n_jobs,
             return_as="generator_unordered" if one_by_one else "list",
             batch_size=1,
-            pre_dispatch="all",
+            pre_dispatch=self.pre_dispatch,
         )
         results, report, interrupted = {}, [], False
         try:
@@ -313,6 +325,14 @@ class FusionSearchCV(BaseSearchCV):
                 stacklevel=3,
             )
         self.stacks_ = Table(report)
-        lacking = failure(data, "interrupted")
+        lacking = failure(replace(data, error_score=np.nan), "interrupted")
         places = [(c.number, i) for c in candidates for i in range(len(data.splits))]
         return [results.get(place) or dict(lacking) for place in places], interrupted
+
+
+def _is_on_gpu(device: Any) -> bool:
+    """Whether a device is a GPU; one that does not exist fails its own candidates."""
+    try:
+        return find_device(device).type == "cuda"
+    except ValueError:
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import math
 import time
 import traceback
@@ -14,6 +15,7 @@ from typing import Any, Self
 import joblib
 import numpy as np
 import torch
+from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 
 # how scikit-learn's searches score, what they do where a scorer fails included
@@ -22,7 +24,7 @@ from sklearn.pipeline import Pipeline
 
 # documented, though private: the one function that selects rows of anything that scikit-learn reads
 from sklearn.utils import _safe_indexing
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 # what cuts fit parameters to the rows of a fold
 from sklearn.utils.validation import _check_method_params
@@ -73,6 +75,8 @@ class _Recorder(BaseEstimator):
         self.estimator = estimator
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        if get_config()["enable_metadata_routing"]:  # under the names by which the estimator knows them
+            params = process_routing(self, "fit", **params).estimator.fit
         self.X_, self.y_, self.params_ = X, y, params
         return self
 
@@ -226,6 +230,14 @@ def _member_bytes(learner: Learner) -> int:
     return (6 * weights + 2 * sum(saved.values())) // learner.n_members
 
 
+def _n_bytes(data: Any) -> int:
+    """Memory of the tensors that batches, or one of their columns, hold."""
+    if isinstance(data, torch.Tensor):
+        return data.nbytes
+    parts = data.values() if isinstance(data, dict) else vars(data).values() if hasattr(data, "__dict__") else ()
+    return sum(_n_bytes(part) for part in parts if isinstance(part, torch.Tensor | dict) or hasattr(part, "take"))
+
+
 class Task:
     """Candidates that may share a loop, on all folds."""
 
@@ -297,6 +309,7 @@ class Task:
     def _learner(self, candidate: Candidate, fold: Fold) -> Learner:
         """An estimator up to the point where training begins; what others did before it is not done again."""
         estimator = clone(candidate.last)
+        inspect.signature(estimator.fit).bind(fold.X_train, fold.y_train, **fold.fit_params)
         inputs = _params_key(estimator, _AFTER_INPUT), estimator._hides_modalities()
         key = (candidate.before, fold.number, inputs)
         if key not in self.prepared:
@@ -324,6 +337,9 @@ class Task:
         """Learners in parts that memory holds; all folds of a candidate stay together."""
         each = _member_bytes(learners[0]) * learners[0].n_members
         free = free_memory(learners[0].training.data.device) * _MEMORY_SHARE / self.n_jobs
+        # the samples of all folds lie side by side
+        sets = {id(learner.training.data): learner.training.data for learner in learners}
+        free -= sum(_n_bytes(data) for data in sets.values())
         most = max(1, int(free / each))
         parts: list[list[Learner]] = [[]]
         for number in dict.fromkeys(learner.candidate for learner in learners):
@@ -409,6 +425,9 @@ class Task:
             except Exception:
                 self._fail(candidate, fold)
                 continue
+            # skorch ends training at Ctrl-C and says nothing; a callback of the user's ends it in the same way
+            if getattr(vars(estimator).get("net_"), "interrupted_", False) and not estimator.callbacks:
+                raise KeyboardInterrupt
             epochs = max(epochs, _epochs(estimator))
             self._keep(candidate, fold, estimator, time.perf_counter() - start + fold.seconds, False)
         self._report(pairs, time.perf_counter() - begin, epochs, reason)

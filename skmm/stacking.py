@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, logit, logsumexp
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor
@@ -19,6 +20,8 @@ _PENALTY = 0.01  # pull of the weights towards the plain average, in samples
 _BIAS_PENALTY = 1.0  # pull of the biases towards 0, in samples
 # Pulls of the mixing matrix towards 0, in samples; None for no such matrix. Out-of-fold loss chooses.
 MIXINGS = (None, 100.0, 30.0)
+_TEMPERATURE_PENALTY = 1.0  # pull of the logarithm of a temperature towards 0, in samples
+_ROWS_PER_TEMPERATURE = 30  # samples with the same heads, below which they have none of their own
 _ROWS_PER_FEATURE = 10  # samples for each number that a mixing matrix reads, below which none is tried
 
 
@@ -110,7 +113,8 @@ class Stack:
     For several yes-or-no outputs, and for values, each output has weights of its own, over log-odds or values, and
     there is no D. The weights w are not negative; all are fitted by minimising the training loss on out-of-fold
     outputs, with a pull of w towards the plain average and of b and D towards 0. A head whose modality is missing
-    says nothing.
+    says nothing; and since what is left is often surer of itself than it should be, or less sure, each set of heads
+    that enough of the samples have divides the sum by a temperature of its own, fitted last (not of values).
 
     Parameters
     ----------
@@ -123,7 +127,8 @@ class Stack:
 
     References
     ----------
-    Wolpert 1992, Stacked generalization; Breiman 1996, Stacked regressions, for the weights not being negative.
+    Wolpert 1992, Stacked generalization; Breiman 1996, Stacked regressions, for the weights not being negative; Guo
+    et al. 2017, On calibration of modern neural networks, section 4.2, for the temperature.
     """
 
     x: np.ndarray  # the solution as one vector: weights, biases, mixing matrix
@@ -175,10 +180,37 @@ class Stack:
         self.weights = x[:size].reshape(n_heads, -1)
         self.bias = x[size : size + n_outputs]
         self.matrix = x[size + n_outputs :].reshape(mixed, n_outputs)
+        self.temperatures = self._fit_temperatures(features, target, weights)
         return self
+
+    def _fit_temperatures(self, features: np.ndarray, target: Tensor, weights: np.ndarray) -> dict[bytes, float]:
+        """Temperature by which heads speak, where that differs between samples."""
+        keys = _speaking(features)
+        found, counts = np.unique(keys, return_counts=True)
+        found = found[counts >= _ROWS_PER_TEMPERATURE]
+        if self.link == "identity" or len(found) < 2:
+            return {}
+        combined, temperatures = self._sum(features), {}
+        for key in found:
+            rows = np.flatnonzero(keys == key)
+            own, t = torch.from_numpy(combined[rows]), target[rows]
+            each = torch.from_numpy(weights[rows] / weights[rows].sum())
+
+            def objective(log_t: float, own: Tensor = own, t: Tensor = t, each: Tensor = each) -> float:
+                value = float((self.loss(own * math.exp(-log_t), t) * each).sum())
+                return value + _TEMPERATURE_PENALTY * log_t**2 / len(t)
+
+            temperatures[key] = math.exp(minimize_scalar(objective, bounds=(-2, 2), method="bounded").x)
+        return temperatures
 
     def combine(self, features: np.ndarray) -> np.ndarray:
         """Combined outputs: (n, H, C) -> (n, C)."""
+        combined = self._sum(features)
+        if not self.temperatures:
+            return combined
+        return combined / np.array([self.temperatures.get(key, 1.0) for key in _speaking(features)])[:, None]
+
+    def _sum(self, features: np.ndarray) -> np.ndarray:
         weights = np.broadcast_to(self.weights, features.shape[1:])
         combined = np.einsum("nhc,hc->nc", features, weights) + self.bias
         return combined if self.mixing is None else combined + features.reshape(len(features), -1) @ self.matrix
@@ -194,6 +226,12 @@ class Stack:
                 for h, w in zip([*heads, "bias"], [*self.weights, self.bias], strict=True)
             ]
         )
+
+
+def _speaking(features: np.ndarray) -> np.ndarray:
+    """Which heads of each sample say something, as bytes to compare: features (n, H, C) -> (n,)."""
+    bits = np.packbits((features != 0).any(axis=-1), axis=1)
+    return np.array([row.tobytes() for row in bits], dtype=object)
 
 
 def choose(trials: list[tuple[np.ndarray, Stack, np.ndarray]], weights: np.ndarray) -> tuple[Stack, np.ndarray]:

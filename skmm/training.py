@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 import math
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,20 +55,22 @@ def absolute_error(value: Tensor, target: Tensor) -> Tensor:
 def huber_error(epsilon: float) -> Callable[[Tensor, Tensor], Tensor]:
     """Squared within ``epsilon`` standard deviations of the target, absolute outside (Huber 1964)."""
 
-    def huber(value: Tensor, target: Tensor) -> Tensor:
-        return F.huber_loss(value, target, reduction="none", delta=epsilon).mean(-1)
+    return functools.partial(_huber, epsilon=epsilon)
 
-    return huber
+
+def _huber(value: Tensor, target: Tensor, epsilon: float) -> Tensor:
+    return F.huber_loss(value, target, reduction="none", delta=epsilon).mean(-1)
 
 
 def quantile_error(alpha: float) -> Callable[[Tensor, Tensor], Tensor]:
     """Pinball loss, least at the ``alpha`` quantile (Koenker and Bassett 1978)."""
 
-    def pinball(value: Tensor, target: Tensor) -> Tensor:
-        error = target - value
-        return torch.maximum(alpha * error, (alpha - 1) * error).mean(-1)
+    return functools.partial(_pinball, alpha=alpha)
 
-    return pinball
+
+def _pinball(value: Tensor, target: Tensor, alpha: float) -> Tensor:
+    error = target - value
+    return torch.maximum(alpha * error, (alpha - 1) * error).mean(-1)
 
 
 class HeadsLoss(nn.Module):
@@ -162,16 +166,19 @@ def find_device(device: str | torch.device) -> torch.device:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free."""
+    """Bytes that are free, and that a container's limit leaves."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    found = []
     with contextlib.suppress(OSError), open("/proc/meminfo") as lines:
-        for line in lines:
-            if line.startswith("MemAvailable"):
-                return int(line.split()[1]) * 1024
-    with contextlib.suppress(AttributeError, ValueError, OSError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return 4 * 2**30
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    with contextlib.suppress(OSError, ValueError):  # no limit reads "max"
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{what}").read_text()) for what in ("max", "current"))
+        found.append(max(0, limit - used))
+    if not found:
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    return min(found, default=4 * 2**30)
 
 
 # torch has one random generator for all threads: of two that draw at once neither would be reproducible
@@ -490,11 +497,11 @@ class MultimodalNet(NeuralNet):
         shared = k > 1 and batch.axes == 1  # the same samples for all members
         if shared and there is not None:
             there = there.expand(k, *there.shape)
-        loss = output.new_zeros(())
-        for target, weights in ((batch.target, batch.weights), *batch.others):
-            target = target.expand(k, *target.shape) if shared else target
-            loss = loss + self.criterion_(output, target, weights, there)
-        return loss, output
+        losses = [
+            self.criterion_(output, target.expand(k, *target.shape) if shared else target, weights, there)
+            for target, weights in ((batch.target, batch.weights), *batch.others)
+        ]
+        return functools.reduce(torch.add, losses), output
 
     def arithmetic(self) -> contextlib.AbstractContextManager[Any]:
         """The precision of training."""

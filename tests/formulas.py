@@ -71,17 +71,17 @@ def pool(expanded, factor):
 
 
 def attend(query, tokens, w, prefix, n_heads):
-    """One query over the null token and the given tokens, head by head."""
+    """One query over the given tokens, and the null token if the module has one, head by head."""
     return attend_with_weights(query, tokens, w, prefix, n_heads)[0]
 
 
 def attend_with_weights(query, tokens, w, prefix, n_heads):
-    """What one query reads, and the weights of the null token and the given tokens, (n_heads, 1 + T)."""
+    """What one query reads, and the weights of the null token, if there is one, and the given tokens."""
 
     def linear(x, layer):
         return w[f"{prefix}.{layer}.weight"] @ x + w.get(f"{prefix}.{layer}.bias", 0.0)
 
-    keys = [w[f"{prefix}.null"][0], *tokens]
+    keys = [*w.get(f"{prefix}.null", []), *tokens]
     size = len(query) // n_heads
     read = np.zeros(len(query))
     weights = []

@@ -206,10 +206,11 @@ def test_dense_block_is_made_of_what_is_asked_for(options, expected):
 # -- attention ----------------------------------------------------------------------------------------------------
 
 
-def test_attention_against_torch_with_the_null_token_among_the_keys():
-    """torch's own multi-head attention on [null; keys] with the same weights."""
+@pytest.mark.parametrize("null_token", [True, False])
+def test_attention_against_torch(null_token):
+    """torch's own multi-head attention with the same weights, on the keys or on [null; keys]."""
     torch.manual_seed(0)
-    layer = Attention(8, n_heads=2).double()
+    layer = Attention(8, n_heads=2, null_token=null_token).double()
     reference = nn.MultiheadAttention(8, 2, batch_first=True).double()
     with torch.no_grad():
         parts = (layer.query, layer.key, layer.value)
@@ -218,9 +219,12 @@ def test_attention_against_torch_with_the_null_token_among_the_keys():
         reference.in_proj_bias.copy_(torch.cat([layer.query.bias, bias, layer.value.bias]))
         reference.out_proj.load_state_dict(layer.out.state_dict())
         queries, keys = random(3, 4, 8), random(3, 5, 8, seed=1)
-        mask = torch.tensor([[1, 1, 1, 1, 1], [0, 1, 0, 1, 1], [0, 0, 0, 0, 0]], dtype=torch.bool)
-        joined = torch.cat([layer.null.expand(3, 1, 8), keys], 1)
-        ignored = torch.cat([torch.zeros(3, 1, dtype=torch.bool), ~mask], 1)
+        # torch's gives NaN where there is nothing to attend to
+        mask = torch.tensor([[1, 1, 1, 1, 1], [0, 1, 0, 1, 1], [not null_token, 0, 0, 0, 0]], dtype=torch.bool)
+        joined, ignored = keys, ~mask
+        if null_token:
+            joined = torch.cat([layer.null.expand(3, 1, 8), keys], 1)
+            ignored = torch.cat([torch.zeros(3, 1, dtype=torch.bool), ~mask], 1)
         expected, weights = reference(queries, joined, joined, key_padding_mask=ignored, average_attn_weights=False)
         got, got_weights = layer(queries, keys, mask)
     np.testing.assert_allclose(got, expected, rtol=1e-9)
@@ -236,6 +240,14 @@ def test_attention_without_any_key_reads_the_null_token():
     np.testing.assert_allclose(got, expected.expand(2, 3, 8), rtol=1e-9)
     assert torch.equal(weights[..., 0], torch.ones(2, 4, 3, dtype=DOUBLE))
     assert (weights[..., 1:] == 0).all()
+
+
+def test_attention_without_any_key_or_null_token_reads_nothing():
+    layer = Attention(8, n_heads=4, null_token=False).double()
+    with torch.no_grad():
+        got, weights = layer(random(2, 3, 8), random(2, 5, 8), torch.zeros(2, 5, dtype=torch.bool))
+    assert torch.equal(got, layer.out.bias.expand(2, 3, 8))
+    assert (weights == 0).all()
 
 
 def test_attention_does_not_depend_on_the_order_of_the_keys():

@@ -26,6 +26,7 @@ from skmm.augmentation import GaussianNoise, Mixup, ModalityDropout, TimeShift
 from skmm.lockstep import Lockstep
 from skmm.search import FusionSearchCV
 from skmm.side_by_side import MembersDropout, _random_bits
+from skmm.training import MultimodalNet
 
 LOSSES = {"loss": "neg_log_loss", "accuracy": "accuracy"}
 
@@ -161,12 +162,17 @@ def test_every_form_of_input(form):
     assert hasattr(ours, "feature_names_in_") == isinstance(X, pd.DataFrame)
 
 
-def test_regression():
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "quantile"])
+def test_regression(loss):
     X, y = linear_data(90)
-    reg = exact(MultimodalRegressor)
-    grid = {"lr": [0.01, 0.05], "weight_decay": [0.0, 0.1]}
+    reg = exact(MultimodalRegressor, loss=loss)
+    grid = {"lr": [0.003, 0.01], "weight_decay": [0.0, 0.1]}
     metrics = ["r2", "neg_mean_absolute_error"]
-    assert_same_results(FusionSearchCV(reg, grid, cv=3, scoring=metrics, refit="r2"), X, y, atol=1e-3)
+    search = FusionSearchCV(reg, grid, cv=3, scoring=metrics, refit="r2")
+    ours = assert_same_results(search, X, y, atol=1e-3)
+    assert ours.stacks_["trained"] == ["together"]
+    loaded = pickle.loads(pickle.dumps(ours))
+    np.testing.assert_array_equal(loaded.predict(X), ours.predict(X))
 
 
 @every_estimator
@@ -298,6 +304,43 @@ class Branching(nn.Module):
         return self.linear(x) if x.mean() > 0 else -self.linear(x)
 
 
+class SGD(torch.optim.SGD):
+    """An optimizer of a user's own with a name of torch's."""
+
+
+class Upside(MultimodalClassifier):
+    """An estimator whose fit is its own."""
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        return super().fit(X, 1 - y, sample_weight, groups)
+
+
+@pytest.mark.parametrize(
+    ("clf", "reason"),
+    [
+        (exact(optimizer=SGD), "optimizer SGD is not known"),
+        (exact(Upside), "Upside has a fit of its own"),
+    ],
+)
+def test_what_a_user_wrote_anew_is_never_passed_over(clf, reason):
+    X, y = make_data(60)
+    ours = assert_same_results(FusionSearchCV(clf, {"lr": [0.01, 0.05]}, cv=2, scoring="neg_log_loss"), X, y)
+    assert reason in ours.stacks_["reason"][0]
+
+
+def test_weights_are_found_under_another_name_in_a_pipeline():
+    X, y = make_data(60)
+    weight = np.where(np.arange(60) % 3, 1.0, 9.0)
+    with config_context(enable_metadata_routing=True):
+        clf = exact().set_fit_request(sample_weight="importance")
+        pipe = make_pipeline(FunctionTransformer(), clf)
+        scorer = "neg_log_loss"
+        search = FusionSearchCV(pipe, {"multimodalclassifier__lr": [0.01, 0.05]}, cv=2, scoring=scorer)
+        ours = assert_same_results(search, X, y, importance=weight)
+        unweighted = clone(search).fit(X, y)
+    assert not np.allclose(ours.cv_results_["mean_test_score"], unweighted.cv_results_["mean_test_score"])
+
+
 def test_a_module_that_cannot_run_together_says_so():
     X, y = make_data(60)
     clf = exact(encoders={"vector": Branching()}, max_epochs=2)
@@ -340,9 +383,13 @@ def test_too_little_memory_splits_a_stack(monkeypatch):
 # -- failures -----------------------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_becomes_nan_leaves_its_neighbours_as_they_are():
+@pytest.mark.parametrize(
+    "drawn",
+    [{}, {"dropout": 0.3}, {"modality_dropout": 0.2}, {"augment": {"vector": GaussianNoise(), "*": Mixup()}}],
+)
+def test_a_loss_that_becomes_nan_leaves_its_neighbours_as_they_are(drawn):
     X, y = make_data(60)
-    clf = exact(MultimodalClassifier, optimizer="sgd", scale_inputs=False)
+    clf = exact(MultimodalClassifier, optimizer="sgd", scale_inputs=False, **drawn)
     search = FusionSearchCV(clf, {"lr": [0.01, 1e30, 0.05]}, cv=2, scoring="neg_log_loss", error_score=-9.0)
     with pytest.warns(FitFailedWarning, match="loss became"):
         failed = clone(search).fit(X, y)
@@ -350,6 +397,30 @@ def test_a_loss_that_becomes_nan_leaves_its_neighbours_as_they_are():
     assert failed.cv_results_["mean_test_score"][1] == -9.0
     for key in ("split0_test_score", "split1_test_score"):
         np.testing.assert_array_equal(failed.cv_results_[key][[0, 2]], fine.cv_results_[key][[0, 2]])
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_an_argument_that_fit_does_not_take_is_an_error(refit):
+    X, y = make_data(40)
+    search = FusionSearchCV(exact(), {"lr": [0.01, 0.05]}, cv=2, refit=refit)
+    with pytest.raises(
+        ValueError, match=r"All the 4 fits failed[\s\S]*unexpected keyword argument 'sample_weigth'"
+    ):
+        search.fit(X, y, sample_weigth=np.ones(40))
+
+
+def test_a_device_that_does_not_exist_fails_its_own_candidates():
+    X, y = make_data(40)
+    search = FusionSearchCV(exact(), {"device": ["cpu", "nonsense"]}, cv=2, error_score=-9.0)
+    with pytest.warns(FitFailedWarning, match="device='nonsense'"):
+        search.fit(X, y)
+    assert (search.cv_results_["mean_test_score"] == -9.0).tolist() == [False, True]
+
+
+def test_no_splits():
+    X, y = make_data(20)
+    with pytest.raises(ValueError, match="gives no splits"):
+        FusionSearchCV(exact(), {"lr": [0.1]}, cv=[]).fit(X, y)
 
 
 def test_errors_are_raised_where_that_is_asked_for():
@@ -389,7 +460,8 @@ def test_every_candidate_failing_is_an_error():
         FusionSearchCV(exact(fusion="nonsense"), {"lr": [0.1, 0.2]}, cv=2).fit(X, y)
 
 
-def test_what_is_finished_at_an_interrupt_is_kept(monkeypatch):
+@pytest.mark.parametrize("error_score", [np.nan, "raise"])
+def test_what_is_finished_at_an_interrupt_is_kept(monkeypatch, error_score):
     X, y = make_data(60)
     run = Lockstep.run
 
@@ -399,7 +471,8 @@ def test_what_is_finished_at_an_interrupt_is_kept(monkeypatch):
         run(self, until)
 
     monkeypatch.setattr(Lockstep, "run", interrupted)
-    search = FusionSearchCV(exact(), {"hidden_dim": [8, 16], "lr": [0.01, 0.05]}, cv=2)
+    grid = {"hidden_dim": [8, 16], "lr": [0.01, 0.05]}
+    search = FusionSearchCV(exact(), grid, cv=2, error_score=error_score)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         search.fit(X, y)
@@ -407,6 +480,26 @@ def test_what_is_finished_at_an_interrupt_is_kept(monkeypatch):
     assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, True, False, False]
     assert search.best_params_["hidden_dim"] == 8
     assert not hasattr(search, "best_estimator_")
+
+
+def test_an_interrupt_of_a_fit_alone_ends_the_search(monkeypatch):
+    X, y = make_data(60)
+    epoch, done = MultimodalNet.run_single_epoch, []
+
+    def interrupted(self, iterator, training, **kwargs):
+        done.extend([training] if training else [])
+        if len(done) == 6 and training:  # in the second fit of four epochs
+            raise KeyboardInterrupt
+        epoch(self, iterator, training, **kwargs)
+
+    monkeypatch.setattr(MultimodalNet, "run_single_epoch", interrupted)
+    search = FusionSearchCV(exact(encoders={"sequence": "gru"}), {"lr": [0.01, 0.05]}, cv=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        search.fit(X, y)
+    assert any("interrupted after 1 of 4 fits" in str(w.message) for w in caught)
+    assert len(done) == 6
+    assert np.isfinite(search.cv_results_["split0_test_score"]).tolist() == [True, False]
 
 
 def test_an_interrupt_before_anything_is_finished_is_one(monkeypatch):
@@ -435,6 +528,16 @@ def test_halving_keeps_the_best_and_never_starts_over():
     # the survivor is what it would have been without the others
     whole = FusionSearchCV(clf, grid, cv=2, scoring="neg_log_loss").fit(X, y)
     np.testing.assert_allclose(found["mean_test_score"][2], whole.cv_results_["mean_test_score"][2], atol=1e-4)
+
+
+def test_halving_compares_all_candidates_however_many_processes_there_are():
+    X, y = make_data(90, noise=1.0)
+    grid = {"lr": [1e-6, 1e-5, 0.02, 1e-7]}
+    search = FusionSearchCV(exact(max_epochs=8), grid, cv=2, halving=True, factor=2, min_epochs=2)
+    one = clone(search).fit(X, y)
+    with parallel_config("threading"):
+        two = search.set_params(n_jobs=2, pre_dispatch="2*n_jobs").fit(X, y)
+    assert two.cv_results_["n_epochs"].tolist() == one.cv_results_["n_epochs"].tolist()
 
 
 def test_a_dropped_candidate_has_the_score_it_had():

@@ -9,6 +9,8 @@ from scipy.special import expit, log_softmax, logsumexp, softmax
 from skorch.callbacks import Callback
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
+from skmm.datasets import make_multimodal_classification
+from skmm.metrics import expected_calibration_error
 from skmm.stacking import Stack, assign_folds, average, blind_weights, left_out_fold
 from skmm.table import Table
 from skmm.training import absolute_error, binary_cross_entropy, cross_entropy, squared_error
@@ -612,3 +614,34 @@ def test_what_is_perfect_in_training_and_noise_in_new_samples_leaves_the_other_h
     # a row whose broken modality is marked as missing is predicted by the other
     without = Blocks(good=X_test["good"], perfect=np.full((2000, 4), np.nan))
     assert clf.score(without, y[400:]) > target - 0.03
+
+
+def test_heads_that_are_surer_than_they_should_be_are_cooled_down():
+    """Two sets of heads: both heads, right in their confidence; the first alone, three times too sure."""
+    rng = np.random.default_rng(0)
+    n = 4000
+    target = rng.integers(0, 2, n)
+    logit_ = (2 * target - 1) + rng.normal(size=(2, n)) * np.sqrt([[2.0], [2.0]])  # log-odds, exact of each head
+    outputs = np.stack([np.stack([-x / 2, x / 2], -1) for x in logit_], 1)  # (n, heads, classes)
+    alone = np.arange(n) % 2 == 0
+    outputs[alone, 0] *= 3
+    exists = np.column_stack([np.ones(n, dtype=bool), ~alone])
+    features = Stack.features(outputs, exists, "softmax")
+    stack = Stack("softmax", cross_entropy).fit(features, torch.from_numpy(target), np.ones(n))
+    combined = stack.combine(features)
+    found = (combined[alone, 1] - combined[alone, 0]) / logit_[0, alone]
+    np.testing.assert_allclose(np.median(found), 1.0, atol=0.1)
+    # of samples that all have the same heads, nothing is cooled down
+    same = Stack("softmax", cross_entropy).fit(features[alone], torch.from_numpy(target[alone]), np.ones(n // 2))
+    assert same.temperatures == {}
+
+
+@pytest.mark.parametrize("fusion", ["concat", "mfb"])
+def test_samples_that_lack_a_modality_are_predicted_as_surely_as_is_right(fusion):
+    shares = {"redundant": 0.3, "unique": [0.5, 0.2], "synergistic": 0.0, "noise": 0.35}
+    X, y = make_multimodal_classification(3600, n_modalities=2, random_state=0, **shares)
+    clf = MultimodalClassifier(fusion, modality_dropout=0.3, max_epochs=15, device="cpu", random_state=0)
+    clf.fit(X[:600], y[:600])
+    for name in X:
+        lacking = Blocks(X, present={name: np.zeros(len(X), dtype=bool)})[600:]
+        assert expected_calibration_error(y[600:], clf.predict_proba(lacking)) < 0.08
