@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,12 +23,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skmm.augmentation import Batch, ModalityDropout, augmentations, compose
+from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.batches import Batches
 from skmm.blocks import Blocks, FlatLayout
 from skmm.compose import ModalityTransformer
 from skmm.inputs import Inputs, check_finite
-from skmm.network import FusionNetwork, Masks, MemberNetworks, Values, check_encoders, choose_fusion, unsupported
+from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_fusion, unsupported
+from skmm.plan import Hiding, TrainingPlan, training_set
 from skmm.prediction import NetworkOutputs
 from skmm.samples import canonical, digest
 from skmm.spec import Optimizer, SpecParams, as_spec, unknown
@@ -45,41 +46,6 @@ from skmm.training import (
     find_device,
     seeded,
 )
-
-
-class TrainingPlan(NamedTuple):
-    """Samples, and what each is for.
-
-    Attributes
-    ----------
-    blocks : Blocks
-        All samples.
-    target : ndarray
-        Their encoded targets.
-    rows, distinct : ndarray of shape (n_distinct,)
-        A row of each distinct sample, and its weight.
-    owner : ndarray of shape (n_samples,)
-        Which of these each sample is equal to, or -1.
-    train, valid : ndarray of int
-        Those that train, and those that stop the training early (None for none), as positions in ``rows``.
-    folds : ndarray of shape (len(train),)
-        Fold of each that trains, -1 where there are no folds.
-    blind : bool
-        Whether each fold is new to the members that leave it out.
-    scored : ndarray of shape (n_samples,)
-        Weights that a score gives.
-    """
-
-    blocks: Blocks
-    target: np.ndarray
-    rows: np.ndarray
-    distinct: np.ndarray
-    owner: np.ndarray
-    train: np.ndarray
-    valid: np.ndarray | None
-    folds: np.ndarray
-    blind: bool
-    scored: np.ndarray
 
 
 class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=ABCMeta):
@@ -388,10 +354,10 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
         data = self.inputs_.load(plan.blocks, torch.float32, device)
         encoded = torch.as_tensor(self._tensor_target(plan.target), device=device)
         members = [plan.train[plan.folds != left_out_fold(k, plan.folds)] for k in range(self.n_members)]
-        training = _training_set(data, encoded, plan.rows, plan.distinct, members)
+        training = training_set(data, encoded, plan.rows, plan.distinct, members)
         if plan.valid is None:
             return training, None
-        return training, _training_set(data, encoded, plan.rows, plan.distinct, [plan.valid] * self.n_members)
+        return training, training_set(data, encoded, plan.rows, plan.distinct, [plan.valid] * self.n_members)
 
     def _complete(self, plan: TrainingPlan, training: TrainingSet) -> None:
         """What follows the training of the network."""
@@ -548,7 +514,7 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
             if hiding := [change for change in self.net_.augment if isinstance(change, ModalityDropout)]:
                 # what training hides will be missing, and the heads that are left then speak otherwise
                 with seeded(self.net_.seeds[0], data.device):
-                    more, there = self._member_outputs(_Hiding(data, hiding), torch.float32, rows)
+                    more, there = self._member_outputs(Hiding(data, hiding), torch.float32, rows)
                 outputs, exists = np.concatenate([outputs, more], 1), np.concatenate([exists, there])
                 t, blind = torch.cat([t, t]), np.tile(blind, 2)
                 folds, distinct = np.tile(folds, 2), np.tile(distinct, 2) / 2
@@ -588,57 +554,9 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
         return tags
 
 
-class _Hiding(Batches):
-    """The samples of some batches, of which modalities are hidden as in training."""
-
-    def __init__(self, data: Batches, hiding: list[ModalityDropout]) -> None:
-        super().__init__({}, len(data), data.device)
-        self.data, self.hiding = data, hiding
-
-    @property
-    def lazy(self) -> bool:
-        return self.data.lazy
-
-    @property
-    def numbers(self) -> int:
-        return self.data.numbers
-
-    def stream(self, batches: Sequence[torch.Tensor]) -> Iterator[tuple[Values, Masks]]:
-        for rows, (values, present) in zip(batches, self.data.stream(batches), strict=True):
-            batch = Batch(values, present, rows, None, axes=1)
-            for change in self.hiding:
-                batch = change(batch)
-            yield values, batch.present
-
-
 def _is_named(X: Any) -> bool:
     """Whether X holds named blocks; some of scipy's sparse arrays are mappings, of positions to values."""
     return isinstance(X, (Blocks, Mapping)) and not sp.issparse(X)
-
-
-def _training_set(
-    data: Batches, target: torch.Tensor, rows: np.ndarray, weights: np.ndarray, members: list[np.ndarray]
-) -> TrainingSet:
-    """Rows of each member side by side; the shorter are filled up with rows of weight 0.
-
-    Samples that are read lazily are read once for all members: these have their rows in common, those that a
-    member leaves out with weight 0.
-    """
-    if data.lazy and len(members) > 1:
-        common = np.unique(np.concatenate(members))
-        filled = rows[common][None]
-        each = np.stack([np.where(np.isin(common, c), weights[common], 0.0) for c in members])
-        each /= each.mean(axis=1, keepdims=True)
-    else:
-        longest = max(len(chosen) for chosen in members)
-        filled = np.stack([np.pad(rows[c], (0, longest - len(c)), mode="edge") for c in members])
-        each = np.stack([np.pad(weights[c] / weights[c].mean(), (0, longest - len(c))) for c in members])
-    return TrainingSet(
-        data,
-        target,
-        None if np.ptp(each) == 0 else torch.as_tensor(each, dtype=torch.float32, device=data.device),
-        torch.as_tensor(filled, dtype=torch.int64, device=data.device),
-    )
 
 
 def _wide(target: torch.Tensor) -> torch.dtype:

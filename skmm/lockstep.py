@@ -19,9 +19,10 @@ from torch import Tensor, nn, optim
 from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
 from skmm.augmentation import Batch, ModalityDropout
-from skmm.base import MultimodalEstimator, TrainingPlan
+from skmm.base import MultimodalEstimator
 from skmm.batches import take_rows
 from skmm.network import FusionNetwork, existing, unsupported
+from skmm.plan import TrainingPlan
 from skmm.side_by_side import Rows, Together, join_batches, joinable
 from skmm.training import HeadsLoss, MultimodalNet, TrainingSet, seeded
 
