@@ -12,10 +12,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import groupby
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.utils import check_scalar
 from torch import Tensor
 
 from skmm._optional import import_optional
@@ -230,6 +232,13 @@ def greedy_search(log_probs: Tensor) -> tuple[list[int], float]:
     return symbols[symbols != BLANK].tolist(), float(best.sum())
 
 
+def check_weight(value: Any, name: str, **bounds: Any) -> None:
+    """A finite number: with any other all scores are the same, or none is a number."""
+    check_scalar(value, name, Real, **bounds)
+    if not math.isfinite(value):
+        raise ValueError(f"{name} == {value}, must be finite.")
+
+
 class BeamSearch:
     """CTC prefix beam search with a language model (shallow fusion), by flashlight-text.
 
@@ -256,6 +265,8 @@ class BeamSearch:
 
     Raises
     ------
+    ValueError
+        If ``lm_weight`` or ``word_bonus`` is not finite, or log-probabilities are of other symbols.
     ImportError
         If flashlight-text is not installed.
 
@@ -284,6 +295,8 @@ class BeamSearch:
         word_bonus: float = 0.0,
         n_likely: int = 12,
     ) -> None:
+        check_weight(lm_weight, "lm_weight")
+        check_weight(word_bonus, "word_bonus")
         flashlight = import_optional("flashlight.lib.text.decoder", extra="speech")
         self.symbols = ["", *symbols]
         options = flashlight.LexiconFreeDecoderOptions(
@@ -318,6 +331,11 @@ class BeamSearch:
             At most ``beam_width``.
         """
         frames = np.ascontiguousarray(log_probs, dtype=np.float32)
+        if frames.ndim != 2 or frames.shape[1] != len(self.symbols):  # the decoder reads memory unchecked
+            raise ValueError(
+                f"log_probs must have the shape (n_frames, {len(self.symbols)}), the blank and "
+                f"{len(self.symbols) - 1} symbols, got {frames.shape}."
+            )
         found = self._decoder.decode(frames.ctypes.data, *frames.shape)
         return [("".join(self.symbols[s] for s, _ in groupby(path.tokens)), path.score) for path in found]
 

@@ -150,7 +150,7 @@ def shape(learner: Learner) -> str:
 def _twin(net: MultimodalNet) -> MultimodalNet:
     """A net with the same attributes; skorch's own copy would pickle them."""
     twin = object.__new__(type(net))
-    vars(twin).update(vars(net))
+    twin.__dict__.update(net.__dict__)
     return twin
 
 

@@ -63,13 +63,13 @@ class Scaler:
     def fit(cls, block: Block, present: np.ndarray, weights: np.ndarray, n_jobs: int | None = None) -> Scaler:
         """Learn from the rows that exist, in one pass; ``n_jobs`` processes read a lazy block."""
         if sp.issparse(block):
-            mass = squares = 0.0
+            mass, sum_of_squares = 0.0, 0.0
             for stored, rows in _stored_chunks(block):
                 each = (weights * present)[rows]
                 stored = np.where(each > 0, stored, 0.0)
                 mass += each[stored != 0].sum()
-                squares += (each * stored**2).sum()
-            rms = math.sqrt(squares / mass) if mass else 1.0
+                sum_of_squares += (each * stored**2).sum()
+            rms = math.sqrt(sum_of_squares / mass) if mass else 1.0
             return cls(np.zeros(1), np.array([rms or 1.0]))
         # a picture of (height, width) has one channel, not one for each column
         channels = 1 if block_kind(block) == "image" and len(block.shape) == 3 else sample_shape(block)[-1]

@@ -5,53 +5,44 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.model_selection import ParameterGrid
-from sklearn.utils import check_consistent_length, check_scalar
+from sklearn.utils import check_consistent_length
 
 # scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
-from skmm.augmentation import Batch, ModalityDropout, augmentations, compose
+from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
 from skmm.base import MultimodalEstimator, _is_named
-from skmm.blocks import Blocks, RaggedArray, block_kind
-from skmm.decoding import UNITS, BeamSearch, LanguageModel, greedy_search
+from skmm.blocks import Blocks
 from skmm.inputs import Inputs, check_finite
 from skmm.metrics import check_transcripts, word_error_rate
 from skmm.network import MemberNetworks, check_encoders
 from skmm.samples import canonical
 from skmm.spec import Optimizer, SpecParams, as_spec, unknown
-from skmm.speech_network import SpeechNet, SpeechNetwork, SpeechSet, ctc_error, n_frames, split_by_length
+from skmm.speech_decoding import Decoding, tidy
+from skmm.speech_input import audio_lengths, choose_strides, find_audio, refuse_integers, refuse_pairs
+from skmm.speech_network import (
+    ContextDropout,
+    SpeechNet,
+    SpeechNetwork,
+    SpeechSet,
+    ctc_error,
+    n_frames,
+    split_by_length,
+)
 from skmm.stacking import encode_groups
-from skmm.table import Table
 from skmm.training import HeadsLoss, auto_batch_size, find_device, seeded
 
-DECODERS = ("greedy", "beam")
-_DECODING = ("decoder", "beam_width", "lm_weight", "word_bonus", "lm_unit", "lm_order", "lm_corpus")
 _ERRORS = ("raise", "drop")
 
 
-class _ContextDropout:
-    """Hide each modality but the audio from a training sample with a probability."""
-
-    def __init__(self, audio: str, p: float) -> None:
-        self.audio, self.p = audio, p
-
-    def __call__(self, batch: Batch) -> Batch:
-        present = {}
-        for name, mask in batch.present.items():
-            kept = torch.rand(len(mask), device=mask.device) >= self.p
-            present[name] = mask if name == self.audio else mask & kept.view(-1, *[1] * (mask.ndim - 1))
-        return batch._replace(present=present)
-
-
-class SpeechRecognizer(SpecParams, BaseEstimator):
+class SpeechRecognizer(Decoding, SpecParams, BaseEstimator):
     """Recogniser of speech: y are transcripts, X is audio and, if there is any, what helps to understand it.
 
     Convolutions shorten the audio's time axis, an encoder reads it, a fusion brings the other modalities (a context
@@ -68,8 +59,8 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
         a modality's tokens; with "attention" each frame reads the tokens, "crossmodal" stacks layers of it.
         ``Fusion("crossmodal", n_layers=2)`` sets parameters. Without another modality nothing is fused.
     audio : str, default=None
-        The modality that is transcribed: a sequence, log-mel frames (time, d) or a waveform (time,) of floats. None
-        takes the only sequence there is.
+        The modality that is transcribed: a sequence, log-mel frames (time, d) or a waveform (time,), one channel of
+        floats. None takes the only sequence there is.
     encoders : None, str, Encoder, nn.Module, or dict of str to these, default=None
         What reads each modality (see :func:`list_encoders`); for the audio it reads the shortened frames and keeps
         their number: "gru", "lstm", "conformer", "transformer". None is for the audio
@@ -99,10 +90,12 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
     lm_order : int, default=3
         n of the language model's n-grams.
     lm_corpus : iterable of str, default=None
-        Sentences that the language model learns from beside the transcripts.
+        Sentences that the language model learns from beside the transcripts: a list, an array, a Series. It is read
+        anew each time, so a change in it holds from the next prediction on.
     errors : {"raise", "drop"}, default="raise"
         What ``fit`` does with a transcript that has more symbols than its audio has frames for, whose CTC loss is
-        infinite: an error that names the row, or leave these rows out, with one warning.
+        infinite: an error that names the row, or leave these rows out, with one warning. Of what is left out
+        nothing is learned, neither symbols nor words.
     optimizer : str, Optimizer or torch.optim class, default="adamw"
         A name from :func:`list_optimizers`, or ``Optimizer("sgd", momentum=0.9)``.
     lr : float or "auto", default="auto"
@@ -129,9 +122,11 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
         do without, and then predicts where it is absent.
     augment : dict of str to augmentations, default=None
         What is done to training samples, as for :class:`MultimodalClassifier`; ``{"audio": SpecAugment()}`` hides
-        stretches of time and bands of log-mel frames.
+        stretches of time and bands of log-mel frames. Mixup and CutMix are refused: they would have the transcript
+        of one sample said by the audio of another, which may be too short for it.
     warm_start : bool, default=False
-        Go on from the last fit's network; the symbols stay those of the first.
+        Go on from the last fit's network; the symbols stay those of the first. The language model counts each
+        transcript as often as the fit that held it most often did: the same samples are not counted twice.
     callbacks : list of skorch callbacks or None, default=None
         Handed to skorch.
     device : str, default="auto"
@@ -150,6 +145,8 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
         The modality that is transcribed.
     modalities_ : dict of str to BlockInfo
         Kind and shape of each modality.
+    n_features_in_ : int
+        Numbers per sample, over all modalities; of a sequence without one length, per step.
     net_ : skorch.NeuralNet
         The trained net; ``net_.module_`` is the network.
     history_, loss_curve_, n_iter_
@@ -159,7 +156,9 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
     -----
     All audio must have one rate: arrays carry none, and frames of a 16 kHz recording mean nothing to a network that
     learned from 8 kHz. :class:`skmm.preprocessing.audio.AudioLoader` brings files, and pairs of array and sample
-    rate, to one; bare arrays it takes to have it already.
+    rate, to one; bare arrays it takes to have it already. It also scales integers to floats and makes one channel
+    of several: an array (time, 2) is otherwise read as frames of two features, or refused, if it has more than 2000
+    steps and ``subsampling="auto"``.
 
     Spaces at the ends of a transcript are dropped, several in a row are one. An empty transcript is learned from:
     it says that all frames are blank. A sample without audio is left out of training, and its prediction is empty,
@@ -212,7 +211,6 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
 
     inputs_: Inputs
     net_: SpeechNet
-    _texts: Counter[str]
 
     def __init__(
         self,
@@ -291,36 +289,29 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
 
     # -- input ---------------------------------------------------------------------------------------------------
 
-    def _check_decoding(self) -> None:
-        if self.decoder not in DECODERS:
-            raise unknown("decoder", self.decoder, DECODERS)
-        if self.lm_unit not in UNITS:
-            raise unknown("lm_unit", self.lm_unit, UNITS)
-        check_scalar(self.beam_width, "beam_width", Integral, min_val=1)
-        check_scalar(self.lm_order, "lm_order", Integral, min_val=1)
-        check_scalar(self.lm_weight, "lm_weight", Real, min_val=0)
-        check_scalar(self.word_bonus, "word_bonus", Real)
-        if isinstance(self.lm_corpus, str):
-            raise ValueError(f"lm_corpus must be a list of sentences, got one str, {self.lm_corpus[:40]!r}.")
-        if isinstance(self.lm_corpus, Iterator):
-            raise ValueError(
-                f"lm_corpus must be a list of sentences, got a {type(self.lm_corpus).__name__}, which can be read "
-                "only once."
-            )
-
     def _check_params(self) -> None:
         self._check_training()
         self._check_decoding()
         if self.errors not in _ERRORS:
             raise unknown("errors", self.errors, _ERRORS)
-        if any(isinstance(change, ModalityDropout) for _, change in augmentations(self.augment)):
-            raise ValueError(
-                "augment holds a ModalityDropout, which would hide the audio too; modality_dropout= hides the "
-                "others alone."
-            )
+        for _, change in augmentations(self.augment):
+            if isinstance(change, ModalityDropout):
+                raise ValueError(
+                    "augment holds a ModalityDropout, which would hide the audio too; modality_dropout= hides the "
+                    "others alone."
+                )
+            if isinstance(change, Mixup | CutMix):
+                raise ValueError(
+                    f"augment holds a {type(change).__name__}, which would have the audio of one sample say the "
+                    "transcript of another, for which it may be too short; augmentations of the audio alone, such "
+                    "as SpecAugment, do not."
+                )
         strides = self.subsampling
-        if strides != "auto" and not (
-            isinstance(strides, Sequence) and strides and all(isinstance(s, int) and s > 0 for s in strides)
+        auto = isinstance(strides, str) and strides == "auto"
+        if not auto and not (
+            isinstance(strides, Sequence)
+            and strides
+            and all(isinstance(s, int | np.integer) and not isinstance(s, bool) and s > 0 for s in strides)
         ):
             raise ValueError(f"subsampling must be 'auto' or a tuple of strides such as (2, 2), got {strides!r}.")
 
@@ -328,41 +319,19 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
         """X as Blocks; audio alone may come without its name."""
         if not _is_named(X):
             X = {self.audio or "audio": X}
+        if not isinstance(X, Blocks):
+            for name, value in X.items():
+                refuse_pairs(name, value)
         blocks = X if isinstance(X, Blocks) else Blocks(X)
         if len(blocks) == 0:
             raise ValueError(f"Found 0 sample(s) in {list(blocks)} while a minimum of 1 is required.")
         return blocks
 
-    def _find_audio(self, blocks: Blocks) -> str:
-        sequences = [name for name, block in blocks.items() if block_kind(block) == "sequence"]
-        if self.audio is None:
-            if len(sequences) != 1:
-                advice = (
-                    f"Name it, as in audio={sequences[0]!r}."
-                    if sequences
-                    else "Waveforms are a list of arrays (time,), or if all have one length an array (n, time, 1)."
-                )
-                raise ValueError(
-                    f"audio=None takes the only sequence there is, X has {len(sequences)}: {sequences} of "
-                    f"{blocks.kinds}. {advice}"
-                )
-            return sequences[0]
-        if self.audio not in blocks:
-            raise unknown("modality in audio:", self.audio, list(blocks))
-        if self.audio not in sequences:
-            raise ValueError(
-                f"modality {self.audio!r} must be a sequence, log-mel frames (time, d) or waveforms of floats, as "
-                f"a list or an array (n, time, d); it is {blocks.kinds[self.audio]}."
-            )
-        return self.audio
-
-    def _lengths(self, blocks: Blocks) -> np.ndarray:
-        """Steps of audio of each sample, 0 where it is missing."""
-        if self.audio_ not in blocks:
-            return np.zeros(len(blocks), dtype=np.int64)
-        block = blocks[self.audio_]
-        lengths = block.lengths if isinstance(block, RaggedArray) else np.full(len(blocks), block.shape[1])
-        return np.where(blocks.present[self.audio_], lengths, 0)
+    def _check_input(self, blocks: Blocks, *, training: bool = False) -> Blocks:
+        """Samples as the first fit's were."""
+        if self.audio_ in blocks:
+            refuse_integers(self.audio_, blocks[self.audio_])
+        return self.inputs_.check(blocks, training=training)
 
     def _encode(self, texts: list[str]) -> np.ndarray:
         """Numbers of the symbols, (n, longest), filled up with -1."""
@@ -378,9 +347,7 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
             target[row, : len(text)] = [numbers[symbol] for symbol in text]
         return target
 
-    def _drop_unusable(
-        self, lengths: np.ndarray, texts: list[str], target: np.ndarray, weights: np.ndarray
-    ) -> np.ndarray:
+    def _drop_unusable(self, lengths: np.ndarray, texts: list[str], weights: np.ndarray) -> np.ndarray:
         """Weights, 0 for samples without audio, and for those whose audio is too short for their transcript."""
         silent = (lengths == 0) & (weights > 0)
         if silent.any():
@@ -392,8 +359,8 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
             weights = np.where(silent, 0.0, weights)
         frames = n_frames(lengths, self._strides)
         # two equal symbols in a row need a blank between them
-        repeated = ((target[:, 1:] == target[:, :-1]) & (target[:, 1:] >= 0)).sum(axis=1)
-        needed = (target >= 0).sum(axis=1) + repeated
+        repeated = np.array([sum(a == b for a, b in pairwise(text)) for text in texts])
+        needed = np.array([len(text) for text in texts]) + repeated
         short = (needed > frames) & (weights > 0)
         if short.any():
             row = int(short.argmax())
@@ -432,9 +399,13 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
         self
         """
         self._check_params()
+        if y is None:
+            raise ValueError(
+                f"requires y to be passed, but the target y is None: {type(self).__name__} is supervised."
+            )
         reset = not (self.warm_start and hasattr(self, "net_"))
         blocks = self._read(X)
-        texts = [_tidy(text) for text in check_transcripts(y)]
+        texts = [tidy(text) for text in check_transcripts(y)]
         check_consistent_length(blocks, texts, groups)
         if groups is not None:
             groups = encode_groups(column_or_1d(groups))
@@ -445,16 +416,19 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
             ensure_non_negative=True,
             allow_all_zero_weights=False,
         )
-        # what has no weight is absent: its symbols and words are not learned either
-        texts = [text if weight else "" for text, weight in zip(texts, weights, strict=True)]
-        sentences = Counter(text for text, weight in zip(texts, weights, strict=True) if weight)
         if reset:
-            self._start(blocks, texts)
+            self._start(blocks)
         else:
-            blocks = self.inputs_.check(blocks, training=True)
-        target = self._encode(texts)
-        lengths = self._lengths(blocks)
-        weights = self._drop_unusable(lengths, texts, target, weights)
+            blocks = self._check_input(blocks, training=True)
+        lengths = audio_lengths(blocks, self.audio_)
+        weights = self._drop_unusable(lengths, texts, weights)
+        # what has no weight is absent: its symbols and words are not learned either
+        kept = [text for text, weight in zip(texts, weights, strict=True) if weight]
+        if reset:
+            self.symbols_ = sorted(set().union(*kept))
+            if not self.symbols_:
+                raise ValueError(f"y holds no symbol: all {len(kept)} transcripts are empty.")
+        target = self._encode([text if weight else "" for text, weight in zip(texts, weights, strict=True)])
         rows, distinct, _ = canonical(blocks, target, weights, groups)
         train, valid = self._split(target[rows], None if groups is None else groups[rows])
         device = find_device(self.device)
@@ -470,7 +444,8 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
             if self.modality_dropout:
                 self.inputs_.lacked.update(name for name in blocks if name != self.audio_)
             self.modalities_ = self.inputs_.infos
-        self._texts = sentences if reset else self._texts + sentences
+            self.n_features_in_ = self.inputs_.n_features
+        self._learn_language(Counter(kept), reset=reset)
         with seeded(int(self._random.randint(2**31 - 1)), device):
             if reset:
                 self._build(len(train), lengths[rows[train]], device)
@@ -489,19 +464,14 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
             self._train(part(train), None if valid is None else part(valid), None)
         return self
 
-    def _start(self, blocks: Blocks, texts: list[str]) -> None:
+    def _start(self, blocks: Blocks) -> None:
         """What a first fit learns before it trains."""
         # A new fit draws its numbers from random_state; one that goes on continues with those of the first.
         self._random = np.random.RandomState(self._seed())
         self._split_seed = int(self._random.randint(2**31 - 1))
+        self.audio_ = find_audio(blocks, self.audio)
         check_finite(blocks)
-        self.audio_ = self._find_audio(blocks)
-        self.symbols_ = sorted(set().union(*texts))
-        if not self.symbols_:
-            raise ValueError(f"y holds no symbol: all {len(texts)} transcripts are empty.")
-        block = blocks[self.audio_]
-        size = math.prod(block.inner_shape if isinstance(block, RaggedArray) else block.shape[2:])
-        self._strides = ((2,) if size > 1 else (80, 2)) if self.subsampling == "auto" else tuple(self.subsampling)
+        self._strides = choose_strides(blocks, self.audio_, self.subsampling)
 
     def _stratify(self, target: np.ndarray) -> None:
         return None
@@ -524,7 +494,7 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
         self._most = int(2 * batch_size * np.median(lengths))
         n_batches = len(split_by_length(lengths, batch_size, self._most))
         auto = min(100, max(10, math.ceil(2000 / n_batches)))
-        hide = [_ContextDropout(self.audio_, self.modality_dropout)] if self.modality_dropout else []
+        hide = [ContextDropout(self.audio_, self.modality_dropout)] if self.modality_dropout else []
         members: Any = [network]
         self.net_ = SpeechNet(
             MemberNetworks(members),
@@ -561,8 +531,8 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
             Of each sample; the blank's column is the first, then ``symbols_``. Without audio there is no frame.
         """
         check_is_fitted(self)
-        blocks = self.inputs_.check(self._read(X))
-        lengths = self._lengths(blocks)
+        blocks = self._check_input(self._read(X))
+        lengths = audio_lengths(blocks, self.audio_)
         if not lengths.all():
             warnings.warn(
                 f"{(lengths == 0).sum()} of {len(blocks)} samples have no audio ({self.audio_!r}), the first is "
@@ -592,95 +562,6 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
         """
         return self.decode(self.emissions(X), return_alternatives)
 
-    def decode(self, emissions: Iterable[np.ndarray], return_alternatives: int | None = None) -> Any:
-        """Transcripts of emissions: what ``predict`` does with those of its samples.
-
-        Parameters
-        ----------
-        emissions : iterable of ndarray of shape (n_frames, 1 + n_symbols)
-            As :meth:`emissions` gives them.
-        return_alternatives : int, default=None
-            As in :meth:`predict`.
-
-        Returns
-        -------
-        ndarray of str, shape (n_samples,), or list of lists of (str, float)
-        """
-        check_is_fitted(self)
-        self._check_decoding()
-        if return_alternatives is not None:
-            check_scalar(return_alternatives, "return_alternatives", Integral, min_val=1)
-            if self.decoder != "beam":
-                raise ValueError(f"return_alternatives needs decoder='beam', got decoder={self.decoder!r}.")
-        if self.decoder == "greedy":
-            found = [greedy_search(torch.from_numpy(frames))[0] for frames in emissions]
-            texts = ["".join(self.symbols_[s - 1] for s in symbols) for symbols in found]
-        else:
-            search = BeamSearch(
-                self.symbols_,
-                beam_width=self.beam_width,
-                language=self._language() if self.lm_weight or self.word_bonus else None,
-                lm_weight=self.lm_weight,
-                word_bonus=self.word_bonus,
-            )
-            beams = [_merge(search(frames)) for frames in emissions]
-            if return_alternatives is not None:
-                return [beam[:return_alternatives] for beam in beams]
-            texts = [beam[0][0] for beam in beams]
-        return np.array([_tidy(text) for text in texts], dtype=object)
-
-    def _language(self) -> LanguageModel:
-        """The language model as the parameters have it now, made again only when they change."""
-        key = (self.lm_unit, self.lm_order, self.lm_corpus)
-        made = self.__dict__.get("_language_made")
-        if made is None or made[0][:2] != key[:2] or made[0][2] is not key[2]:
-            texts = [*self._texts.elements(), *check_transcripts(list(self.lm_corpus or ()), "lm_corpus")]
-            self._language_made = made = (key, LanguageModel(texts, unit=self.lm_unit, order=self.lm_order))
-        return made[1]
-
-    def tune_decoding(
-        self,
-        X: Any,
-        y: Any,
-        param_grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]],
-        *,
-        error: Callable[[Any, Any], float] = word_error_rate,
-    ) -> Table:
-        """Choose decoding parameters on held-out samples, and set them; the network stays as it is.
-
-        Parameters
-        ----------
-        X : Blocks, dict of arrays, or list or array of audio
-            Samples that were not trained on.
-        y : array-like of str, shape (n_samples,)
-            Their transcripts.
-        param_grid : dict of str to list, or list of these
-            Values to try, as for GridSearchCV, of ``decoder``, ``beam_width``, ``lm_weight``, ``word_bonus``,
-            ``lm_unit``, ``lm_order`` and ``lm_corpus``.
-        error : callable, default=word_error_rate
-            (y_true, y_pred) to what is to be small, such as :func:`skmm.metrics.character_error_rate`.
-
-        Returns
-        -------
-        Table
-            The parameters and the error of each candidate, in the order tried.
-        """
-        emissions = self.emissions(X)
-        before = {name: getattr(self, name) for name in _DECODING}
-        tried = []
-        try:
-            for candidate in ParameterGrid(param_grid):
-                for name in candidate:
-                    if name not in _DECODING:
-                        raise unknown("decoding parameter", name, _DECODING)
-                self.set_params(**{**before, **candidate})
-                tried.append((candidate, error(y, self.decode(emissions))))
-        finally:
-            self.set_params(**before)
-        self.set_params(**min(tried, key=lambda pair: pair[1])[0])
-        names = list(dict.fromkeys(name for candidate, _ in tried for name in candidate))
-        return Table([{**{n: c.get(n, before[n]) for n in names}, "error": e} for c, e in tried])
-
     def score(self, X: Any, y: Any) -> float:
         """1 - word error rate.
 
@@ -703,17 +584,3 @@ class SpeechRecognizer(SpecParams, BaseEstimator):
         tags.target_tags.required = True
         tags.input_tags.three_d_array = True
         return tags
-
-
-def _tidy(text: str) -> str:
-    """A transcript without spaces at its ends or several in a row."""
-    return " ".join(text.split())
-
-
-def _merge(beam: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    """One alternative for those that differ in such spaces alone, the best first."""
-    scores: dict[str, float] = {}
-    for text, score in beam:
-        tidy = _tidy(text)
-        scores[tidy] = float(np.logaddexp(scores.get(tidy, -math.inf), score))
-    return sorted(scores.items(), key=lambda item: -item[1])

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skmm.augmentation import Batch
 from skmm.batches import Batches
 from skmm.blocks import BlockInfo
 from skmm.decoding import BLANK
@@ -424,6 +425,20 @@ class _BucketIterator:
         chosen = [torch.from_numpy(positions).to(rows.device) for positions in batches]
         for part, cut in zip(chosen, d.data.stream([rows[part] for part in chosen]), strict=True):
             yield cut, take_rows(d.target, rows[part]), None if weights is None else weights[part], 1
+
+
+class ContextDropout:
+    """Hide each modality but the audio from a training sample with a probability."""
+
+    def __init__(self, audio: str, p: float) -> None:
+        self.audio, self.p = audio, p
+
+    def __call__(self, batch: Batch) -> Batch:
+        present = {}
+        for name, mask in batch.present.items():
+            kept = torch.rand(len(mask), device=mask.device) >= self.p
+            present[name] = mask if name == self.audio else mask & kept.view(-1, *[1] * (mask.ndim - 1))
+        return batch._replace(present=present)
 
 
 class SpeechNet(MultimodalNet):

@@ -319,6 +319,58 @@ def test_what_an_opcode_can_do_with_a_permitted_name_is_an_error(tmp_path, conte
         load_feature_archive(write(tmp_path, content[1]))
 
 
+def doubled(value, kind, times=10, levels=25):
+    """A value that is small in memory and in the file, and larger than both when it is written out."""
+    for level in range(levels):
+        value = {f"{level}{i}": value for i in range(times)} if kind is dict else kind([value] * times)
+    return value
+
+
+@pytest.mark.parametrize("kind", [list, tuple, dict])
+@pytest.mark.parametrize("where", ["extra", "id", "raw_text", "labels", "audio_lengths"])
+def test_lists_in_lists_that_no_memory_holds_are_refused(tmp_path, kind, where):
+    part = mult_part(3)
+    part[where] = doubled("x", kind)
+    path = write(tmp_path, {"train": part})
+    assert path.stat().st_size < 20_000
+    with pytest.raises(ValueError, match=rf"plain arrays: it holds a {kind.__name__} of .*e\+\d+ values"):
+        load_feature_archive(path)
+
+
+def test_an_array_of_objects_that_no_memory_holds_is_refused(tmp_path):
+    part = mult_part(3)
+    part["id"] = np.empty(3, dtype=object)
+    part["id"][:] = [doubled("x", list)] * 3
+    with pytest.raises(ValueError, match="an array of objects, among them a list"):
+        load_feature_archive(write(tmp_path, {"train": part}))
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+def test_what_holds_itself_is_refused(tmp_path, kind):
+    endless = kind()
+    endless.append(endless) if kind is list else endless.update(again=[endless])
+    path = write(tmp_path, {"train": mult_part(3), "extra": endless})
+    with pytest.raises(ValueError, match=rf"it holds a {kind.__name__} that holds itself"):
+        load_feature_archive(path)
+
+
+def test_what_stands_in_several_places_is_read_in_all(tmp_path):
+    part = mult_part(4)
+    read = load_feature_archive(write(tmp_path, {"train": part, "valid": part, "more": [part["id"]] * 3}))
+    for subset in (read.train, read.valid):
+        np.testing.assert_array_equal(subset.target, part["labels"].ravel())
+        np.testing.assert_array_equal(subset.data["text"], part["text"])
+
+
+def test_a_file_that_memory_cannot_hold_says_so(tmp_path, monkeypatch):
+    def load(self):
+        raise MemoryError
+
+    monkeypatch.setattr("skmm.datasets._archives._PlainUnpickler.load", load)
+    with pytest.raises(ValueError, match=r"cannot be read as a pickle of plain arrays: MemoryError\.$"):
+        load_feature_archive(write(tmp_path, {}))
+
+
 def test_a_state_that_would_make_an_array_of_pointers_is_refused(tmp_path):
     """NumPy's own dtype believes a state that calls eight bytes an object, and the array then follows them."""
     content = pickle.dumps({"train": {"text": np.arange(2)}}, protocol=2)
@@ -427,8 +479,17 @@ def test_unknown_subsets_and_modalities_are_named(tmp_path):
         load_feature_archive(path, subset="dev")
     with pytest.raises(ValueError, match="has no modality 'smell'; its keys are"):
         load_feature_archive(path, modalities=["text", "smell"])
+    with pytest.raises(ValueError, match="has no modality 'smell'; its keys are"):
+        load_feature_archive(path, modalities="smell")
     with pytest.raises(ValueError, match="return_X_y=True needs a subset"):
         load_feature_archive(path, return_X_y=True)
+
+
+def test_one_modality_may_be_given_by_its_name(tmp_path):
+    path = write(tmp_path, three(mult_part))
+    read = load_feature_archive(path, modalities="text", subset="train")
+    assert list(read.data) == ["text"]
+    np.testing.assert_array_equal(read.data["text"], load_feature_archive(path).train.data["text"])
 
 
 # -- .csd ----------------------------------------------------------------------------------------------------------
@@ -470,6 +531,35 @@ def test_computational_sequences_are_aligned_on_request(sequences):
     assert read.target.tolist() == [1.5, -2.0, 0.5]
     with pytest.raises(ValueError, match="unknown align_to 'sound', valid are"):
         load_csd(*sequences, align_to="sound")
+
+
+def test_computational_sequences_as_data_and_target(sequences):
+    read, (data, target) = load_csd(*sequences), load_csd(*sequences, return_X_y=True)
+    assert [x.ravel().tolist() for x in data["pitch"]] == [x.ravel().tolist() for x in read.data["pitch"]]
+    assert target.tolist() == read.target.tolist()
+
+
+def test_modalities_of_which_nothing_is_labelled_are_named(sequences, tmp_path):
+    files, labels = sequences
+    other = csd(tmp_path / "energy.csd", {f"w{i}": ([[1.0]], [[0, 1]]) for i in range(4)})
+    message = (
+        r"modality 'energy' would be missing in all of the 3 segments: no step of its 4 videos, "
+        r"\['w0', 'w1', 'w2'\] and so on, lies in a labelled segment of the 2 videos \['v1', 'v2'\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_csd({**files, "energy": other}, labels)
+    late = csd(tmp_path / "late.csd", {"v1": ([[1.0]], [[9, 10]])})  # after the last label
+    with pytest.raises(ValueError, match="modality 'late' would be missing in all of the 3 segments"):
+        load_csd({**files, "late": late}, labels)
+    words = csd(tmp_path / "names.csd", {"w1": ([[b"good"]], [[0, 1]])})
+    with pytest.raises(ValueError, match="modality 'words' would be missing in all"):
+        load_csd({**files, "words": words}, labels)
+    beside = csd(tmp_path / "beside.csd", {"v2": ([[1.0]], [[0, 1]])})  # where there are no words
+    assert load_csd({**files, "beside": beside}, labels).data.present["beside"].tolist() == [False, False, True]
+    with pytest.raises(
+        ValueError, match="modality 'beside' would be missing in all .* overlaps with one of 'words'"
+    ):
+        load_csd({**files, "beside": beside}, labels, align_to="words")
 
 
 def test_several_labels_and_no_numbers(sequences, tmp_path):

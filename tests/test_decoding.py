@@ -215,3 +215,16 @@ def test_word_bonus_makes_more_words():
 
 def test_no_frames_give_the_empty_transcript():
     assert BeamSearch(SYMBOLS)(np.zeros((0, 4))) == [("", 0.0)]
+
+
+@pytest.mark.parametrize("frames", [np.zeros((5, 3)), np.zeros((5, 5)), np.zeros(4), np.zeros((1, 5, 4))])
+def test_frames_of_other_symbols_are_refused(frames):
+    with pytest.raises(ValueError, match=r"shape \(n_frames, 4\), the blank and 3 symbols, got"):
+        BeamSearch(SYMBOLS)(frames)
+
+
+@pytest.mark.parametrize("name", ["lm_weight", "word_bonus"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_are_finite(name, value):
+    with pytest.raises(ValueError, match=f"{name} == {value}, must be finite"):
+        BeamSearch(SYMBOLS, language=LanguageModel(SENTENCES), **{name: value})

@@ -94,6 +94,8 @@ def test_no_review_lacks_everything():
     [
         ({"difficulty": 1.5}, r"difficulty must be a number in \[0, 1\], got 1.5"),
         ({"difficulty": "hard"}, "got 'hard'"),
+        ({"difficulty": np.nan}, r"difficulty must be a number in \[0, 1\], got nan"),
+        ({"missing_rate": np.nan}, r"missing_rate of text must be a number in \[0, 1\), got nan"),
         ({"missing_rate": 1.0}, "missing_rate of text .* got 1.0"),
         ({"missing_rate": {"video": 0.1}}, "unknown modality in missing_rate: 'video', valid are"),
         ({"n_samples": 0}, "n_samples == 0"),

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skmm import Blocks, Encoder, Fusion, ModalityTransformer, MultimodalClassifier, SpeechRecognizer
-from skmm.augmentation import ModalityDropout, SpecAugment
+from skmm.augmentation import CutMix, Mixup, ModalityDropout, SpecAugment
 from skmm.datasets import make_spoken_sequences
 from skmm.decoding import BeamSearch
 from skmm.encoders.conformer import ConformerEncoder
@@ -100,6 +100,17 @@ def test_learns_transcripts_in_any_script(alphabet):
     assert character_error_rate(truth, recognizer.predict({"audio": fresh})) < 0.1
 
 
+@pytest.mark.parametrize("decoding", [{}, {"decoder": "beam"}, {"decoder": "beam", "lm_unit": "character"}])
+def test_scripts_mixed_in_one_transcript(decoding):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(["ab", "你好", "cd", "我们"], rng.integers(1, 4))) for _ in range(80)]
+    assert any(text.isascii() != texts[0].isascii() for text in texts)
+    audio = [frames_of(text, rng, n_features=8) for text in texts]
+    recognizer = small(**decoding).fit(audio[:60], texts[:60])
+    assert recognizer.symbols_ == sorted(" abcd你好我们")
+    assert character_error_rate(texts[60:], recognizer.predict(audio[60:])) < 0.05
+
+
 def test_words_and_spaces():
     rng = np.random.default_rng(0)
     y = [" ".join(rng.choice(list(WORDS), rng.integers(1, 4))) for _ in range(60)]
@@ -161,6 +172,20 @@ def test_context_of_lips(fusion, with_context):
         X = Blocks(audio=X["audio"], lips=lips)
         recognizer = small(fusion=fusion, audio="audio", encoders={"audio": audio, "lips": encoder}).fit(X, y)
         assert character_error_rate(y, recognizer.predict(X)) < 0.1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_context_of_lips_of_any_length_by_the_default_encoder(dtype, with_context):
+    X, y = with_context
+    level = 200 * X["context"][:, 1]
+    lips = [np.full((4 + i % 3, 8, 8, 1), level[i], dtype=dtype) for i in range(len(y))]
+    X = Blocks(audio=X["audio"], lips=lips)
+    recognizer = small(audio="audio").fit(X, y)
+    assert character_error_rate(y, recognizer.predict(X)) < 0.1
+    together = recognizer.emissions(X)
+    for row in range(0, len(y), 9):
+        (alone,) = recognizer.emissions(X[row : row + 1])
+        np.testing.assert_allclose(alone, together[row], atol=1e-5)
 
 
 class _Lips(torch.nn.Module):
@@ -359,6 +384,16 @@ def test_grid_search_scores_are_those_of_the_transcripts(with_context):
     np.testing.assert_allclose(default.cv_results_["mean_test_score"], results["mean_test_score"])
 
 
+@pytest.mark.parametrize("metric", [word_error_rate, character_error_rate])
+def test_grid_search_by_an_error_rate_alone(metric, with_context):
+    """One scorer, which decides; transcripts as an array of strings."""
+    X, y = with_context
+    scorer = make_scorer(metric, greater_is_better=False)
+    search = GridSearchCV(small(), {"max_epochs": [1, 15]}, cv=2, scoring=scorer).fit(X, y.astype(str))
+    assert search.best_params_ == {"max_epochs": 15}
+    assert search.score(X, y.astype(str)) == -metric(y, search.predict(X)) > -0.1
+
+
 def test_cross_val_predict(with_context):
     X, y = with_context
     folds = list(GroupKFold(2).split(y, y, np.arange(len(y)) % 2))
@@ -411,6 +446,41 @@ def test_warm_start_goes_on():
     assert recognizer.loss_curve_[-1] < first
     with pytest.raises(ValueError, match=r"row 1: 'az' holds 'z', which is not among .* 'abcd'"):
         recognizer.fit({"audio": audio}, [y[0], "az", *y[2:]])
+
+
+def count(recognizer):
+    """How often the language model has seen the end of a transcript: the number of them."""
+    return recognizer._language().units._totals[()] - sum(map(len, recognizer._texts.elements()))
+
+
+def test_warm_start_counts_no_transcript_twice():
+    audio, y = make_speech(12)
+    recognizer = small(max_epochs=1, warm_start=True, lm_unit="character").fit({"audio": audio}, y)
+    assert count(recognizer) == 12
+    recognizer.fit({"audio": audio}, y)
+    assert count(recognizer) == 12
+    recognizer.fit({"audio": audio[:2]}, ["ab", "ab"])  # both are new, of what was known nothing is lost
+    assert not {"ab"} & set(y)
+    assert count(recognizer) == 14
+    recognizer.set_params(warm_start=False).fit({"audio": audio}, y)
+    assert count(recognizer) == 12
+
+
+def test_a_second_fit_has_the_language_of_its_own_transcripts():
+    audio, y = make_speech(12, noise=1.5)
+    beam = {"decoder": "beam", "lm_weight": 2.0, "lm_unit": "character", "max_epochs": 2}
+    recognizer = small(**beam).fit(audio, y)
+    recognizer.predict(audio)
+    again = [text[::-1] for text in y]
+    recognizer.fit(audio, again)
+    fresh = small(**beam).fit(audio, again)
+    assert recognizer.predict(audio, return_alternatives=3) == fresh.predict(audio, return_alternatives=3)
+
+
+def test_number_of_features(with_context):
+    X, y = with_context
+    assert small(max_epochs=1).fit(X, y).n_features_in_ == N_FEATURES + 2
+    assert small(max_epochs=1).fit(list(X["audio"]), y).n_features_in_ == N_FEATURES
 
 
 def test_early_stopping_keeps_the_best():
@@ -535,6 +605,76 @@ def test_language_model_learns_from_the_transcripts(unsure):
     assert recognizer.predict(X, return_alternatives=1) == before
 
 
+def test_a_corpus_that_was_changed_in_place_is_read_again(unsure):
+    recognizer, X, _ = unsure
+    corpus = ["dcba"] * 500
+    copy = pickle.loads(pickle.dumps(recognizer)).set_params(lm_weight=1.0, lm_unit="character", lm_corpus=corpus)
+    before = copy.predict(X, return_alternatives=1)
+    corpus[:] = ["abcd"] * 500
+    changed = copy.predict(X, return_alternatives=1)
+    assert changed != before
+    assert copy.set_params(lm_corpus=["abcd"] * 500).predict(X, return_alternatives=1) == changed
+
+
+@pytest.mark.parametrize("form", [tuple, np.array, pd.Series, dict.fromkeys, lambda texts: pd.Series(texts).array])
+def test_a_corpus_is_any_iterable_of_sentences(unsure, form):
+    recognizer, X, y = unsure
+    corpus = ["abcd", "dcba", "abcdabcd"]
+    copy = pickle.loads(pickle.dumps(recognizer)).set_params(lm_weight=1.0, lm_unit="character")
+    expected = copy.set_params(lm_corpus=corpus).predict(X, return_alternatives=2)
+    assert copy.set_params(lm_corpus=form(corpus)).predict(X, return_alternatives=2) == expected
+    assert len(copy.tune_decoding(X, y, {"lm_corpus": [None, form(corpus)]})) == 2
+    audio, texts = make_speech(3)
+    small(max_epochs=1, lm_corpus=form(corpus)).fit(audio, texts)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"lm_corpus": 5}, "lm_corpus must be a list of sentences, got 5"),
+        ({"lm_corpus": np.array([["a"], ["b"]])}, "lm_corpus must be a list of sentences, got array"),
+        ({"lm_corpus": pd.DataFrame({"text": ["a"]})}, "lm_corpus must be a list of sentences, got .*text"),
+        ({"lm_corpus": ["a", 5]}, "lm_corpus must hold transcripts, row 1 is 5"),
+        ({"lm_weight": np.nan}, "lm_weight == nan, must be finite"),
+        ({"lm_weight": np.inf}, "lm_weight == inf, must be finite"),
+        ({"word_bonus": -np.inf}, "word_bonus == -inf, must be finite"),
+        ({"word_bonus": np.nan}, "word_bonus == nan, must be finite"),
+    ],
+)
+def test_wrong_decoding_parameters_are_named_in_fit_and_in_decoding(unsure, params, message):
+    recognizer, X, _ = unsure
+    with pytest.raises(ValueError, match=message):
+        pickle.loads(pickle.dumps(recognizer)).set_params(**params).predict(X)
+    audio, y = make_speech(3)
+    with pytest.raises(ValueError, match=message):
+        small(**params).fit(audio, y)
+
+
+@pytest.mark.parametrize("grid", [{}, [], [{}], {"lm_weight": []}])
+def test_an_empty_grid_tunes_nothing(unsure, grid):
+    recognizer, X, y = unsure
+    with pytest.raises(ValueError, match="param_grid=.* has nothing to try|non-empty sequence"):
+        recognizer.tune_decoding(X, y, grid)
+
+
+@pytest.mark.parametrize("decoder", ["greedy", "beam"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda e: e[0], r"got one array \(\d+, 5\); of a single sample give \[emissions\]"),
+        (lambda e: [e[0], e[1][:, :-1]], r"row 1: expected the shape \(n_frames, 5\), .* got \(\d+, 4\)"),
+        (lambda e: [e[0], e[1], e[2][None]], r"row 2: .* got \(1, \d+, 5\)"),
+        (lambda e: [e[0], e[1][0]], r"row 1: .* got \(5,\)"),
+    ],
+    ids=["one array", "columns", "three axes", "one frame"],
+)
+def test_emissions_of_another_shape(unsure, decoder, wrong, message):
+    recognizer, X, _ = unsure
+    copy = pickle.loads(pickle.dumps(recognizer)).set_params(decoder=decoder)
+    with pytest.raises(ValueError, match=message):
+        copy.decode(wrong(copy.emissions(X[:3])))
+
+
 def test_greedy_decoding_needs_no_extra_and_the_beam_names_it(fitted, monkeypatch):
     audio, _ = make_speech(3, seed=2)
     recognizer = pickle.loads(pickle.dumps(fitted))
@@ -568,6 +708,23 @@ def test_transcript_longer_than_its_audio():
         np.testing.assert_array_equal(a, b)
 
 
+def test_nothing_is_learned_of_transcripts_that_are_left_out():
+    """Neither their symbols nor their words, be it that the audio is too short or that there is none."""
+    audio, y = make_speech(12)
+    audio[3], y[3] = audio[3][:7], "zzzz"
+    audio[5], y[5] = None, "qq"
+    beam = {"errors": "drop", "max_epochs": 2, "decoder": "beam", "lm_weight": 1.0, "lm_unit": "character"}
+    with pytest.warns(UserWarning, match="left out of training"):
+        dropped = small(**beam).fit({"audio": audio}, y)
+    kept = [i for i in range(12) if i not in (3, 5)]
+    rest = [audio[i] for i in kept]
+    without = small(**beam).fit({"audio": rest}, y[kept])
+    assert dropped.symbols_ == without.symbols_ == list("abcd")
+    assert dropped.predict(rest, return_alternatives=3) == without.predict(rest, return_alternatives=3)
+    with pytest.warns(UserWarning, match="left out of training"):
+        dropped.set_params(warm_start=True).fit({"audio": audio}, y)
+
+
 def test_just_enough_frames_are_learned():
     recognizer = small(max_epochs=2).fit({"audio": [np.ones((9, 2)), np.zeros((9, 2))]}, ["aabc", "ab"])
     assert np.isfinite(recognizer.loss_curve_).all()
@@ -598,6 +755,7 @@ def test_missing_context(with_context):
         (["a", None, "b"], "row 1 is None"),
         (["", " ", ""], "y holds no symbol: all 3 transcripts are empty"),
         (["a", "b"], "inconsistent numbers of samples"),
+        (None, "requires y to be passed, but the target y is None: SpeechRecognizer is supervised"),
     ],
 )
 def test_transcripts_that_are_none(y, message):
@@ -634,6 +792,67 @@ def test_which_modality_is_the_audio():
     assert small(encoders=None, audio="lips", max_epochs=1).fit(X, y).audio_ == "lips"
 
 
+def waves(n=4, seed=0, length=4000):
+    rng = np.random.default_rng(seed)
+    return [0.1 * rng.standard_normal(length + 10 * i).astype(np.float32) for i in range(n)]
+
+
+@pytest.mark.parametrize("audio", [None, "voice"])
+def test_waveforms_of_integers(audio):
+    floats, y = waves(), ["ab", "a", "b", "ab"]
+    integers = [(wave * 32767).astype(np.int16) for wave in floats]
+    message = r"'voice', row \d: integers from -\d+ to \d+. Waveforms must be floats, .*AudioLoader scales int16"
+    with pytest.raises(ValueError, match=message):
+        small(audio=audio).fit({"voice": integers}, y)
+    with pytest.raises(ValueError, match=message):  # another sequence is not taken in its place
+        small(audio=audio).fit({"voice": integers, "lips": make_speech(4)[0]}, y)
+    unsigned = [np.abs(wave) for wave in integers]
+    with pytest.raises(ValueError, match=r"'voice', row \d: integers from 0 to \d+. Waveforms must be floats"):
+        small(audio=audio).fit({"voice": unsigned}, y)
+    recognizer = small(audio=audio, encoders=None, max_epochs=1).fit({"voice": floats}, y)
+    with pytest.raises(ValueError, match=message):
+        recognizer.predict({"voice": integers})
+    scaled = AudioLoader(8000).fit_transform(integers)
+    assert recognizer.predict({"voice": scaled}).shape == (4,)
+
+
+@pytest.mark.parametrize("form", [list, pd.Series])
+def test_pairs_of_waveform_and_rate(form):
+    y = ["ab", "a", "b", "ab"]
+    pairs = [(wave, 8000 if row % 2 else 16000) for row, wave in enumerate(waves())]
+    message = r"modality '{}', row 0: a pair of waveform and sample rate, 16000. .*AudioLoader\(sample_rate\)"
+    with pytest.raises(ValueError, match=message.format("audio")):
+        small().fit(form(pairs), y)
+    with pytest.raises(ValueError, match=message.format("voice")):
+        small().fit({"voice": form(pairs)}, y)
+    recognizer = small(max_epochs=1).fit(AudioLoader(8000).fit_transform(pairs), y)
+    with pytest.raises(ValueError, match=message.format("audio")):
+        recognizer.predict(form(pairs))
+    small(max_epochs=1).fit([[0.1, 0.2] * 2000, [0.2, 0.1] * 1500], ["a", "b"])  # lists of numbers are none
+
+
+def test_recordings_of_two_channels():
+    y = ["ab", "a", "b", "ab"]
+    stereo = [np.stack([wave, wave], axis=1) for wave in waves()]
+    for X in (stereo, np.stack([both[:4000] for both in stereo])):
+        with pytest.raises(
+            ValueError, match=r"'audio', row \d: 40\d0 steps of 2 numbers .*AudioLoader does.* set subsampling"
+        ):
+            small().fit(X, y)
+    assert small(max_epochs=1, subsampling=(80, 2)).fit(stereo, y).predict(stereo).shape == (4,)
+    assert small(max_epochs=1).fit([both[:2000] for both in stereo], y)._strides == (2,)
+    assert small(max_epochs=1).fit(AudioLoader(8000).fit_transform(stereo), y)._strides == (80, 2)
+
+
+@pytest.mark.parametrize("subsampling", [(np.int64(2),), [2], (np.int32(2), 1)])
+def test_strides_are_whole_numbers_of_any_type(subsampling):
+    audio, y = make_speech(4)
+    expected = small(max_epochs=1, subsampling=tuple(map(int, subsampling))).fit(audio, y).emissions(audio)
+    found = small(max_epochs=1, subsampling=subsampling).fit(audio, y).emissions(audio)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_an_encoder_must_keep_the_frames():
     audio, y = make_speech(4)
     with pytest.raises(ValueError, match="the encoder of the audio turned .* it must keep their number"):
@@ -654,9 +873,18 @@ def test_an_encoder_must_keep_the_frames():
         ({"lm_corpus": "one sentence"}, "lm_corpus must be a list of sentences, got one str"),
         ({"lm_corpus": iter(["one", "two"])}, "lm_corpus must be a list of sentences, got a list_iterator"),
         ({"augment": {"*": ModalityDropout()}}, "augment holds a ModalityDropout, which would hide the audio too"),
+        (
+            {"augment": {"*": Mixup()}},
+            "augment holds a Mixup, which would have .* transcript of another.* SpecAugment",
+        ),
+        ({"augment": {"*": [CutMix()]}}, "augment holds a CutMix, which would have .* transcript of another"),
         ({"errors": "ignore"}, r"unknown errors 'ignore', valid are \['raise', 'drop'\]"),
         ({"subsampling": 2}, "subsampling must be 'auto' or a tuple"),
         ({"subsampling": (0,)}, "subsampling must be 'auto' or a tuple"),
+        ({"subsampling": (True,)}, r"subsampling must be 'auto' or a tuple .* got \(True,\)"),
+        ({"subsampling": (2.0,)}, "subsampling must be 'auto' or a tuple"),
+        ({"subsampling": ()}, "subsampling must be 'auto' or a tuple"),
+        ({"subsampling": np.array([2, 2])}, "subsampling must be 'auto' or a tuple"),
         ({"hidden_dim": 0}, "hidden_dim == 0"),
     ],
 )

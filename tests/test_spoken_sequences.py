@@ -48,9 +48,17 @@ def test_spoken_sequences_differ_in_what_is_missing_alone():
     ("params", "message"),
     [
         ({"n_words": (3, 2)}, "n_words must be the least and the most"),
+        ({"n_words": 3}, r"n_words must be .* a pair of ints \(lo, hi\) with 1 <= lo <= hi, got 3"),
+        ({"n_words": (1.5, 3.2)}, r"a pair of ints \(lo, hi\) .* got \(1.5, 3.2\)"),
+        ({"n_words": (1, 2, 3)}, r"a pair of ints \(lo, hi\) .* got \(1, 2, 3\)"),
+        ({"n_words": "23"}, r"a pair of ints \(lo, hi\) .* got '23'"),
+        ({"n_words": (0, 2)}, r"a pair of ints \(lo, hi\) .* got \(0, 2\)"),
         ({"n_syllables": 17}, "n_syllables == 17"),
-        ({"difficulty": 1.5}, "difficulty == 1.5"),
-        ({"missing_rate": 1.0}, "missing_rate == 1.0"),
+        ({"difficulty": 1.5}, r"difficulty must be a number in \[0, 1\], got 1.5"),
+        ({"difficulty": np.nan}, r"difficulty must be a number in \[0, 1\], got nan"),
+        ({"missing_rate": 1.0}, r"missing_rate must be a number in \[0, 1\), got 1.0"),
+        ({"missing_rate": np.nan}, r"missing_rate must be a number in \[0, 1\), got nan"),
+        ({"missing_rate": "0.1"}, r"missing_rate must be a number in \[0, 1\), got '0.1'"),
     ],
 )
 def test_spoken_sequences_refuse(params, message):

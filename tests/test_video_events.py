@@ -95,9 +95,20 @@ def test_same_seed_same_clips(tmp_path):
         assert not np.array_equal(frames_of(X["frames"][i]), frames_of(other["frames"][i]))
 
 
-@pytest.mark.parametrize("wrong", [{"n_samples": 0}, {"difficulty": 1.5}, {"missing_rate": 1.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"n_samples": 0},
+        {"difficulty": 1.5},
+        {"difficulty": np.nan},
+        {"difficulty": "hard"},
+        {"missing_rate": 1.0},
+        {"missing_rate": np.nan},
+    ],
+)
 def test_bad_parameters(tmp_path, wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    (name, value), *_ = wrong.items()
+    with pytest.raises(ValueError, match=rf"{name} (== {value}|must be a number in \[0, 1[\])], got {value!r})"):
         make_video_events(tmp_path / "clips", **wrong)
     assert not (tmp_path / "clips").exists()
 

@@ -27,7 +27,7 @@ def load_feature_archive(
     path: str | os.PathLike[str],
     *,
     subset: str | None = None,
-    modalities: Iterable[str] | None = None,
+    modalities: str | Iterable[str] | None = None,
     target: str | None = None,
     ragged: bool = True,
     nonfinite: str = "zero",
@@ -46,7 +46,7 @@ def load_feature_archive(
         n_steps, n_features), or (n_samples, n_features), under ``"text"``, ``"audio"`` and ``"vision"``.
     subset : str, default=None
         The subset to return; None returns all that there are.
-    modalities : list of str, default=None
+    modalities : str or list of str, default=None
         What becomes of the data's blocks. None takes those of ``"text"``, ``"audio"`` and ``"vision"`` that are in
         the file. ``"text_bert"`` gives the token ids that MMSA keeps there, for ``Encoder("pretrained")``.
     target : str, default=None
@@ -85,8 +85,9 @@ def load_feature_archive(
     Raises
     ------
     ValueError
-        If the file is no pickle, is cut off, or holds anything but plain arrays (names what it asked for); if it is
-        laid out otherwise (lists the keys found); if a subset, modality or label is unknown; or if lengths differ.
+        If the file is no pickle, is cut off, holds anything but plain arrays (names what it asked for), or one list
+        in so many places that it has no end or hardly any; if it is laid out otherwise (lists the keys found); if a
+        subset, modality or label is unknown; or if lengths differ.
 
     Notes
     -----
@@ -127,7 +128,7 @@ def load_feature_archive(
     if subset is not None and subset not in subsets:
         raise unknown("subset", subset, list(subsets))
     chosen = subsets if subset is None else {subset: subsets[subset]}
-    wanted = None if modalities is None else list(modalities)
+    wanted = [modalities] if isinstance(modalities, str) else None if modalities is None else list(modalities)
     odd: dict[str, int] = {}
     read = {
         name: _read_subset(part, f"{path!r}, subset {name!r}", wanted, target, ragged, nonfinite, odd)
@@ -148,7 +149,8 @@ def load_csd(
     *,
     align_to: str | None = None,
     how: str = "mean",
-) -> Bunch:
+    return_X_y: bool = False,
+) -> Any:
     """Read computational sequences of the CMU Multimodal SDK, cut into the segments that are labelled.
 
     Needs the package h5py: ``pip install "skmm[sequences]"``.
@@ -164,11 +166,13 @@ def load_csd(
         each on its own clock.
     how : {"mean", "weighted"}, default="mean"
         How steps are averaged where they are aligned.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch.
 
     Returns
     -------
-    Bunch
-        With the attributes
+    Bunch, or (data, target)
+        A Bunch with the attributes
 
         data : Blocks of n_samples
             One ragged sequence of float32 per modality of numbers, one sample per segment.
@@ -186,8 +190,9 @@ def load_csd(
     ImportError
         If h5py cannot be imported.
     ValueError
-        If a file is no such sequence, if a modality holds strings and another is to be aligned to, or if there is
-        no modality of numbers.
+        If a file is no such sequence, if a modality holds strings and another is to be aligned to, if there is no
+        modality of numbers, or if one has no step in any segment, as where its videos have other names than those
+        of the labels.
 
     Notes
     -----
@@ -218,8 +223,16 @@ def load_csd(
     if align_to is not None and align_to not in files:
         raise unknown("align_to", align_to, list(files))
     own = "".join(files) + "labels"  # longer than the name of any modality, and so another
-    cut = segment({own: read_csd(labels), **{name: read_csd(path) for name, path in files.items()}}, by=own)
+    whole = {own: read_csd(labels), **{name: read_csd(path) for name, path in files.items()}}
+    cut = segment(whole, by=own)
     values = cut.pop(own).features
+    for name, s in cut.items():
+        if not s.features:
+            raise ValueError(
+                f"modality {name!r} would be missing in all of the {len(values)} segments: no step of its "
+                f"{len(whole[name].intervals)} videos, {_first(whole[name].intervals)}, lies in a labelled segment "
+                f"of the {len(whole[own].intervals)} videos {_first(whole[own].intervals)}."
+            )
     ids = list(values)
     text = {
         name: [[str(word) for word in s.features[i][:, 0]] if i in s.features else None for i in ids]
@@ -240,14 +253,29 @@ def load_csd(
             aligned.data[place],
             present={name: there[place] & present for name, there in aligned.data.present.items()},
         )
+        for name, there in data.present.items():
+            if not there.any():
+                raise ValueError(
+                    f"modality {name!r} would be missing in all of the {len(ids)} segments: none of its steps "
+                    f"overlaps with one of {align_to!r}, to which it is to be aligned."
+                )
     target = np.stack([values[i][0] for i in ids])
+    target = target[:, 0] if target.shape[1] == 1 else target
+    if return_X_y:
+        return data, target
     return Bunch(
         data=data,
-        target=target[:, 0] if target.shape[1] == 1 else target,
+        target=target,
         ids=np.array(ids),
         groups=_videos(ids),
         text=text,
     )
+
+
+def _first(videos: Iterable[str]) -> str:
+    """The first names, for a message."""
+    names = list(videos)
+    return f"{names[:3]}{' and so on' if len(names) > 3 else ''}"
 
 
 def _filled(features: np.ndarray | None) -> np.ndarray | None:
@@ -466,9 +494,9 @@ def _build(raw: Any, dtype: Any, shape: Any, fortran: Any = False) -> np.ndarray
             raise ValueError("it holds an array of objects that is no list")
         array = np.empty(len(raw), dtype=object)
         for i, item in enumerate(raw):
-            item = _plain(item)
             if not isinstance(item, str | bytes | bool | int | float | np.generic | None):
-                raise ValueError(f"it holds an array of objects, among them a {type(item).__name__}")
+                kind = "ndarray" if isinstance(item, _Array) else type(item).__name__
+                raise ValueError(f"it holds an array of objects, among them a {kind}")
             array[i] = item
     else:
         data = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2 wrote bytes as strings
@@ -523,19 +551,46 @@ def _read_pickle(path: str) -> Any:
     with open(path, "rb") as file:
         try:
             # strings of Python 2 may be bytes of arrays
-            return _plain(_PlainUnpickler(file, encoding="latin1").load())
+            content = _PlainUnpickler(file, encoding="latin1").load()
+            # in the file a value takes a byte at least, unless a list or dict stands in several places
+            return _Plain(most=10_000_000 + os.path.getsize(path))(content)[0]
         except Exception as error:  # a file that is no pickle, or a broken one, fails with errors of any type
-            raise ValueError(f"{path!r} cannot be read as a pickle of plain arrays: {error}.") from error
+            # what is raised here is a ValueError, and a MemoryError has no text
+            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}".strip()
+            raise ValueError(f"{path!r} cannot be read as a pickle of plain arrays: {reason}.") from error
 
 
-def _plain(value: Any) -> Any:
-    """The same with arrays in the place of their stand-ins."""
-    if isinstance(value, _Array):
-        return value.array
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return type(value)(_plain(item) for item in value)
-    if isinstance(value, _Allowed | _DType):
-        raise ValueError("it holds a class or a dtype")
-    return value
+class _Plain:
+    """The same with arrays in the place of their stand-ins, and how many values that is, written out.
+
+    One list may stand in many places of a pickle, and lists of such lists soon have more values than any memory
+    holds: each is read once, and the values are counted before anything writes them out.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.seen: dict[int, tuple[Any, int] | None] = {}  # by id; None while it is being read
+
+    def __call__(self, value: Any) -> tuple[Any, int]:
+        if isinstance(value, _Array):
+            return value.array, 1
+        if isinstance(value, _Allowed | _DType):
+            raise ValueError("it holds a class or a dtype")
+        if not isinstance(value, dict | list | tuple | set):
+            return value, 1
+        kind = type(value)
+        if id(value) not in self.seen:
+            self.seen[id(value)] = None
+            read = [self(item) for item in (value.values() if isinstance(value, dict) else value)]
+            size = 1 + sum(n for _, n in read)
+            if size > self.most:
+                raise ValueError(
+                    f"it holds a {kind.__name__} of {size:.1e} values, far more than the file has room for: the "
+                    "same ones in many places"
+                )
+            items = [item for item, _ in read]
+            self.seen[id(value)] = dict(zip(value, items, strict=True)) if kind is dict else kind(items), size
+        found = self.seen[id(value)]
+        if found is None:
+            raise ValueError(f"it holds a {kind.__name__} that holds itself")
+        return found

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import wave
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.signal import lfilter, resample_poly
 from sklearn.utils import check_random_state, check_scalar
 
 from skmm.blocks import Blocks, RaggedArray
+from skmm.datasets._generated import _check_number
 
 SAMPLE_RATE = 8000
 
@@ -111,11 +112,14 @@ def make_spoken_sequences(
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
     check_scalar(n_syllables, "n_syllables", Integral, min_val=1, max_val=len(SYLLABLES))
     check_scalar(n_speakers, "n_speakers", Integral, min_val=1)
-    check_scalar(difficulty, "difficulty", Real, min_val=0, max_val=1)
-    check_scalar(missing_rate, "missing_rate", Real, min_val=0, max_val=1, include_boundaries="left")
+    _check_number(difficulty, "difficulty", 1, closed=True)
+    _check_number(missing_rate, "missing_rate", 1)
+    pair = isinstance(n_words, Sequence) and all(isinstance(n, int | np.integer) for n in n_words)
+    if not pair or len(n_words) != 2 or not 1 <= n_words[0] <= n_words[1]:
+        raise ValueError(
+            f"n_words must be the least and the most, a pair of ints (lo, hi) with 1 <= lo <= hi, got {n_words!r}."
+        )
     low, high = n_words
-    if not 1 <= low <= high:
-        raise ValueError(f"n_words must be the least and the most, with 1 <= least <= most, got {n_words!r}.")
     if words is not None:
         _check_words(words)
     rng = check_random_state(random_state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
 from skmm._optional import import_optional
+from skmm.datasets._generated import _check_number
 
 SIZE = 64  # pixels, in height and width
 FPS = 8
@@ -77,6 +78,8 @@ def make_video_events(
 
     Raises
     ------
+    ValueError
+        If a parameter is out of its range.
     ImportError
         If PyAV or pandas is not installed.
 
@@ -90,8 +93,8 @@ def make_video_events(
     (['frames', 'sound'], ['bar high', 'bar low', 'disc high', 'disc low'])
     """
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
-    check_scalar(difficulty, "difficulty", Real, min_val=0, max_val=1)
-    check_scalar(missing_rate, "missing_rate", Real, min_val=0, max_val=1, include_boundaries="left")
+    _check_number(difficulty, "difficulty", 1, closed=True)
+    _check_number(missing_rate, "missing_rate", 1)
     pandas = import_optional("pandas", extra="dataframe")
     rng = check_random_state(random_state)
     label = rng.permutation(np.arange(n_samples) % 4)
