@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-# documented, though private: the one function that selects rows and columns of any table that sklearn reads
-
 Positions = int | list[int]
 
 

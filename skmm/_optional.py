@@ -23,11 +23,11 @@ def import_optional(module: str, *, extra: str) -> Any:
     Raises
     ------
     ImportError
-        If it cannot be imported; says how to install it.
+        If it cannot be imported, or lacks a library of the system; says how to install it.
     """
     try:
         return import_module(module)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # a package raises OSError where its library of the system is absent
         raise ImportError(
             f'the package {module.partition(".")[0]!r} cannot be imported: pip install "skmm[{extra}]" ({error})'
         ) from error

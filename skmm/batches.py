@@ -75,7 +75,9 @@ class RaggedColumn:
     """Samples of different lengths, filled up with zeros to the longest of the batch."""
 
     def __init__(self, values: Tensor, offsets: Tensor) -> None:
-        self.values, self.starts, self.lengths = values, offsets[:-1], offsets.diff()
+        # one step at least, which no sample has: places that are filled up need something to read
+        self.values = values if len(values) else values.new_zeros(1, *values.shape[1:])
+        self.starts, self.lengths = offsets[:-1], offsets.diff()
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         lengths = self.lengths[rows]
@@ -187,21 +189,37 @@ def naming(name: str) -> Iterator[None]:
 
 
 class AbsentColumn:
-    """A modality that no sample has: zeros, made when a batch is cut."""
+    """A modality that no sample has: zeros, made when a batch is cut.
 
-    def __init__(self, info: BlockInfo, dtype: torch.dtype, device: torch.device) -> None:
-        self.info, self.device = info, device
+    Parameters
+    ----------
+    info : BlockInfo
+        What was fitted.
+    dtype : torch.dtype
+        Of the batches.
+    device : torch.device
+        Where to make them.
+    peers : sequence of str
+        Sequences that were as long as this one in fit: it is as long as they are now.
+    """
+
+    def __init__(
+        self, info: BlockInfo, dtype: torch.dtype, device: torch.device, peers: Sequence[str] = ()
+    ) -> None:
+        self.info, self.device, self.peers = info, device, tuple(peers)
         self.dtype = torch.int64 if info.kind == "tokens" else dtype
-        self.steps = (info.length or 1,) if info.kind in ("sequence", "tokens") else ()
 
-    def take(self, rows: Tensor) -> tuple[Any, Tensor]:
+    def take(self, rows: Tensor, steps: int | None = None) -> tuple[Any, Tensor]:
+        """Zeros for the rows, of so many steps; of as many as in fit where nothing is said."""
+
         def zeros(*shape: int, dtype: torch.dtype = self.dtype) -> Tensor:
             return torch.zeros(*rows.shape, *shape, dtype=dtype, device=self.device)
 
-        mask = zeros(*self.steps, dtype=torch.bool)
+        time = (steps or self.info.length or 1,) if self.info.kind in ("sequence", "tokens") else ()
+        mask = zeros(*time, dtype=torch.bool)
         if self.info.kind == "sparse":
             return SparseRows(zeros(1, dtype=torch.int64), zeros(1), zeros(self.info.n_components)), mask
-        return zeros(*self.steps, *(() if self.info.kind == "tokens" else self.info.shape)), mask
+        return zeros(*time, *(() if self.info.kind == "tokens" else self.info.shape)), mask
 
 
 class Batches:
@@ -249,6 +267,11 @@ class Batches:
             parts, mask = self.vectors.take(rows)
             for name, part in zip(self.vector_names, parts, strict=True):
                 values[name], present[name] = part, mask
+        absent = {name: c for name, c in self.columns.items() if isinstance(c, AbsentColumn)}
         for name, column in self.columns.items():
-            values[name], present[name] = read[name] if read and name in read else column.take(rows)
+            if name not in absent:
+                values[name], present[name] = read[name] if read and name in read else column.take(rows)
+        for name, nothing in absent.items():
+            steps = max((present[peer].shape[rows.ndim] for peer in nothing.peers), default=None)
+            values[name], present[name] = nothing.take(rows, steps)
         return values, present

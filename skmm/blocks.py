@@ -10,207 +10,31 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-# What a block can be. The kind decides which encoders can read it.
-KINDS = {
-    "vector": "a dense (n, d) array of numbers",
-    "sparse": "a scipy CSR matrix (n, d)",
-    "sequence": "a dense (n, time, d) array, or a list of (time, d) arrays of any length",
-    "tokens": "a list of 1-D integer arrays of any length",
-    "image": "a (n, height, width, channels) array, or (n, height, width) of dtype uint8",
-    "video": "a (n, time, height, width, channels) array",
-}
+from skmm.kinds import (
+    KINDS,
+    Block,
+    BlockInfo,
+    RaggedArray,
+    _LazyRows,
+    _unmasked,
+    block_kind,
+    is_lazy,
+    sample_shape,
+    spread,
+)
 
-
-@dataclass(frozen=True)
-class BlockInfo:
-    """What an encoder is told of its block.
-
-    Attributes
-    ----------
-    kind : str
-        One of ``KINDS``.
-    shape : tuple of int
-        Shape of one sample; of one step for a sequence; ``(number of ids,)`` for tokens.
-    length : int or None
-        Number of steps, where all samples of a sequence have the same.
-    n_components : int
-        Size of the compressed copy that comes with a wide sparse block, 0 where there is none.
-    source : str or None
-        Of vectors that a frozen encoder made, the kind of the block that it read.
-    """
-
-    kind: str
-    shape: tuple[int, ...]
-    length: int | None = None
-    n_components: int = 0
-    source: str | None = None
-
-
-class RaggedArray:
-    """Samples of unequal length, stored end to end.
-
-    Parameters
-    ----------
-    values : ndarray of shape (total_length, *inner)
-        All samples, one after the other.
-    offsets : ndarray of shape (n_samples + 1,)
-        Sample ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skmm.blocks import RaggedArray
-    >>> r = RaggedArray.from_list([np.ones((2, 3)), np.zeros((4, 3))])
-    >>> len(r), r.lengths.tolist(), r[1].shape
-    (2, [2, 4], (4, 3))
-    """
-
-    def __init__(self, values: np.ndarray, offsets: np.ndarray) -> None:
-        self.values = values
-        self.offsets = offsets
-
-    @classmethod
-    def from_list(cls, items: Iterable[Any]) -> RaggedArray:
-        """Join a sequence of arrays; ``None`` becomes an empty sample."""
-        arrays = [None if item is None else np.asarray(item) for item in items]
-        scalar = next((i for i, a in enumerate(arrays) if a is not None and a.ndim == 0), None)
-        if scalar is not None:
-            raise ValueError(f"row {scalar} is the single value {arrays[scalar]}, expected a sequence")
-        shapes = {a.shape[1:] for a in arrays if a is not None}
-        if len(shapes) > 1:
-            first = next(a.shape[1:] for a in arrays if a is not None)
-            row, odd = next((i, a.shape) for i, a in enumerate(arrays) if a is not None and a.shape[1:] != first)
-            raise ValueError(f"row {row} has shape {odd}, the rows before it (time, {', '.join(map(str, first))})")
-        inner = shapes.pop() if shapes else (0,)
-        lengths = [0 if a is None else len(a) for a in arrays]
-        full = [a for a in arrays if a is not None]
-        values = np.concatenate(full) if full else np.zeros((0, *inner), dtype=np.float32)
-        return cls(values, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64))
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Length of each sample, shape (n_samples,)."""
-        return np.diff(self.offsets)
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.values.dtype
-
-    @property
-    def inner_shape(self) -> tuple[int, ...]:
-        """Shape of one time step."""
-        return tuple(self.values.shape[1:])
-
-    def __getitem__(self, rows: Any) -> Any:
-        if isinstance(rows, (int, np.integer)):
-            start, stop = self.offsets[range(len(self))[rows]], self.offsets[range(len(self))[rows] + 1]
-            return self.values[start:stop]
-        rows = np.arange(len(self))[rows]
-        lengths = self.lengths[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        # position of every kept step: its place inside its sample plus the sample's start
-        steps = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
-        return RaggedArray(self.values[steps], offsets)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[i] for i in range(len(self)))
-
-    def pad(self, length: int | None = None) -> np.ndarray:
-        """Dense copy of shape (n_samples, length, *inner), zeros after each sample's end."""
-        length = int(self.lengths.max(initial=0)) if length is None else length
-        out = np.zeros((len(self), length, *self.inner_shape), dtype=self.dtype)
-        out[np.arange(length) < self.lengths[:, None]] = self.values
-        return out
-
-    def __repr__(self) -> str:
-        return f"RaggedArray({len(self)} samples, inner shape {self.inner_shape}, {self.dtype})"
-
-
-class _LazyRows:
-    """Rows of an array-like that is only read when a batch needs it."""
-
-    def __init__(self, base: Any, rows: np.ndarray, warned_of: set[str] | None = None) -> None:
-        self.base, self.rows = base, rows
-        self.shape = (len(rows), *base.shape[1:])
-        self.dtype = base.dtype
-        # what reading in other processes warned of, shared by all selections of rows
-        self.warned_of: set[str] = set() if warned_of is None else warned_of
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, rows: Any) -> Any:
-        if isinstance(rows, (int, np.integer)):
-            return np.asarray(self.base[int(self.rows[rows])])
-        return _LazyRows(self.base, self.rows[rows], self.warned_of)
-
-    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of these numbers, and which of them exist: one that is masked whole is missing."""
-        if len(rows) == 0:
-            return np.empty((0, *self.shape[1:]), self.dtype), np.zeros(0, dtype=bool)
-        # sorted unique reads: what HDF5 asks for, and the fastest order on disk
-        unique, inverse = np.unique(self.rows[rows], return_inverse=True)
-        found = self.base[unique]
-        masked = isinstance(found, np.ma.MaskedArray)
-        exists = _unmasked(found, unique) if masked else np.ones(len(unique), dtype=bool)
-        return np.asarray(found)[inverse], exists[inverse]
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return self.read(np.arange(len(self)))[0].astype(dtype or self.dtype, copy=False)
-
-
-def _unmasked(array: np.ma.MaskedArray, rows: np.ndarray) -> np.ndarray:
-    """Rows of a masked array that are not masked, shape (n_samples,); ``rows`` are their numbers in messages.
-
-    Raises
-    ------
-    ValueError
-        If some, but not all values of a row are masked.
-    """
-    hidden = np.ma.getmaskarray(array).reshape(len(array), -1) if array.ndim else np.zeros((0, 0), bool)
-    partly = np.flatnonzero(hidden.any(axis=1) & ~hidden.all(axis=1))
-    if len(partly):
-        raise ValueError(
-            f"row {rows[partly[0]]}: {hidden[partly[0]].sum()} of {hidden.shape[1]} values are masked. A sample "
-            "lacks a modality where all its values are masked; fill gaps first."
-        )
-    return np.any(~hidden, axis=1)
-
-
-# ndarray, scipy CSR, RaggedArray or _LazyRows; scipy has no types to name it by
-Block = Any
-
-
-def is_lazy(block: Block) -> bool:
-    """Whether a block is read batch by batch."""
-    return isinstance(block, _LazyRows)
-
-
-def block_kind(block: Block) -> str:
-    """Name the kind of a block, one of ``KINDS``."""
-    if sp.issparse(block):
-        return "sparse"
-    if isinstance(block, RaggedArray):
-        if not block.inner_shape and np.issubdtype(block.dtype, np.integer):
-            return "tokens"
-        return "sequence"
-    ndim = len(block.shape)
-    if ndim == 3 and block.dtype == np.uint8:
-        return "image"
-    return {2: "vector", 3: "sequence", 4: "image", 5: "video"}[ndim]
-
-
-def sample_shape(block: Block) -> tuple[int, ...]:
-    """Shape of one sample; for a sequence only that of one step, since lengths may differ."""
-    kind = block_kind(block)
-    if kind == "tokens":
-        return ()
-    if isinstance(block, RaggedArray):
-        return block.inner_shape or (1,)
-    return tuple(block.shape[2:] if kind == "sequence" else block.shape[1:])
+# the kinds of block can be had from here too
+__all__ = [
+    "KINDS",
+    "Block",
+    "BlockInfo",
+    "Blocks",
+    "FlatLayout",
+    "RaggedArray",
+    "block_kind",
+    "is_lazy",
+    "sample_shape",
+]
 
 
 def _numeric(name: str, array: np.ndarray) -> np.ndarray:
@@ -239,11 +63,16 @@ def _is_list_of_samples(value: Any) -> bool:
     if any(getattr(v, "ndim", 0) for v in items):
         return True
     nested = [v for v in items if isinstance(v, (list, tuple))]
-    return bool(nested) and (len(nested) < len(value) or len({len(v) for v in nested}) > 1)
+    return bool(nested) and (len(nested) < len(items) or len({len(v) for v in nested}) > 1)
 
 
 def _as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
     """One block and, where the value says so itself, which of its rows exist."""
+    if value is None:
+        raise ValueError(
+            f"modality {name!r} is None, expected one row per sample. Leave it out, or give None in the place of "
+            "each sample that lacks it."
+        )
     if isinstance(value, (RaggedArray, _LazyRows)):
         return value, None
     if sp.issparse(value):
@@ -279,6 +108,13 @@ def _as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
                 f"modality {name!r}, row {empty[0]}: an empty sequence. Mark a missing sample with None."
             )
         return RaggedArray(_numeric(name, ragged.values), ragged.offsets), present
+    if isinstance(value, (list, tuple)) and any(isinstance(v, (list, tuple)) for v in value):
+        rows = np.flatnonzero([v is not None for v in value])
+        try:
+            array = np.asarray([value[row] for row in rows])
+        except ValueError as error:  # numpy's, of lists of unequal length inside the samples
+            raise ValueError(f"modality {name!r}: {error}") from None
+        return spread(_as_block(name, array)[0], rows, len(value)), np.isin(np.arange(len(value)), rows)
     if not isinstance(value, np.ndarray):
         if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):
             lazy = len(value.shape) >= 2
@@ -324,6 +160,41 @@ def _all_nan(block: Block) -> np.ndarray:
     return none
 
 
+def _is_dense_sequence(block: Block) -> bool:
+    return isinstance(block, np.ndarray) and block_kind(block) == "sequence"
+
+
+def _last_steps(filled: np.ndarray) -> np.ndarray:
+    """Number of the last step that is filled, counted from 1, of each sample: (n, time) -> (n,)."""
+    return (filled * np.arange(1, filled.shape[1] + 1)).max(axis=1, initial=0)
+
+
+def _lengths_of_mask(name: str, mask: np.ndarray) -> np.ndarray:
+    """Steps of each sample, of a mask over time (n, time)."""
+    lengths = mask.sum(axis=1)
+    broken = np.flatnonzero(_last_steps(mask) != lengths)
+    if len(broken):
+        row = broken[0]
+        raise ValueError(
+            f"present[{name!r}], row {row}: step {_last_steps(mask[[row]])[0] - 1} exists, step "
+            f"{mask[row].argmin()} does not. A mask over time is True up to the end of a sample and False after it."
+        )
+    return lengths
+
+
+def _without_nan_at_the_end(block: np.ndarray, present: np.ndarray) -> Block:
+    """A dense sequence as a ragged one if samples that exist are filled up with steps of NaN, else as it is."""
+    if block.dtype.kind != "f" or 0 in block.shape:
+        return block
+    ending = np.flatnonzero(present & np.isnan(block[:, -1, 0]))  # decides nearly every row
+    filled = ~np.isnan(block[ending]).all(axis=2)
+    if filled[:, -1:].all():
+        return block
+    lengths = np.where(present, block.shape[1], 0)
+    lengths[ending] = _last_steps(filled)
+    return RaggedArray.from_padded(block, lengths)
+
+
 @dataclass(frozen=True)
 class _Columns:
     """Where one modality stands in the flat form, and how to restore it."""
@@ -360,13 +231,20 @@ class Blocks:
     ----------
     blocks : mapping of str to block, optional
         For names that are no Python identifiers. A block is a dense array of 1 to 5 dimensions, a scipy sparse
-        matrix (kept as CSR), a DataFrame of numbers, a list of arrays of unequal length (``None`` where a
-        sample is missing), a masked array (a sample is missing where it is masked whole), a torch tensor, a
-        memory map, or any array-like with ``shape``, ``dtype`` and row indexing (an HDF5 data set), which is
-        then read batch by batch.
+        matrix (kept as CSR), a DataFrame of numbers, a list of samples, a masked array (a sample is missing where
+        it is masked whole), a torch tensor, a memory map, or any array-like with ``shape``, ``dtype`` and row
+        indexing (an HDF5 data set), which is then read batch by batch.
+
+        A list of arrays holds sequences, whatever their lengths: 1-D arrays of whole numbers are token ids, other
+        1-D arrays have one number a step. A list of lists of numbers is the same if their lengths differ, and
+        the array that it makes if they do not. ``None`` in the place of a sample says that it is missing and
+        changes nothing else. Where vectors, images or videos are wanted, by the encoder that is named or since they
+        were fitted, a list of arrays of one shape is read as the array that it makes.
     present : mapping of str to array of bool, shape (n_samples,), optional
         Rows that exist, per modality. A row is missing if it is marked so here, is all NaN, masked, or ``None``.
-        In a sparse block a row is missing if all its stored values are NaN.
+        In a sparse block a row is missing if all its stored values are NaN. Of a dense sequence (n_samples, time,
+        d) also the steps that exist, shape (n_samples, time): up to a sample's end, no gaps. It then becomes a
+        ragged one, as does a dense sequence some of whose samples end with steps that are all NaN.
     **named : block
         Blocks by keyword.
 
@@ -381,7 +259,7 @@ class Blocks:
     Raises
     ------
     ValueError
-        If blocks differ in length, are empty, or are not numeric.
+        If blocks differ in length, are empty, or are not numeric, or a mask over time has a gap.
 
     Examples
     --------
@@ -394,6 +272,13 @@ class Blocks:
       audio  sequence  (10, 2)   float64
     >>> X[[0, 2]]["audio"].shape
     (2, 10, 2)
+
+    Sequences that were filled up to one length, of 10, 3, 7 and 0 steps:
+
+    >>> Blocks(X, present={"audio": np.arange(10) < [[10], [3], [7], [0]]})
+    Blocks(4 samples)
+      text   vector    (3,)        float64
+      audio  sequence  (3..10, 2)  float64  25.0% missing
     """
 
     __slots__ = ("_blocks", "_n", "_present")
@@ -430,12 +315,21 @@ class Blocks:
         for name, mask in (present or {}).items():
             if name not in self._blocks:
                 raise ValueError(f"present names modality {name!r}, which is not among {list(self._blocks)}.")
-            mask = np.asarray(mask)
-            if mask.dtype != bool or mask.shape != (self._n,):
-                raise ValueError(
-                    f"present[{name!r}] must be {self._n} booleans, got {mask.dtype} of shape {mask.shape}."
-                )
+            mask, block = np.asarray(mask), self._blocks[name]
+            over_time = block.shape[:2] if _is_dense_sequence(block) else None
+            if mask.dtype != bool or mask.shape not in ((self._n,), over_time):
+                valid = f"{self._n} booleans"
+                if over_time is not None:
+                    valid += f", or booleans of shape {over_time} for its steps"
+                raise ValueError(f"present[{name!r}] must be {valid}, got {mask.dtype} of shape {mask.shape}.")
+            if mask.ndim == 2:
+                steps = np.where(self._present[name], _lengths_of_mask(name, mask), 0)
+                self._blocks[name] = block = RaggedArray.from_padded(block, steps)
+                mask = (steps > 0) & ~_all_nan(block)
             self._present[name] = self._present[name] & mask
+        for name, block in self._blocks.items():
+            if _is_dense_sequence(block):
+                self._blocks[name] = _without_nan_at_the_end(block, self._present[name])
 
     @classmethod
     def _trusted(cls, blocks: dict[str, Block], present: dict[str, np.ndarray], n: int) -> Blocks:
@@ -615,12 +509,10 @@ class Blocks:
                 )
                 exists = ~_all_nan(dense)
                 if col.ragged:
-                    filled = ~np.isnan(dense).all(axis=tuple(range(2, dense.ndim)))
                     # a sample ends after its last step that is not all NaN
-                    steps = np.arange(1, filled.shape[1] + 1)
-                    lengths = (filled * steps).max(axis=1)
-                    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-                    block = RaggedArray(dense[steps <= lengths[:, None]].astype(col.dtype), offsets)
+                    filled = ~np.isnan(dense).all(axis=tuple(range(2, dense.ndim)))
+                    padded = RaggedArray.from_padded(dense, _last_steps(filled))
+                    block = RaggedArray(padded.values.astype(col.dtype), padded.offsets)
                 elif col.dtype.kind == "f":
                     block = dense.astype(col.dtype, copy=False)
                 else:

@@ -62,7 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--fusions",
         metavar="NAMES",
-        help=f"comma-separated (default: all; see skmm list fusions; without FILE: {','.join(_DEMO_FUSIONS)})",
+        help="comma-separated: auto, or names that skmm list fusions shows (default: all that can read the data; "
+        f"without FILE: {','.join(_DEMO_FUSIONS)})",
+    )
+    compare.add_argument(
+        "--unreadable",
+        choices=["raise", "missing"],
+        default="raise",
+        help="what a file that cannot be read is: an error, or a missing row (default: %(default)s)",
     )
     compare.add_argument(
         "--cv", type=_positive, default=5, metavar="K", help="number of folds (default: %(default)s)"
@@ -200,6 +207,7 @@ def _compare(args: argparse.Namespace) -> None:
             "metric": result.metric,
             "summary": list(result.summary),
             "differences": list(result.differences),
+            "skipped": result.skipped,
             "verdict": result.verdict,
         }
         Path(args.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -321,21 +329,22 @@ def _read_table(path: Path, args: argparse.Namespace) -> _Data:
         frame,
         frame[args.target].to_numpy(),
         frame[args.groups].to_numpy() if args.groups else None,
-        _transformer(frame, chosen, extra=[args.target, *([args.groups] if args.groups else [])]),
+        _transformer(frame, chosen, [args.target, *([args.groups] if args.groups else [])], args.unreadable),
     )
 
 
-def _transformer(frame: Any, chosen: dict[str, list[str]], extra: list[str]) -> Any:
+def _transformer(frame: Any, chosen: dict[str, list[str]], extra: list[str], errors: str) -> Any:
     """What makes the modalities that were chosen, or without a choice those that the columns say."""
     from skmm.compose import ModalityTransformer
     from skmm.frames import modality_of
 
     try:
         if chosen:
-            return ModalityTransformer([(name, *modality_of(frame, columns)) for name, columns in chosen.items()])
+            modalities = [(name, *modality_of(frame, columns, errors)) for name, columns in chosen.items()]
+            return ModalityTransformer(modalities)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            transformer = ModalityTransformer.from_frame(frame, dict.fromkeys(extra, "drop"))
+            transformer = ModalityTransformer.from_frame(frame, dict.fromkeys(extra, "drop"), errors=errors)
     except ValueError as error:
         raise UsageError(str(error)) from error
     for warning in caught:

@@ -1,17 +1,18 @@
-"""From a table to Blocks, one scikit-learn transformer per modality, and back to 2-D."""
+"""From a table to Blocks, one scikit-learn transformer per modality."""
 
 from __future__ import annotations
 
 import inspect
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import scipy.sparse as sp
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.compose import make_column_transformer
 
 # documented, though private: the one function that selects rows and columns of any table that sklearn reads
@@ -26,45 +27,34 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmm._columns import Positions, check_table, column_names, find_positions, missing_cells, pass_through
-from skmm.blocks import Block, Blocks, RaggedArray, block_kind, is_lazy
+from skmm.blocks import Blocks
 from skmm.frames import plan_frame
+from skmm.kinds import Block, RaggedArray, is_lazy, spread
+from skmm.selector import ModalitySelector
 from skmm.table import Table
+
+# what gives Blocks, and what reads them, from one place
+__all__ = ["ModalitySelector", "ModalityTransformer", "make_modality_transformer"]
 
 
 @contextmanager
-def _naming(name: str, table: Any) -> Iterator[None]:
-    """Name the modality in whatever its transformer raises."""
+def _naming(name: str, table: Any, rows: np.ndarray) -> Iterator[None]:
+    """Name the modality, and the row of the whole table, in whatever its transformer raises."""
     try:
         yield
     except Exception as error:
+        found = re.search(r"\brow (\d+)", str(error))
+        place = int(found[1]) if found else len(rows)
+        if place < len(rows):
+            label = table.index.tolist()[place] if hasattr(table, "index") else rows[place]
+            label = "" if label == rows[place] else f", index {label!r}"
+            if label or rows[place] != place:
+                error.add_note(
+                    f"Row {place} of those that are not missing is row {rows[place]} of the table{label}."
+                )
         given = "a 1-D column (a list of columns gives a table)" if len(table.shape) == 1 else "a 2-D table"
         error.add_note(f"Raised in modality {name!r}, whose transformer is given {given}.")
         raise
-
-
-def _spread(block: Block, rows: np.ndarray, n_samples: int) -> Block:
-    """Put samples into the rows where they belong; the other rows are empty, NaN, or zero in integers."""
-    if len(rows) == n_samples:
-        return block
-    if isinstance(block, RaggedArray):
-        return RaggedArray(block.values, _spread_offsets(block.offsets, rows, n_samples))
-    if sp.issparse(block):
-        indptr = _spread_offsets(block.indptr, rows, n_samples)
-        return type(block)((block.data, block.indices, indptr), shape=(n_samples, block.shape[1]))
-    if is_lazy(block):  # rows that are missing are never read, whatever they point to
-        places = np.zeros(n_samples, dtype=np.int64)
-        places[rows] = np.arange(len(rows))
-        return block[places]
-    fill = np.nan if block.dtype.kind == "f" else 0
-    full = np.full((n_samples, *block.shape[1:]), fill, dtype=block.dtype)
-    full[rows] = block
-    return full
-
-
-def _spread_offsets(offsets: np.ndarray, rows: np.ndarray, n_samples: int) -> np.ndarray:
-    lengths = np.zeros(n_samples, dtype=np.int64)
-    lengths[rows] = np.diff(offsets)
-    return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def _without_rows(block: Any) -> Block:
@@ -95,13 +85,16 @@ def _run(job: _Job) -> tuple[Any, Block, np.ndarray]:
     rows, n_samples = np.flatnonzero(~missing), len(missing)
     if len(rows) == 0:
         if job.template is None:
-            raise ValueError(f"modality {job.name!r}: all {n_samples} rows are missing, there is nothing to fit.")
-        return job.transformer, _spread(job.template, rows, n_samples), ~missing
+            raise ValueError(
+                f"modality {job.name!r}: all {n_samples} rows are missing, there is nothing to fit. Leave the "
+                "modality out of transformers, or give at least one row that has it."
+            )
+        return job.transformer, spread(job.template, rows, n_samples), ~missing
     given, y = job.table, job.y
     if len(rows) < n_samples:
         given = _safe_indexing(given, rows)
         y = None if y is None else _safe_indexing(y, rows)
-    with _naming(job.name, given):
+    with _naming(job.name, given, rows):
         if isinstance(job.transformer, str):
             out = pass_through(given)
         elif job.template is not None:
@@ -118,7 +111,7 @@ def _run(job: _Job) -> tuple[Any, Block, np.ndarray]:
     present[rows] = part.present[job.name]
     if job.progress:
         print(f"[ModalityTransformer] {job.progress} {job.name}: {time.perf_counter() - start:.1f} s")
-    return job.transformer, _spread(part[job.name], rows, n_samples), present
+    return job.transformer, spread(part[job.name], rows, n_samples), present
 
 
 # the output is no array that `set_output` could wrap; scikit-learn, which has no types, takes the keyword
@@ -129,6 +122,10 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
     sparse output stays sparse, images and sequences keep their dimensions. A row whose raw value is missing
     (None, NaN, NaT, ``pandas.NA``; with several columns: in all of them) is never handed to the modality's
     transformer, neither in ``fit`` nor in ``transform``, and comes out as a missing row.
+
+    A table given to ``transform`` may lack a modality as a whole: where columns have names and none of those of the
+    modality is there, it is left out of the Blocks with a warning, and an estimator that learned to do without it
+    (see its ``modality_dropout``) predicts.
 
     Parameters
     ----------
@@ -159,9 +156,9 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
     Raises
     ------
     ValueError
-        If X is no table, a column is absent, all rows of a modality are missing in ``fit``, or a transformer
-        returns another number of rows than it was given. Errors that a transformer raises keep their type and
-        carry a note that names the modality.
+        If X is no table, a column is absent (in ``transform`` some of a modality's, or those of every modality),
+        all rows of a modality are missing in ``fit``, or a transformer returns another number of rows than it was
+        given. Errors that a transformer raises keep their type and carry a note that names the modality.
     TypeError
         If something given as a transformer has no ``fit`` and ``transform``.
 
@@ -198,7 +195,9 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
     # -- from the columns themselves -------------------------------------------------------------------------
 
     @classmethod
-    def from_frame(cls, df: Any, overrides: Mapping[Any, Any] | None = None, /, **named: Any) -> Self:
+    def from_frame(
+        cls, df: Any, overrides: Mapping[Any, Any] | None = None, /, *, errors: str = "raise", **named: Any
+    ) -> Self:
         """Type the columns of a DataFrame by what they hold, and make a transformer for each modality.
 
         Numbers, categories and dates become one modality, ``"table"`` (imputed and standardised numbers, one-hot
@@ -212,11 +211,14 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         df : DataFrame of shape (n_samples, n_features)
             A pandas or polars DataFrame.
         overrides : mapping of column to str or transformer, optional
-            For columns whose name is no Python identifier.
+            For columns whose name is no Python identifier, or one of this method's parameters.
+        errors : {"raise", "missing"}, default="raise"
+            What the loaders do with a file that cannot be read: an error that names the row, or a missing row.
         **named : str or transformer
-            What a column is, by its name: ``"number"``, ``"category"``, ``"date"``, ``"text"``, ``"characters"``
-            (a text whose words are not set apart by spaces), ``"image"``, ``"audio"``, ``"video"``, ``"array"``
-            (cells of one shape), ``"sequence"``, ``"drop"``; or its transformer.
+            What a column is, by its name: ``"number"``, ``"category"``, ``"date"``, ``"day/month/year"``,
+            ``"month/day/year"``, ``"text"``, ``"characters"`` (a text whose words are not set apart by spaces),
+            ``"image"``, ``"audio"``, ``"video"``, ``"soundtrack"`` (the sound of a video, or a format that only
+            FFmpeg reads), ``"array"`` (cells of one shape), ``"sequence"``, ``"drop"``; or its transformer.
 
         Returns
         -------
@@ -251,7 +253,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
           review  sparse  (6,)  float64  25.0% missing
         """
         reserved = {*inspect.signature(cls).parameters}
-        transformers, decisions = plan_frame(df, {**(overrides or {}), **named}, reserved)
+        transformers, decisions = plan_frame(df, {**(overrides or {}), **named}, reserved, errors)
         made = cls(transformers)
         made._decisions = decisions
         return made
@@ -400,10 +402,11 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         self._templates = {name: _without_rows(block) for name, block in blocks.items()}
         return blocks
 
-    def _run_all(self, jobs: Iterator[_Job]) -> tuple[Blocks, dict[str, Any]]:
+    def _run_all(self, jobs: Iterable[_Job]) -> tuple[Blocks, dict[str, Any]]:
         """Output of all modalities and their transformers."""
+        jobs = list(jobs)
         results = Parallel(n_jobs=self.n_jobs)(delayed(_run)(job) for job in jobs)
-        named = dict(zip(self._positions, results, strict=True))
+        named = {job.name: result for job, result in zip(jobs, results, strict=True)}
         blocks = Blocks(
             {name: block for name, (_, block, _) in named.items()},
             present={name: present for name, (_, _, present) in named.items()},
@@ -416,35 +419,54 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_features)
-            A DataFrame may have its columns in another order, and others besides, if it had names in ``fit``.
+            A DataFrame may have its columns in another order, and others besides, if it had names in ``fit``; and
+            it may lack all columns of a modality.
 
         Returns
         -------
         Blocks
-            One modality per transformer that is not dropped, n_samples rows.
+            One modality per transformer that is not dropped, n_samples rows; without those whose columns X lacks.
+
+        Warns
+        -----
+        UserWarning
+            If X has none of the columns of a modality; names it and them.
         """
         check_is_fitted(self)
         check_table(X)
         names = column_names(X)
-        by_name = names is not None and hasattr(self, "feature_names_in_")
-        if not by_name and X.shape[1] != self.n_features_in_:
+        positions = self._positions
+        if names is not None and hasattr(self, "feature_names_in_"):
+            positions = self._positions_by_name(names, X.shape[1])
+        elif X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[1]} features, but ModalityTransformer is expecting {self.n_features_in_} features "
                 "as input."
             )
-
-        def now(name: str, positions: Positions) -> Positions:
-            if not by_name:
-                return positions
-            columns = self.feature_names_in_[positions]
-            return find_positions(columns, names, X.shape[1], f"modality {name!r}")
-
         transformers = self.named_transformers_
-        jobs = (
-            _Job(name, transformers[name], _safe_indexing(X, now(name, positions), axis=1), self._templates[name])
+        return self._run_all(
+            _Job(name, transformers[name], _safe_indexing(X, where, axis=1), self._templates[name])
+            for name, where in positions.items()
+        )[0]
+
+    def _positions_by_name(self, names: list[Any], n_columns: int) -> dict[str, Positions]:
+        """Where the columns of each modality stand now, without modalities all of whose columns are gone."""
+        known = self.feature_names_in_
+        wanted = {name: np.atleast_1d(known[positions]).tolist() for name, positions in self._positions.items()}
+        absent = {name: columns for name, columns in wanted.items() if set(columns).isdisjoint(names)}
+        if len(absent) == len(wanted):
+            raise ValueError(f"X lacks the columns of every modality, {absent}; the columns of X are {names}.")
+        for name, columns in absent.items():
+            warnings.warn(
+                f"modality {name!r} is left out: X has none of its columns, {columns}; the columns of X are "
+                f"{names}.",
+                stacklevel=3,
+            )
+        return {
+            name: find_positions(known[positions], names, n_columns, f"modality {name!r}")
             for name, positions in self._positions.items()
-        )
-        return self._run_all(jobs)[0]
+            if name not in absent
+        }
 
     # -- what was fitted -------------------------------------------------------------------------------------
 
@@ -557,163 +579,3 @@ def make_modality_transformer(
     """
     named = make_column_transformer(*transformers).transformers
     return ModalityTransformer(named, remainder=remainder, n_jobs=n_jobs, verbose=verbose)
-
-
-class ModalitySelector(TransformerMixin, BaseEstimator):
-    """Read one modality, or all side by side, as a 2-D array, for any scikit-learn estimator.
-
-    Dense blocks are flattened, sparse ones stay CSR, and a ragged sequence becomes the mean and the standard
-    deviation over time of each of its channels.
-
-    Parameters
-    ----------
-    name : str, default=None
-        The modality; None puts all side by side, in a CSR array if any is sparse.
-
-    Attributes
-    ----------
-    shapes_ : dict of str to tuple
-        Shape of one sample of each modality read; the first axis of a ragged sequence is ``"time"``.
-
-    Raises
-    ------
-    ValueError
-        If X has no such modality, if its samples have another shape than in ``fit``, or if it holds token ids,
-        whose mean says nothing.
-
-    Notes
-    -----
-    Missing rows are NaN; in a sparse block they are empty.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from skmm import Blocks
-    >>> from skmm.compose import ModalitySelector
-    >>> X = Blocks(text=[[0.0], [1.0], [2.0], [3.0]], image=np.zeros((4, 8, 8, 3)))
-    >>> ModalitySelector("image").fit_transform(X).shape
-    (4, 192)
-    >>> make_pipeline(ModalitySelector("text"), LogisticRegression()).fit(X, [0, 0, 1, 1]).predict(X[[0, 3]])
-    array([0, 1])
-    """
-
-    def __init__(self, name: str | None = None) -> None:
-        self.name = name
-
-    def _read(self, X: Any, names: Callable[[Blocks], list[str]]) -> Blocks:
-        # by exact type: scipy's dok_array is a dict as well
-        if type(X) is dict:
-            X = Blocks(X)
-        if not isinstance(X, Blocks):
-            raise ValueError(f"ModalitySelector reads Blocks or a dict of arrays, got {type(X).__name__}.")
-        wanted = names(X)
-        for name in wanted:
-            if name not in X:
-                raise ValueError(f"no modality {name!r}; X has {list(X)}.")
-            if block_kind(X[name]) == "tokens":
-                raise ValueError(
-                    f"modality {name!r} holds token ids, which have no 2-D form. Count them first, e.g. with "
-                    "CountVectorizer, or give them to an embedding encoder."
-                )
-        return X.select(wanted)
-
-    def fit(self, X: Any, y: Any = None) -> ModalitySelector:
-        """Note which modalities there are and their shapes.
-
-        Parameters
-        ----------
-        X : Blocks or dict of arrays
-        y : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        self : ModalitySelector
-        """
-        X = self._read(X, lambda X: list(X) if self.name is None else [self.name])
-        self.shapes_ = {name: _shape(block) for name, block in X.items()}
-        return self
-
-    def transform(self, X: Any) -> Any:
-        """Read the modality.
-
-        Parameters
-        ----------
-        X : Blocks or dict of arrays
-
-        Returns
-        -------
-        ndarray or csr_array of shape (n_samples, n_columns)
-            Of dtype float32 or float64.
-        """
-        check_is_fitted(self)
-        X = self._read(X, lambda _: list(self.shapes_))
-        for name, shape in self.shapes_.items():
-            if _shape(X[name]) != shape:
-                raise ValueError(
-                    f"modality {name!r} has samples of shape {_shape(X[name])}, in fit they were of shape {shape}."
-                )
-        parts = [_as_2d(block, X.present[name]) for name, block in X.items()]
-        if len(parts) == 1:
-            return parts[0]
-        return sp.hstack(parts, format="csr") if any(map(sp.issparse, parts)) else np.hstack(parts)
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns: ``modality__x0``; of a ragged sequence ``modality__mean0`` and ``modality__std0``.
-
-        Parameters
-        ----------
-        input_features : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        ndarray of str, shape (n_columns,)
-        """
-        check_is_fitted(self)
-        names = []
-        for name, shape in self.shapes_.items():
-            ragged = shape[0] == "time"
-            width = int(np.prod(shape[1:] if ragged else shape))
-            names += [f"{name}__{s}{i}" for s in (["mean", "std"] if ragged else ["x"]) for i in range(width)]
-        return np.array(names, dtype=object)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.dict = tags.input_tags.sparse = tags.input_tags.allow_nan = True
-        return tags
-
-
-def _shape(block: Block) -> tuple[Any, ...]:
-    return ("time", *block.inner_shape) if isinstance(block, RaggedArray) else tuple(block.shape[1:])
-
-
-def _as_2d(block: Block, present: np.ndarray) -> Any:
-    dtype = np.result_type(block.dtype, np.float32)  # integers become floats, floats keep their precision
-    if sp.issparse(block):
-        block = sp.csr_array(block, dtype=dtype)
-        rows = np.flatnonzero(present)
-        return _spread(block[rows], rows, len(present))
-    if isinstance(block, RaggedArray):
-        out = _mean_and_std(block, dtype)
-    else:
-        out = np.array(block, dtype=dtype).reshape(len(present), -1)
-    out[~present] = np.nan
-    return out
-
-
-def _mean_and_std(block: RaggedArray, dtype: np.dtype) -> np.ndarray:
-    """Mean and standard deviation over time of each channel, shape (n_samples, 2 * n_channels)."""
-    values = block.values.reshape(len(block.values), -1).astype(np.float64)
-    out = np.full((len(block), 2 * values.shape[1]), np.nan, dtype=dtype)
-    full = np.flatnonzero(block.lengths)  # a missing sample has no step, and reduceat no empty segment
-    if len(full):
-        starts, lengths = block.offsets[full], block.lengths[full]
-        mean = np.add.reduceat(values, starts) / lengths[:, None]
-        squares = (values - np.repeat(mean, lengths, axis=0)) ** 2
-        std = np.sqrt(np.add.reduceat(squares, starts) / lengths[:, None])
-        out[full] = np.hstack([mean, std])
-    return out

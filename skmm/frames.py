@@ -6,134 +6,62 @@ import datetime
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils import _safe_indexing
 
-from skmm._columns import missing_cells
+from skmm.cells import (
+    DAY_FIRST,
+    MONTH_FIRST,
+    YEAR_LAST,
+    ColumnTfidf,
+    as_date,
+    as_floats,
+    cells,
+    date_names,
+    dates,
+    labels,
+    listed,
+    numbers,
+    short,
+    stacked,
+    texts,
+)
 from skmm.spec import unknown
 
 # Of strings that come again and again no more than this many are categories of their own.
 _MAX_CATEGORIES = 40
-_PROBED = 5  # files that are tried until one can be read
-_DAY = np.timedelta64(1, "D")
-_YEAR = 365.2425
+_PROBED = 5, 50  # files, evenly spaced, that are tried until one can be read: these first, then more
 # one word of these characters, different in every row, names the row
 _CODE = re.compile(r"[\x21-\x7e]{1,64}")
-_ID_NAME = re.compile(r"(?i:(^|[_\W])(id|uuid|guid|index|key)$)|[a-z](Id|ID|Key)$")
+_ID_NAME = re.compile(r"(?i:(^|[_\W])(id|uuid|guid|index|key|row)$)|[a-z](Id|ID|Key)$")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]|$)")
+_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
+_LEADING_ZERO = re.compile(r"\s*[-+]?0\d")  # of a code: a number would not have it
+_ODD = 0.1  # strings of which no more than this share are no numbers are numbers with faults
+_PATH = re.compile(r"[^\s].*[/\\][^/\\]*\.[A-Za-z]\w{0,4}")
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
 _EXTENSIONS = {
-    "image": ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm"),
-    "audio": ("wav", "flac", "ogg", "mp3", "oga", "aiff", "aif", "opus"),
+    "image": (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2"),
+        *("avif", "heic", "heif"),
+    ),
+    "audio": ("wav", "flac", "ogg", "mp3", "oga", "aiff", "aif", "opus", "m4a", "aac", "mka", "weba", "wma"),
     "video": ("mp4", "mkv", "avi", "webm", "mov", "m4v", "mpg", "mpeg"),
 }
-
-# -- cells: a column of pandas, polars or numpy as numpy reads it --------------------------------------------------
-
-
-def _cells(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Values of a column, objects where numpy has no type for them, and which are missing."""
-    missing = missing_cells(column)
-    values = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
-    if values.ndim > 1:  # polars keeps arrays of one shape in one array
-        rows = np.empty(len(values), dtype=object)
-        rows[:] = list(values)
-        values = rows
-    return values, missing
-
-
-def _columns(table: Any) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
-    """Name or position, values and missing cells of each column of a table."""
-    names = list(getattr(table, "columns", range(table.shape[1])))
-    for i, name in enumerate(names):
-        yield name, *_cells(_safe_indexing(table, i, axis=1))
-
-
-def _numbers(table: Any) -> np.ndarray:
-    """A table of numbers as float64, missing cells NaN, durations in seconds."""
-    out = np.full(table.shape, np.nan, order="F")
-    for j, (name, values, missing) in enumerate(_columns(table)):
-        if values.dtype.kind == "m":
-            values = values / np.timedelta64(1, "s")
-        try:
-            out[~missing, j] = values[~missing].astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"column {name!r} holds numbers, but {error}.") from error
-        if np.isinf(out[:, j]).any():
-            raise ValueError(f"column {name!r}, row {np.isinf(out[:, j]).argmax()}: the number is infinite.")
-    return out
-
-
-def _labels(table: Any) -> np.ndarray:
-    """A table of categories as strings, missing cells None."""
-    out = np.full(table.shape, None, dtype=object)
-    for j, (_, values, missing) in enumerate(_columns(table)):
-        out[~missing, j] = [str(value) for value in values[~missing].tolist()]
-    return out
-
-
-def _dates(table: Any) -> np.ndarray:
-    """A table of dates as numbers: years since 1970, and the places in year, week and day on a circle."""
-    parts = []
-    for name, values, missing in _columns(table):
-        times = np.full(len(values), np.datetime64("NaT"), dtype="datetime64[us]")
-        if values.dtype.kind == "M":
-            times = values.astype("datetime64[us]")
-        else:
-            for row in np.flatnonzero(~missing):
-                try:
-                    times[row] = _date(values[row])
-                except (TypeError, ValueError) as error:
-                    raise ValueError(f"column {name!r}, row {row}: {values[row]!r} is no date.") from error
-        days = (times - np.datetime64("1970-01-01")) / _DAY
-        turns = 2 * np.pi * np.stack([days / _YEAR, days / 7, days])
-        parts += [days / _YEAR, *np.sin(turns), *np.cos(turns)]
-    return np.stack(parts, axis=1)
-
-
-def _date_names(transformer: FunctionTransformer, names: Sequence[str]) -> list[str]:
-    circles = [f"{part}_{period}" for part in ("sin", "cos") for period in ("year", "week", "day")]
-    return [f"{name}_{part}" for name in names for part in ("years", *circles)]
-
-
-def _date(value: Any) -> np.datetime64:
-    if isinstance(value, str):
-        value = datetime.datetime.fromisoformat(value)
-    elif not isinstance(value, (datetime.date, np.datetime64)):
-        raise TypeError(f"{type(value).__name__} is no date")
-    if getattr(value, "tzinfo", None) is not None:
-        value = value.astimezone(datetime.UTC).replace(tzinfo=None)
-    return np.datetime64(value, "us")
-
-
-def _texts(column: Any) -> list[str]:
-    """A column of text that is but a part of a modality: a missing one is empty."""
-    values, missing = _cells(column)
-    return ["" if gone else str(value) for value, gone in zip(values, missing, strict=True)]
-
-
-def _stacked(column: Any) -> np.ndarray:
-    """Arrays of one shape, as one array."""
-    arrays = [np.asarray(cell) for cell in _cells(column)[0]]
-    odd = next((i for i, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
-    if odd is not None:
-        raise ValueError(f"row {odd} has shape {arrays[odd].shape}, the rows before it {arrays[0].shape}.")
-    return np.stack(arrays)
-
-
-def _listed(column: Any) -> list[np.ndarray]:
-    """Arrays of any length."""
-    return [np.asarray(cell) for cell in _cells(column)[0]]
-
+_KIND_OF = {extension: kind for kind, extensions in _EXTENSIONS.items() for extension in extensions}
+# sound that libsndfile does not read; PyAV does, as the sound of videos
+_SOUNDTRACKS = {"m4a", "aac", "mka", "weba", "wma"}
 
 # -- kinds of column -----------------------------------------------------------------------------------------------
 
@@ -159,6 +87,12 @@ def _audio() -> Any:
     return make_pipeline(AudioLoader(), LogMel())
 
 
+def _soundtrack() -> Any:
+    from skmm.preprocessing import LogMel, VideoAudio
+
+    return make_pipeline(VideoAudio(), LogMel())
+
+
 def _video() -> Any:
     from skmm.preprocessing import VideoFrames
 
@@ -166,27 +100,34 @@ def _video() -> Any:
 
 
 def _text() -> Any:
-    return TfidfVectorizer(sublinear_tf=True)
+    return ColumnTfidf(sublinear_tf=True)
 
 
 def _characters() -> Any:
-    return TfidfVectorizer(sublinear_tf=True, analyzer="char", ngram_range=(1, 2))
+    return ColumnTfidf(sublinear_tf=True, analyzer="char", ngram_range=(1, 2))
 
 
 _KINDS = {
     "number": _Kind("SimpleImputer + StandardScaler"),
     "category": _Kind("OneHotEncoder"),
-    "date": _Kind("year, and places in year, week and day"),
+    **dict.fromkeys(("date", DAY_FIRST, MONTH_FIRST), _Kind("year, and places in year, week and day")),
     "text": _Kind("TfidfVectorizer", _text),
     "characters": _Kind("TfidfVectorizer of characters", _characters),
     "image": _Kind("ImageLoader", _image),
     "audio": _Kind("AudioLoader + LogMel", _audio),
     "video": _Kind("VideoFrames", _video),
-    "array": _Kind("stacked", lambda: FunctionTransformer(_stacked)),
-    "sequence": _Kind("passed on", lambda: FunctionTransformer(_listed)),
+    "soundtrack": _Kind("VideoAudio + LogMel", _soundtrack),
+    "array": _Kind("stacked", lambda: FunctionTransformer(stacked)),
+    "sequence": _Kind("passed on", lambda: FunctionTransformer(listed)),
     "drop": _Kind("dropped"),
 }
-_FILES = tuple(_EXTENSIONS)
+_FILES = ("image", "audio", "video", "soundtrack")
+
+
+def _made(kind: str, errors: str) -> Any:
+    """The transformer of a modality of one column; ``errors`` is what its loader does with unreadable files."""
+    made = _KINDS[kind].make()  # type: ignore[misc]
+    return made.set_params(**{name: errors for name in made.get_params() if name.rpartition("__")[2] == "errors"})
 
 
 @dataclass(frozen=True)
@@ -207,12 +148,20 @@ def find_kind(name: Any, column: Any) -> Found:
         If it mixes types, or its cells are of a type that no transformer reads, or look like files of which none
         can be read; names the column and a row.
     """
-    values, missing = _cells(column)
-    there = values[~missing]
-    n = len(there)
-    if not n:
+    dtype = str(getattr(column, "dtype", "object"))
+    if dtype.startswith("Struct"):
+        raise ValueError(
+            f"column {name!r} is a {dtype}: make columns of its fields (unnest), or {_ways_out(name)}."
+        )
+    try:
+        values, missing = cells(column)
+    except Exception as error:  # of a type that numpy lacks, whatever the table's package raises
+        raise ValueError(
+            f"column {name!r} of type {dtype} is nothing that numpy reads ({error}); cast it, or {_ways_out(name)}."
+        ) from error
+    there, rows = values[~missing], np.flatnonzero(~missing)
+    if not len(there):
         return Found("drop", "no cell has a value", "all its cells are missing")
-    dtype = str(getattr(column, "dtype", values.dtype))
     kind = values.dtype.kind
     if kind == "c":
         raise ValueError(f"column {name!r} holds complex numbers; {_ways_out(name)}")
@@ -226,11 +175,13 @@ def find_kind(name: Any, column: Any) -> Found:
         return _few(there, missing, _number(name, there, f"its type is {dtype}"))
     family = _family(name, values, missing)
     if family == "array":
-        return _array(name, there, np.flatnonzero(~missing))
+        return _array(name, there, rows)
+    if family == "bytes":
+        return _probed(name, _FILES, there, f"its cells are {type(there[0]).__name__} objects")
     if family in _FILES:
-        return _probed(name, family, there, f"its cells are {type(there[0]).__name__} objects")
-    if family == "number":
-        return _few(there, missing, _number(name, there.astype(np.float64), "its cells are numbers"))
+        return _probed(name, [family], there, f"its cells are {type(there[0]).__name__} objects")
+    if family in ("number", "duration"):
+        return _few(there, missing, _number(name, as_floats(name, values, rows), f"its cells are {family}s"))
     if family == "boolean":
         return _few(there, missing, Found("category", "its cells are True and False"))
     if family == "date":
@@ -248,7 +199,7 @@ def _family(name: Any, values: np.ndarray, missing: np.ndarray) -> str:
     families = [_family_of(values[row]) for row in rows]
     odd = next((i for i, family in enumerate(families) if family != families[0] or not family), None)
     if odd is not None:
-        both = [f"{type(values[row]).__name__} in row {row} ({_short(values[row])})" for row in rows[[0, odd]]]
+        both = [f"{type(values[row]).__name__} in row {row} ({short(values[row])})" for row in rows[[0, odd]]]
         what = f"mixes {' and '.join(both)}" if families[odd] else f"holds {both[1]}, which no transformer reads"
         raise ValueError(f"column {name!r} {what}; {_ways_out(name)}")
     return families[0]
@@ -259,12 +210,14 @@ def _family_of(cell: Any) -> str:
         return "string"
     if isinstance(cell, (bool, np.bool_)):
         return "boolean"
-    if isinstance(cell, Real):
+    if isinstance(cell, (Real, Decimal)):
         return "number"
-    if isinstance(cell, (datetime.date, np.datetime64)):
+    if isinstance(cell, (datetime.timedelta, np.timedelta64)):
+        return "duration"
+    if isinstance(cell, (datetime.date, datetime.time, np.datetime64)):
         return "date"
-    if isinstance(cell, (bytes, bytearray)):
-        return "image"  # the probe says whether they are
+    if isinstance(cell, (bytes, bytearray, memoryview)):
+        return "bytes"
     if type(cell).__module__.startswith("PIL."):
         return "image"
     if isinstance(cell, tuple) and len(cell) == 2 and isinstance(cell[0], np.ndarray):
@@ -274,18 +227,13 @@ def _family_of(cell: Any) -> str:
     return ""
 
 
-def _short(cell: Any) -> str:
-    text = repr(cell)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
 def _few(there: np.ndarray, missing: np.ndarray, found: Found) -> Found:
     """Of a column with one value for all rows, that it is useless."""
     if found.useless or len(set(there.tolist())) > 1:
         return found
     if not missing.any():
-        return Found(found.kind, found.why, f"all its cells are {_short(there[0])}")
-    return Found("category", f"{found.why}, with one value {_short(there[0])}: what tells is whether it is missing")
+        return Found(found.kind, found.why, f"all its cells are {short(there[0])}")
+    return Found("category", f"{found.why}, with one value {short(there[0])}: what tells is whether it is missing")
 
 
 def _number(name: Any, there: np.ndarray, why: str) -> Found:
@@ -293,45 +241,62 @@ def _number(name: Any, there: np.ndarray, why: str) -> Found:
     if whole and len(there) > 2:
         distinct = np.unique(there)
         if len(distinct) == len(there):
-            if (np.diff(there) == 1).all():
+            named = bool(_ID_NAME.search(str(name)))
+            if (np.diff(there) == 1).all() and (named or there[0] in (0, 1)):
                 return Found("number", why, "it counts the rows")
-            if _ID_NAME.search(str(name)):
+            if named:
                 return Found("number", why, "it names each row by a number of its own")
     return Found("number", why)
 
 
 def _array(name: Any, there: np.ndarray, rows: np.ndarray) -> Found:
-    arrays = [np.asarray(cell) for cell in there]
-    odd = next((i for i, array in enumerate(arrays) if array.dtype.kind not in "biuf"), None)
-    if odd is not None:
-        raise ValueError(
-            f"column {name!r}, row {rows[odd]}: {_short(there[odd])} is no array of numbers; {_ways_out(name)}"
-        )
+    arrays = []
+    for row, cell in zip(rows, there, strict=True):
+        try:
+            array = np.asarray(cell)
+        except ValueError:  # lists of lists of unequal length
+            array = np.empty(1, dtype=object)
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"column {name!r}, row {row}: {short(cell)} is no array of numbers; {_ways_out(name)}")
+        if not array.size:
+            raise ValueError(
+                f"column {name!r}, row {row}: {short(cell)} is empty; mark what is missing with None, or "
+                f"{_ways_out(name)}"
+            )
+        arrays.append(array)
     shapes = [array.shape for array in arrays]
     if len(set(shapes)) > 1 and all(array.dtype == np.uint8 and array.ndim == 3 for array in arrays):
-        return _probed(name, "image", there, f"its cells are pictures of {len(set(shapes))} shapes")
+        return _probed(name, ["image"], there, f"its cells are pictures of {len(set(shapes))} shapes")
     if len(set(shapes)) == 1:
         return Found("array", f"its cells are arrays of shape {shapes[0]}")
     return Found("sequence", f"its cells are arrays of {len(set(shapes))} shapes, such as {shapes[0]}")
 
 
-def _strings(name: Any, cells: list[str], missing: np.ndarray) -> Found:
-    n, distinct = len(cells), set(cells)
-    extensions = [os.path.splitext(cell)[1][1:].lower() for cell in cells]
-    kinds = [next((kind for kind, known in _EXTENSIONS.items() if ext in known), None) for ext in extensions]
-    if all(kinds):
-        odd = next((i for i, kind in enumerate(kinds) if kind != kinds[0]), None)
-        if odd is not None:
-            raise ValueError(
-                f"column {name!r} mixes {kinds[0]} and {kinds[odd]} files ({cells[0]!r}, {cells[odd]!r}); "
-                f"{_ways_out(name)}"
-            )
-        kind = str(kinds[0])
-        return _probed(name, kind, cells, f"its cells end in .{', .'.join(sorted(set(extensions)))}")
-    if all(_DATE.match(cell) for cell in cells) and _are_dates(distinct):
-        return _few(np.array(cells, dtype=object), missing, Found("date", "its cells are dates, year-month-day"))
+def _strings(name: Any, strings: list[str], missing: np.ndarray) -> Found:
+    distinct = set(strings)
+    there = np.array(strings, dtype=object)
+    found = _files(name, strings) or _written_numbers(name, strings, missing)
+    if found is not None:
+        return _few(there, missing, found) if found.kind == "number" else found
+    if all(_DATE.match(cell) for cell in strings) and _are_dates(distinct):
+        return _few(there, missing, Found("date", "its cells are dates, year-month-day"))
+    order = _order_of_dates(distinct)
+    if order is not None and _are_dates(distinct, order):
+        return _few(there, missing, Found(order, f"its cells are dates, {order}"))
+    found = _words(strings)
+    if order is None and _are_dates(distinct, DAY_FIRST) and _are_dates(distinct, MONTH_FIRST):
+        why = f"dates, but is {strings[0]!r} day or month first: say {DAY_FIRST!r} or {MONTH_FIRST!r}"
+        return _few(there, missing, Found("characters" if found.useless else found.kind, why))
+    if found.useless or found.kind in ("text", "characters"):
+        _refuse_paths(name, strings)
+    return _few(there, missing, found) if len(distinct) == 1 else found
+
+
+def _words(strings: list[str]) -> Found:
+    """What strings are that are no files, numbers or dates."""
+    n, distinct = len(strings), set(strings)
     if len(distinct) == 1:
-        return _few(np.array(cells, dtype=object), missing, Found("category", "its cells are strings"))
+        return Found("category", "its cells are strings")
     if len(distinct) <= min(_MAX_CATEGORIES, max(2, n // 2)):
         return Found("category", f"{len(distinct)} strings in {n} cells")
     words = sum(len(cell.split()) for cell in distinct) / len(distinct)
@@ -345,28 +310,104 @@ def _strings(name: Any, cells: list[str], missing: np.ndarray) -> Found:
     return Found("characters", f"{len(distinct)} strings without spaces between words")
 
 
-def _are_dates(cells: set[str]) -> bool:
+def _extension(cell: str) -> str:
+    cell = cell.strip()
+    path = re.split(r"[?#]", cell)[0] if _ADDRESS.match(cell) else cell
+    return os.path.splitext(path)[1][1:].lower()
+
+
+def _files(name: Any, strings: list[str]) -> Found | None:
+    """The kind of file that at least half of the cells which say anything are, by their extension."""
+    said = [cell for cell in strings if cell.strip()]
+    extensions = [_extension(cell) for cell in said]
+    kinds = Counter(_KIND_OF[ext] for ext in extensions if ext in _KIND_OF)
+    if not said or 2 * kinds.total() < len(said):
+        return None
+    (kind, count), *others = kinds.most_common()
+    if 2 * count < len(said) or (others and others[0][1] == count):
+        both = [kind, others[0][0]]
+        a, b = (said[[_KIND_OF.get(ext) for ext in extensions].index(each)] for each in both)
+        raise ValueError(f"column {name!r} mixes {' and '.join(both)} files ({a!r}, {b!r}); {_ways_out(name)}")
+    own = [cell for cell, ext in zip(said, extensions, strict=True) if _KIND_OF.get(ext) == kind]
+    known = sorted({_extension(cell) for cell in own})
+    why = f"its cells end in .{', .'.join(known)}"
+    if count < len(said):
+        why = f"{count} of {len(said)} cells end in .{', .'.join(known)}"
+    return _probed(name, ["soundtrack" if _SOUNDTRACKS & set(known) else kind], own, why)
+
+
+def _refuse_paths(name: Any, strings: list[str]) -> None:
+    """Raise if strings are paths of files that nothing here reads: what they name would be lost."""
+    paths = [cell for cell in strings if _PATH.fullmatch(cell.strip()) and not _ADDRESS.match(cell)]
+    sample = [strings[place] for place in _spaced(len(strings), _PROBED[0])]
+    if 2 * len(paths) >= len(strings) or all(os.path.isfile(cell) for cell in sample):
+        example = paths[0] if paths else sample[0]
+        raise ValueError(
+            f"column {name!r} looks like paths of files, such as {example!r}, of which no transformer is known; "
+            f"name the kind of file ({', '.join(map(repr, _FILES))}) or a transformer of your own, or "
+            f"{_ways_out(name)}."
+        )
+
+
+def _written_numbers(name: Any, strings: list[str], missing: np.ndarray) -> Found | None:
+    """Numbers that are written as strings."""
+    odd = [i for i, cell in enumerate(strings) if not _NUMBER.fullmatch(cell)]
+    if len(odd) > _ODD * len(strings) or any(_LEADING_ZERO.match(cell) for cell in strings):
+        return None
+    if odd:
+        row = np.flatnonzero(~missing)[odd[0]]
+        raise ValueError(
+            f"column {name!r} holds numbers, written as strings, in all rows but {len(odd)}: row {row} has "
+            f"{short(strings[odd[0]])}. Correct it or mark it as missing, or {_ways_out(name)}."
+        )
+    return _number(name, np.array(strings, dtype=np.float64), "its cells are numbers, written as strings")
+
+
+def _order_of_dates(strings: set[str]) -> str | None:
+    """Whether day or month comes first in dates whose year is last, where a day above 12 tells."""
+    parts = [YEAR_LAST.fullmatch(cell) for cell in strings]
+    days = {DAY_FIRST: 1, MONTH_FIRST: 3}
+    told = [order for order, place in days.items() if any(p is not None and int(p[place]) > 12 for p in parts)]
+    return told[0] if len(told) == 1 else None
+
+
+def _are_dates(strings: set[str], order: str | None = None) -> bool:
+    if order and not all(YEAR_LAST.fullmatch(cell) for cell in strings):
+        return False
     try:
-        return all(_date(cell) is not None for cell in cells)
+        return all(as_date(cell, order) is not None for cell in strings)
     except ValueError:
         return False
 
 
-def _probed(name: Any, kind: str, cells: Any, why: str) -> Found:
-    """The kind, if one of the first files can be read as such."""
-    loader = _KINDS[kind].make()  # type: ignore[misc]
-    loader = loader[0] if isinstance(loader, Pipeline) else loader
+def _spaced(n: int, n_wanted: int) -> list[int]:
+    """Evenly spaced places, the first and the last among them."""
+    return list(dict.fromkeys(np.linspace(0, n - 1, n_wanted).round().astype(int).tolist()))
+
+
+def _probed(name: Any, kinds: Sequence[str], files: Any, why: str) -> Found:
+    """The first of some kinds as which a file can be read, of a few over the whole column, then of more."""
+    loaders: dict[str, Any] = {kind: _made(kind, "raise") for kind in kinds}
     errors = []
-    for cell in cells[:_PROBED]:
-        try:
-            loader.fit_transform([cell])
-        except ValueError as error:
-            errors.append(str(error).partition(": ")[2])
-        else:
-            return Found(kind, f"{why}, and the first that was tried can be read")
+    places = list(dict.fromkeys(place for n in _PROBED for place in _spaced(len(files), n)))
+    for place in places:
+        for kind, made in loaders.items():
+            loader = made[0] if isinstance(made, Pipeline) else made
+            try:
+                loader.fit_transform([files[place]])
+            except ValueError as error:
+                errors.append(str(error).partition(": ")[2])
+            except ImportError as error:
+                if len(kinds) == 1:
+                    raise
+                errors.append(f"{error}.")
+            else:
+                return Found(kind, f"{why}, and one that was tried can be read")
+    address = isinstance(files[0], str) and _ADDRESS.match(files[0])
+    fetch = " What stands at an address is not fetched: store it in files first." if address else ""
     raise ValueError(
-        f"column {name!r} looks like {kind} files ({why}), but none of the first {len(errors)} can be read: "
-        f"{errors[0]} Otherwise {_ways_out(name)}."
+        f"column {name!r} looks like {' or '.join(kinds)} files ({why}), but none of the {len(places)} that were "
+        f"tried can be read: {errors[0]}{fetch} Otherwise {_ways_out(name)}."
     )
 
 
@@ -380,28 +421,32 @@ def _table(by_kind: Mapping[str, list[Any]]) -> ColumnTransformer:
         max_categories=_MAX_CATEGORIES, handle_unknown="infrequent_if_exist", sparse_output=False
     )
     steps = {
-        "number": make_pipeline(_reading(_numbers), impute, StandardScaler()),
-        "category": make_pipeline(_reading(_labels), one_hot),
-        "date": make_pipeline(FunctionTransformer(_dates, feature_names_out=_date_names), impute, StandardScaler()),
+        "number": make_pipeline(_reading(numbers), impute, StandardScaler()),
+        "category": make_pipeline(_reading(labels), one_hot),
     }
+    for kind, order in {"date": None, DAY_FIRST: DAY_FIRST, MONTH_FIRST: MONTH_FIRST}.items():
+        read = FunctionTransformer(dates, feature_names_out=date_names, kw_args={"order": order})
+        steps[kind] = make_pipeline(read, impute, StandardScaler())
     parts = [(kind, step, by_kind[kind]) for kind, step in steps.items() if by_kind.get(kind)]
-    texts = [
-        (modality_name(f"text_{column}", set()), make_pipeline(FunctionTransformer(_texts), make()), column)
+    words = [
+        (modality_name(f"text_{column}", set()), make_pipeline(FunctionTransformer(texts), make()), column)
         for kind, make in {"text": _text, "characters": _characters}.items()
         for column in by_kind.get(kind, [])
     ]
-    return ColumnTransformer([*parts, *texts], sparse_threshold=bool(texts))
+    return ColumnTransformer([*parts, *words], sparse_threshold=bool(words))
 
 
 def _reading(function: Callable[[Any], np.ndarray]) -> FunctionTransformer:
     return FunctionTransformer(function, feature_names_out="one-to-one")
 
 
-_TABLE = ("number", "category", "date")
+_TABLE = ("number", "category", "date", DAY_FIRST, MONTH_FIRST)
 
 
-def modality_of(frame: Any, columns: list[Any]) -> tuple[Any, Any]:
+def modality_of(frame: Any, columns: list[Any], errors: str = "raise") -> tuple[Any, Any]:
     """A transformer of some columns as one modality, and the columns as it takes them.
+
+    ``errors`` is what a loader does with files that cannot be read.
 
     Raises
     ------
@@ -415,9 +460,8 @@ def modality_of(frame: Any, columns: list[Any]) -> tuple[Any, Any]:
     kinds = list(by_kind)
     if "drop" in kinds:
         raise ValueError(f"column {by_kind['drop'][0]!r} has no values.")
-    make = _KINDS[kinds[0]].make
-    if len(columns) == 1 and make is not None:
-        return make(), columns[0]
+    if len(columns) == 1 and _KINDS[kinds[0]].make is not None:
+        return _made(kinds[0], errors), columns[0]
     alone = next((kind for kind in kinds if kind not in (*_TABLE, "text", "characters")), None)
     if alone is not None:
         raise ValueError(f"column {by_kind[alone][0]!r} is {alone}, which is a modality of its own.")
@@ -433,7 +477,7 @@ def modality_name(column: Any, taken: set[str]) -> str:
 
 
 def plan_frame(
-    frame: Any, overrides: Mapping[Any, Any], reserved: set[str]
+    frame: Any, overrides: Mapping[Any, Any], reserved: set[str], errors: str = "raise"
 ) -> tuple[list[tuple[str, Any, Any]], list[dict[str, Any]]]:
     """Modalities of a DataFrame: the transformers with their columns, and what was decided of each column.
 
@@ -445,7 +489,11 @@ def plan_frame(
         What is known better: a kind of column, ``"drop"``, or the transformer itself.
     reserved : set of str
         Names that no modality may have.
+    errors : {"raise", "missing"}, default="raise"
+        Whether a file that cannot be read is an error or a missing row, in the loaders that are made here.
     """
+    if errors not in ("raise", "missing"):
+        raise unknown("errors", errors, ["raise", "missing"])
     if not hasattr(frame, "columns"):
         raise ValueError(f"columns are typed in a pandas or polars DataFrame, got {type(frame).__name__}.")
     names = list(frame.columns)
@@ -481,7 +529,7 @@ def plan_frame(
         elif kind in _TABLE:
             table.setdefault(kind, []).append(column)
         elif kind != "drop":
-            alone.append((name, (_KINDS[kind].make(), column)))  # type: ignore[misc]
+            alone.append((name, (_made(kind, errors), column)))
         rows.append(
             {
                 "column": name,

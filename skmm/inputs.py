@@ -24,7 +24,8 @@ from skmm.batches import (
     like,
     naming,
 )
-from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind, is_lazy, sample_shape
+from skmm.blocks import Blocks
+from skmm.kinds import KINDS, Block, BlockInfo, RaggedArray, block_kind, is_lazy, sample_shape, spread
 from skmm.scaling import Projection, Scaler
 from skmm.spec import Encoder, as_spec, unknown
 from skmm.training import free_memory
@@ -33,8 +34,11 @@ from skmm.training import free_memory
 def as_kind(block: Block, wanted: tuple[str, ...]) -> Block:
     """A block as one of the kinds wanted, where the two differ in form alone."""
     kind = block_kind(block)
-    if kind in wanted or isinstance(block, RaggedArray) or is_lazy(block):
+    if kind in wanted or is_lazy(block):
         return block
+    if isinstance(block, RaggedArray):
+        array = _as_array(block)
+        return array if block_kind(array) in wanted else block
     if kind == "sparse":
         return block.toarray() if "vector" in wanted else block
     if kind == "vector" and "sparse" in wanted:
@@ -49,6 +53,22 @@ def as_kind(block: Block, wanted: tuple[str, ...]) -> Block:
     if kind == "image" and "sequence" in wanted and block.ndim == 3:
         return block.astype(np.float32)
     return block
+
+
+def _as_array(block: RaggedArray) -> Block:
+    """A list of arrays of one length as one array, the samples without values missing; any other as it is."""
+    rows = np.flatnonzero(block.lengths)
+    lengths = np.unique(block.lengths[rows])
+    if len(lengths) != 1 or len(block.inner_shape) > 3:  # no kind of array has more axes
+        return block
+    return spread(block.values.reshape(len(rows), lengths[0], *block.inner_shape), rows, len(block))
+
+
+def _is_list_of_none(block: Block, present: np.ndarray) -> bool:
+    """Whether a block is what becomes of ``[None, None]``, from which nobody knows what the samples would be."""
+    if present.any() or sp.issparse(block) or is_lazy(block):
+        return False
+    return len(block.values) == 0 if isinstance(block, RaggedArray) else block.shape[1:] == (1,)
 
 
 class Inputs:
@@ -106,7 +126,8 @@ class Inputs:
                     self.raw[name] = info
                     block, present = reader.vectors(name, info.kind, block, present, device)
                     self.infos[name] = info = BlockInfo("vector", block.shape[1:], source=info.kind)
-            if info.kind == "sparse" and sparse_components is not None and info.shape[0] > sparse_components:
+            learnable = info.kind == "sparse" and present.any()
+            if learnable and sparse_components is not None and info.shape[0] > sparse_components:
                 self.projections[name] = projection = Projection(block, weights * present, sparse_components)
                 self.infos[name] = replace(info, n_components=projection.matrix.shape[1])
             learn = scale and info.kind != "tokens" and (reader is None or reader.frozen)
@@ -140,7 +161,7 @@ class Inputs:
         """Samples as training's were, or an error that names the modality and what was expected.
 
         A modality may be absent as a whole where training knew samples without it. What ``training`` goes on with
-        adds to what is known.
+        adds to what is known. One that is a list of None is left out of what is returned.
         """
         if training:
             self._note(blocks)
@@ -159,7 +180,7 @@ class Inputs:
                     f"modality {name!r}, row {blocks.present[name].argmax()}: there is a value, but every training "
                     "sample lacked this modality, so nothing is known of it."
                 )
-        blocks = self._convert(blocks.select(name for name in self.infos if name in blocks))
+        blocks = self._convert(self._in_order(blocks))
         for name, block in blocks.items():
             info = self._read_info(name)
             kind = block_kind(block)
@@ -177,6 +198,12 @@ class Inputs:
         check_finite(blocks)
         return blocks
 
+    def _in_order(self, blocks: Blocks) -> Blocks:
+        """The modalities in the order of the fit, without those of which no sample tells anything."""
+        present = blocks.present
+        names = [n for n in self.infos if n in blocks and not _is_list_of_none(blocks[n], present[n])]
+        return Blocks._trusted({n: blocks[n] for n in names}, {n: present[n] for n in names}, len(blocks))
+
     def dtype(self, blocks: Blocks) -> torch.dtype:
         """float64 where every block is given in that precision, as scikit-learn keeps it; else float32."""
         numeric = [
@@ -192,16 +219,18 @@ class Inputs:
 
         What the device has no room for stays in the memory of the host, the largest modalities first.
         """
-        blocks = self._convert(blocks.select(name for name in self.infos if name in blocks))
+        blocks = self._convert(self._in_order(blocks))
         room = _room(device)
         sizes = {name: _n_bytes(block, dtype) for name, block in blocks.items() if name not in self.raw}
         by_size = sorted(sizes, key=lambda name: sizes[name])
         together = np.cumsum([sizes[name] for name in by_size])
         streamed = {name for name, size in zip(by_size, together, strict=True) if size > room}
+        there = [name for name, mask in blocks.present.items() if mask.any()]
         columns: dict[str, Column | Tensor] = {}
         for name, info in self.infos.items():
-            if name not in blocks:
-                columns[name] = AbsentColumn(info, dtype, device)
+            if name not in there:
+                peers = [n for n in there if info.length and self.infos[n].length == info.length]
+                columns[name] = AbsentColumn(info, dtype, device, peers)
                 continue
             place = torch.device("cpu") if name in streamed else device
             column = self._column(name, blocks[name], blocks.present[name], dtype, place)
@@ -243,8 +272,6 @@ class Inputs:
                     block.values[np.repeat(present, block.lengths)], np.concatenate([[0], np.cumsum(kept)])
                 )
             values, offsets = block.values, torch.from_numpy(block.offsets).to(device)
-            if len(values) == 0:
-                values = np.zeros((1, *values.shape[1:]), values.dtype)
             if self.infos[name].kind == "tokens":
                 return RaggedColumn(torch.from_numpy(values.astype(np.int64)).to(device), offsets)
             return RaggedColumn(

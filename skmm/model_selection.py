@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,13 @@ from skmm.base import MultimodalEstimator
 from skmm.baselines import check_task, make_baselines
 from skmm.blocks import Blocks
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
+from skmm.inputs import Inputs
 from skmm.inspection._removal import at_blocks, check_rate, draw_seed, score_without
+from skmm.network import FusionNetwork, check_encoders, known_fusion
 from skmm.search import FusionSearchCV
-from skmm.spec import Fusion, as_spec, list_fusions, unknown
+from skmm.spec import Fusion, list_fusions, unknown
 from skmm.table import Table
+from skmm.training import find_device, seeded
 
 __all__ = ["FusionComparison", "FusionSearchCV", "compare_fusions", "corrected_interval", "make_baselines"]
 
@@ -54,6 +58,8 @@ class FusionComparison:
         The metric that ranks the methods: the first.
     confidence : float
         Level of the intervals.
+    skipped : dict of str to str
+        Fusions that were not compared, since their network cannot be built for these samples, and why.
     verdict : str
         The comparison in one sentence.
     """
@@ -63,6 +69,7 @@ class FusionComparison:
     scores: dict[str, dict[str, np.ndarray]]
     metric: str
     confidence: float
+    skipped: dict[str, str] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -85,13 +92,18 @@ class FusionComparison:
             f"{row['low']:+.4f} to {row['high']:+.4f} (positive favours the fusion)."
         )
 
+    def _sentences(self) -> list[str]:
+        """What stands below the tables."""
+        return [*(f"{name} is left out: {reason}" for name, reason in self.skipped.items()), self.verdict]
+
     def __repr__(self) -> str:
-        parts = [repr(self.summary), repr(self.differences) if len(self.differences) else "", self.verdict]
-        return "\n\n".join(part for part in parts if part)
+        differences = [repr(self.differences)] if len(self.differences) else []
+        return "\n\n".join([repr(self.summary), *differences, *self._sentences()])
 
     def _repr_html_(self) -> str:
         differences = self.differences._repr_html_() if len(self.differences) else ""
-        return f"{self.summary._repr_html_()}{differences}<p>{html.escape(self.verdict)}</p>"
+        below = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self._sentences())
+        return f"{self.summary._repr_html_()}{differences}{below}"
 
 
 def corrected_interval(differences: Any, test_to_train: float, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -176,7 +188,9 @@ def compare_fusions(
         and whose earlier steps give Blocks. Default: MultimodalClassifier or MultimodalRegressor, by the type of
         ``y`` (integers are classes).
     fusions : list of str, Fusion, or class, optional
-        What to compare. Default: every registered fusion with its default parameters.
+        What to compare; ``"auto"`` is the choice that the estimators make of the samples. Default: every registered
+        fusion with its default parameters, but for those whose network cannot be built for these samples, which
+        the result lists as ``skipped``.
     cv : int, splitter or iterable of splits, default=5
         The folds; at least two. A number of folds means StratifiedKFold for classification and KFold else, with
         ``groups`` StratifiedGroupKFold and GroupKFold, none shuffled.
@@ -211,15 +225,15 @@ def compare_fusions(
     Returns
     -------
     FusionComparison
-        With the table ``summary``, the table ``differences`` to the best baseline, and ``verdict``.
+        With the table ``summary``, the table ``differences`` to the best baseline, ``verdict``, and ``skipped``.
 
     Raises
     ------
     ValueError
-        Before anything is fitted: if a fusion, one of its parameters or a scorer is unknown, a name occurs
-        twice, the estimator has no parameter ``fusion``, there are fewer than two folds, or ``missing_rates`` names
-        an unknown modality or a rate out of range. An error in a fit is
-        raised with a note that names the method and the fold.
+        Before anything is fitted: if a fusion, one of its parameters or a scorer is unknown, a fusion that is named
+        cannot be built for these samples, a name occurs twice, the estimator has no parameter ``fusion``, there are
+        fewer than two folds, or ``missing_rates`` names an unknown modality or a rate out of range. An error in a
+        fit is raised with a note that names the method and the fold.
 
     Notes
     -----
@@ -267,9 +281,17 @@ def compare_fusions(
     metrics = _metrics(scoring, regression)
     check_scoring(estimator, metrics)  # an unknown scorer fails here, before any fit
 
-    if baselines is True or missing_rates is not None:
+    last, prefix = _last(estimator)
+    networks = isinstance(last, MultimodalEstimator)
+    if networks or baselines is True or missing_rates is not None:
         # the earlier steps of a pipeline are fitted to one fold's training rows only to see what Blocks they give
         given = _before(estimator, "passthrough").fit_transform(_rows(X, splits[0][0]), _rows(y, splits[0][0]))
+    refused = _refused(candidates, given, _rows(y, splits[0][0])) if networks else {}
+    if refused and (fusions is not None or len(refused) == len(candidates)):
+        name, error = next(iter(refused.items()))
+        error.add_note(f"Raised by {name!r}, before anything was fitted.")
+        raise error
+    candidates = {name: model for name, model in candidates.items() if name not in refused}
     removals = [] if missing_rates is None else _removals(missing_rates, given)
     seed = draw_seed(random_state) if removals else 0
     if baselines is True:
@@ -289,7 +311,6 @@ def compare_fusions(
     twice = set(candidates) & set(names)
     if twice:
         raise ValueError(f"{sorted(twice)} name both fusions and baselines.")
-    last, prefix = _last(estimator)
     params = dict(params or {})
     if groups is not None and has_fit_parameter(last, "groups"):
         params.setdefault(f"{prefix}groups", groups)
@@ -304,7 +325,8 @@ def compare_fusions(
     for (name, *_), result in zip(tasks, tqdm(fits, total=len(tasks), disable=not verbose), strict=True):
         results.setdefault(name, []).append(result)
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
-    return _summarise(results, set(names), list(metrics), removals, ratio, confidence)
+    skipped = {name: str(error) for name, error in refused.items()}
+    return _summarise(results, set(names), list(metrics), removals, ratio, confidence, skipped)
 
 
 def _candidates(estimator: BaseEstimator, fusions: Any, random_state: Any) -> dict[str, BaseEstimator]:
@@ -321,9 +343,9 @@ def _candidates(estimator: BaseEstimator, fusions: Any, random_state: Any) -> di
         fusions = [fusions]
     found: dict[str, BaseEstimator] = {}
     for fusion in fusions:
-        spec = as_spec(Fusion, fusion)
-        if isinstance(spec, Fusion):
-            spec.resolve()  # an unknown name or parameter fails here, before any fit
+        spec = known_fusion(fusion)  # an unknown name or parameter fails here, before any fit
+        if isinstance(spec, Fusion) and spec.name != "auto":
+            spec.resolve()
         label = fusion if isinstance(fusion, str) else _label(fusion)
         if label in found:
             raise ValueError(f"fusion {label!r} is listed twice.")
@@ -332,6 +354,30 @@ def _candidates(estimator: BaseEstimator, fusions: Any, random_state: Any) -> di
             found[label].set_params(**{f"{prefix}random_state": random_state})
     if not found:
         raise ValueError("there is no fusion to compare.")
+    return found
+
+
+def _refused(candidates: Mapping[str, BaseEstimator], blocks: Blocks, y: Any) -> dict[str, ValueError]:
+    """What candidates say against such samples when their network is built, as a fit does first."""
+    trial: Any = clone(_last(next(iter(candidates.values())))[0])
+    trial._check_params()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the fits will say it
+        trial._encode_target(y, reset=True)
+    device = find_device(trial.device)
+    choices = check_encoders(trial.encoders, list(blocks))
+    weights = np.ones(len(blocks))
+    infos = Inputs(blocks, weights, choices, False, trial.sparse_components, device=device).infos
+    inherited = {name: getattr(trial, name) for name in ("hidden_dim", "dropout", "activation")}
+    structure = (trial.encoders, trial._n_outputs, trial._link, inherited)
+    found = {}
+    with seeded(0, device):
+        for name, model in candidates.items():
+            fusion = _last(model)[0].fusion
+            try:
+                FusionNetwork(infos, fusion, *structure, modality_heads=trial.modality_loss > 0)
+            except ValueError as error:
+                found[name] = error
     return found
 
 
@@ -451,6 +497,7 @@ def _summarise(
     removals: list[tuple[str, float]],
     test_to_train: float,
     confidence: float,
+    skipped: dict[str, str],
 ) -> FusionComparison:
     def folds(name: str, key: str) -> np.ndarray:
         return np.array([result[key] for result in results[name]])
@@ -490,4 +537,4 @@ def _summarise(
         }
         for name in results
     }
-    return FusionComparison(Table(rows), Table(differences), scores, shown[first], confidence)
+    return FusionComparison(Table(rows), Table(differences), scores, shown[first], confidence, skipped)

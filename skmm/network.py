@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map  # torch has no public one
 
 from skmm.blocks import KINDS, BlockInfo
 from skmm.layers import SparseRows, make_linear, masked_mean
-from skmm.spec import ENCODERS, FUSIONS, Encoder, Fusion, as_spec, unknown
+from skmm.spec import ENCODERS, FUSIONS, Encoder, Fusion, as_spec, check_level, unknown
 
 Values = Mapping[str, Tensor | SparseRows]
 Masks = Mapping[str, Tensor]
@@ -37,10 +37,28 @@ def default_encoder(info: BlockInfo) -> str:
     return DEFAULT_ENCODERS["video" if pictures else info.kind]
 
 
+def known_fusion(fusion: Any) -> Any:
+    """A fusion as a spec or a module.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, nor the name of one; lists the names, ``"auto"`` among them.
+    """
+    spec, names = as_spec(Fusion, fusion), ["auto", *FUSIONS]
+    if not isinstance(spec, (Fusion, nn.Module)):
+        raise ValueError(
+            f"fusion must be a name, a Fusion, a class or a module, got {fusion!r}; names are {names}."
+        )
+    if isinstance(spec, Fusion) and isinstance(spec.name, str) and spec.name not in names:
+        raise unknown("fusion", spec.name, names)
+    return spec
+
+
 def choose_fusion(fusion: Any, infos: Mapping[str, BlockInfo]) -> Any:
     """The fusion that ``"auto"`` stands for: ``"gated"`` where all of several modalities are sequences, else
     ``"concat"``; any other as it is given."""
-    spec = as_spec(Fusion, fusion)
+    spec = known_fusion(fusion)
     if not (isinstance(spec, Fusion) and spec.name == "auto"):
         return spec
     sequences = len(infos) > 1 and all(info.kind == "sequence" for info in infos.values())
@@ -158,7 +176,7 @@ class FusionNetwork(nn.Module):
     infos : mapping of str to BlockInfo
         The modalities, in order.
     fusion : str, Fusion, nn.Module class or nn.Module
-        The fusion.
+        The fusion; ``"auto"`` as :func:`choose_fusion` says.
     encoders : None, encoder, or mapping of str to encoder
         For all modalities or for each; ``"auto"`` where nothing is said.
     n_outputs : int
@@ -190,16 +208,9 @@ class FusionNetwork(nn.Module):
         super().__init__()
         self.names = list(infos)
         choices = check_encoders(encoders, self.names)
-        spec = as_spec(Fusion, fusion)
-        if isinstance(spec, nn.Module):
-            target: Any = spec
-        elif isinstance(spec, Fusion):
-            target = spec.target()
-        else:
-            raise ValueError(
-                f"fusion must be a name, a Fusion, a class or a module, got {fusion!r}; names are {list(FUSIONS)}."
-            )
-        self.level: str = target.level
+        spec = choose_fusion(fusion, infos)
+        own = isinstance(spec, nn.Module)
+        self.level = check_level(spec if own else spec.target())
         self.encoders: Any = nn.ModuleList()
         dims: dict[str, Any] = dict(infos)
         # a fusion of the input needs no encoders, but heads of single modalities do
@@ -210,7 +221,6 @@ class FusionNetwork(nn.Module):
         if self.level != "input":
             dims = {name: encoder.out_dim for name, encoder in zip(infos, self.encoders, strict=True)}
         structure = (dims, n_outputs, link) if self.level == "decision" else (dims,)
-        own = isinstance(spec, nn.Module)
         self.fusion: Any = copy.deepcopy(spec) if own else spec.build(*structure, inherited=inherited)
         self.head = None if self.level == "decision" else nn.Linear(self.fusion.out_dim, n_outputs)
         self.modality_heads = nn.ModuleList()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -20,7 +21,7 @@ from skmm.batches import Batches
 from skmm.blocks import Blocks, RaggedArray
 from skmm.inputs import Inputs
 from skmm.network import Masks, Values
-from skmm.spec import Fusion, as_spec, unknown
+from skmm.spec import Fusion, as_spec, offers, unknown
 from skmm.stacking import Stack, average
 from skmm.training import MultimodalNet
 
@@ -67,8 +68,7 @@ def _fusion_has(method: str) -> Any:
 
     def check(estimator: Any) -> bool:
         spec = as_spec(Fusion, getattr(estimator, "fusion_", estimator.fusion))
-        target = spec.target() if isinstance(spec, Fusion) else spec
-        if hasattr(target, method):
+        if offers(spec, method):
             return True
         raise AttributeError(f"fusion {estimator.fusion!r} has no {method}.")
 
@@ -103,7 +103,11 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     @property
     def _heads(self) -> list[str]:
-        return ["fused", *self.modalities_] if self.modality_loss > 0 else ["fused"]
+        """Names of the heads: ``"fused"``, where a modality has that name ``"fused_"``, and the modalities."""
+        fused = "fused"
+        while fused in self.modalities_:
+            fused += "_"
+        return [fused, *self.modalities_] if self.modality_loss > 0 else [fused]
 
     def _member_outputs(
         self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None
@@ -122,6 +126,8 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _load(self, X: Any) -> tuple[Batches, torch.dtype, Blocks]:
         """Checked samples on the device, in the precision that their prediction is computed in."""
         check_is_fitted(self)
+        if isinstance(X, Mapping) and not sp.issparse(X):  # some of scipy's sparse arrays are mappings
+            X = {name: block for name, block in X.items() if block is not None}  # as if it were not named
         blocks = self.inputs_.check(self._read(X, reset=False))
         dtype = self.inputs_.dtype(blocks)
         # where the weights are now: a net trained on a GPU may have been unpickled where there is none

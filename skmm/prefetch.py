@@ -87,7 +87,8 @@ def _pool(n_jobs: int, pid: int) -> ProcessPoolExecutor:
 
 def _read_by_processes(block: Block, content: bytes, batches: Sequence[np.ndarray], n_jobs: int) -> Iterator[Read]:
     pool = _pool(n_jobs, os.getpid())
-    coming: deque[Future] = deque()
+    coming: deque[tuple[np.ndarray, Future]] = deque()
+    note = getattr(block.base, "note", None)
     rest = iter(batches)
     with tempfile.TemporaryDirectory(prefix="skmm-") as folder:
         file = Path(folder) / "block"
@@ -95,17 +96,20 @@ def _read_by_processes(block: Block, content: bytes, batches: Sequence[np.ndarra
         try:
             for _ in batches:
                 for rows in islice(rest, _AHEAD * n_jobs - len(coming)):
-                    coming.append(pool.submit(_read, str(file), rows))
-                read, warned_of = coming.popleft().result()
+                    coming.append((rows, pool.submit(_read, str(file), rows)))
+                asked, future = coming.popleft()
+                read, warned_of = future.result()
                 if warned_of and not block.warned_of:
                     warnings.warn(warned_of[0], stacklevel=2)
                 block.warned_of.update(warned_of)
+                if note is not None:  # the reader in this process counts what others could not read
+                    note(block.rows[asked], read[1])
                 yield read
         except BrokenProcessPool:  # a process was killed; the next call starts anew
             _pool.cache_clear()
             raise
         finally:
-            for future in coming:
+            for _, future in coming:
                 future.cancel()
 
 

@@ -66,6 +66,27 @@ OPTIMIZERS.update(
 register_fusion = FUSIONS.register
 register_encoder = ENCODERS.register
 
+# What a fusion can read, in the order in which data pass through a network.
+LEVELS = ("input", "feature", "token", "decision")
+
+
+def check_level(fusion: Any) -> str:
+    """The level that a fusion states, a class or a module.
+
+    Raises
+    ------
+    ValueError
+        If it states none, or none that there is.
+    """
+    level = getattr(fusion, "level", None)
+    if level not in LEVELS:
+        cls = fusion if isinstance(fusion, type) else type(fusion)
+        raise ValueError(
+            f"fusion {cls.__name__!r} has level={level!r}; the class of a fusion states what it reads, valid are "
+            f"{list(LEVELS)}."
+        )
+    return level
+
 
 class Spec(BaseEstimator):
     """A name in a registry, or a class, with parameters."""
@@ -112,14 +133,11 @@ class Spec(BaseEstimator):
             If the name is unknown, or the class does not take a parameter.
         """
         defaults = self._defaults()
-        label = self.name if isinstance(self.name, str) else self.name.__name__
         for param in self._params:
             if param in self._elsewhere:
-                raise ValueError(
-                    f"{self._registry.what} {label!r}: {param!r} is set on the estimator, {self._elsewhere[param]}."
-                )
+                raise ValueError(f"{self._label()}: {param!r} is set on the estimator, {self._elsewhere[param]}.")
             if param not in defaults:
-                raise unknown(f"parameter of {self._registry.what} {label!r}:", param, defaults)
+                raise unknown(f"parameter of {self._label()}:", param, defaults)
         values = {**defaults, **self._params}
         for name, value in (inherited or {}).items():
             if name in values and values[name] is None:
@@ -127,8 +145,25 @@ class Spec(BaseEstimator):
         return values
 
     def build(self, *structure: Any, inherited: Mapping[str, Any] | None = None) -> Any:
-        """Construct the class with its structure (positional) and its parameters (by keyword)."""
-        return self.target()(*structure, **self.resolve(inherited))
+        """Construct the class with its structure (positional) and its parameters (by keyword).
+
+        Raises
+        ------
+        ValueError
+            If the class refuses them; the message begins with the choice.
+        """
+        return self._construct(structure, self.resolve(inherited))
+
+    def _construct(self, structure: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+        try:
+            return self.target()(*structure, **params)
+        except ValueError as error:
+            raise ValueError(f"{self._label()}: {error}") from error
+
+    def _label(self) -> str:
+        """What it is called in messages."""
+        name = self.name if isinstance(self.name, str) else self.name.__name__
+        return f"{self._registry.what} {name!r}"
 
     def __sklearn_clone__(self) -> Spec:
         return type(self)(self.name, **{k: clone(v, safe=False) for k, v in self._params.items()})
@@ -195,7 +230,7 @@ class Encoder(Spec):
         values = self.resolve(inherited)
         factor = values.pop("lr_factor")
         check_scalar(factor, "lr_factor", Real, min_val=0)
-        module = self.target()(*structure, **values)
+        module = self._construct(structure, values)
         module.lr_factor = factor
         return module
 
@@ -229,6 +264,17 @@ class Optimizer(Spec):
 def as_spec(kind: type[Spec], value: Any) -> Any:
     """A name or class as its spec; a spec, a module instance and None as they are."""
     return kind(value) if isinstance(value, (str, type)) else value
+
+
+def offers(fusion: Any, method: str) -> bool:
+    """Whether a fusion, a spec or a module, has a method with the parameters that it is given.
+
+    The class says which parameters a method needs: ``requires = {"gates": {"rule": "learned"}}``.
+    """
+    spec = isinstance(fusion, Fusion)
+    target, params = (fusion.target(), fusion.get_params()) if spec else (fusion, vars(fusion))
+    needed = getattr(target, "requires", {}).get(method, {})
+    return hasattr(target, method) and all(params[name] == value for name, value in needed.items())
 
 
 # Parameters of an estimator that hold a spec.
@@ -354,7 +400,7 @@ def list_fusions(*, describe: bool = False) -> list[str] | Table:
     >>> "mfb" in list_fusions()
     True
     """
-    return _listing(Fusion, describe, lambda cls: {"level": cls.level, "source": getattr(cls, "source", "")})
+    return _listing(Fusion, describe, lambda cls: {"level": check_level(cls), "source": getattr(cls, "source", "")})
 
 
 def list_encoders(*, describe: bool = False) -> list[str] | Table:

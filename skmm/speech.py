@@ -507,7 +507,7 @@ class SpeechRecognizer(Decoding, SpecParams, BaseEstimator):
             seeds=(seed,),
             batch_size=batch_size,
             max_epochs=auto if self.max_epochs == "auto" else self.max_epochs,
-            augment=(*compose(self.augment, self.inputs_.infos), *hide),
+            augment=(*compose(self.augment, self.inputs_.infos, self.inputs_.scalers), *hide),
             train_split=None,
             callbacks=self.callbacks,
             device=str(device),

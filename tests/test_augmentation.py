@@ -175,6 +175,100 @@ def test_of_strength_0_changes_nothing(change, kind):
     assert torch.equal(changed.present[kind], batch.present[kind])
 
 
+# -- blocks that are not standardised ------------------------------------------------------------------------------
+
+COUNTING = [(change, kind) for change, kind in CASES if change.standardised]
+SCALE, SHIFT = 40.0, 128.0
+
+
+def by_member(x, mask, lead):
+    """Values that exist, (steps, d), of each member."""
+    x, mask = (x, mask) if len(lead) == 2 else (x[None], mask[None])
+    return [values[there].reshape(-1, x.shape[-1]) for values, there in zip(x, mask, strict=True)]
+
+
+@pytest.mark.parametrize(("change", "kind"), COUNTING, ids=lambda v: v if isinstance(v, str) else name_of(v))
+@batch_axes
+def test_raw_values_change_as_standardised_ones_do(change, kind, lead):
+    """By the deviation of each member's batch, of what exists, per feature or channel."""
+    batch = batch_of(kind, lead=lead)
+    x, mask = batch.values[kind], batch.present[kind]
+    scales = torch.linspace(1, 3, int(np.prod(lead[:-1])))
+    if kind == "sparse":
+        factor = SCALE * scales.view(*lead[:-1], 1, 1)
+        raw = x._replace(weights=factor * x.weights)
+        stored = (x.weights != 0) & mask.unsqueeze(-1)
+        own = (torch.where(stored, x.weights, 0.0).square().sum((-1, -2)) / stored.sum((-1, -2))).sqrt()
+        standard = x._replace(weights=x.weights / own.view(*lead[:-1], 1, 1))
+        unit, shift = factor * own.view(*lead[:-1], 1, 1), 0.0
+    else:
+        shape = (*lead[:-1], *[1] * (x.ndim - len(lead) + 1))
+        factor = SCALE * scales.view(shape)
+        raw = factor * x + SHIFT
+        held = by_member(x, mask, lead)
+        mean, own = (
+            torch.stack(part).view(*lead[:-1], *[1] * (x.ndim - len(lead)), x.shape[-1])
+            for part in zip(*((h.mean(0), h.std(0, correction=0)) for h in held), strict=True)
+        )
+        standard, unit, shift = (x - mean) / own, factor * own, factor * mean + SHIFT
+    torch.manual_seed(0)
+    (step,) = compose({kind: change}, {kind: INFOS[kind]}, {kind: None})
+    found = step(batch._replace(values={kind: raw}))
+    expected = applied(change, kind, batch._replace(values={kind: standard}))
+    assert torch.equal(found.present[kind], expected.present[kind])
+    a, b = found.values[kind], expected.values[kind]
+    if kind == "sparse":
+        assert torch.equal(a.columns, b.columns)
+        torch.testing.assert_close(a.compressed, b.compressed)
+        a, b = a.weights, b.weights
+    there = mask.view(*mask.shape, *[1] * (a.ndim - mask.ndim)).expand(a.shape)
+    torch.testing.assert_close(a[there], (unit * b + shift)[there], rtol=1e-4, atol=1e-2)
+    before = raw.weights if kind == "sparse" else raw
+    assert torch.equal(a[~there], before[~there])
+    assert (a - before).abs().max() > 1
+
+
+@pytest.mark.parametrize("scalers", [None, {"image": object()}])
+def test_standardised_values_are_taken_as_they_are(scalers):
+    batch = batch_of("image", complete=True)
+    (step,) = compose({"image": GaussianNoise(1.0)}, {"image": INFOS["image"]}, scalers)
+    wide = {"image": 1000 * batch.values["image"]}
+    assert (step(batch._replace(values=wide)).values["image"] - wide["image"]).std() < 1.1
+
+
+def test_a_raw_picture_without_a_channel_axis_and_a_constant_one():
+    info = {"image": BlockInfo("image", (6, 5))}
+    picture = torch.randint(0, 256, (40, 6, 5)).float()
+    there = {"image": torch.ones(40, dtype=torch.bool)}
+    (step,) = compose({"image": GaussianNoise(0.1)}, info, {"image": None})
+    batch = Batch({"image": picture}, there, torch.zeros(40), None, axes=1)
+    noise = step(batch).values["image"] - picture
+    np.testing.assert_allclose(noise.std(), 0.1 * picture.std(), rtol=0.1)
+    grey = torch.full_like(picture, 77.0)
+    assert torch.equal(step(batch._replace(values={"image": grey})).values["image"], grey)
+    unchanged = compose({"image": ColorJitter(0.0, 0.0, 0.0)}, info, {"image": None})[0](batch)
+    torch.testing.assert_close(unchanged.values["image"], picture)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("scale_inputs", [True, False])
+def test_an_estimator_jitters_pictures_in_their_own_units(scale_inputs, n_members):
+    X, y = make_data(kinds=("image", "vector"))
+    seen = []
+
+    def spy(x, mask):
+        seen.append(x.clone())
+        return x, mask
+
+    augment = {"image": [spy, ColorJitter(0.5, 0.0, 0.0), spy]}
+    params = {"augment": augment, "scale_inputs": scale_inputs, "n_members": n_members, "max_epochs": 2}
+    clf = small(**params).fit(X, y)
+    deviations = [((b - a).abs().max() / a.std()).item() for a, b in zip(seen[::2], seen[1::2], strict=True)]
+    assert 0.3 < max(deviations) < 0.7
+    np.testing.assert_array_equal(clf.predict_proba(X), small(**params).fit(X, y).predict_proba(X))
+    np.testing.assert_allclose(clf.predict_proba(X[3:4])[0], clf.predict_proba(X)[3], atol=1e-5)
+
+
 # -- formulas ------------------------------------------------------------------------------------------------------
 
 

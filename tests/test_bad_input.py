@@ -82,6 +82,19 @@ BAD_BLOCKS = {
     ),
     "too many dimensions": ({**two(), "audio": np.ones((40, 1, 1, 1, 1, 1))}, ["'audio'", "6 dimensions"]),
     "a single value": ({**two(), "audio": 3.0}, ["'audio'", "single value"]),
+    "None": ({**two(), "audio": None}, ["'audio' is None", "one row per sample", "Leave it out"]),
+    "words in lists with a gap": (
+        {**two(), "text": [["no"], None, *[["yes"]] * 38]},
+        ["'text'", "numeric", "'no'"],
+    ),
+    "lists of lists of unequal length": (
+        {**two(), "audio": [None, *([[1.0] * (1 + i % 2)] for i in range(39))]},
+        ["'audio'", "inhomogeneous"],
+    ),
+    "NaN inside a sequence that ends with NaN": (
+        spoilt("audio", (9, [1, 5, 6]), np.nan),
+        ["'audio'", "row 9", "3 of 15", "NaN"],
+    ),
     "a name that is no string": ({**two(), 3: np.ones((40, 2))}, ["strings", "3"]),
     "nothing but missing rows": (
         {"text": np.full((40, 2), np.nan), "audio": [None, *[None] * 38, None]},
@@ -146,6 +159,15 @@ CHANGED = {
     "another name": ({"texts": np.ones((40, 6)), "audio": np.ones((40, 7, 3))}, ["'text'", "missing"]),
     "more features": ({**two(), "text": np.ones((40, 7))}, ["'text'", "7 features", "6 features"]),
     "more channels": ({**two(), "audio": np.ones((40, 7, 4))}, ["'audio'", "(4,)", "(3,)"]),
+    "a list of shorter arrays": (
+        {**two(), "text": [None, *np.ones((39, 5))]},
+        ["'text'", "5 features", "6 features"],
+    ),
+    "a list of arrays of unequal length": (
+        {**two(), "text": [None, *(np.ones(5 + i % 2) for i in range(39))]},
+        ["'text'", "vector in fit", "sequence"],
+    ),
+    "None for what no sample lacked": ({**two(), "audio": None}, ["'audio'", "missing", "modality_dropout"]),
     "a matrix for a sequence": ({**two(), "audio": np.ones((40, 21))}, ["'audio'"]),
     "an image for a vector": ({**two(), "text": np.ones((40, 3, 2, 1))}, ["'text'", "vector", "image"]),
     "no rows": ({"text": np.ones((0, 6)), "audio": np.ones((0, 7, 3))}, ["0 sample"]),
@@ -275,10 +297,11 @@ def test_bad_class_weights(class_weight):
 @pytest.mark.parametrize(
     ("params", "parts"),
     [
-        ({"fusion": "concatt"}, ["fusion 'concatt'", *list_fusions(), "Did you mean 'concat'"]),
+        ({"fusion": "concatt"}, ["fusion 'concatt'", "'auto'", *list_fusions(), "Did you mean 'concat'"]),
+        ({"fusion": "autoo"}, ["fusion 'autoo'", "Did you mean 'auto'"]),
         ({"fusion": Fusion("mfbb")}, ["fusion 'mfbb'", "'mfb'"]),
         ({"fusion": Fusion("mfb", rank=3)}, ["'mfb'", "'rank'", "'factor'"]),
-        ({"fusion": 3}, ["fusion", "3", "'concat'"]),
+        ({"fusion": 3}, ["fusion", "3", "'auto'", "'concat'"]),
         ({"encoders": "grou"}, ["encoder 'grou'", *list_encoders()]),
         ({"encoders": {"audio": "grou"}}, ["encoder 'grou'", "'gru'"]),
         ({"encoders": {"audio": Encoder("gru", layers=2)}}, ["'audio'", "'gru'", "'layers'", "'n_layers'"]),

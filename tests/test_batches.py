@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.preprocessing import StandardScaler
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from skmm import Blocks, Encoder
 from skmm.blocks import RaggedArray, block_kind
@@ -247,6 +248,39 @@ def test_a_batch_holds_the_rows_asked_for(every_kind):
             assert torch.equal(x, together[name][[7, 0, 7]][:, steps])
             expected = masks[name][[7, 0, 7]]
             assert torch.equal(part_masks[name], expected if expected.ndim == 1 else expected[:, steps])
+
+
+@pytest.mark.parametrize("sparse_components", [None, 3])
+@pytest.mark.parametrize("block", [sp.csr_array((N, 6)), sp.csr_array(np.eye(N, 6))])
+def test_sparse_rows_that_store_nothing(block, sparse_components):
+    fitted = inputs(Blocks(x=counts()), sparse_components=sparse_components)
+    empty = Blocks(x=block)[6:]  # the last half of the second one stores nothing
+    values, present = load(empty, fitted=fitted)
+    assert not dense(values["x"]).any()
+    assert not values["x"].compressed.any()
+    assert present["x"].all()
+
+
+def test_a_fit_on_sparse_rows_that_store_nothing():
+    for block, present in ((sp.csr_array((N, 6)), None), (counts(), {"x": np.zeros(N, dtype=bool)})):
+        values, _ = load(Blocks({"x": block, "y": normal(N, 2)}, present=present), sparse_components=3)
+        assert not dense(values["x"]).any()
+
+
+def test_an_absent_sequence_is_as_long_as_those_that_it_was_as_long_as_in_fit():
+    fitted = inputs(
+        Blocks(a=normal(N, 5, 2), b=normal(N, 5, 3), c=normal(N, 4, 1), d=ragged(), t=[np.arange(2)] * N),
+        dropped=True,
+    )
+    given = {"a": normal(N, 9, 2), "d": ragged()}
+    _, present = load(Blocks(given), fitted=fitted)
+    assert {name: mask.shape[1] for name, mask in present.items()} == {"a": 9, "b": 9, "c": 4, "d": 4, "t": 1}
+    assert not present["b"].any()
+    _, present = load(Blocks(given | {"a": list(normal(N, 7, 2)), "b": [None] * N}), fitted=fitted)
+    assert present["b"].shape == (N, 7)
+    assert fitted.load(fitted.check(Blocks(given)), torch.float64, CPU).take(torch.zeros(3, 2).long())[1][
+        "b"
+    ].shape == (3, 2, 9)
 
 
 def test_each_member_gets_rows_of_its_own(every_kind):
@@ -494,6 +528,23 @@ def test_samples_unlike_those_of_the_fit(given, message):
         fitted.check(Blocks(given))
 
 
+def test_a_list_of_none_is_a_modality_that_no_sample_has(every_kind):
+    fitted = inputs(every_kind)
+    missing = dict.fromkeys(every_kind, np.zeros(N, dtype=bool))
+    expected, masks = load(Blocks(every_kind, present=missing), fitted=fitted)
+    nothing = dict.fromkeys(every_kind, [None] * N)
+    empty = dict.fromkeys(every_kind, RaggedArray.from_list([None] * N))
+    for given in (Blocks(nothing), Blocks(empty, present=missing)):
+        values, present = load(given, fitted=fitted)
+        assert list(values) == list(every_kind)
+        for name, mask in present.items():
+            assert torch.equal(mask, masks[name])
+            for a, b in zip(tree_leaves(values[name]), tree_leaves(expected[name]), strict=True):
+                assert torch.equal(a, b)
+    some = Blocks(every_kind, self=[None] * N)
+    np.testing.assert_array_equal(load(some, fitted=fitted)[0]["full"], load(every_kind, fitted=fitted)[0]["full"])
+
+
 def test_modalities_come_back_in_fitted_order():
     fitted = inputs(Blocks(a=normal(N, 3), b=normal(N, 2)))
     assert list(fitted.check(Blocks(b=normal(N, 2), a=normal(N, 3)))) == ["a", "b"]
@@ -562,6 +613,32 @@ def test_block_takes_the_form_that_is_read(block, wanted, kind):
     same = same.toarray() if sp.issparse(same) else same
     original = block.toarray() if sp.issparse(block) else block
     np.testing.assert_array_equal(np.asarray(same).reshape(N, -1), original.reshape(N, -1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_a_list_of_1d_arrays_of_one_length_as_vectors(dtype):
+    x = normal(N, 4).astype(dtype)
+    items = [None if i in (0, 5) else row for i, row in enumerate(x)]
+    vectors = as_kind(Blocks(x=items)["x"], ("vector", "sparse"))
+    assert vectors.dtype == dtype
+    there = ~np.isin(np.arange(N), (0, 5))
+    np.testing.assert_array_equal(vectors[there], x[there])
+    assert dtype is np.int64 or np.isnan(vectors[~there]).all()
+    assert isinstance(as_kind(Blocks(x=items)["x"], ("vector", "sequence", "tokens")), RaggedArray)
+
+
+@pytest.mark.parametrize(("shape", "kind"), [((4, 5, 3), "image"), ((4, 5), "image"), ((2, 4, 5, 3), "video")])
+def test_a_list_of_pictures_of_one_size_as_pictures(shape, kind):
+    x = pictures(shape)
+    converted = as_kind(Blocks(x=[None, *x[1:]])["x"], (kind,))
+    assert block_kind(converted) == kind
+    np.testing.assert_array_equal(converted[1:], x[1:])
+
+
+@pytest.mark.parametrize("items", [ragged(inner=()), list(normal(N, 4, 2)), [None] * N])
+def test_a_list_of_other_arrays_is_no_vectors(items):
+    block = RaggedArray.from_list(items)
+    assert as_kind(block, ("vector",)) is block
 
 
 @pytest.mark.parametrize("wanted", [("tokens",), ("video",), ("image",)])

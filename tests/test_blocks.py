@@ -290,6 +290,7 @@ def test_no_modality(blocks):
         (sp.csr_array(np.eye(2) * 1j), "Complex data not supported: modality 'a'"),
         (np.float64(3), "modality 'a' is a single value"),
         (7, r"modality 'a' is a single value array\(7\)"),
+        (None, "modality 'a' is None, expected one row per sample. Leave it out"),
         (np.ones((1,) * 6), "modality 'a' has 6 dimensions, expected 1 to 5: vector"),
         (sp.coo_array(np.ones(3)), "modality 'a': a sparse block must have 2 dimensions, got 1"),
         ([np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 4))], r"modality 'a': row 2 has shape \(2, 4\)"),
@@ -325,6 +326,7 @@ def test_dok_array_is_no_dict_of_blocks():
         ({"b": [True] * N}, r"present names modality 'b', which is not among \['a'\]"),
         ({"a": [True] * 3}, r"present\['a'\] must be 6 booleans, got bool of shape \(3,\)"),
         ({"a": [1] * N}, r"present\['a'\] must be 6 booleans, got int64"),
+        ({"a": np.ones((N, 3), bool)}, r"present\['a'\] must be 6 booleans, got bool of shape \(6, 3\)"),
     ],
 )
 def test_wrong_present(present, message):
@@ -389,6 +391,115 @@ def test_a_missing_sample_of_a_ragged_block_has_no_steps():
 def test_a_block_of_which_every_row_is_missing():
     assert not Blocks(a=[None, None]).present["a"].any()
     assert not Blocks(a=np.full((2, 3), NAN)).present["a"].any()
+
+
+@pytest.mark.parametrize("dtype", [float, int])
+def test_none_among_lists_of_numbers_changes_nothing_but_that_a_sample_is_missing(dtype):
+    whole = [np.arange(i, i + 3).astype(dtype).tolist() for i in range(4)]
+    full, gaps = Blocks(a=whole), Blocks(a=[None, *whole[1:3], None])
+
+    assert gaps.kinds == full.kinds == {"a": "vector"}
+    assert gaps["a"].dtype == full["a"].dtype
+    assert gaps.present["a"].tolist() == [False, True, True, False]
+    np.testing.assert_array_equal(gaps["a"][1:3], full["a"][1:3])
+
+
+def test_none_among_arrays_changes_nothing_but_that_a_sample_is_missing():
+    samples = list(dense())
+
+    assert Blocks(a=samples).kinds == Blocks(a=[None, *samples[1:]]).kinds == {"a": "sequence"}
+    assert Blocks(a=[None, *tokens()[1:]]).kinds == {"a": "tokens"}
+
+
+# -- the end of a sample ---------------------------------------------------------------------------------------
+
+LENGTHS = np.array([4, 1, 3, 0, 2, 4])
+OVER_TIME = np.arange(4) < LENGTHS[:, None]
+
+
+def padded(fill=0.0):
+    """A dense sequence of samples of these lengths, and the samples."""
+    x = dense(shape=(N, 4, 2))
+    items = [None if n == 0 else sample[:n] for n, sample in zip(LENGTHS, x, strict=True)]
+    return np.where(OVER_TIME[..., None], x, fill), items
+
+
+@pytest.mark.parametrize("fill", [0.0, NAN, np.inf])
+def test_a_mask_over_time_ends_the_samples_of_a_dense_sequence(fill):
+    values, items = padded(fill)
+
+    assert_same(Blocks(a=values, present={"a": OVER_TIME}), Blocks(a=items))
+
+
+def test_steps_of_nan_end_the_samples_of_a_dense_sequence():
+    values, items = padded(NAN)
+
+    assert_same(Blocks(a=values), Blocks(a=items))
+    assert values.shape == (N, 4, 2)
+
+
+def test_a_mask_over_time_without_gaps_or_ends_says_that_lengths_may_differ():
+    X = Blocks(a=dense(shape=(N, 4, 2)), present={"a": np.ones((N, 4), bool)})
+
+    assert isinstance(X["a"], RaggedArray)
+    assert X["a"].lengths.tolist() == [4] * N
+
+
+def test_a_sample_whose_steps_before_its_end_are_nan_is_missing():
+    values, _ = padded()
+    values[2, :3] = NAN
+    present = Blocks(a=values, present={"a": OVER_TIME}).present["a"]
+
+    assert present.tolist() == [True, True, False, False, True, True]
+
+
+def test_a_memory_map_filled_up_with_nan(tmp_path):
+    values, items = padded(NAN)
+    np.save(tmp_path / "a.npy", values)
+    X = Blocks(a=np.load(tmp_path / "a.npy", mmap_mode="r"))
+
+    assert_same(X, Blocks(a=items))
+    assert type(X["a"].values) is np.ndarray
+
+
+def test_a_sequence_whose_samples_are_whole_or_missing_stays_dense():
+    values = dense(shape=(N, 4, 2))
+    values[3] = NAN
+    garbage = values.copy()
+    garbage[1, 2:] = NAN  # in a sample that is marked missing
+
+    assert Blocks(a=values)["a"] is values
+    assert Blocks(a=garbage, present={"a": np.arange(N) != 1})["a"] is garbage
+
+
+@pytest.mark.parametrize("bad", [(2, 1), (2, 3, 0), (0, 0)])
+def test_nan_inside_a_sequence_is_left_to_be_refused(bad):
+    values = dense(shape=(N, 4, 2))
+    values[bad] = NAN
+
+    assert Blocks(a=values)["a"] is values
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (OVER_TIME[:, ::-1], r"present\['a'\], row 1: step 3 exists, step 0 does not. A mask over time"),
+        (OVER_TIME[:, :3], r"must be 6 booleans, or booleans of shape \(6, 4\) for its steps, got bool of shape"),
+        (OVER_TIME.astype(int), r"must be 6 booleans, or booleans of shape .*, got int64 of shape \(6, 4\)"),
+        (np.repeat(OVER_TIME[..., None], 2, axis=2), r"for its steps, got bool of shape \(6, 4, 2\)"),
+    ],
+)
+def test_wrong_masks_over_time(mask, message):
+    with pytest.raises(ValueError, match=message):
+        Blocks(a=padded()[0], present={"a": mask})
+
+
+@pytest.mark.parametrize(
+    "block", [dense(shape=(N, 4)), np.ones((N, 4, 4), np.uint8), dense(shape=(N, 4, 2, 2, 1)), ragged(), sparse()]
+)
+def test_only_dense_sequences_have_masks_over_time(block):
+    with pytest.raises(ValueError, match=r"present\['a'\] must be 6 booleans, got bool of shape \(6, 4\)"):
+        Blocks(a=block, present={"a": OVER_TIME})
 
 
 # -- indexing --------------------------------------------------------------------------------------------------
@@ -699,78 +810,3 @@ def test_html_is_escaped():
     assert html.escape(name) in page
     assert "<td>plain</td><td>sparse</td><td>(5,)</td><td>float64</td>" in page
     assert "6 samples" in page
-
-
-# -- RaggedArray -----------------------------------------------------------------------------------------------
-
-
-def test_ragged_array_from_list():
-    r = RaggedArray.from_list([[1, 2], None, [3]])
-
-    assert len(r) == 3
-    assert r.lengths.tolist() == [2, 0, 1]
-    assert r.offsets.tolist() == [0, 2, 2, 3]
-    assert r.values.tolist() == [1, 2, 3]
-    assert r.dtype == np.int64
-    assert [sample.tolist() for sample in r] == [[1, 2], [], [3]]
-
-
-@pytest.mark.parametrize("items", [[], [None, None]])
-def test_ragged_array_without_values(items):
-    r = RaggedArray.from_list(items)
-
-    assert len(r) == len(items)
-    assert r.lengths.tolist() == [0] * len(items)
-
-
-@pytest.mark.parametrize("rows", ROWS[:-3], ids=repr)
-def test_ragged_array_indexing(rows):
-    items = ragged()
-    part = RaggedArray.from_list(items)[rows]
-
-    expected = np.arange(N)[rows]
-    assert len(part) == len(expected)
-    for sample, row in zip(part, expected, strict=True):
-        np.testing.assert_array_equal(sample, items[row])
-
-
-@pytest.mark.parametrize("row", [0, 5, -1, np.int64(3)])
-def test_ragged_array_sample(row):
-    np.testing.assert_array_equal(RaggedArray.from_list(ragged())[row], ragged()[row])
-
-
-@pytest.mark.parametrize("row", [6, -7])
-def test_ragged_array_sample_that_is_not_there(row):
-    with pytest.raises(IndexError):
-        RaggedArray.from_list(ragged())[row]
-
-
-def test_ragged_array_pad():
-    r = RaggedArray.from_list([np.array([[1, 2], [3, 4]]), None, np.array([[5, 6]])])
-    expected = [[[1, 2], [3, 4]], [[0, 0], [0, 0]], [[5, 6], [0, 0]]]
-
-    assert r.pad().tolist() == expected
-    assert r.pad().dtype == r.dtype
-    longer = r.pad(4)
-    assert longer.shape == (3, 4, 2)
-    assert longer[:, :2].tolist() == expected
-    assert not longer[:, 2:].any()
-    assert r[[2]].pad().tolist() == [[[5, 6]]]
-    assert r[[1]].pad().shape == (1, 0, 2)
-
-
-@pytest.mark.parametrize(
-    ("items", "message"),
-    [
-        ([np.ones((2, 3)), np.ones((2, 2))], r"row 1 has shape \(2, 2\)"),
-        ([None, np.ones((2, 3)), np.ones(2)], r"row 2 has shape \(2,\)"),
-        ([[1, 2], 3], "row 1 is the single value 3, expected a sequence"),
-    ],
-)
-def test_ragged_array_of_unlike_samples(items, message):
-    with pytest.raises(ValueError, match=message):
-        RaggedArray.from_list(items)
-
-
-def test_ragged_array_repr():
-    assert repr(RaggedArray.from_list(ragged())) == "RaggedArray(6 samples, inner shape (2,), float64)"

@@ -177,6 +177,30 @@ def test_without_modalities_the_columns_say_what_they_are(csv, capsys):
         assert f"\n{baseline} " in compared
 
 
+def test_fusions_that_cannot_read_the_data_are_listed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("skmm.model_selection.list_fusions", lambda: ["concat", "tensor"])
+    rng = np.random.default_rng(0)
+    numbers = pd.DataFrame({f"m{i}": rng.normal(size=N) for i in range(19)}).assign(label=["a", "b"] * (N // 2))
+    numbers.to_csv(tmp_path / "many.csv", index=False)
+    modalities = [part for i in range(19) for part in ("--modality", f"m{i}=m{i}")]
+    options = [option for option in QUICK if option not in ("--fusions", "concat")]
+    code, out, err = run(
+        capsys, "compare", str(tmp_path / "many.csv"), "--target", "label", *modalities, *options, "--no-baselines",
+        "--json", str(tmp_path / "out.json"),
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert list(written["skipped"]) == ["tensor"]
+    assert f"\ntensor is left out: {written['skipped']['tensor']}\n" in out
+    assert [row["method"] for row in written["summary"]] == ["concat"]
+
+
+def test_the_choice_that_estimators_make_is_a_fusion(csv, capsys):
+    code, out, _ = run(capsys, "compare", csv, *TABLE, *QUICK, "--fusions", "auto", "--no-baselines")
+    assert code == 0
+    assert "\nauto " in out
+
+
 def test_text_says_the_class(csv, capsys):
     arguments = ["--target", "label", "--modality", "a=review,shop", "--modality", "b=age"]
     _, out, _ = run(capsys, "compare", csv, *arguments, *QUICK)
@@ -265,7 +289,7 @@ def test_options_reach_the_comparison(npz, arrays, capsys, monkeypatch):
         (["{csv}", *TABLE, "--modality", "text=title"], "--modality text is given twice"),
         (["{csv}", "--target", "label", "--modality", "a=review,label"], "contains the target 'label'"),
         (["{csv}", "--target", "title", "--modality", "a=age"], "'title' lacks 1 of its 48 values, the first"),
-        (["{csv}", *TABLE, "--fusions", "glue"], "unknown fusion 'glue', valid are ["),
+        (["{csv}", *TABLE, "--fusions", "glue"], "unknown fusion 'glue', valid are ['auto', "),
         (["{csv}", *TABLE, "--scoring", "beauty"], "beauty"),
         (["{csv}", *TABLE, "--cv", "1"], "n_splits=1"),
         (["{csv}", "--target", "value", "--task", "classification", "--modality", "a=price"], "y is 'continuous'"),
@@ -353,3 +377,19 @@ def test_runs_as_a_module():
     )
     assert done.returncode == 2
     assert done.stderr == "skmm: there is no file nowhere.npz.\n"
+
+
+@pytest.mark.parametrize("chosen", [[], ["--modality", "a=photo", "--modality", "b=value"]], ids=["all", "chosen"])
+def test_files_that_cannot_be_read(frame, tmp_path, capsys, chosen):
+    image = pytest.importorskip("PIL.Image")
+    paths = [tmp_path / f"{i}.png" for i in range(N)]
+    for i, path in enumerate(paths):
+        image.fromarray(np.full((4, 4, 3), 5 * i, np.uint8)).save(path)
+    paths[7].write_bytes(b"no image")
+    table = frame[["label", "value"]].assign(photo=[str(path) for path in paths])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    command = ["compare", str(tmp_path / "t.csv"), "--target", "label", *chosen, *QUICK]
+    assert main(command) != 0
+    assert "7.png" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="1 of .* rows cannot be read"):
+        assert main([*command, "--unreadable", "missing"]) == 0

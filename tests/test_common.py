@@ -367,18 +367,32 @@ def test_any_number_of_modalities(cls, fusion, n_modalities):
     assert estimator.score(X, y) > LEAST_SCORE.get((fusion, n_modalities), 0.8)
 
 
-NAMES = ["self", "a.b", "keys", "文本", "present", "values", "", " ", "a__b", "forward", "0"]
+NAMES = ["self", "a.b", "keys", "文本", "present", "values", "", " ", "a__b", "forward", "0", "fused", "joint"]
 
 
 @every_fusion
 def test_any_name_of_a_modality(fusion):
     y = np.arange(40) % 2
     blocks = {name: make_block("vector", y, seed=i) for i, name in enumerate(NAMES)}
-    clf = small(fusion=fusion, max_epochs=3).fit(blocks, y)
+    clf = small(fusion=fusion, max_epochs=2).fit(blocks, y)
     plain = {f"m{i}": block for i, block in enumerate(blocks.values())}
-    expected = small(fusion=fusion, max_epochs=3).fit(plain, y).predict_proba(plain)
+    expected = small(fusion=fusion, max_epochs=2).fit(plain, y).predict_proba(plain)
     assert list(clf.modalities_) == NAMES
     np.testing.assert_array_equal(through_pickle(clf).predict_proba(blocks), expected)
+
+
+@pytest.mark.parametrize("name", ["fused", "joint"])
+@every_estimator
+def test_a_modality_named_as_a_head_keeps_a_head_of_its_own(cls, name):
+    X, y = make_data()
+    renamed = Blocks(dict(zip([name, "other"], X.values(), strict=True)))
+    by_head = "predict_proba_by_head" if cls is MultimodalClassifier else "predict_by_head"
+    expected = getattr(small(cls, max_epochs=2).fit(X, y), by_head)(X)
+    found = getattr(small(cls, max_epochs=2).fit(renamed, y), by_head)(renamed)
+    assert len(expected) == len(found) == 3
+    for head, known in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(found[head], expected[known])
+    assert list(found)[1:] == [name, "other"]
 
 
 @every_fusion

@@ -5,6 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from conftest import small
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.exceptions import NotFittedError
@@ -12,8 +13,8 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_validate
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     MinMaxScaler,
@@ -23,6 +24,7 @@ from sklearn.preprocessing import (
 
 from skmm.blocks import Blocks, RaggedArray
 from skmm.compose import ModalitySelector, ModalityTransformer, make_modality_transformer
+from skmm.preprocessing import ImageLoader
 
 COLUMNS = {
     "review": ["good film", None, "bad film", "a good plot", "dull", "good"],
@@ -222,7 +224,9 @@ def test_all_missing_in_fit_names_the_modality():
     X = pd.DataFrame({"a": [1.0, 2.0], "b": [None, None]})
     transformer = ModalityTransformer([("kept", "passthrough", "a"), ("gone", "passthrough", ["b"])])
 
-    with pytest.raises(ValueError, match=r"'gone'.*all 2 rows are missing"):
+    with pytest.raises(
+        ValueError, match=r"'gone'.*all 2 rows are missing.*Leave the modality out of transformers, or"
+    ):
         transformer.fit(X)
 
 
@@ -429,6 +433,41 @@ def test_a_column_absent_in_transform():
 
     with pytest.raises(ValueError, match="modality 'table' needs column 'age', which X lacks"):
         fitted.transform(as_pandas().drop(columns="age"))
+
+
+@pytest.mark.parametrize("table", FRAMES)
+@pytest.mark.parametrize(
+    ("gone", "left_out"), [("review", "text"), ("price", "image"), ("age", "table"), ("city", "remainder")]
+)
+def test_a_modality_without_any_of_its_columns_in_transform_is_left_out(table, gone, left_out):
+    modalities = [
+        ("text", TfidfVectorizer(), "review"),
+        ("image", FunctionTransformer(images_of), "price"),
+        ("table", "passthrough", ["age"]),
+    ]
+    fitted = ModalityTransformer(modalities, remainder=OneHotEncoder()).fit(table())
+    rest = table({name: column for name, column in COLUMNS.items() if name != gone})
+
+    with pytest.warns(UserWarning, match=f"modality '{left_out}' is left out: X has none of its columns.*'{gone}'"):
+        out = fitted.transform(rest)
+    whole = fitted.transform(table())
+    assert_same(out, whole.select([name for name in whole if name != left_out]))
+
+
+def test_no_modality_has_a_column_in_transform():
+    fitted = three().fit(as_pandas())
+
+    with pytest.raises(
+        ValueError, match=r"lacks the columns of every modality, \{'text': \['review'\].*are \['city'\]"
+    ):
+        fitted.transform(as_pandas()[["city"]])
+
+
+def test_fit_leaves_no_modality_out():
+    transformer = ModalityTransformer([("text", TfidfVectorizer(), "review"), ("table", "passthrough", ["age"])])
+
+    with pytest.raises(ValueError, match="modality 'text' needs column 'review', which X lacks"):
+        transformer.fit(as_pandas().drop(columns="review"))
 
 
 def test_an_array_of_another_width_in_transform():
@@ -746,145 +785,72 @@ def test_a_1d_column_for_a_2d_transformer_says_what_to_do():
     assert "a list of columns gives a table" in caught.value.__notes__[0]
 
 
-# -- ModalitySelector ------------------------------------------------------------------------------------------
+# -- before an estimator ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def blocks():
+def reviews(n=60, missing=()):
     rng = np.random.default_rng(0)
-    return Blocks(
-        vector=np.vstack([rng.normal(size=(3, 2)), [[np.nan, np.nan]]]),
-        words=sp.random_array((4, 5), density=0.5, format="csr", random_state=1),
-        image=rng.integers(0, 255, (4, 2, 2, 3), dtype=np.uint8),
-        clip=[rng.normal(size=(length, 2)).astype(np.float32) for length in (3, 1, 4)] + [None],
-        present={"image": [True, False, True, True], "words": [False, True, True, True]},
+    y = np.arange(n) % 2
+    texts = [f"a {'good' if label else 'bad'} film, number {rng.integers(1000)} of the year" for label in y]
+    frame = pd.DataFrame({"review": texts, "price": rng.normal(size=n) + y, "age": rng.normal(size=n)})
+    frame.loc[list(missing), "review"] = None
+    return frame, y
+
+
+def reading(modality_dropout=0.3, **params):
+    modalities = [("text", TfidfVectorizer(), "review"), ("table", "passthrough", ["price", "age"])]
+    return make_pipeline(
+        ModalityTransformer(modalities), small(modality_dropout=modality_dropout, max_epochs=3, **params)
     )
 
 
-def test_selector_reads_a_dense_block(blocks):
-    out = ModalitySelector("vector").fit_transform(blocks)
-    np.testing.assert_array_equal(out, blocks["vector"])
-    assert out is not blocks["vector"]
-
-    images = ModalitySelector("image").fit_transform(blocks)
-    assert images.shape == (4, 12)
-    np.testing.assert_array_equal(images[[0, 2, 3]], blocks["image"][[0, 2, 3]].reshape(3, 12))
-    assert np.isnan(images[1]).all()
-
-
-def test_selector_keeps_sparse_and_empties_missing_rows(blocks):
-    out = ModalitySelector("words").fit_transform(blocks)
-
-    assert out.format == "csr"
-    expected = blocks["words"].toarray()
-    expected[0] = 0
-    np.testing.assert_array_equal(out.toarray(), expected)
+def test_texts_of_which_no_word_is_known_and_texts_that_are_all_missing():
+    X, y = reviews()
+    pipe = reading().fit(X, y)
+    unknown = X.assign(review=np.where(np.arange(60) < 3, "xyz", X["review"]))
+    gaps = X.assign(review=np.where(np.arange(60) < 3, None, X["review"]))
+    for frame in (unknown, gaps):
+        together = pipe.predict_proba(frame)
+        for rows in (slice(3), slice(1, 2)):
+            np.testing.assert_allclose(pipe.predict_proba(frame[rows]), together[rows], rtol=0, atol=1e-6)
 
 
-def test_selector_sums_up_ragged_sequences(blocks):
-    out = ModalitySelector("clip").fit_transform(blocks)
-
-    for i in range(3):
-        np.testing.assert_allclose(
-            out[i], np.concatenate([blocks["clip"][i].mean(axis=0), blocks["clip"][i].std(axis=0)]), rtol=1e-6
-        )
-    assert np.isnan(out[3]).all()
-    assert out.dtype == np.float32
-
-
-def test_selector_of_sequences_without_channels_and_with_many():
-    scalar = ModalitySelector("a").fit_transform({"a": [np.array([1.0, 3.0]), np.array([5.0])]})
-    np.testing.assert_array_equal(scalar, [[2, 1], [5, 0]])
-    frames = ModalitySelector("a").fit_transform({"a": [np.ones((2, 3, 4)), np.ones((1, 3, 4))]})
-    np.testing.assert_array_equal(frames, np.repeat([[1.0, 0.0]], 12, axis=1).repeat(2, axis=0))
+@pytest.mark.parametrize(("gone", "left_out"), [(["review"], "text"), (["price", "age"], "table")])
+@pytest.mark.parametrize("modalities", [None, "auto"])
+def test_an_estimator_that_learned_to_does_without_a_modality_of_a_table(modalities, gone, left_out):
+    X, y = reviews()
+    if modalities is None:
+        model = reading()
+    else:
+        model = small(modality_dropout=0.3, max_epochs=3, modalities="auto")
+        left_out = {"text": "review"}.get(left_out, left_out)
+    model.fit(X, y)
+    with pytest.warns(UserWarning, match=f"modality '{left_out}' is left out"):
+        without = model.predict_proba(X.drop(columns=gone))
+    nothing = X.assign(**{name: pd.Series([None] * 60, dtype=object) for name in gone})
+    np.testing.assert_allclose(without, model.predict_proba(nothing), rtol=0, atol=1e-6)
 
 
-def test_selector_of_dense_sequences_flattens():
-    X = Blocks(a=np.arange(12.0).reshape(2, 3, 2))
-
-    np.testing.assert_array_equal(ModalitySelector("a").fit_transform(X), np.arange(12.0).reshape(2, 6))
-
-
-def test_selector_side_by_side(blocks):
-    dense = blocks.select(["vector", "image", "clip"])
-    out = ModalitySelector().fit_transform(dense)
-    parts = [ModalitySelector(name).fit_transform(dense) for name in dense]
-    np.testing.assert_array_equal(out, np.hstack(parts))
-
-    mixed = ModalitySelector().fit_transform(blocks)
-    assert mixed.format == "csr"
-    assert mixed.shape == (4, 2 + 5 + 12 + 4)
-    np.testing.assert_array_equal(
-        mixed[:, 2:7].toarray(), ModalitySelector("words").fit_transform(blocks).toarray()
-    )
+def test_an_estimator_that_never_learned_to_refuses_a_table_without_a_modality():
+    X, y = reviews()
+    pipe = reading(modality_dropout=0).fit(X, y)
+    with (
+        pytest.warns(UserWarning, match="modality 'text' is left out"),
+        pytest.raises(ValueError, match="modality 'text' is missing; fitted with.*modality_dropout"),
+    ):
+        pipe.predict(X.drop(columns="review"))
+    with pytest.raises(ValueError, match="modality 'table' needs column 'age', which X lacks"):
+        pipe.predict(X.drop(columns="age"))
+    some_without, y = reviews(missing=range(0, 60, 5))
+    pipe = reading(modality_dropout=0).fit(some_without, y)
+    with pytest.warns(UserWarning, match="modality 'text' is left out"):
+        assert pipe.predict_proba(X.drop(columns="review")).shape == (60, 2)
 
 
-def test_selector_feature_names(blocks):
-    names = ModalitySelector().fit(blocks).get_feature_names_out().tolist()
-
-    assert names[:3] == ["vector__x0", "vector__x1", "words__x0"]
-    assert names[-4:] == ["clip__mean0", "clip__mean1", "clip__std0", "clip__std1"]
-    assert len(names) == 23
-    frame = ModalitySelector("vector").set_output(transform="pandas").fit_transform(blocks)
-    assert list(frame.columns) == names[:2]
-
-
-def test_selector_does_not_read_what_stands_in_missing_rows(blocks):
-    other = blocks["image"].copy()
-    other[1] = 99
-    changed = Blocks({**dict(blocks.items()), "image": other}, present=blocks.present)
-    selector = ModalitySelector("image").fit(blocks)
-
-    np.testing.assert_array_equal(selector.transform(changed), selector.transform(blocks))
-
-
-def test_selector_lets_any_estimator_cross_validate():
-    rng = np.random.default_rng(0)
-    y = np.repeat([0, 1], 30)
-    X = Blocks(text=rng.normal(size=(60, 3)) + 3 * y[:, None], noise=rng.normal(size=(60, 3)))
-    pipe = Pipeline([("select", ModalitySelector("text")), ("classify", LogisticRegression())])
-
-    assert cross_validate(pipe, X, y, error_score="raise")["test_score"].mean() > 0.95
-    search = GridSearchCV(pipe, {"select__name": ["noise", "text"]}, error_score="raise").fit(X, y)
-    assert search.best_params_ == {"select__name": "text"}
-
-
-@pytest.mark.parametrize(
-    ("X", "message"),
-    [
-        (Blocks(a=np.ones((2, 1)), b=np.ones((2, 1))), r"no modality 'text'; X has \['a', 'b'\]"),
-        ({"a": np.ones((2, 1))}, r"no modality 'text'; X has \['a'\]"),
-        (np.ones((2, 2)), "reads Blocks or a dict of arrays, got ndarray"),
-        (sp.dok_array((2, 2)), "got dok_array"),
-        (Blocks(text=[np.array([1, 2]), np.array([3])]), "'text' holds token ids"),
-    ],
-)
-def test_selector_errors(X, message):
-    with pytest.raises(ValueError, match=message):
-        ModalitySelector("text").fit(X)
-
-
-@pytest.mark.parametrize(
-    ("fit", "other"),
-    [
-        (np.ones((2, 3)), np.ones((2, 4))),
-        (np.ones((2, 3, 4)), np.ones((2, 6, 2))),
-        ([np.ones((1, 2)), np.ones((2, 2))], [np.ones((1, 3)), np.ones((2, 3))]),
-        ([np.ones((1, 2)), np.ones((2, 2))], np.ones((2, 3, 2))),
-    ],
-)
-def test_selector_refuses_another_shape_than_in_fit(fit, other):
-    selector = ModalitySelector("a").fit({"a": fit})
-
-    with pytest.raises(ValueError, match=r"'a' has samples of shape .*, in fit they were of shape"):
-        selector.transform({"a": other})
-
-
-def test_selector_reads_the_modalities_of_fit():
-    fitted = ModalitySelector().fit({"a": np.ones((2, 1))})
-
-    np.testing.assert_array_equal(fitted.transform({"b": np.zeros((2, 1)), "a": np.ones((2, 1))}), np.ones((2, 1)))
-    with pytest.raises(ValueError, match="no modality 'a'"):
-        fitted.transform({"b": np.zeros((2, 1))})
-    with pytest.raises(NotFittedError):
-        ModalitySelector().transform({"a": np.ones((2, 1))})
+def test_a_row_that_cannot_be_read_is_found_in_the_whole_table(tmp_path):
+    pytest.importorskip("PIL")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    df = pd.DataFrame({"photo": [None, None, str(tmp_path / "bad.png")]}, index=[10, 11, 12])
+    with pytest.raises(ValueError, match=r"row 0: cannot read .*bad\.png") as caught:
+        ModalityTransformer([("image", ImageLoader(), "photo")]).fit(df)
+    assert "Row 0 of those that are not missing is row 2 of the table, index 12." in caught.value.__notes__

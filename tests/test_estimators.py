@@ -25,7 +25,16 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.utils.class_weight import compute_class_weight
 from skorch.callbacks import Callback, LRScheduler
 
-from skmm import Blocks, Encoder, Fusion, MultimodalClassifier, MultimodalRegressor, Optimizer, list_optimizers
+from skmm import (
+    Blocks,
+    Encoder,
+    Fusion,
+    MultimodalClassifier,
+    MultimodalRegressor,
+    Optimizer,
+    list_fusions,
+    list_optimizers,
+)
 from skmm.training import SCHEDULES
 
 
@@ -1043,3 +1052,131 @@ def test_a_fusion_without_such_weights_has_no_such_method(method):
     with pytest.raises(AttributeError, match=f"no attribute '{method}'") as caught:
         getattr(clf, method)
     assert f"fusion 'concat' has no {method}" in str(caught.value.__cause__)
+
+
+# -- sparse rows that store nothing --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparse_components", [None, 3], ids=["narrow", "wide"])
+@pytest.mark.parametrize(
+    ("fusion", "n_members"), [*((name, 1) for name in list_fusions()), ("concat", 3), ("late", 3)]
+)
+def test_an_empty_sparse_row_alone_is_that_row_in_a_batch(fusion, n_members, sparse_components):
+    X, y = make_data(kinds=["sparse", "vector"])
+    sparse = X["sparse"].tolil()
+    sparse[[4, 9]] = 0
+    X = Blocks(sparse=sparse, vector=X["vector"])
+    clf = small(fusion=fusion, n_members=n_members, sparse_components=sparse_components, max_epochs=2).fit(X, y)
+    together = clf.predict_proba(X)
+    for rows in ([4], [9, 4]):
+        np.testing.assert_allclose(clf.predict_proba(X[rows]), together[rows], rtol=0, atol=1e-6)
+
+
+@members
+@every_estimator
+@pytest.mark.parametrize("sparse_components", [None, 3])
+def test_a_sparse_block_that_stores_nothing_does_no_harm(cls, sparse_components, n_members):
+    X, y = make_data(kinds=["vector"])
+    empty = Blocks(X, sparse=sp.csr_array((60, 6)))
+    fitted = small(cls, n_members=n_members, sparse_components=sparse_components).fit(empty, y)
+    assert fitted.score(empty, y) > 0.9
+    assert np.isfinite(outputs(fitted, empty[:1])).all()
+
+
+# -- None in the place of a modality or a sample -------------------------------------------------------------------
+
+
+@every_estimator
+def test_none_for_a_modality_in_predict_is_a_modality_that_is_not_named(cls):
+    X, y = make_data()
+    fitted = small(cls, modality_dropout=0.3, max_epochs=2).fit(X, y)
+    for form in (dict, UserDict):
+        given = form({"vector": X["vector"], "sequence": None})
+        expected = outputs(fitted, {"vector": X["vector"]})
+        np.testing.assert_array_equal(outputs(fitted, given), expected)
+        np.testing.assert_array_equal(fitted.transform(given), fitted.transform({"vector": X["vector"]}))
+
+
+@members
+@pytest.mark.parametrize("kind", ["vector", "sequence", "ragged", "sparse", "tokens", "image"])
+def test_a_sample_given_as_none_lacks_the_modality(kind, n_members):
+    kinds = [kind, "vector" if kind != "vector" else "sequence"]
+    X, y = make_data(kinds=kinds)
+    clf = small(n_members=n_members, max_epochs=2).fit(Blocks(X, present={kind: ~MISSING}), y)
+    expected = clf.predict_proba(Blocks(X, present={kind: np.arange(60) > 1}))
+    other = {name: X[name][:2] for name in X}
+    np.testing.assert_allclose(clf.predict_proba({**other, kind: [None, None]}), expected[:2], rtol=0, atol=1e-6)
+    if kind != "sparse":
+        given = {name: X[name][:4] for name in X} | {kind: [None, None, *(X[kind][i] for i in (2, 3))]}
+        np.testing.assert_allclose(clf.predict_proba(given), expected[:4], rtol=0, atol=1e-6)
+
+
+def test_a_sample_of_nothing_but_none_is_predicted_as_the_frequencies_of_training():
+    X, y = make_data()
+    clf = small(max_epochs=2).fit(X, y)
+    with pytest.warns(UserWarning, match="1 of 1 samples have no modality at all"):
+        proba = clf.predict_proba({"vector": [None], "sequence": [None]})
+    np.testing.assert_allclose(proba, [[0.5, 0.5]])
+
+
+def test_vectors_given_as_a_list_of_arrays_where_the_encoder_reads_vectors():
+    X, y = make_data(kinds=["vector", "sequence"])
+    gaps = [None if m else row for row, m in zip(X["vector"], MISSING, strict=True)]
+    as_list = {"vector": gaps, "sequence": X["sequence"]}
+    as_array = Blocks(X, present={"vector": ~MISSING})
+    clf = small(encoders={"vector": "mlp"}, max_epochs=3).fit(as_list, y)
+    assert clf.modalities_["vector"].kind == "vector"
+    assert clf.modalities_["vector"].shape == (6,)
+    np.testing.assert_allclose(clf.predict_proba(as_list), clf.predict_proba(as_array), rtol=0, atol=1e-6)
+
+
+# -- the end of a sample -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fusion", ["concat", "attention", "early"])
+def test_what_fills_up_a_sequence_means_nothing(fusion):
+    X, y = make_data(kinds=["ragged", "vector"])
+    lengths = X["ragged"].lengths
+    over_time = np.arange(lengths.max()) < lengths[:, None]
+    dense = X["ragged"].pad()
+    zeros = Blocks({"ragged": dense, "vector": X["vector"]}, present={"ragged": over_time})
+    nan = {"ragged": np.where(over_time[..., None], dense, np.nan), "vector": X["vector"]}
+    fitted = small(fusion=fusion, max_epochs=3).fit(X, y)
+    for way in (zeros, nan):
+        assert_same(small(fusion=fusion, max_epochs=3).fit(way, y), fitted, X)
+        np.testing.assert_allclose(fitted.predict_proba(way), fitted.predict_proba(X), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", [np.asarray, list], ids=["dense", "ragged"])
+@pytest.mark.parametrize("fusion", ["early", "concat", "crossmodal"])
+def test_a_new_length_of_a_sequence_beside_an_absent_one(fusion, form):
+    rng = np.random.RandomState(0)
+    X, y = Blocks(a=rng.randn(60, 6, 2), b=rng.randn(60, 6, 3)), np.arange(60) % 2
+    clf = small(fusion=fusion, modality_dropout=0.3, max_epochs=2).fit(X, y)
+    longer = form(rng.randn(5, 9, 2))
+    marked = Blocks({"a": longer, "b": np.zeros((5, 9, 3))}, present={"b": np.zeros(5, dtype=bool)})
+    np.testing.assert_allclose(clf.predict_proba({"a": longer}), clf.predict_proba(marked), rtol=0, atol=1e-6)
+    assert np.isfinite(clf.predict_proba({"a": longer, "b": [None] * 5})).all()
+
+
+# -- a modality that is called as the fused head -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "label"), [(["a", "b"], "fused"), (["fused", "a"], "fused_"), (["fused_", "fused"], "fused__")]
+)
+def test_the_fused_head_takes_a_name_that_no_modality_has(names, label):
+    X, y = make_data()
+    X = dict(zip(names, X.values(), strict=True))
+    clf = small(n_members=3, max_epochs=3).fit(X, y)
+    heads = clf.predict_proba_by_head(X)
+    assert list(heads) == [label, *names]
+    assert [row["head"] for row in clf.stack_weights_] == [label, *names]
+    # the modality's head reads it alone, the fused one both
+    changed = clf.predict_proba_by_head({names[0]: X[names[0]], names[1]: X[names[1]][::-1].copy()})
+    np.testing.assert_allclose(changed[names[0]], heads[names[0]])
+    assert np.abs(changed[label] - heads[label]).max() > 1e-3
+    reg = small(MultimodalRegressor, max_epochs=1).fit(X, y)
+    assert list(reg.predict_by_head(X)) == [label, *names]
+    bare = small(modality_loss=0, max_epochs=1).fit(X, y)
+    assert list(bare.predict_proba_by_head(X)) == [label]

@@ -4,6 +4,7 @@ import datetime
 import pickle
 import warnings
 from decimal import Decimal
+from pathlib import Path
 
 import av
 import numpy as np
@@ -19,6 +20,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor
+from skmm.frames import modality_of, plan_frame
 from skmm.preprocessing import ImageLoader
 
 N = 24
@@ -113,6 +115,22 @@ KINDS = {
     "dates with a zone": (pd.date_range("2020-01-01", periods=N, tz="Europe/Vienna"), "date"),
     "dates as objects": ([datetime.date(2020, 1, 1 + i) for i in range(N)], "date"),
     "dates as strings": ([f"2020-01-{1 + i:02}" for i in range(N)], "date"),
+    "dates, day first": ([f"{1 + i}/3/2020" for i in range(N)], "day/month/year"),
+    "dates and times, day first": ([f"{1 + i:02}.03.2020 10:30" for i in range(N)], "day/month/year"),
+    "dates, month first": ([f"03-{1 + i:02}-2020" for i in range(N)], "month/day/year"),
+    "dates, day or month first": ([f"{1 + i % 12}/{1 + i % 7}/{2000 + i}" for i in range(N)], "characters"),
+    "few dates, day or month first": (["1/2/2020", "2/3/2020", "4/3/2020"] * 8, "category"),
+    "no dates": ([f"{30 + i % 2}/2/2020" for i in range(N)], "category"),
+    "times of day": ([datetime.time(i, 30) for i in range(N)], "date"),
+    "numbers as strings": ([f"{i * 1.5}" for i in range(N)], "number"),
+    "few numbers as strings": (["1", "2", " 3 ", "4."] * 6, "number"),
+    "codes that start with 0": ([f"{i % 14:03}" for i in range(N)], "category"),
+    "decimals": ([Decimal(i) / 7 for i in range(N)], "number"),
+    "durations as objects": (
+        pd.Series([datetime.timedelta(hours=i * i) for i in range(N)], dtype=object),
+        "number",
+    ),
+    "years in order": (np.arange(1990, 1990 + N), "number"),
     "times as strings": ([f"2020-01-01 10:{i:02}:00" for i in range(N)], "date"),
     "versions": ([f"2020-01-{90 - i % 9} b" for i in range(N)], "category"),
     "vectors": (list(np.eye(N)), "array"),
@@ -137,6 +155,99 @@ def test_files_are_known_by_name_and_by_what_can_be_read(media, name):
     assert kind_of([None, *media[name][1:]]) == kind
 
 
+@pytest.mark.parametrize("odd", ["", "  ", "absent.txt", "absent", "nan", "absent.jfif"])
+def test_most_of_the_cells_say_what_a_column_of_files_is(media, odd):
+    """The loader finds the others: an empty path is a missing row, and any other is named."""
+    df = pd.DataFrame({"x": [*media["photo"][:-1], odd], "price": np.linspace(0, 1, N)})
+    transformer = ModalityTransformer.from_frame(df)
+    row = next(iter(transformer.describe()))
+    assert row["kind"] == "image"
+    if not odd.strip():
+        assert transformer.fit_transform(df).present["x"].tolist() == [True] * (N - 1) + [False]
+        return
+    if odd != "absent.jfif":
+        assert "23 of 24 cells end in .jpg" in row["why"]
+    with pytest.raises(ValueError, match=f"row 23: cannot read '{odd}': No such file"):
+        transformer.fit_transform(df)
+
+
+def test_half_of_one_kind_is_enough_if_the_rest_is_no_other_kind(media):
+    assert kind_of(media["photo"][:12] + [f"x{i}" for i in range(12)]) == "image"
+    assert kind_of(media["photo"][:13] + media["voice"][:11]) == "image"
+
+
+@pytest.mark.parametrize("extension", ["jfif", "avif"])
+def test_further_extensions_of_pictures(tmp_path, extension):
+    files = [str(tmp_path / f"{i}.{extension}") for i in range(4)]
+    for i, file in enumerate(files):
+        photo(file, i % 2)
+    assert kind_of(files) == "image"
+
+
+@pytest.mark.parametrize(("extension", "container"), [("m4a", "ipod"), ("aac", "adts")])
+def test_sound_that_libsndfile_does_not_read_is_read_as_that_of_a_video(tmp_path, extension, container):
+    files = [str(tmp_path / f"{i}.{extension}") for i in range(4)]
+    for file in files:
+        with av.open(file, "w", format=container) as output:
+            stream = output.add_stream("aac", rate=16000, layout="mono")
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            for _ in range(8):
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode())
+    df = pd.DataFrame({"x": files, "price": [1.0, 2.5, 2.0, 4.0]})
+    transformer = ModalityTransformer.from_frame(df)
+    assert next(iter(transformer.describe()))["transformer"] == "VideoAudio + LogMel"
+    assert transformer.fit_transform(df).kinds["x"] == "sequence"
+
+
+@pytest.mark.parametrize("name", ["photo", "voice", "scene"])
+def test_contents_of_files_are_known_by_what_can_be_read(media, name):
+    contents = [Path(file).read_bytes() for file in media[name][:4]]
+    kind = {"photo": "image", "voice": "audio", "scene": "video"}[name]
+    assert kind_of(contents) == kind_of([*map(bytearray, contents)]) == kind
+
+
+def test_files_are_tried_over_the_whole_column(media):
+    """Neither are the first the only ones, nor the evenly spaced ones."""
+    for there in (slice(5, None), slice(1, 2)):
+        paths = np.array([f"absent{i}.jpg" for i in range(N)], dtype=object)
+        paths[there] = np.array(media["photo"], dtype=object)[there]
+        assert kind_of(paths) == "image"
+
+
+@pytest.mark.parametrize("errors", ["raise", "missing"])
+def test_what_becomes_of_unreadable_files_is_told_to_every_loader(media, errors):
+    own = ImageLoader(8)
+    df = pd.DataFrame({**media, "own": media["photo"], "review": reviews()})
+    transformers, _ = plan_frame(df, {"own": own}, set(), errors=errors)
+    found = {name: made.get_params() for name, made, _ in transformers}
+    assert found["photo"]["errors"] == found["voice"]["audioloader__errors"] == found["scene"]["errors"] == errors
+    assert own.errors == "raise"
+    for name in media:
+        made, column = modality_of(df, [name], errors)
+        assert column == name
+        assert {v for p, v in made.get_params().items() if p.endswith("errors")} == {errors}
+    with pytest.raises(ValueError, match=r"unknown errors 'skip', valid are \['raise', 'missing'\]"):
+        plan_frame(df, {}, set(), errors="skip")
+
+
+def test_three_in_a_hundred_may_be_unreadable(tmp_path):
+    files = [str(tmp_path / f"{i}.png") for i in range(100)]
+    for i, file in enumerate(files):
+        photo(file, i % 2)
+    for i in (0, 50, 99):
+        Path(files[i]).write_bytes(b"no picture")
+    df = pd.DataFrame({"photo": files, "price": np.linspace(0, 1, 100)})
+    with pytest.raises(ValueError, match=r"row 0: cannot read '.*0.png': its content is no image"):
+        ModalityTransformer.from_frame(df).fit_transform(df)
+    transformer = ModalityTransformer.from_frame(df, errors="missing")
+    with pytest.warns(UserWarning, match=r"3 of 100 rows cannot be read .*row 0") as said:
+        blocks = transformer.fit_transform(df)
+    assert len(said) == 1
+    assert np.flatnonzero(~blocks.present["photo"]).tolist() == [0, 50, 99]
+
+
 @pytest.mark.parametrize(
     ("name", "column", "why"),
     [
@@ -145,6 +256,8 @@ def test_files_are_known_by_name_and_by_what_can_be_read(media, name):
         ("same", np.ones(N), "all its cells are np.float64(1.0)"),
         ("same", ["a"] * N, "all its cells are 'a'"),
         ("row", np.arange(100, 100 + N), "it counts the rows"),
+        ("n", np.arange(1, N + 1), "it counts the rows"),
+        ("link", [f"https://x.org/item{i}" for i in range(N)], "it names each row by a string of its own"),
         ("user_id", np.random.default_rng(0).permutation(N) * 7, "it names each row by a number of its own"),
         ("code", [f"u-{i * i}" for i in range(N)], "it names each row by a string of its own"),
     ],
@@ -178,10 +291,24 @@ def test_one_value_and_gaps_tell_by_the_gaps():
         (["a.jpg", "b.wav"] * 12, r"column 'x' mixes image and audio files \('a.jpg', 'b.wav'\)"),
         (
             [f"nowhere{i}.png" for i in range(N)],
-            r"looks like image files .*none of the first 5 can be read.*No such",
+            r"looks like image files .*none of the 24 that were tried can be read.*No such",
         ),
         ([f"nowhere{i}.wav" for i in range(N)], r"column 'x' looks like audio files"),
-        ([b"no picture"] * N, r"column 'x' looks like image files .*its content is no image"),
+        (
+            [b"no picture"] * N,
+            r"column 'x' looks like image or audio or video or soundtrack files .*its content is no image",
+        ),
+        ([f"https://x.org/{i}.jpg?w=3" for i in range(N)], r"column 'x' looks like image files .*is not fetched"),
+        ([f"photos/{i}.heic" for i in range(N)], r"column 'x' looks like image files .*end in .heic.*No such file"),
+        ([f"photos/{i}.png " for i in range(N)], r"column 'x' looks like image files .*'photos/0.png ': No such"),
+        (
+            [f"data/{i}.npy" for i in range(N)],
+            r"column 'x' looks like paths of files, such as 'data/0.npy', of which",
+        ),
+        ([f"my data/{i}.npy" for i in range(N)], r"column 'x' looks like paths of files, such as 'my data/0.npy'"),
+        ([*["1.5", "2", "-3e4"] * 7, "cheap", "7", "8"], r"column 'x' holds numbers, .* but 1: row 21 has 'cheap'"),
+        ([[[1, 2], [3]]] * N, r"column 'x', row 0: \[\[1, 2\], \[3\]\] is no array of numbers"),
+        ([[1.0, 2.0], []] * 12, r"column 'x', row 1: \[\] is empty; mark what is missing with None"),
         (np.ones(N) * 1j, r"column 'x' holds complex numbers"),
     ],
 )
@@ -189,6 +316,19 @@ def test_what_cannot_be_read_names_the_column_and_the_way_out(column, message):
     with pytest.raises(ValueError, match=f"{message}.*") as caught:
         ModalityTransformer.from_frame(pd.DataFrame({"x": column, "price": np.linspace(0, 1, N)}))
     assert "from_frame(df, {'x': 'category'})" in str(caught.value)
+
+
+def test_files_without_an_extension_are_not_dropped(tmp_path):
+    files = [tmp_path / str(i) for i in range(N)]
+    for file in files:
+        photo(file.with_suffix(".png"), 1)
+        file.with_suffix(".png").rename(file)
+    df = pd.DataFrame({"x": map(str, files), "price": np.linspace(0, 1, N)})
+    with pytest.raises(
+        ValueError, match="column 'x' looks like paths of files, .*name the kind of file \\('image', "
+    ):
+        ModalityTransformer.from_frame(df)
+    assert ModalityTransformer.from_frame(df, x="image").fit_transform(df).kinds["x"] == "image"
 
 
 @pytest.mark.parametrize(
@@ -256,9 +396,29 @@ def test_polars_gives_what_pandas_gives(everything):
 
 
 @pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (
+            pl.Series([{"a": 1}, {"a": 2}, {"a": 3}]),
+            r"column 'x' is a Struct\(.*make columns of its fields \(unnest\)",
+        ),
+        (
+            pl.Series([1, 2, 3], dtype=pl.Int128),
+            r"column 'x' of type Int128 is nothing that numpy reads .*; cast it",
+        ),
+    ],
+)
+def test_columns_of_polars_that_nothing_reads(column, message):
+    with pytest.raises(ValueError, match=message):
+        ModalityTransformer.from_frame(pl.DataFrame({"x": column, "price": [1.0, 2.5, 2.0]}))
+
+
+@pytest.mark.parametrize(
     ("column", "kind"),
     [
         (pl.Series([[1.0, 2.0], None, [3.0]]), "sequence"),
+        (pl.Series([Decimal("1.5"), None, Decimal("2.5")]), "number"),
+        (pl.Series([datetime.time(1), None, datetime.time(2)]), "date"),
         (pl.Series([[1.0, 2.0], None, [3.0, 5.0]]), "array"),
         (pl.Series([[1.0, 2.0], None, [3.0, 5.0]], dtype=pl.Array(pl.Float64, 2)), "array"),
         (pl.Series(["a", "b", None], dtype=pl.Categorical), "category"),
@@ -286,20 +446,11 @@ def test_the_table_is_imputed_standardised_and_one_hot():
     np.testing.assert_allclose(years, np.array([-1, -1, -1, 3]) / np.sqrt(3))
 
 
-def test_a_day_says_where_in_year_week_and_day_it_is():
-    df = pd.DataFrame({"at": pd.to_datetime(["2021-03-04 06:00", "2021-03-05 12:00", None, "2022-06-30 18:00"])})
-    transformer = ModalityTransformer.from_frame(df).fit(df)
-    names = [
-        "table__date__at_years",
-        *(f"table__date__at_{part}_{period}" for part in ("sin", "cos") for period in ("year", "week", "day")),
-    ]
-    assert transformer.get_feature_names_out().tolist() == names
-    read = transformer.named_transformers_["table"].named_transformers_["date"][0].transform(df.dropna())
-    days = np.array([18690.25, 18691.5, 19173.75])  # since 1970-01-01
-    np.testing.assert_allclose(read[:, 0], days / 365.2425)
-    for column, period in enumerate([365.2425, 7, 1]):
-        np.testing.assert_allclose(read[:, 1 + column], np.sin(2 * np.pi * days / period), atol=1e-9)
-        np.testing.assert_allclose(read[:, 4 + column], np.cos(2 * np.pi * days / period), atol=1e-9)
+def test_texts_that_share_their_modality_with_numbers():
+    df = pd.DataFrame({"review": reviews(), "price": np.linspace(0, 1, N)})
+    made, columns = modality_of(df, ["review", "price"])
+    assert columns == ["review", "price"]
+    assert made.fit_transform(df).shape[0] == N
 
 
 def test_what_fit_has_not_seen_is_no_error_at_transform():

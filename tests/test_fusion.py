@@ -21,11 +21,13 @@ from formulas import (
     run,
 )
 from scipy.special import expit, softmax
+from torch import nn
 
-from skmm import Fusion, list_fusions
+from skmm import Blocks, Fusion, MultimodalClassifier, list_fusions
 from skmm.blocks import BlockInfo
 from skmm.encoders.conv import Conv1dEncoder
 from skmm.layers import SparseRows
+from skmm.spec import FUSIONS
 from skmm.testing import check_fusion
 
 # -- the contract -------------------------------------------------------------------------------------------------
@@ -286,6 +288,77 @@ def test_early_refuses_sequences_that_no_longer_share_one_length():
 
 
 # -- errors -------------------------------------------------------------------------------------------------------
+
+
+def structure_of(name, dims):
+    """What a fusion of this name is built with before its parameters."""
+    level = FUSIONS[name].level
+    given = {m: BlockInfo("vector", (d,)) for m, d in dims.items()} if level == "input" else dims
+    return (given, 3, "softmax") if level == "decision" else (given,)
+
+
+# Parameters that are whole numbers, and of those that may be left to a rule or the estimator the names.
+BY_RULE = {"hidden_dim", "chunks", "sketch_dim", "modality_dim"}
+WHOLE = [
+    (name, p)
+    for name in list_fusions()
+    for p, v in Fusion(name).resolve().items()
+    if type(v) is int or p in BY_RULE
+]
+ZERO_IS_FINE = [("concat", "n_layers"), ("bottleneck", "fusion_layer")]
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, 2.0, "4", None, True], ids=repr)
+@pytest.mark.parametrize(("name", "param"), WHOLE)
+def test_what_is_no_whole_number_of_the_right_size_is_refused_by_name(name, param, value):
+    if (value is None and param in BY_RULE) or (value == 0 and (name, param) in ZERO_IS_FINE):
+        build(name, *structure_of(name, dims_of(2)), **{param: value})
+        return
+    with pytest.raises(ValueError, match=rf"^fusion '{name}': {param}={value!r}"):
+        build(name, *structure_of(name, dims_of(2)), **{param: value})
+
+
+@pytest.mark.parametrize("n_heads", [0, -1, 2.0, "4", None, True, 3, 16])
+@pytest.mark.parametrize("name", ["attention", "crossmodal", "bottleneck"])
+def test_heads_that_do_not_divide_the_size_are_told_which_do(name, n_heads):
+    with pytest.raises(ValueError, match=rf"n_heads={n_heads!r} does not divide .* 8; valid are \[1, 2, 4, 8\]"):
+        build(name, dims_of(2), n_heads=n_heads)
+
+
+@pytest.mark.parametrize(("name", "param"), WHOLE)
+def test_whole_numbers_of_numpy_are_whole_numbers(name, param):
+    """As a grid made with np.arange holds them."""
+    value = {"hidden_dim": 8, "max_size": 100, "fusion_layer": 0}.get(param, 2)
+    one, _ = build(name, *structure_of(name, dims_of(2)), **{param: np.int64(value)})
+    other, _ = build(name, *structure_of(name, dims_of(2)), **{param: value})
+    assert one.out_dim == other.out_dim
+    assert list(one.state_dict()) == list(other.state_dict())
+
+
+class NoLevel(nn.Module):
+    """A fusion whose class forgot to say what it reads."""
+
+    def __init__(self, dims):
+        super().__init__()
+        self.out_dim = sum(dims.values())
+
+    def forward(self, values, present):
+        return torch.cat(list(values.values()), -1)
+
+
+class OddLevel(NoLevel):
+    level = "vector"
+
+
+@pytest.mark.parametrize("level", [None, "vector"])
+@pytest.mark.parametrize("as_instance", [False, True])
+def test_a_class_that_states_no_level(as_instance, level):
+    cls = NoLevel if level is None else OddLevel
+    fusion = cls({"a": 2, "b": 3}) if as_instance else cls
+    X = Blocks(a=np.ones((6, 2)), b=np.ones((6, 3)))
+    message = rf"fusion '{cls.__name__}' has level={level!r}; .*\['input', 'feature', 'token', 'decision'\]"
+    with pytest.raises(ValueError, match=message):
+        MultimodalClassifier(fusion, n_members=1, encoders="identity").fit(X, [0, 1] * 3)
 
 
 @pytest.mark.parametrize(

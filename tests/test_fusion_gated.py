@@ -16,14 +16,18 @@ from formulas import (
     layer_norm,
     missing,
     n_modalities,
+    position,
     relu,
     run,
     token_data,
+    transformer_block,
 )
 from scipy.special import expit, softmax
 from torch import nn
 
-from skmm import Fusion
+from skmm import Blocks, Fusion, MultimodalClassifier
+from skmm.fusion.late import LateFusion
+from skmm.spec import FUSIONS, offers
 from skmm.testing import check_fusion
 
 
@@ -116,6 +120,24 @@ def test_moe_blends_experts_of_each_modality_and_of_all(n, missing):
     assert_close(np.column_stack(list(shown.values())), gates)
 
 
+@pytest.mark.parametrize(
+    ("others", "label"), [(["joint"], "joint_"), (["joint", "joint_"], "joint__"), (["joint_"], "joint")]
+)
+def test_the_joint_expert_gives_way_to_a_modality_of_its_name(others, label):
+    dims = dict(zip(["a", *others], dims_of(3).values(), strict=False))
+    module, _ = build("moe", dims)
+    x, there = data(dims)
+    plain, _ = build("moe", dims_of(len(dims)))
+    renamed = dict(zip(dims, dims_of(len(dims)), strict=True))
+    expected = read(
+        plain, "gates", {renamed[m]: v for m, v in x.items()}, {renamed[m]: v for m, v in there.items()}
+    )
+    shown = read(module, "gates", x, there)
+    assert list(shown) == [*dims, label]
+    for found, known in zip(shown.values(), expected.values(), strict=True):
+        assert_close(found, known)
+
+
 # -- film ---------------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +194,37 @@ def test_a_fixed_rule_of_late_has_no_gates(rule):
         module.gates(*data(dims_of(2)))
 
 
+RULES = ["mean", "product", "max", "vote", "learned"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_only_learned_weights_are_offered_as_gates(rule):
+    """A spec as it is written, a class, which has the default, and a module say the same as an estimator."""
+    learned = rule == "learned"
+    assert offers(Fusion("late", rule=rule), "gates") is learned
+    assert offers(Fusion(LateFusion, rule=rule), "gates") is learned
+    assert offers(LateFusion({"a": 2}, 2, "softmax", rule=rule), "gates") is learned
+    assert not offers(Fusion("late", rule=rule), "attention_weights")
+    assert hasattr(MultimodalClassifier(Fusion("late", rule=rule)), "gates") is learned
+
+
+def test_an_estimator_offers_the_gates_of_the_fusion_that_was_fitted():
+    X, y = Blocks(a=np.random.default_rng(0).normal(size=(40, 3))), np.arange(40) % 2
+    clf = MultimodalClassifier(Fusion("late", rule="learned"), n_members=1, max_epochs=1).fit(X, y)
+    np.testing.assert_allclose(clf.gates(X)["a"], 1)
+    clf.set_params(fusion__rule="mean").fit(X, y)
+    assert not hasattr(clf, "gates")
+    assert not hasattr(MultimodalClassifier("late"), "gates")
+
+
+@pytest.mark.parametrize(
+    ("name", "methods"),
+    [("gated", 1), ("moe", 1), ("attention", 2), ("crossmodal", 1), ("bottleneck", 1), ("concat", 0)],
+)
+def test_what_fusions_without_such_a_condition_offer(name, methods):
+    assert offers(Fusion(name), "gates") + offers(Fusion(name), "attention_weights") == methods
+
+
 @n_modalities
 @missing
 def test_attention_shows_what_it_reads_and_weighs(n, missing):
@@ -215,18 +268,77 @@ def test_attention_shows_what_it_reads_and_weighs(n, missing):
     assert_close(run(module, x, there), mixed)
 
 
+@n_modalities
+@missing
+@pytest.mark.parametrize(("n_layers", "fusion_layer", "size"), [(2, 0, 4), (3, 1, 1)])
+def test_bottleneck_shows_what_its_class_tokens_read(n, missing, n_layers, fusion_layer, size):
+    dims, n_heads = dims_of(n), 2
+    params = {"n_layers": n_layers, "fusion_layer": fusion_layer, "n_bottlenecks": size, "n_heads": n_heads}
+    module, w = build("bottleneck", dims, **params)
+    x, there = token_data(dims, missing)
+    shown = read(module, "attention_weights", x, there)
+    assert list(shown) == [(m, (m,)) for m in dims]
+    expected = {m: np.zeros_like(shown[m, (m,)]) for m in dims}
+    for i in range(N):
+        z = {}
+        for k, m in enumerate(dims):
+            steps = np.flatnonzero(there[m][i])
+            if len(steps):
+                inside = x[m][i][steps] @ w[f"project.{k}.weight"].T + w[f"project.{k}.bias"]
+                places = [position(t, HIDDEN) for t in steps]
+                z[k] = [w["class_tokens"][k], *(np.sqrt(HIDDEN) * inside + places)]
+        b = list(w["bottleneck"])
+        for layer in range(n_layers - 1):
+            own = {k: f"layers.{layer}.{k}" for k in z}
+            if layer < fusion_layer:
+                z = {k: transformer_block(v, v, w, own[k], n_heads) for k, v in z.items()}
+                continue
+            both = {k: transformer_block(b + v, b + v, w, own[k], n_heads) for k, v in z.items()}
+            z = {k: v[size:] for k, v in both.items()}
+            b = [np.mean([v[j] for v in both.values()], axis=0) for j in range(size)] if both else b
+        for k, v in z.items():
+            m, last = list(dims)[k], f"layers.{n_layers - 1}.{k}"
+            normed = [layer_norm(t, w[f"{last}.norm1.weight"], w[f"{last}.norm1.bias"]) for t in b + v]
+            _, weights = attend_with_weights(normed[size], normed, w, f"{last}.attention", n_heads)
+            steps = np.flatnonzero(there[m][i])
+            learned = weights.shape[1] - len(steps)  # the bottleneck, the class token and, if any, a null token
+            expected[m][i, :, 0, [*range(learned), *(learned + steps)]] = weights.T
+    for m in dims:
+        weights = shown[m, (m,)]
+        assert_close(weights, expected[m])
+        exists = np.broadcast_to(there[m].any(1)[:, None, None], weights.shape[:-1])
+        np.testing.assert_allclose(weights.sum(-1), exists, atol=1e-12)
+
+
+def test_attention_weights_of_a_bottleneck_name_its_columns():
+    rng = np.random.default_rng(0)
+    X, y = Blocks(a=rng.normal(size=(40, 5, 3)), b=rng.normal(size=(40, 2))), np.arange(40) % 2
+    encoders = {"a": "transformer", "b": "identity"}
+    fusion = Fusion("bottleneck", n_bottlenecks=3, n_heads=2)
+    params = {"encoders": encoders, "n_members": 2, "hidden_dim": 8, "max_epochs": 1, "random_state": 0}
+    for name, shown in zip(X, MultimodalClassifier(fusion, **params).fit(X, y).attention_weights(X), strict=True):
+        own = [(name, step) for step in range(5 if name == "a" else 1)]
+        learned = len(shown.columns) - len(own)
+        assert shown.target == name
+        assert shown.columns == [*((None, i) for i in range(learned)), *own]
+        assert learned in (3 + 1, 3 + 1 + 1)  # the bottleneck, the class token and, if any, a null token
+        assert shown.values.shape == (40, 2, 1, len(shown.columns))
+        np.testing.assert_allclose(shown.values.sum(axis=-1), 1, rtol=1e-5)
+
+
 SHOWS = [
     ("gated", (), {}, "gates"),
     ("moe", (), {}, "gates"),
     ("late", (3, "softmax"), {"rule": "learned"}, "gates"),
     ("attention", (), {"n_heads": 2}, "gates"),
     ("attention", (), {"n_heads": 2}, "attention_weights"),
+    ("bottleneck", (), {"n_heads": 2}, "attention_weights"),
 ]
 shows = pytest.mark.parametrize(("name", "structure", "params", "method"), SHOWS)
 
 
 def inputs_of(name, dims):
-    return token_data(dims) if name == "attention" else data(dims)
+    return token_data(dims) if FUSIONS[name].level == "token" else data(dims)
 
 
 @n_modalities
@@ -286,7 +398,12 @@ def test_what_is_shown_of_several_members_at_once(name, structure, params, metho
             {"conditioning": "questions"},
             r"conditioning: 'questions', valid are \['image', 'question'\]\. Did you mean 'question'\?",
         ),
-        ("moe", {"a": 3, "joint": 2}, {}, "no modality can be named 'joint'"),
+        (
+            "film",
+            {"image": 3, "question": 2},
+            {"conditioning": ["question"]},
+            r"fusion 'film': .*conditioning: \['question'\], valid are \['image', 'question'\]",
+        ),
     ],
 )
 def test_bad_parameters(name, dims, params, message):

@@ -189,7 +189,9 @@ def test_the_default_rank_is_one_of_the_paper():
             {"modality_dim": 1000},
             r"\{'txt': 1000, 'aud': 1000\} would have 1,002,001 numbers, more than max_size=262,144.*'lowrank'",
         ),
-        ("tensor", {"max_size": 11}, "would have 12 numbers, more than max_size=11"),
+        ("tensor", {"max_size": 11}, "would have 12 numbers, more than max_size=11.* a smaller modality_dim"),
+        ("tensor", {"modality_dim": 2.5}, "modality_dim=2.5 gives modality 'txt' size 2.5; at least 1 .* whole"),
+        ("tensor", {"modality_dim": {"aud": "5"}}, "gives modality 'aud' size '5'; at least 1"),
         ("tensor", {"modality_dim": {"text": 3}}, r"'text', valid are \['txt', 'aud'\].*Did you mean 'txt'"),
         ("tensor", {"modality_dim": 0}, "modality_dim=0 gives modality 'txt' size 0; at least 1"),
         ("tensor", {"modality_dim": {"aud": -1}}, "gives modality 'aud' size -1; at least 1"),
@@ -203,5 +205,10 @@ def test_bad_parameters(name, params, message):
 
 
 def test_too_many_modalities_for_a_tensor():
-    with pytest.raises(ValueError, match="would have 524,288 numbers"):
-        build("tensor", {f"m{i}": 3 for i in range(19)})
+    dims = {f"m{i}": 3 for i in range(19)}
+    with pytest.raises(
+        ValueError, match="would have 524,288 numbers.*Take a fusion .* such as 'lowrank'"
+    ) as caught:
+        build("tensor", dims)
+    assert "modality_dim" not in str(caught.value)  # every modality is one number already
+    build("lowrank", dims)

@@ -201,6 +201,29 @@ def test_the_error_shrinks_to_the_stated_size_over_other_draws(monkeypatch):
     assert abs(coarse.accuracy - fine.accuracy) < 4 * coarse.error
 
 
+@pytest.mark.parametrize("noise", [0, 0.5])
+def test_one_modality_alone_knows_all_that_there_is(noise):
+    prior, flip_y = [0.6, 0.4], 0.1
+    X, y, bayes = make_multimodal_classification(
+        20_000,
+        n_modalities=1,
+        weights=prior,
+        noise=noise,
+        flip_y=flip_y,
+        random_state=0,
+        return_bayes=True,
+        **PURE["unique"],
+    )
+    expected = bayes_by_enumeration(40_000, [0, 1, 0], prior, noise or 1e-3, flip_y, np.array([True]), seed=1)
+    assert bayes.accuracy == pytest.approx(expected, abs=4 * np.hypot(bayes.error, 0.5 / np.sqrt(40_000)))
+    assert bayes.accuracy_by_modality == {"modality_0": bayes.accuracy}
+    assert bayes.accuracy_with_missing == bayes.accuracy  # no sample lacks the one that it has
+    assert bayes.bits == {"redundant": 0, "unique": pytest.approx(sum(bayes.bits.values())), "synergistic": 0}
+    if noise == 0:
+        assert best_of_table(symbols(X["modality_0"]), y) == pytest.approx(bayes.accuracy, abs=0.01)
+        assert mutual_information(symbols(X["modality_0"]), y) == pytest.approx(bayes.bits["unique"], abs=0.01)
+
+
 # -- classification: what can be learned ---------------------------------------------------------------------------
 
 
@@ -234,6 +257,25 @@ def test_the_mean_over_steps_is_as_noisy_as_a_vector(steps):
 def explained(features, y):
     half = len(y) // 2
     return LinearRegression().fit(features[:half], y[:half]).score(features[half:], y[half:])
+
+
+@pytest.mark.parametrize("noise", [0, 0.5])
+def test_r2_of_one_modality(noise):
+    X, y, bayes = make_multimodal_regression(
+        40_000,
+        n_modalities=1,
+        n_features=3,
+        noise=noise,
+        target_noise=0.4,
+        missing_rate=0.5,
+        random_state=0,
+        return_bayes=True,
+        **PURE["unique"],
+    )
+    assert X.present["modality_0"].all()
+    assert explained(X["modality_0"], y) == pytest.approx(bayes.r2, abs=0.02)
+    assert bayes.r2_by_modality == {"modality_0": bayes.r2}
+    assert bayes.r2_with_missing == bayes.r2
 
 
 @pytest.mark.parametrize("n_modalities", [2, 3])
@@ -360,7 +402,14 @@ def test_weights_of_the_classes_survive_flips():
         ({"redundant": 1.5, "unique": -0.5, "synergistic": 0}, "must not be negative"),
         ({"unique": [0.1, 0.1, 0.1]}, "has length 3, there are 2 modalities"),
         ({"redundant": np.nan}, "their sum is nan"),
-        ({"n_modalities": 1}, "n_modalities == 1, must be >= 2"),
+        ({"n_modalities": 0}, "n_modalities == 0, must be >= 1"),
+        (
+            {"n_modalities": 1},
+            r"redundant=0\.333\d*, .* with n_modalities=1: all that one modality tells is unique; valid are "
+            "redundant=0, unique=1, synergistic=0",
+        ),
+        ({"n_modalities": 1, "unique": 1, "redundant": 0}, "synergistic=0.333.* with n_modalities=1"),
+        ({"n_modalities": 1, "unique": 0.5, "redundant": 0, "synergistic": 0}, "their sum is 0.5"),
         ({"n_samples": 0}, "n_samples == 0, must be >= 1"),
         ({"n_features": [10, 2]}, "n_features of modality_1 == 2, must be >= "),
         ({"n_features": [10]}, r"n_features=\[10\] has length 1, there are 2 modalities"),

@@ -1,13 +1,22 @@
 """Missing modalities: every way to say that one is missing, and what an estimator then does."""
 
+import functools
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from conftest import KINDS, MISSING, assert_same, every_estimator, linear_data, make_data, members, outputs, small
 
 from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor, list_fusions
 from skmm.augmentation import Batch, ModalityDropout
+from skmm.blocks import RaggedArray
+from skmm.inputs import Inputs
+from skmm.layers import SparseRows
+from skmm.network import FusionNetwork, check_encoders
 
 
 def with_nan(block):
@@ -74,6 +83,92 @@ def test_a_missing_image_and_a_missing_sparse_row_mean_nothing():
     fitted = small().fit(clean, y)
     assert_same(fitted, small().fit(dirty, y), clean)
     np.testing.assert_allclose(fitted.predict_proba(dirty), fitted.predict_proba(clean), rtol=0, atol=1e-6)
+
+
+# -- the same with every fusion and kind of block, through networks that were not trained --------------------------
+
+FORMS = ["vector", "sequence", "ragged", "sparse"]
+every_form = pytest.mark.parametrize("kind", FORMS)
+every_fusion = pytest.mark.parametrize("fusion", list_fusions())
+ROWS = torch.arange(60)
+
+
+def soil(block, garbage):
+    """The block with something else in the rows that are missing, of other length where that is possible."""
+    if isinstance(block, RaggedArray):
+        return [np.full((12, 3), garbage) if bad else x for x, bad in zip(block, MISSING, strict=True)]
+    if sp.issparse(block):
+        return sp.csr_array(np.where(MISSING[:, None], garbage, block.toarray()))
+    return np.where(MISSING.reshape(-1, *[1] * (block.ndim - 1)), garbage, block)
+
+
+@functools.cache
+def beside(kind):
+    """A block of a kind that lacks some rows beside one that lacks none, as blocks and as their reader."""
+    X, _ = make_data(kinds=[kind, "sequence" if kind == "vector" else "vector"])
+    blocks = Blocks(X, present={kind: ~MISSING})
+    choices = check_encoders(None, list(X))
+    return blocks, Inputs(blocks, np.ones(60), choices, True, device=torch.device("cpu"))
+
+
+def untrained(fusion, inputs):
+    """A network in float64 with random weights."""
+    torch.manual_seed(0)
+    params = {"hidden_dim": 8, "dropout": 0.1, "activation": "relu"}
+    network = FusionNetwork(inputs.infos, fusion, None, 2, "softmax", params).double().eval()
+    with torch.no_grad():
+        for p in network.parameters():
+            p.normal_(std=0.5)
+    return network
+
+
+def batch(inputs, blocks):
+    return inputs.load(inputs.check(blocks), torch.float64, torch.device("cpu")).take(ROWS)
+
+
+def in_place_of(values, mask, garbage):
+    """A batch of one modality with something else wherever the mask is False."""
+    if isinstance(values, SparseRows):
+        return SparseRows(values.columns, *(torch.where(mask[:, None], x, garbage) for x in values[1:]))
+    return torch.where(mask.view(*mask.shape, *[1] * (values.ndim - mask.ndim)), values, garbage)
+
+
+@every_form
+@every_fusion
+def test_bytes_in_a_missing_row_mean_nothing_to_a_network(fusion, kind):
+    blocks, inputs = beside(kind)
+    network = untrained(fusion, inputs)
+    values, present = batch(inputs, blocks)
+    with torch.no_grad():
+        expected = network(values, present)
+        everything = network(values, {**present, kind: torch.ones_like(present[kind])})
+        assert (everything - expected).abs().max() > 1e-3  # that it is missing does matter
+        for garbage in (1e30, math.nan):
+            soiled = Blocks({**blocks, kind: soil(blocks[kind], garbage)}, present={kind: ~MISSING})
+            torch.testing.assert_close(network(*batch(inputs, soiled)), expected, rtol=0, atol=1e-6)
+            # and neither where nobody takes the bytes out before the network
+            rows = present[kind] if present[kind].ndim == 1 else present[kind].any(-1, keepdim=True)
+            rows = rows.expand(present[kind].shape)
+            given = {**values, kind: in_place_of(values[kind], rows, garbage)}
+            torch.testing.assert_close(network(given, present), expected, rtol=0, atol=1e-6)
+
+
+@every_fusion
+def test_padding_of_a_sequence_means_nothing_to_a_network(fusion):
+    blocks, inputs = beside("ragged")
+    network = untrained(fusion, inputs)
+    values, present = batch(inputs, blocks)
+    mask = F.pad(present["ragged"], (0, 5))
+    with torch.no_grad():
+        expected = network(values, present)
+        for garbage in (0.0, -3.0, 1e30):
+            longer = in_place_of(F.pad(values["ragged"], (0, 0, 0, 5)), mask, garbage)
+            found = network({**values, "ragged": longer}, {**present, "ragged": mask})
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        # as it happens to a short sample: beside a long one it is filled up, alone it is not
+        for row in (0, 1, 2, 5):
+            alone = network(*inputs.load(blocks, torch.float64, torch.device("cpu")).take(ROWS[row : row + 1]))
+            torch.testing.assert_close(alone[0], expected[row], rtol=0, atol=1e-6)
 
 
 @members

@@ -1,5 +1,6 @@
 """compare_fusions, its baselines and intervals, against plain scikit-learn on the same folds."""
 
+import html
 import pickle
 import statistics
 from functools import partial
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import scipy.stats
+import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -434,6 +436,76 @@ def test_by_default_every_registered_fusion_is_compared(recorder):
     assert tried == list_fusions()[: len(tried)]
 
 
+def test_by_default_a_fusion_that_cannot_read_the_blocks_is_left_out_with_the_reason(rng):
+    X = Blocks(text=[rng.integers(0, 9, 2 + i % 3) for i in range(40)], table=rng.normal(size=(40, 3)))
+    quick = MultimodalClassifier(hidden_dim=8, max_epochs=1, n_members=1)
+    result = compare_fusions(X, np.arange(40) % 2, estimator=quick, cv=2, baselines=False)
+    assert set(result.scores) == set(list_fusions()) - {"early"}
+    assert list(result.skipped) == ["early"]
+    assert "cannot join modality 'text', which is tokens" in result.skipped["early"]
+    sentence = f"early is left out: {result.skipped['early']}"
+    assert repr(result).endswith(f"{sentence}\n\n{result.verdict}")
+    assert html.escape(sentence) in result._repr_html_()
+    assert pickle.loads(pickle.dumps(result)).skipped == result.skipped
+
+
+@pytest.fixture
+def many(rng):
+    """Modalities past the size of the tensor of their products."""
+    return Blocks({f"m{i}": rng.normal(size=(20, 1)) for i in range(19)})
+
+
+@pytest.fixture
+def no_fit(monkeypatch):
+    def fit(self, *args, **kwargs):
+        raise AssertionError("something was fitted")
+
+    monkeypatch.setattr(MultimodalClassifier, "fit", fit)
+
+
+def test_a_fusion_that_would_be_too_large_is_left_out(many, monkeypatch):
+    monkeypatch.setattr("skmm.model_selection.list_fusions", lambda: ["sum", "tensor"])
+    frame = pd.DataFrame({name: block.ravel() for name, block in many.items()})
+    transformer = ModalityTransformer([(name, "passthrough", [name]) for name in many])
+    for X, estimator in ((many, small()), (frame, make_pipeline(transformer, small()))):
+        result = compare_fusions(X, np.arange(20) % 2, estimator=estimator, cv=2, baselines=False)
+        assert list(result.scores) == ["sum"]
+        assert "max_size=262,144" in result.skipped["tensor"]
+
+
+@pytest.mark.parametrize("fusions", ["tensor", ["sum", "tensor"], ["sum", Fusion("tensor", modality_dim=1)]])
+def test_a_fusion_that_is_named_and_cannot_be_built_is_refused_before_any_fit(many, no_fit, fusions):
+    with pytest.raises(ValueError, match="max_size=262,144") as caught:
+        compare_fusions(many, np.arange(20) % 2, estimator=small(), fusions=fusions)
+    assert "before anything was fitted" in caught.value.__notes__[-1]
+
+
+def test_what_every_fusion_refuses_is_refused_before_any_fit(X, y, no_fit):
+    estimator = small(encoders={"text": "conv2d"})
+    with pytest.raises(ValueError, match="modality 'text'.* encoder 'conv2d' reads image blocks"):
+        compare_fusions(X, y, estimator=estimator)
+
+
+def test_looking_whether_a_network_can_be_built_leaves_random_numbers_alone(X, y):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    compare_fusions(X, y, estimator=small(), fusions=["sum"], cv=2, baselines=False)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_choice_that_estimators_make_is_compared_as_auto(X, y):
+    options = {"estimator": small(), "cv": 2, "baselines": False, "random_state": 0}
+    result = compare_fusions(X, y, fusions=["auto", "concat"], **options)
+    assert set(result.scores) == {"auto", "concat"}
+    assert result.skipped == {}
+    np.testing.assert_array_equal(result.scores["auto"]["accuracy"], result.scores["concat"]["accuracy"])
+    chosen = compare_fusions(X, y, fusions=Fusion("auto", n_layers=2), **options)
+    assert list(chosen.scores) == ["Fusion('auto', n_layers=2)"]
+    with pytest.raises(ValueError, match="unknown parameter of fusion 'concat': 'glue'"):
+        compare_fusions(X, y, fusions=Fusion("auto", glue=2), **options)
+
+
 def test_a_pipeline_from_a_table(rng):
     y = rng.integers(0, 2, 60)
     words = np.array(["good", "bad", "film", "plot"])
@@ -744,7 +816,8 @@ def test_a_fit_that_fails_says_which(recorder):
     ("options", "message"),
     [
         ({"fusions": ["sum", "glue"]}, r"unknown fusion 'glue', valid are \[.*'concat'.*'mfb'"),
-        ({"fusions": "glue"}, "unknown fusion 'glue'"),
+        ({"fusions": "glue"}, "unknown fusion 'glue', valid are .*'auto'"),
+        ({"fusions": [3]}, "fusion must be a name, .* got 3; names are .*'auto'"),
         ({"fusions": ["sum", Fusion("mfb", glue=1)]}, "unknown parameter of fusion 'mfb': 'glue'"),
         ({"fusions": ["sum", "late", "sum"]}, "fusion 'sum' is listed twice"),
         ({"fusions": []}, "no fusion to compare"),

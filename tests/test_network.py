@@ -11,7 +11,7 @@ from torch import nn
 from skmm import Encoder, Fusion, list_fusions
 from skmm.blocks import BlockInfo
 from skmm.layers import SparseRows
-from skmm.network import FusionNetwork, MemberNetworks, check_encoders
+from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_fusion
 from skmm.spec import FUSIONS
 
 N = 6
@@ -100,6 +100,19 @@ def test_network_is_encoders_then_fusion_then_head():
 def test_decision_fusion_has_no_head_and_input_fusion_no_encoders():
     assert network(fusion="late").head is None
     assert len(network(fusion="early").encoders) == 0
+
+
+@pytest.mark.parametrize(("infos", "name"), [(VECTORS, "concat"), (dict.fromkeys("ab", SEQUENCE["s"]), "gated")])
+def test_auto_is_the_fusion_that_is_chosen(infos, name):
+    assert choose_fusion("auto", infos).name == name
+    values, present = batch(infos)
+    assert torch.equal(network(infos, "auto")(values, present), network(infos, name)(values, present))
+
+
+@pytest.mark.parametrize("fusion", ["glue", Fusion("glue"), 3, None])
+def test_what_is_no_fusion(fusion):
+    with pytest.raises(ValueError, match=re.escape(repr(["auto", *FUSIONS]))):
+        network(fusion=fusion)
 
 
 @pytest.mark.parametrize("fusion", list_fusions())

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -271,14 +272,25 @@ def test_files_that_cannot_be_read_are_missing_rows(pictures, n_jobs, monkeypatc
         X = Blocks(photo=ImageLoader(16, errors="missing", **options).transform(files), table=table)
         return small(n_jobs=n_jobs, **params).fit(X, y).predict_proba(X)
 
-    with pytest.warns(
-        UserWarning, match=r"row (2|5|11): cannot read .* It is missing, as will be any other"
-    ) as said:
+    with pytest.warns(UserWarning, match="row 2: cannot read") as said:
         proba = fitted_and_asked(n_jobs, lazy=True)
-    assert len(said) == 1
+    first, count = (str(warning.message) for warning in said)
+    assert re.match(r"row (2|5|11): cannot read .* It is missing, as will be any other", first)
+    assert count.startswith("3 of 48 rows cannot be read and are missing; row ")
     with pytest.warns(UserWarning, match="3 of 48 rows cannot be read"):
         expected = fitted_and_asked(None)
     np.testing.assert_allclose(proba, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_files_that_cannot_be_read_are_counted_whoever_reads_them(pictures, n_jobs):
+    files, _ = pictures
+    for row in (2, 5, 11):
+        os.remove(files[row])
+    blocks = lazily(files, errors="missing")
+    with pytest.warns(UserWarning, match="row 2: cannot read") as said:
+        rows_of(blocks, "photo", np.arange(N).reshape(-1, 6), n_jobs)
+    assert [str(w.message).partition(" rows")[0] for w in said[1:]] == ["3 of 48"]
 
 
 def test_rows_that_are_missing_already_are_not_read(data):

@@ -1,5 +1,6 @@
 """Tests of skmm.preprocessing.audio."""
 
+import io
 import pickle
 import sys
 
@@ -17,7 +18,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from test_preprocessing_files import assert_sklearn_checks
 
 from skmm import Blocks, ModalityTransformer
-from skmm.blocks import RaggedArray
+from skmm.blocks import RaggedArray, is_lazy, sample_shape
 from skmm.preprocessing.audio import MFCC, AudioLoader, LogMel
 from skmm.preprocessing.text import TextTokens
 
@@ -125,6 +126,58 @@ def test_arrays_are_waveforms_of_the_loaders_rate_or_have_their_own():
     np.testing.assert_array_equal(waveforms[4], waveforms[0])
 
 
+# extension, subtype, share of the bytes that is left, and what the message says
+CUT = [
+    ("wav", "PCM_16", 0.5, "15978 of 32000 bytes"),
+    ("wav", "FLOAT", 0.97, "of 64000 bytes"),
+    ("aiff", "PCM_16", 0.97, "of 32008 bytes"),
+    ("au", "PCM_16", 0.5, "of 32000 bytes"),
+    ("caf", "PCM_16", 0.97, "bytes"),
+    ("w64", "PCM_16", 0.5, "bytes"),
+    ("rf64", "PCM_16", 0.5, "bytes"),
+    ("mp3", None, 0.5, r"it has \d+ of 1[26]\d00 samples"),
+    ("ogg", "VORBIS", 0.5, "its last page is incomplete"),
+    ("ogg", "VORBIS", 0.97, "its last page is incomplete"),
+    ("ogg", "OPUS", 0.7, "its last page is incomplete"),
+    ("flac", "PCM_16", 0.5, "decoder"),
+]
+
+
+@pytest.mark.parametrize("duration", [None, 1.5])
+@pytest.mark.parametrize(("extension", "subtype", "share", "reason"), CUT)
+def test_a_file_that_was_cut_is_no_shorter_sound(tmp_path, extension, subtype, share, reason, duration):
+    content = write(tmp_path / f"a.{extension}", noise(16000), subtype=subtype).read_bytes()
+    path = tmp_path / f"cut.{extension}"
+    path.write_bytes(content[: int(share * len(content))])
+    loader = AudioLoader(RATE, duration=duration)
+    assert len(loader.fit_transform([tmp_path / f"a.{extension}"])[0]) == (16000 if duration is None else 12000)
+    for source in (path, path.read_bytes()):
+        with pytest.raises(ValueError, match=f"row 1: cannot read .*{reason}"):
+            loader.fit_transform([noise(10), source])
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0x80000000, 0xFFFFFFFF])
+def test_a_wav_that_was_written_to_a_pipe_does_not_know_its_length(tmp_path, size):
+    content = bytearray(write(tmp_path / "a.wav", noise(1000)).read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = size.to_bytes(4, "little")
+    assert len(AudioLoader(RATE).fit_transform([bytes(content)])[0]) == 1000
+
+
+def test_an_mp3_that_does_not_say_its_length_is_read(tmp_path):
+    """Frames behind the first, which says how many there are: libsndfile guesses their number."""
+    content = write(tmp_path / "a.mp3", noise(16000)).read_bytes()
+    rest = content[content.index(content[:2], 2) :]
+    expected, _ = soundfile.read(io.BytesIO(rest), dtype="float32")
+    np.testing.assert_array_equal(AudioLoader(RATE).fit_transform([rest])[0], expected)
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.wav", "a.mp3"])
+def test_what_some_programs_write_behind_a_file_does_no_harm(tmp_path, name):
+    content = write(tmp_path / name, noise(16000)).read_bytes()
+    assert len(AudioLoader(RATE).fit_transform([content + b"TAG" + bytes(125)])[0]) == 16000
+
+
 def broken(tmp_path):
     good = noise(100)
     nan = good.copy()
@@ -139,6 +192,8 @@ def broken(tmp_path):
         (write(tmp_path / "nan.wav", nan, subtype="FLOAT"), "nan.wav.*NaN .* in 2 of 100 samples, first in 7"),
         (nan, "NaN or infinity in 2 of 100"),
         (good[:0], "no samples"),
+        (np.where(np.isnan(nan), 1e300, nan), r"a sample of 1e\+300 is more than a float32 holds"),
+        (write(tmp_path / "slow.wav", good, 1), "slow.wav.*100 samples .* would become 800000 of 8000"),
         (good.astype(np.int64), "int64"),
         (good.astype(complex), "complex128"),
         (np.zeros((2, 100)), "more channels than samples"),
@@ -148,7 +203,7 @@ def broken(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", range(13))
+@pytest.mark.parametrize("case", range(15))
 def test_what_cannot_be_read_names_row_and_file(tmp_path, case):
     item, message = broken(tmp_path)[case]
     with pytest.raises(ValueError, match=f"row 1: .*{message}"):
@@ -159,9 +214,41 @@ def test_what_cannot_be_read_names_row_and_file(tmp_path, case):
 def test_what_cannot_be_read_may_be_missing(tmp_path, duration):
     items = [noise(100), *[item for item, _ in broken(tmp_path)], None]
     loader = AudioLoader(RATE, duration=duration, errors="missing")
-    with pytest.warns(UserWarning, match=r"13 of 15 rows .* row 1: cannot read .*absent\.wav"):
+    with pytest.warns(UserWarning, match=r"15 of 17 rows .* row 1: cannot read .*absent\.wav"):
         block = loader.fit_transform(items)
-    assert Blocks(audio=block).present["audio"].tolist() == [True] + [False] * 14
+    assert Blocks(audio=block).present["audio"].tolist() == [True] + [False] * 16
+
+
+@pytest.mark.parametrize("duration", [None, 0.1])
+@pytest.mark.parametrize(
+    ("steps", "width"), [([], 1), ([LogMel(RATE)], 40), ([MFCC(RATE)], 13)], ids=["waveforms", "LogMel", "MFCC"]
+)
+def test_a_batch_of_which_nothing_can_be_read_is_of_the_same_kind_still(tmp_path, duration, steps, width):
+    pipe = make_pipeline(AudioLoader(RATE, duration=duration, errors="missing"), *steps)
+    there = Blocks(sound=pipe.fit_transform([noise(900), noise(400)]))
+    with pytest.warns(UserWarning, match="2 of 2 rows"):
+        block = Blocks(sound=pipe.transform([tmp_path / "a.wav", tmp_path / "b.wav"]))
+    assert block.kinds == there.kinds
+    assert sample_shape(block["sound"]) == sample_shape(there["sound"]) == (width,)
+    assert block["sound"].dtype == there["sound"].dtype
+    assert block.present["sound"].tolist() == [False, False]
+    assert Blocks(sound=pipe.transform([None])).present["sound"].tolist() == [False]
+    if steps:  # a list of nothing says as little of its kind
+        assert Blocks(sound=steps[0].transform([None, None])).kinds == {"sound": "sequence"}
+
+
+def test_an_estimator_predicts_for_a_batch_of_which_nothing_can_be_read(tmp_path):
+    pipe = make_pipeline(AudioLoader(RATE, errors="missing"), LogMel(RATE, n_mels=8))
+    y = np.arange(20) % 2
+    tones = [tone(400 + 1000 * label, 0.05 + 0.005 * i) for i, label in enumerate(y)]
+    X = Blocks(
+        {"sound": pipe.fit_transform(tones), "table": y[:, None] + 0.5}, present={"sound": np.arange(20) > 2}
+    )
+    clf = small(max_epochs=2).fit(X, y)
+    with pytest.warns(UserWarning, match="2 of 2 rows"):
+        lost = Blocks(sound=pipe.transform([tmp_path / "a", tmp_path / "b"]), table=np.ones((2, 1)))
+    expected = clf.predict_proba(Blocks(table=np.ones((2, 1))))
+    np.testing.assert_allclose(clf.predict_proba(lost), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("item", [3, 2.5, [0.1, 0.2], (1, 2), (np.zeros(3), 8000, 1), object()])
@@ -194,6 +281,25 @@ def test_lazy_rows_are_read_when_indexed(tmp_path):
     files[3].unlink()
     assert block.shape == (4, 80, 1)
     np.testing.assert_allclose(block[[2, 0]][:, :, 0], [noise(100, 2)[:80], noise(100, 0)[:80]], atol=1e-4)
+
+
+@pytest.mark.parametrize("transformer", [LogMel(RATE), MFCC(RATE)], ids=lambda t: type(t).__name__)
+def test_frames_of_lazy_waveforms_are_lazy(tmp_path, transformer):
+    files = [write(tmp_path / f"{i}.wav", noise(400, i)) for i in range(4)]
+    expected = make_pipeline(AudioLoader(RATE, duration=0.05), transformer).fit_transform(files)
+    lazily = make_pipeline(AudioLoader(RATE, duration=0.05, lazy=True, n_jobs=2, errors="missing"), transformer)
+    frames = lazily.fit_transform(files)
+    assert (frames.shape, frames.dtype, frames.n_jobs, len(frames)) == (expected.shape, np.float32, 2, 4)
+    block = Blocks(sound=frames)["sound"]
+    assert is_lazy(block)
+    np.testing.assert_array_equal(np.asarray(pickle.loads(pickle.dumps(block))), expected)
+    np.testing.assert_array_equal(frames[-1], expected[-1])
+    np.testing.assert_array_equal(frames[[2, 0]], expected[[2, 0]])
+    files[3].unlink()
+    with pytest.warns(UserWarning, match="row 3: cannot read"):
+        rows = block.read(np.array([3, 1]))
+    assert rows[1].tolist() == [False, True]
+    frames.note(np.array([0, 1, 2]), np.ones(3, dtype=bool))
 
 
 def test_lazy_reading_needs_one_length():

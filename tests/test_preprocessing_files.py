@@ -13,11 +13,13 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_estimator
 
 from skmm import Blocks, ModalityTransformer
 from skmm._optional import import_optional
+from skmm.preprocessing import AudioLoader
 from skmm.preprocessing._files import FileLoader, LazyFiles, as_column
 
 _NUMBERS = "calls transform on a column of numbers, which are no files"
@@ -193,11 +195,19 @@ def test_nothing_is_masked_where_all_is_read():
     assert type(Letters(errors="missing").fit_transform(CONTENTS)) is np.ndarray
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT, "", "  "])
 @pytest.mark.parametrize("errors", ["raise", "missing"])
 def test_a_missing_value_is_a_missing_row(missing, errors):
     block = Letters(errors).fit_transform([b"abcd", missing])
     assert np.ma.getmaskarray(block).all(axis=(1, 2)).tolist() == [False, True]
+
+
+def test_the_warning_points_at_the_users_line():
+    df = pd.DataFrame({"file": [b"abcd", b"", b"ijkl"]})
+    pipe = make_pipeline(ModalityTransformer([("letters", Letters("missing"), "file")]))
+    with pytest.warns(UserWarning, match="1 of 3 rows") as record:
+        _ = [pipe.fit_transform(df), Letters("missing").fit_transform(df)]
+    assert [w.filename for w in record] == [__file__] * 2
 
 
 def test_ragged_rows():
@@ -267,14 +277,34 @@ def test_lazy_reads_what_is_asked_for():
             lazy[rows]
 
 
-def test_lazy_warns_once_and_masks():
+def test_lazy_warns_of_the_first_and_counts_all_once_and_masks():
     lazy = Letters("missing", lazy=True).fit_transform([b"abcd", b"", b"ijkl", b""])
-    with pytest.warns(UserWarning, match="row 1: .*without a further warning") as record:
-        blocks = [lazy[rows] for rows in ([0, 1], [1, 3], [2, 3])]
-    assert len(record) == 1
-    masks = [np.ma.getmaskarray(block).all(axis=(1, 2)).tolist() for block in blocks]
+    with pytest.warns(UserWarning, match="row 1: cannot read") as record:
+        blocks = [lazy[rows] for rows in ([0, 1], [1, 3], [2, 3], slice(None), slice(None))]
+    first, count = (str(warning.message) for warning in record)
+    assert first.startswith("row 1: cannot read 0 bytes: it is empty")
+    assert "It is missing, as will be any other such row" in first
+    assert count.startswith("2 of 4 rows cannot be read and are missing; row 1: cannot read 0 bytes")
+    assert all(warning.filename == __file__ for warning in record)
+    masks = [np.ma.getmaskarray(block).all(axis=(1, 2)).tolist() for block in blocks[:3]]
     assert masks == [[False, True], [True, True], [False, True]]
     assert list(lazy.failures) == [1, 3]
+
+
+def test_a_part_that_comes_again_is_counted_as_a_part():
+    """Of the rows of a training set the others are never read."""
+    lazy = Letters("missing", lazy=True).fit_transform([b"abcd", b"", b"ijkl", b"", b""])
+    with pytest.warns(UserWarning, match="row 1: cannot read") as record:
+        _ = [lazy[rows] for rows in ([0, 1], [2, 3], [1, 2], [0, 3])]
+    assert [str(w.message)[:6] for w in record] == ["row 1:", "2 of 4"]
+
+
+def test_what_other_processes_read_is_counted_too():
+    lazy = Letters("missing", lazy=True).fit_transform([b"abcd", b"", None, b""])
+    lazy.note(np.array([0, 1]), np.array([True, False]))
+    with pytest.warns(UserWarning, match="2 of 4 rows cannot be read and are missing; row 1: .*another process"):
+        lazy.note(np.array([2, 3]), np.array([False, False]))
+    assert list(lazy.failures) == [1, 3]  # the row without a value lacks nothing
 
 
 def test_lazy_survives_pickle():
@@ -342,6 +372,21 @@ def test_import_optional():
     assert import_optional("os.path", extra="none") is os.path
     with pytest.raises(ImportError, match=r"'nopackage' cannot be imported: pip install \"skmm\[image\]\""):
         import_optional("nopackage.part", extra="image")
+
+
+def test_a_package_without_its_library_of_the_system_is_no_fault_of_the_files(tmp_path, monkeypatch):
+    """soundfile raises an OSError where it finds no libsndfile."""
+
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "soundfile":
+                raise OSError("sndfile library not found")
+
+    monkeypatch.delitem(sys.modules, "soundfile", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    with pytest.raises(ImportError, match=r"'soundfile' .*skmm\[audio\].*sndfile library not found"):
+        AudioLoader(errors="missing").transform([tmp_path / "a.wav"])
 
 
 def test_optional_packages_are_not_imported_with_the_module():

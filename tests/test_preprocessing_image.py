@@ -286,6 +286,19 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch):
         ImageLoader(max_pixels=2399).fit_transform([path])
 
 
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_of_what_is_refused_pillow_does_not_warn_too(monkeypatch, n_jobs):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # of more than so many Pillow warns
+    loader = ImageLoader(max_pixels=2000, n_jobs=n_jobs)
+    with pytest.raises(ValueError, match="row 0: .* 2400 pixels, more than max_pixels=2000"):
+        loader.fit_transform([encoded(photo())])
+    with pytest.warns(UserWarning, match="1 of 1 rows") as record:
+        loader.set_params(errors="missing").fit_transform([encoded(photo())])
+    assert len(record) == 1
+    with pytest.warns(Image.DecompressionBombWarning):  # what is let through it is to warn of
+        ImageLoader(max_pixels=2400).fit_transform([encoded(photo())])
+
+
 def test_as_many_pixels_as_allowed():
     assert ImageLoader(max_pixels=2400).fit_transform([encoded(photo())]).shape == (1, 32, 32, 3)
 

@@ -1,6 +1,7 @@
 """Frames and sound of videos that the tests make, against PyAV's own decoding."""
 
 import io
+import sys
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -301,6 +302,14 @@ def test_content_in_a_buffer_is_read_from_its_start(tmp_path):
     assert numbers(VideoFrames(2).fit_transform([memoryview(content)])[0]) == [5, 15]
     with pytest.raises(ValueError, match="row 0: cannot read an object of type BytesIO: expected a path"):
         VideoFrames().fit_transform([io.BytesIO(content)])
+
+
+@pytest.mark.parametrize("package", ["PIL.Image", "av"])
+def test_without_a_package_the_error_says_how_to_install_it(tmp_path, monkeypatch, package):
+    path = make(tmp_path, levels(2))
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=r"skmm\[video\]"):
+        VideoFrames(errors="missing").fit_transform([path])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Pretrained encoders: small models whose weights the test saves to disk, read by the code that reads real ones."""
 
 import copy
+import os
 import pickle
 from pathlib import Path
 
@@ -159,20 +160,6 @@ def test_text_is_read_as_transformers_reads_it(folder, pooling):
         np.testing.assert_allclose(vectors[row], expected, atol=2e-6)
 
 
-def test_tokens_are_those_of_the_models_tokenizer(folder):
-    tokens = PretrainedTokens(folder / "text", max_length=5).fit(["good"])
-    ids = tokens.transform(["good film", "a nice plot and the great actor"])
-    assert ids[0].tolist() == [2, 5 + WORDS.index("good"), 5 + WORDS.index("film"), 3]
-    assert ids.lengths.tolist() == [4, 5]
-    assert len(tokens.transform([])) == 0
-    again = pickle.loads(pickle.dumps(tokens)).transform(["good film"])
-    assert again[0].tolist() == ids[0].tolist()
-    long = " ".join(WORDS * 3)
-    assert PretrainedTokens(folder / "text").fit_transform([long]).lengths.tolist() == [12]  # the model's own limit
-    with pytest.raises(ValueError, match=r"row 1: expected text"):
-        tokens.transform(["a", 3])
-
-
 @pytest.mark.parametrize(("model", "size"), [("image", (16, 16)), ("resnet", (20, 33)), ("resnet", (40, 26))])
 def test_pictures_are_prepared_as_the_processor_does(folder, model, size):
     """Sizes, crop and normalisation; of smooth pictures, since Pillow's and torch's filters differ in detail."""
@@ -233,6 +220,65 @@ def test_waveforms_are_read_as_transformers_reads_them_whatever_they_share_a_bat
         assert frames[row].sum() == len(hidden)
         np.testing.assert_allclose(tokens[row, : len(hidden)], hidden, atol=1e-5)
         np.testing.assert_allclose(vectors[row], hidden.mean(axis=0), atol=1e-5)
+
+
+def test_a_text_may_be_as_long_as_the_model_can_read(tmp_path):
+    """RoBERTa and its kin count positions from the one after that of padding."""
+    config = transformers.RobertaConfig(
+        vocab_size=20, hidden_size=D, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24,
+        max_position_embeddings=12, pad_token_id=1,
+    )  # fmt: skip
+    model = transformers.RobertaModel(config)
+    model.save_pretrained(tmp_path)
+    ids = torch.from_numpy(np.random.RandomState(0).randint(2, 20, (3, 14)))
+    vectors, tokens, _ = run(tmp_path, "tokens", ids, torch.ones(3, 14, dtype=torch.bool))
+    with torch.no_grad():
+        expected = model.eval()(input_ids=ids[:, :10]).last_hidden_state
+    np.testing.assert_allclose(tokens, expected, atol=2e-6)
+    np.testing.assert_allclose(vectors, expected.mean(1), atol=2e-6)
+
+
+def test_a_model_without_a_limit_reads_every_token(tmp_path):
+    """XLNet's configuration has a limit of -1, by which the last step of a batch would be lost."""
+    config = transformers.XLNetConfig(vocab_size=20, d_model=D, n_layer=1, n_head=2, d_inner=24)
+    model = transformers.XLNetModel(config)
+    model.save_pretrained(tmp_path)
+    ids = torch.arange(1, 9)[None]
+    with torch.no_grad():
+        expected = model.eval()(input_ids=ids).last_hidden_state
+    np.testing.assert_allclose(run(tmp_path, "tokens", ids, torch.ones_like(ids) > 0)[1], expected, atol=1e-6)
+    X = Blocks(raw=[np.array([3, 5 + c, 4, *[7] * (i % 4)]) for i, c in enumerate(Y)])
+    clf = small(encoders=Encoder("pretrained", model=str(tmp_path), freeze=False), max_epochs=1).fit(X, Y)
+    np.testing.assert_allclose(clf.predict_proba(X[3:5])[1], clf.predict_proba(X)[4], atol=1e-5)
+    np.testing.assert_allclose(clf.predict_proba(X[4:5])[0], clf.predict_proba(X)[4], atol=1e-5)
+
+
+def test_a_model_that_looks_past_the_end_of_a_sample_is_refused_unless_it_is_frozen(folder, tmp_path):
+    config = transformers.Data2VecAudioConfig(
+        hidden_size=D, num_hidden_layers=1, num_attention_heads=2, intermediate_size=24, conv_dim=(8, 8),
+        conv_stride=(5, 2), conv_kernel=(10, 3), num_feat_extract_layers=2, num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    transformers.Data2VecAudioModel(config).save_pretrained(tmp_path)
+    transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(tmp_path)
+    waves, _ = block("sequence", folder)
+    ragged, even = Blocks(raw=waves), Blocks(raw=np.stack([w[:60, None] for w in waves]))
+
+    def fit(X, **params):
+        encoder = Encoder("pretrained", model=str(tmp_path), **params)
+        return small(encoders={"raw": encoder}, max_epochs=1, batch_size=16).fit(X, Y)
+
+    for params in ({"freeze": False}, {"lora_rank": 2}, {"freeze": "until_epoch_3"}):
+        with pytest.raises(ValueError, match="modality 'raw': .*looks past the end .* of one length .AudioLoader"):
+            fit(ragged, **params)
+    for X, params in [(even, {"freeze": False}), (ragged, {})]:
+        clf = fit(X, **params)
+        np.testing.assert_allclose(clf.predict_proba(X[3:4])[0], clf.predict_proba(X)[3], atol=1e-5)
+
+
+@every_kind
+def test_models_that_do_not_are_let_be(kind, folder):
+    assert not load_backbone(str(block(kind, folder)[1]), kind).one_length
 
 
 def test_a_waveform_shorter_than_a_window_is_filled_up(folder):
@@ -348,6 +394,32 @@ def test_lazy_pictures_are_read_in_parts(folder):
         small(encoders=encoder, max_epochs=1).fit(Blocks(raw=v), Y).inputs_.scalers["raw"] for v in (values, Lazy())
     ]
     np.testing.assert_allclose(scalers[0].mean, scalers[1].mean, atol=1e-6)
+
+
+class Elsewhere:
+    """Pictures that no process reads but others."""
+
+    n_jobs = 2
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.process = values, values.shape, values.dtype, os.getpid()
+
+    def __getitem__(self, rows):
+        assert os.getpid() != self.process
+        return self.values[rows]
+
+
+def test_lazy_pictures_are_read_ahead_by_processes(folder, monkeypatch):
+    monkeypatch.setattr("skmm.encoders.pretrained._READ_AT_A_TIME", 10)
+    values, model = block("image", folder)
+    reader = PretrainedReader(str(model), "auto", None, 32, None, True)
+    there = np.arange(N) % 5 > 0
+    device = torch.device("cpu")
+    expected, _ = reader.vectors("raw", "image", values, there, device)
+    PretrainedReader._vectors.clear()
+    found, present = reader.vectors("raw", "image", Blocks(raw=Elsewhere(values))["raw"], there, device)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_array_equal(present, there)
 
 
 def test_another_model_under_the_same_name_is_noticed(folder, tmp_path):
@@ -634,10 +706,12 @@ def test_a_real_sentence_encoder_gives_what_sentence_transformers_gives():
     sentence_transformers = pytest.importorskip("sentence_transformers")
     model = str(Path(package.__file__).parent / "model")
     phrases = ["A cotton shirt for men", "a shirt made of cotton", "steel pan with a lid", "an analog watch"]
+    # of more tokens than sentence-transformers reads, which is less than the model can
+    phrases.append(" ".join(["a cotton shirt for men"] * 70 + ["volcanic eruption in iceland"] * 30))
     expected = sentence_transformers.SentenceTransformer(model, device="cpu").encode(phrases)
     ids = PretrainedTokens(model).fit_transform(phrases)
     vectors, present = PretrainedReader(model, "auto", None, 32, None, True).vectors(
-        "x", "tokens", ids, np.ones(4, dtype=bool), torch.device("cpu")
+        "x", "tokens", ids, np.ones(5, dtype=bool), torch.device("cpu")
     )
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     assert present.all()

@@ -20,7 +20,7 @@ from skmm import (
     register_encoder,
     register_fusion,
 )
-from skmm.spec import ENCODERS, FUSIONS, OPTIMIZERS, Registry, as_spec, unknown
+from skmm.spec import ENCODERS, FUSIONS, OPTIMIZERS, Registry, as_spec, check_level, unknown
 
 FAMILIES = [(Fusion, FUSIONS), (Encoder, ENCODERS), (Optimizer, OPTIMIZERS)]
 EVERY = [(kind, name) for kind, registry in FAMILIES for name in registry]
@@ -102,6 +102,45 @@ def test_build_passes_structure_by_position_and_the_rest_by_keyword():
     # inherited values go where nothing was said, and nowhere else
     assert (built.dims, built.hidden_dim, built.factor, built.rate) == ({"a": 3}, 8, 7, 0.5)
     assert Fusion(Custom, hidden_dim=2).build({}, inherited={"hidden_dim": 8}).hidden_dim == 2
+
+
+class Picky(nn.Module):
+    level = "feature"
+
+    def __init__(self, dims, *, size=1):
+        super().__init__()
+        raise ValueError(f"size={size} is not to my taste.")
+
+
+@pytest.mark.parametrize(
+    ("spec", "structure", "message"),
+    [
+        (Fusion("block", hidden_dim=8, chunks=3), ({"a": 2},), "^fusion 'block': chunks=3 does not divide"),
+        (Fusion(Picky, size=4), ({"a": 2},), "^fusion 'Picky': size=4 is not to my taste"),
+        (Encoder("mlp", n_layers=0), (None, False), "^encoder 'mlp': n_layers=0 must be at least 1"),
+        (Optimizer("sgd", nesterov=True), ([nn.Parameter(torch.ones(1))],), "^optimizer 'sgd': Nesterov"),
+    ],
+)
+def test_what_the_class_refuses_begins_with_the_choice(spec, structure, message):
+    with pytest.raises(ValueError, match=message):
+        spec.build(*structure, inherited={"dropout": 0.1})
+
+
+@pytest.mark.parametrize("level", ["input", "feature", "token", "decision"])
+def test_level_of_a_class_and_of_a_module(level, monkeypatch):
+    monkeypatch.setattr(Custom, "level", level)
+    assert check_level(Custom) == level
+    assert check_level(Custom({})) == level
+
+
+@pytest.mark.parametrize("level", [None, "vector", ["token"]])
+def test_a_level_that_there_is_not(level, monkeypatch):
+    monkeypatch.setattr(Custom, "level", level)
+    for fusion in (Custom, Custom({})):
+        with pytest.raises(
+            ValueError, match=r"'Custom' has level=.* valid are \['input', 'feature', 'token', 'deci"
+        ):
+            check_level(fusion)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,18 @@
 
 import math
 import re
+import warnings
 from itertools import count
 from typing import ClassVar
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from torch import nn
 
 from skmm import (
+    Blocks,
     Encoder,
     Fusion,
     MultimodalClassifier,
@@ -19,6 +22,7 @@ from skmm import (
     register_encoder,
     register_fusion,
 )
+from skmm.blocks import RaggedArray
 from skmm.layers import keep, masked_mean
 from skmm.spec import ENCODERS, FUSIONS
 from skmm.testing import check_encoder, check_estimator_on_blocks, check_fusion
@@ -319,7 +323,9 @@ class OutgrownDecision(OneLinkDecision):
 
 def test_decision_fusion_may_refuse_links_but_not_all():
     check_fusion(OneLinkDecision, estimators=False)
-    with pytest.raises(AssertionError, match="1 modality: it cannot be built: for regression only"):
+    with pytest.raises(
+        AssertionError, match="1 modality: it cannot be built: fusion 'NoLinkDecision': for regression only"
+    ):
         check_fusion(NoLinkDecision)
     with pytest.raises(AssertionError, match="n_outputs=2, but out_dim=5"):
         check_fusion(OutgrownDecision)
@@ -369,17 +375,129 @@ class Swallows(MultimodalClassifier):
         return super().fit(filled, y)
 
 
+class Rereads(MultimodalClassifier):
+    """Looks at blocks of some form through other eyes."""
+
+    def seen(self, block):
+        return block
+
+    def fit(self, X, y):
+        return super().fit(self.blocks(X), y)
+
+    def predict_proba(self, X):
+        return super().predict_proba(self.blocks(X))
+
+    def blocks(self, X):
+        present = X.present if isinstance(X, Blocks) else None
+        return Blocks({name: self.seen(x) for name, x in X.items()}, present=present)
+
+
+class TurnsTables(Rereads):
+    def seen(self, block):
+        return block.iloc[:, ::-1] if hasattr(block, "iloc") else block
+
+
+class TurnsInteger(Rereads):
+    """Reads sequences of integers backwards."""
+
+    def seen(self, block):
+        whole = isinstance(block, np.ndarray) and block.ndim == 3 and block.dtype.kind == "i"
+        return block[:, ::-1] if whole else block
+
+
+class KnowsPadding(Rereads):
+    """Fills sequences up to the longest itself."""
+
+    def seen(self, block):
+        return block.pad() if isinstance(block, RaggedArray) else block
+
+
+class KnowsColumns(Rereads):
+    """Centres sparse blocks, by the samples at hand."""
+
+    def seen(self, block):
+        return (
+            block - sp.csr_array(np.ones((block.shape[0], 1)) * block.mean(axis=0)) if sp.issparse(block) else block
+        )
+
+
+class Halves(MultimodalClassifier):
+    """Holds out half of what it is asked to."""
+
+    def _split(self, target, groups):
+        self.validation_fraction /= 2
+        try:
+            return super()._split(target, groups)
+        finally:
+            self.validation_fraction *= 2
+
+
+class Mixes(MultimodalClassifier):
+    """Holds out samples of the last class."""
+
+    def _split(self, target, groups):
+        rows = np.argsort(target)
+        n = round(self.validation_fraction * len(rows))
+        return (rows[:-n], rows[-n:]) if self.early_stopping else super()._split(target, groups)
+
+
+class Peeks(MultimodalClassifier):
+    """Trains on what it holds out."""
+
+    def _split(self, target, groups):
+        _, valid = super()._split(target, groups)
+        return np.arange(len(target)), valid
+
+
+class Wastes(MultimodalClassifier):
+    """Trains on half of the rest."""
+
+    def _split(self, target, groups):
+        train, valid = super()._split(target, groups)
+        return (train, None) if valid is None else (train[::2], valid)
+
+
+class Silences(MultimodalClassifier):
+    def fit(self, X, y):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return super().fit(X, y)
+
+
 @pytest.mark.parametrize(
     ("cls", "statement"),
     [
         (Leaks, "A sample is predicted alone as among others. Row 5"),
         (Forgets, "The same seed gives the same fit"),
         (Swallows, "What stands in a missing row|NaN in a part of a row is an error"),
+        (TurnsTables, "What form the numbers come in means nothing. As a DataFrame,"),
+        (TurnsInteger, "Of sequences, .* no form, .* means anything. .* sequence block with other missing rows"),
+        (KnowsPadding, "Of sequences, .* means anything. A ragged block"),
+        (KnowsColumns, "Of sequences, .* means anything. A sparse block"),
+        (Halves, "Early stopping holds out the share asked for.* of 80 samples held out 10"),
+        (Mixes, "Early stopping holds out .* of each class alike.* has 80% of those held out"),
+        (Peeks, "Early stopping .* Samples that are held out are trained on"),
+        (Wastes, "Early stopping .* Not all samples are used"),
+        (Silences, "change neither global state .* the warning filters are others now"),
     ],
 )
 def test_broken_estimator_is_named_with_the_rule_that_it_breaks(cls, statement):
     with pytest.raises(AssertionError, match=statement):
         check_estimator_on_blocks(cls(n_members=1, hidden_dim=8))
+
+
+class VectorsAlone(GeometricFusion):
+    """Reads blocks, but of one kind."""
+
+    level = "input"
+
+    def __init__(self, dims, *, hidden_dim=None):
+        if any(info.kind != "vector" for info in dims.values()):
+            raise ValueError("vectors alone")
+        super().__init__({name: info.shape[0] for name, info in dims.items()}, hidden_dim=hidden_dim)
+
+
+def test_kinds_that_a_fusion_refuses_are_passed_over():
+    check_estimator_on_blocks(MultimodalClassifier(VectorsAlone, n_members=1, hidden_dim=8))
 
 
 def test_global_random_state_is_left_alone():

@@ -6,7 +6,10 @@ own. A joint augmentation takes and returns the whole :class:`Batch`. Either may
 scikit-learn objects, whose parameters a search can reach.
 
 Values are those that the network reads: floats standardised by ``scale_inputs`` (mean 0, deviation 1), images among
-them. What does not exist, missing samples and the padding of sequences, is never changed.
+them. Blocks that come as they are, with ``scale_inputs=False`` or into a pretrained encoder that is trained, are
+standardised for those here whose strength is in deviations or that put in a mean, by the mean and deviation of each
+training batch (each member's own), and brought back. What does not exist, missing samples and the padding of
+sequences, is never changed.
 """
 
 from skmm.augmentation._compose import augmentations, compose

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from skmm.augmentation.base import (
@@ -14,6 +15,7 @@ from skmm.augmentation.base import (
     BoundedParameters,
     JointAugmentation,
     ModalityAugmentation,
+    across,
     where_exists,
 )
 from skmm.blocks import KINDS, BlockInfo
@@ -22,15 +24,21 @@ from skmm.spec import unknown
 
 
 class _OfModality:
-    """An augmentation of one modality as a change of the batch; what does not exist stays as it was."""
+    """An augmentation of one modality as a change of the batch; what does not exist stays as it was.
 
-    def __init__(self, name: str, change: Callable[[Any, Tensor], tuple[Any, Tensor]]) -> None:
-        self.name, self.change = name, change
+    A block that comes ``raw``, not standardised, is standardised for the augmentation by what its batch holds.
+    """
+
+    def __init__(
+        self, name: str, change: Callable[[Any, Tensor], tuple[Any, Tensor]], raw: BlockInfo | None = None
+    ) -> None:
+        self.name, self.change, self.raw = name, change, raw
 
     def __call__(self, batch: Batch) -> Batch:
         values: Any = batch.values[self.name]
         present = batch.present[self.name]
-        x: Any = values
+        given, scale = (values, None) if self.raw is None else _standardised(values, present, batch.axes, self.raw)
+        x: Any = given
         if batch.axes == 2:
             x = SparseRows(*(part.flatten(0, 1) for part in x)) if isinstance(x, SparseRows) else x.flatten(0, 1)
         mask = present.flatten(0, batch.axes - 1)
@@ -40,10 +48,45 @@ class _OfModality:
             changed = SparseRows(*(a.view(b.shape) for a, b in zip(changed, values, strict=True)))
         else:
             changed = where_exists(mask, changed, x).view(values.shape)
+        if scale is not None:
+            changed = _restored(changed, given, values, scale)
         return batch._replace(
             values={**batch.values, self.name: changed},
             present={**batch.present, self.name: (left & mask).view(present.shape)},
         )
+
+
+def _standardised(values: Any, present: Tensor, axes: int, info: BlockInfo) -> tuple[Any, Tensor]:
+    """Values as scaling would leave them, and the deviations: of each member's batch, per feature or channel."""
+    if isinstance(values, SparseRows):  # scaled by the root mean square of what is stored
+        stored = (values.weights != 0) & present.unsqueeze(-1)
+        scale = _mean(values.weights.square(), stored, axes).sqrt()
+        return values._replace(weights=values.weights / _not_zero(scale)), scale
+    # a picture of (height, width) has one channel
+    x = values.unsqueeze(-1) if info.kind == "image" and len(info.shape) == 2 else values
+    there = across(present, present.ndim, x.ndim).expand(*x.shape[:-1], 1)
+    centred = x - _mean(x, there, axes)
+    scale = _mean(centred.square(), there, axes).sqrt()
+    x = (centred / _not_zero(scale)).reshape(values.shape)
+    return x, scale if values.ndim == scale.ndim else scale.squeeze(-1)
+
+
+def _mean(x: Tensor, there: Tensor, axes: int) -> Tensor:
+    """Mean over all axes from the samples' to the last but one, of sparse rows over that too, as a broadcast."""
+    over = tuple(range(axes - 1, x.ndim if there.shape == x.shape else x.ndim - 1))
+    total = torch.where(there, x, 0.0).sum(over, keepdim=True)
+    return total / there.sum(over, keepdim=True).clamp(min=1)
+
+
+def _not_zero(scale: Tensor) -> Tensor:
+    return torch.where(scale > 0, scale, 1.0)
+
+
+def _restored(changed: Any, given: Any, values: Any, scale: Tensor) -> Any:
+    """What became of standardised values, in the units of the values; bit for bit these where nothing changed."""
+    if isinstance(changed, SparseRows):
+        return changed._replace(weights=_restored(changed.weights, given.weights, values.weights, scale))
+    return values + scale * (changed - given)
 
 
 def augmentations(augment: Any) -> Iterator[tuple[str, Any]]:
@@ -60,8 +103,20 @@ def augmentations(augment: Any) -> Iterator[tuple[str, Any]]:
                 yield name, change
 
 
-def compose(augment: Any, infos: Mapping[str, BlockInfo]) -> tuple[Augmentation, ...]:
+def compose(
+    augment: Any, infos: Mapping[str, BlockInfo], scalers: Mapping[str, Any] | None = None
+) -> tuple[Augmentation, ...]:
     """The changes of a batch that ``augment`` stands for, checked against the modalities.
+
+    Parameters
+    ----------
+    augment : dict of str to augmentations, or None
+        As an estimator has it.
+    infos : mapping of str to BlockInfo
+        The modalities.
+    scalers : mapping of str to scaler or None, optional
+        What standardises each modality; None for one that is read as it comes. Without the mapping all are taken
+        to be standardised.
 
     Raises
     ------
@@ -93,7 +148,8 @@ def compose(augment: Any, infos: Mapping[str, BlockInfo]) -> tuple[Augmentation,
             if isinstance(change, JointAugmentation):
                 raise ValueError(f"augment[{name!r}]: {label} changes all modalities; give it under '*'.")
             _check_kinds(change, {name: infos[name]})
-            changes.append(_OfModality(name, change))
+            raw = scalers is not None and scalers.get(name) is None and getattr(change, "standardised", False)
+            changes.append(_OfModality(name, change, infos[name] if raw else None))
         if isinstance(change, BoundedParameters):
             change.check()
     return tuple(changes)

@@ -61,6 +61,7 @@ class ModalityAugmentation(BoundedParameters, ABC):
     """Base of the augmentations of one modality."""
 
     kinds: ClassVar[tuple[str, ...]]  # kinds of block that it can change
+    standardised: ClassVar[bool] = False  # whether it counts on values of mean 0 and deviation 1
 
     @abstractmethod
     def __call__(self, x: Any, mask: Tensor) -> tuple[Any, Tensor]:

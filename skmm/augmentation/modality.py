@@ -56,6 +56,7 @@ class GaussianNoise(ModalityAugmentation):
     """
 
     kinds: ClassVar = ("vector", "sparse", "sequence", "image", "video")
+    standardised = True
     bounds: ClassVar = {"std": (Real, 0, None)}
 
     def __init__(self, std: float = 0.1) -> None:
@@ -168,6 +169,7 @@ class ColorJitter(_PictureAugmentation):
     torch.Size([2, 8, 8, 3])
     """
 
+    standardised = True
     bounds: ClassVar = {"brightness": (Real, 0, None), "contrast": (Real, 0, 1), "saturation": (Real, 0, 1)}
 
     def __init__(self, brightness: float = 0.2, contrast: float = 0.2, saturation: float = 0.2) -> None:
@@ -209,6 +211,7 @@ class TimeMask(ModalityAugmentation):
     """
 
     kinds: ClassVar = ("sequence", "video")
+    standardised = True
     bounds: ClassVar = {"width": (Real, 0, None), "n_masks": (Integral, 0, None)}
 
     def __init__(self, width: float = 0.2, n_masks: int = 1) -> None:
@@ -254,6 +257,7 @@ class SpecAugment(ModalityAugmentation):
     """
 
     kinds: ClassVar = ("sequence",)
+    standardised = True
     bounds: ClassVar = {
         "time_width": (Real, 0, None),
         "n_time_masks": (Integral, 0, None),

@@ -49,7 +49,8 @@ def make_multimodal_classification(
     n_samples : int, default=500
         Number of samples.
     n_modalities : int, default=2
-        Number of modalities, two or more, named ``modality_0``, ``modality_1``, and so on.
+        Number of modalities, named ``modality_0``, ``modality_1``, and so on. Of one, all that it tells is unique:
+        it needs ``redundant=0, unique=1, synergistic=0``.
     n_features : int or list of int, default=10
         Features of all or of each modality, at least ``3 * n_classes``.
     n_steps : None, int, (int, int), or list of these, default=None
@@ -100,8 +101,8 @@ def make_multimodal_classification(
     Raises
     ------
     ValueError
-        If the shares or the weights are negative or do not sum to 1, if there are too few features, or if a
-        parameter is out of its range.
+        If the shares or the weights are negative or do not sum to 1, if one modality has a redundant or synergistic
+        share, if there are too few features, or if a parameter is out of its range.
 
     Notes
     -----
@@ -219,7 +220,8 @@ def make_multimodal_regression(
     n_samples : int, default=500
         Number of samples.
     n_modalities : int, default=2
-        Number of modalities, two or more, named ``modality_0``, ``modality_1``, and so on.
+        Number of modalities, named ``modality_0``, ``modality_1``, and so on. Of one, all that it tells is unique:
+        it needs ``redundant=0, unique=1, synergistic=0``.
     n_features : int or list of int, default=10
         Features of all or of each modality, at least 3.
     n_steps : None, int, (int, int), or list of these, default=None
@@ -263,8 +265,8 @@ def make_multimodal_regression(
     Raises
     ------
     ValueError
-        If the shares are negative or do not sum to 1, if there are too few features, or if a parameter is out of
-        its range.
+        If the shares are negative or do not sum to 1, if one modality has a redundant or synergistic share, if
+        there are too few features, or if a parameter is out of its range.
 
     Notes
     -----
@@ -332,7 +334,7 @@ class _Form:
     ) -> _Form:
         """Check what both kinds of data take; ``least`` features are needed."""
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        check_scalar(n_modalities, "n_modalities", Integral, min_val=2)
+        check_scalar(n_modalities, "n_modalities", Integral, min_val=1)
         names = [f"modality_{m}" for m in range(n_modalities)]
         features = _per_modality("n_features", n_features, n_modalities)
         for name, d in zip(names, features, strict=True):
@@ -396,7 +398,13 @@ def _shares(redundant: Any, unique: Any, synergistic: Any, n_modalities: int) ->
     """Shares of redundant, each modality's unique, and synergistic information, (2 + n_modalities,)."""
     each = [unique / n_modalities] * n_modalities if isinstance(unique, Real) else list(unique)
     shares = np.array([redundant, *_per_modality("unique", each, n_modalities), synergistic], dtype=float)
-    return _distribution(shares, f"shares redundant={redundant!r}, unique={unique!r}, synergistic={synergistic!r}")
+    given = f"shares redundant={redundant!r}, unique={unique!r}, synergistic={synergistic!r}"
+    if n_modalities == 1 and (shares[0] != 0 or shares[-1] != 0):
+        raise ValueError(
+            f"{given} with n_modalities=1: all that one modality tells is unique; valid are redundant=0, unique=1, "
+            "synergistic=0."
+        )
+    return _distribution(shares, given)
 
 
 def _prior(weights: Any, n_classes: int) -> np.ndarray:

@@ -70,7 +70,14 @@ def model_name(model: Any) -> str:
 
 def load_tokenizer(name: str) -> Any:
     """The tokenizer of a model, by name or folder."""
+    import_optional("transformers", extra="text")
     return load_pretrained("a tokenizer", name, "AutoTokenizer")
+
+
+def sentence_limit(name: str) -> int | None:
+    """Tokens that sentence-transformers reads of a text, where a model in a folder says so."""
+    file = Path(name) / "sentence_bert_config.json"
+    return json.loads(file.read_text()).get("max_seq_length") if file.is_file() else None
 
 
 def load_backbone(name: str, kind: str, pooling: str = "auto") -> Backbone:
@@ -148,6 +155,17 @@ class Backbone(nn.Module):
     def check(self, block: Block) -> None:
         """Raise a ValueError if the model cannot read a block."""
 
+    def _sees_padding(self, short: Tensor, longer: Tensor) -> bool:
+        """Whether a sample (T,) is another one where it is filled up to the length of a longer one beside it."""
+        alone = torch.ones(1, len(short), dtype=torch.bool)
+        mask = torch.ones(2, len(longer), dtype=torch.bool)
+        mask[0, len(short) :] = False
+        filled = F.pad(short, (0, len(longer) - len(short)))
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            apart = self(short[None], alone)[0][0]
+            beside = self(torch.stack([filled, longer]), mask)[0][0]
+        return bool((apart - beside).norm() > 1e-3 * apart.norm())
+
     def embed(self, samples: list[np.ndarray]) -> np.ndarray:
         """Vectors (n, d) of samples of one shape, without gradient."""
         device = next(self.parameters()).device
@@ -193,7 +211,14 @@ class TextBackbone(Backbone):
         self.normalize = False
         super().__init__(name, pooling)
         self.n_ids = self.model.get_input_embeddings().num_embeddings
-        self.longest = getattr(self.model.config, "max_position_embeddings", None)
+        longest = getattr(self.model.config, "max_position_embeddings", None)
+        self.longest = longest if longest and longest > 0 else None  # XLNet, which has no limit, says -1
+        for path, layer in self.model.named_modules():
+            # RoBERTa and its kin count positions from the one after that of padding
+            if path.endswith("position_embeddings") and getattr(layer, "padding_idx", None) is not None:
+                self.longest = layer.num_embeddings - layer.padding_idx - 1
+        ids = torch.arange(min(8, self.longest or 8)) % self.n_ids
+        self.one_length = self._sees_padding(ids[: len(ids) // 2], ids)
 
     def _auto_pooling(self, has_pooler: bool) -> str:
         """As sentence-transformers has saved it beside the model; the mean where it has not."""
@@ -337,12 +362,15 @@ class AudioBackbone(Backbone):
                 layer._load_state_dict_pre_hooks.clear()  # left behind, of weights as older files named them
         extractor = load_pretrained("a feature extractor", name, "AutoFeatureExtractor")
         self.normalize = bool(extractor.do_normalize)
-        # a norm over time sees where a sample was filled up
         config = self.model.config
         self.shortest = 1  # steps of which one frame is made
         for width, stride in zip(config.conv_kernel[::-1], config.conv_stride[::-1], strict=True):
             self.shortest = (self.shortest - 1) * stride + width
-        self.one_length = getattr(self.model.config, "feat_extract_norm", "") == "group"
+        # a few frames and twice as many
+        wave = torch.sin(torch.arange(20 * self.shortest) ** 1.5)
+        self.one_length = getattr(self.model.config, "feat_extract_norm", "") == "group" or self._sees_padding(
+            wave[: len(wave) // 2], wave
+        )
 
     def extra_repr(self) -> str:
         return f"normalize={self.normalize}"

@@ -94,6 +94,17 @@ class ConformerEncoder(nn.Module):
     References
     ----------
     Gulati et al. 2020, Conformer: convolution-augmented transformer for speech recognition, equation 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.conformer import ConformerEncoder
+    >>> info = BlockInfo("sequence", (3,))
+    >>> encoder = ConformerEncoder(info, True, hidden_dim=8, dropout=0.1, activation="relu")
+    >>> tokens, mask = encoder(torch.ones(2, 6, 3), torch.ones(2, 6, dtype=torch.bool))
+    >>> tokens.shape
+    torch.Size([2, 6, 8])
     """
 
     kinds: ClassVar = ("sequence",)

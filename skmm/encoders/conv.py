@@ -38,6 +38,17 @@ class Conv1dEncoder(nn.Module):
     Shape
     -----
     x (B, T, d), mask (B, T) -> (B, hidden_dim), (B,) or tokens (B, T', hidden_dim), (B, T')
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.conv import Conv1dEncoder
+    >>> info = BlockInfo("sequence", (3,))
+    >>> encoder = Conv1dEncoder(info, True, hidden_dim=8, dropout=0.1, activation="relu")
+    >>> tokens, mask = encoder(torch.ones(2, 6, 3), torch.ones(2, 6, dtype=torch.bool))
+    >>> tokens.shape
+    torch.Size([2, 3, 8])
     """
 
     kinds: ClassVar = ("sequence",)
@@ -104,6 +115,17 @@ class Conv2dEncoder(nn.Module):
     Shape
     -----
     x (B, H, W, C) or (B, H, W), mask (B,) -> (B, hidden_dim), (B,) or tokens (B, grid², hidden_dim), (B, grid²)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.conv import Conv2dEncoder
+    >>> info = BlockInfo("image", (16, 16, 3))
+    >>> encoder = Conv2dEncoder(info, False, hidden_dim=8, dropout=0.1, activation="relu")
+    >>> vectors, mask = encoder(torch.ones(2, 16, 16, 3), torch.tensor([True, False]))
+    >>> vectors.shape, mask.tolist()
+    (torch.Size([2, 8]), [True, False])
     """
 
     kinds: ClassVar = ("image",)

@@ -35,6 +35,17 @@ class MLPEncoder(nn.Module):
     Shape
     -----
     x (B, d) or SparseRows, mask (B,) -> (B, hidden_dim), (B,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.mlp import MLPEncoder
+    >>> info = BlockInfo("vector", (5,))
+    >>> encoder = MLPEncoder(info, False, hidden_dim=8, dropout=0.1, activation="relu")
+    >>> vectors, mask = encoder(torch.ones(2, 5), torch.tensor([True, False]))
+    >>> vectors.shape, mask.tolist()
+    (torch.Size([2, 8]), [True, False])
     """
 
     kinds: ClassVar = ("vector", "sparse")
@@ -76,6 +87,17 @@ class IdentityEncoder(nn.Module):
     Shape
     -----
     x (B, d), mask (B,) -> (B, d), (B,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.mlp import IdentityEncoder
+    >>> info = BlockInfo("vector", (5,))
+    >>> encoder = IdentityEncoder(info, False)
+    >>> vectors, mask = encoder(torch.ones(2, 5), torch.tensor([True, False]))
+    >>> vectors.shape, mask.tolist()
+    (torch.Size([2, 5]), [True, False])
     """
 
     kinds: ClassVar = ("vector",)

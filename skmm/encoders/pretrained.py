@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from skmm.blocks import Block, BlockInfo, is_lazy
 from skmm.encoders._models import Backbone, load_backbone, model_name
 from skmm.layers import DenseBlock, keep
+from skmm.prefetch import read_ahead
 from skmm.spec import INHERIT, register_encoder
 
-_ROWS_AT_A_TIME = 1024  # samples of a lazy block in memory while it is read
+_ROWS_AT_A_TIME = 1024  # samples that are looked up at a time
+_READ_AT_A_TIME = 256  # and of a lazy block in memory, in each of the parts that are read ahead
 _KEPT = 100_000  # vectors that this process remembers
 
 
@@ -116,15 +118,14 @@ class PretrainedReader:
 
     def _samples(self, block: Block, present: np.ndarray) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Rows and samples of a block, some at a time; ``present`` loses what a lazy block turns out to lack."""
-        there = np.flatnonzero(present)
-        for start in range(0, len(there), _ROWS_AT_A_TIME):
-            rows = there[start : start + _ROWS_AT_A_TIME]
+        there, size = np.flatnonzero(present), _READ_AT_A_TIME if is_lazy(block) else _ROWS_AT_A_TIME
+        parts = [there[start : start + size] for start in range(0, len(there), size)]
+        reading: Iterator[Any] = read_ahead(block, parts, None) if is_lazy(block) else map(block.__getitem__, parts)
+        for rows, values in zip(parts, reading, strict=True):
             if is_lazy(block):
-                values, exists = block.read(rows)
+                values, exists = values
                 present[rows[~exists]] = False
                 rows, values = rows[exists], values[exists]
-            else:
-                values = block[rows]
             if len(rows):
                 yield rows, [np.ascontiguousarray(sample[: self.max_length]) for sample in values]
 
@@ -218,6 +219,19 @@ class PretrainedEncoder(nn.Module):
     References
     ----------
     Hu et al. 2021, LoRA: low-rank adaptation of large language models.
+
+    Examples
+    --------
+    Of a frozen model, which was run before, the network reads the vectors:
+
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.pretrained import PretrainedEncoder
+    >>> info = BlockInfo("vector", (384,), source="tokens")
+    >>> params = {"model": "path/to/a/model", "hidden_dim": 8, "dropout": 0.1, "activation": "relu"}
+    >>> vectors, mask = PretrainedEncoder(info, False, **params)(torch.ones(2, 384), torch.tensor([True, False]))
+    >>> vectors.shape, mask.tolist()
+    (torch.Size([2, 8]), [True, False])
     """
 
     kinds: ClassVar = ("tokens", "image", "sequence")
@@ -246,9 +260,11 @@ class PretrainedEncoder(nn.Module):
         if info.source is None:  # else its vectors are what comes in
             self.backbone = copy.deepcopy(load_backbone(model_name(model), info.kind, pooling)).cpu()
             if self.backbone.one_length and info.length is None:
+                way = "give waveforms of one length (AudioLoader(duration=...)), or " * (info.kind == "sequence")
                 raise ValueError(
-                    f"model={model!r} normalises over time, so that a sample would change with the others of its "
-                    "batch; give waveforms of one length (AudioLoader(duration=...)), or freeze=True alone."
+                    f"model={model!r} looks past the end of a sample (it normalises over time, say), so that one "
+                    f"would change with the others of its batch; {way}freeze it (freeze=True alone), which runs it "
+                    "on samples of one length at a time."
                 )
             self.backbone.requires_grad_(freeze is False)
             if lora_rank is not None and not add_low_rank(self.backbone, lora_rank):

@@ -88,18 +88,29 @@ _DOC = """{name} over the steps of a sequence.
     Shape
     -----
     x (B, T, d), mask (B, T) -> (B, hidden_dim), (B,) or tokens (B, T, hidden_dim), (B, T)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.recurrent import {cls}
+    >>> info = BlockInfo("sequence", (3,))
+    >>> encoder = {cls}(info, False, bidirectional=True, hidden_dim=8, dropout=0.1, activation="relu")
+    >>> vectors, mask = encoder(torch.ones(2, 6, 3), torch.ones(2, 6, dtype=torch.bool))
+    >>> vectors.shape, mask.tolist()
+    (torch.Size([2, 8]), [True, True])
     """
 
 
 @register_encoder("gru")
 class GRUEncoder(_RecurrentEncoder):
-    __doc__ = _DOC.format(name="Gated recurrent units (Cho et al. 2014)")
+    __doc__ = _DOC.format(cls="GRUEncoder", name="Gated recurrent units (Cho et al. 2014)")
     source = "Cho et al. 2014"
     cell = nn.GRU
 
 
 @register_encoder("lstm")
 class LSTMEncoder(_RecurrentEncoder):
-    __doc__ = _DOC.format(name="Long short-term memory (Hochreiter and Schmidhuber 1997)")
+    __doc__ = _DOC.format(cls="LSTMEncoder", name="Long short-term memory (Hochreiter and Schmidhuber 1997)")
     source = "Hochreiter & Schmidhuber 1997"
     cell = nn.LSTM

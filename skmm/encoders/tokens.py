@@ -33,6 +33,18 @@ class EmbeddingEncoder(nn.Module):
     Shape
     -----
     x (B, T) int64, mask (B, T) -> (B, hidden_dim), (B,) or tokens (B, T, hidden_dim), (B, T)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.tokens import EmbeddingEncoder
+    >>> info = BlockInfo("tokens", (100,))
+    >>> encoder = EmbeddingEncoder(info, False, hidden_dim=8, dropout=0.1, activation="relu")
+    >>> ids, there = torch.tensor([[5, 17, 2], [99, 100, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]]).bool()
+    >>> vectors, mask = encoder(ids, there)
+    >>> vectors.shape, mask.tolist()
+    (torch.Size([2, 8]), [True, True])
     """
 
     kinds: ClassVar = ("tokens",)

@@ -39,6 +39,17 @@ class TransformerEncoder(nn.Module):
     References
     ----------
     Vaswani et al. 2017, Attention is all you need.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.transformer import TransformerEncoder
+    >>> info = BlockInfo("sequence", (3,))
+    >>> encoder = TransformerEncoder(info, True, hidden_dim=8, dropout=0.1, activation="relu")
+    >>> tokens, mask = encoder(torch.ones(2, 6, 3), torch.ones(2, 6, dtype=torch.bool))
+    >>> tokens.shape
+    torch.Size([2, 6, 8])
     """
 
     kinds: ClassVar = ("sequence",)

@@ -76,6 +76,17 @@ class Conv3dEncoder(nn.Module):
     Tran et al. 2015, Learning spatiotemporal features with 3D convolutional networks (C3D: eight convolutions of
     3 x 3 x 3, with 64 to 512 channels, on 16 frames of 112 x 112); for ``factorised`` Tran et al. 2018, A closer
     look at spatiotemporal convolutions for action recognition, section 3.5.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.video import Conv3dEncoder
+    >>> info = BlockInfo("video", (4, 16, 16, 3))
+    >>> encoder = Conv3dEncoder(info, False, hidden_dim=8, dropout=0.1, activation="relu")
+    >>> vectors, mask = encoder(torch.ones(2, 4, 16, 16, 3), torch.tensor([True, False]))
+    >>> vectors.shape, mask.tolist()
+    (torch.Size([2, 8]), [True, False])
     """
 
     kinds: ClassVar = _KINDS
@@ -171,6 +182,17 @@ class Conv2dTemporalEncoder(nn.Module):
     ----------
     Donahue et al. 2015, Long-term recurrent convolutional networks for visual recognition and description,
     section 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.video import Conv2dTemporalEncoder
+    >>> info = BlockInfo("video", (4, 16, 16, 3))
+    >>> encoder = Conv2dTemporalEncoder(info, False, temporal="gru", hidden_dim=8, dropout=0.1, activation="relu")
+    >>> vectors, mask = encoder(torch.ones(2, 4, 16, 16, 3), torch.tensor([True, False]))
+    >>> vectors.shape, mask.tolist()
+    (torch.Size([2, 8]), [True, False])
     """
 
     kinds: ClassVar = _KINDS
@@ -265,6 +287,17 @@ class TimeSformerEncoder(nn.Module):
     ----------
     Bertasius et al. 2021, Is space-time attention all you need for video understanding?, section 3; Arnab et al.
     2021, ViViT: a video vision transformer, model 3, "factorised self-attention" (space first).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.encoders.video import TimeSformerEncoder
+    >>> info = BlockInfo("video", (4, 16, 16, 3))
+    >>> encoder = TimeSformerEncoder(info, True, hidden_dim=8, dropout=0.1, activation="relu")
+    >>> tokens, mask = encoder(torch.ones(2, 4, 16, 16, 3), torch.tensor([True, False]))
+    >>> tokens.shape
+    torch.Size([2, 4, 8])
     """
 
     kinds: ClassVar = _KINDS

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from skmm.fusion.base import check_heads
 from skmm.layers import Attention, keep, masked_mean, masked_softmax
 from skmm.spec import INHERIT, register_fusion
 
@@ -16,9 +17,9 @@ class AttentionFusion(nn.Module):
     """Cross-modal attention: each modality reads the tokens of the others, then the modalities are weighed.
 
     Tokens are projected to one size. Those of modality m, normalised first (pre-norm), attend to the normalised
-    tokens of all others and to a learned null token, and what they read is added to them; their mean is the
-    modality's vector. A score per vector, softmax over the modalities that are present, weighs the sum. One
-    modality alone attends to its own tokens and has weight 1.
+    tokens of all others, and what they read is added to them; where a row has none of the others, a learned null
+    token is there to be read. The mean of its tokens is the modality's vector. A score per vector, softmax over the
+    modalities that are present, weighs the sum. One modality alone attends to its own tokens and has weight 1.
 
     Parameters
     ----------
@@ -29,6 +30,11 @@ class AttentionFusion(nn.Module):
     dropout : float, optional
         Dropout of the attention weights.
 
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim`` is no whole number of 1 or more, or ``n_heads`` does not divide it.
+
     Shape
     -----
     values (B, T_m, d_m), present (B, T_m) -> (B, hidden_dim)
@@ -37,6 +43,16 @@ class AttentionFusion(nn.Module):
     ----------
     Vaswani et al. 2017, Attention is all you need, equation 1; Tsai et al. 2019, Multimodal transformer for
     unaligned multimodal language sequences, equation 1, for attention across modalities.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.fusion.attention import AttentionFusion
+    >>> fusion = AttentionFusion({"text": 3, "image": 5}, hidden_dim=8, dropout=0.1)
+    >>> values = {"text": torch.ones(2, 6, 3), "image": torch.ones(2, 1, 5)}
+    >>> present = {"text": torch.ones(2, 6, dtype=torch.bool), "image": torch.tensor([[True], [False]])}
+    >>> fusion(values, present).shape
+    torch.Size([2, 8])
     """
 
     level = "token"
@@ -46,6 +62,7 @@ class AttentionFusion(nn.Module):
         self, dims: Mapping[str, int], *, hidden_dim: int = INHERIT, n_heads: int = 4, dropout: float = INHERIT
     ) -> None:
         super().__init__()
+        check_heads(n_heads, hidden_dim)
         self.names = list(dims)
         self.project = nn.ModuleList(nn.Linear(dim, hidden_dim) for dim in dims.values())
         self.norms = nn.ModuleList(nn.LayerNorm(hidden_dim) for _ in dims)
@@ -68,8 +85,9 @@ class AttentionFusion(nn.Module):
     ) -> dict[tuple[str, tuple[str, ...]], Tensor]:
         """What each token of a modality reads: (B, heads, T_target, 1 + Σ T_source) by target and sources.
 
-        Of the last axis the null token is first, then the tokens of the sources in their order. The weights of a
-        token that exists sum to 1, those of one that does not are all 0.
+        Of the last axis the null token is first, which is all that there is to read where a row has none of the
+        sources; then their tokens in order. The weights of a token that exists sum to 1, those of one that does not
+        are all 0.
         """
         _, _, read = self._attend(values, present)
         return {

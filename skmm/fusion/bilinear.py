@@ -34,6 +34,11 @@ class MFBFusion(nn.Module):
     dropout : float
         Dropout of the product. The paper's is 0.1.
 
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim`` or ``factor`` is no whole number of 1 or more.
+
     Shape
     -----
     values (B, d_m), present (B,) -> (B, hidden_dim)
@@ -45,9 +50,13 @@ class MFBFusion(nn.Module):
 
     Examples
     --------
-    >>> from skmm import Fusion
-    >>> Fusion("mfb", hidden_dim=1000)  # the paper's size
-    Fusion('mfb', hidden_dim=1000)
+    >>> import torch
+    >>> from skmm.fusion.bilinear import MFBFusion
+    >>> fusion = MFBFusion({"text": 3, "image": 5}, hidden_dim=1000)  # the paper's size
+    >>> values = {"text": torch.ones(2, 3), "image": torch.ones(2, 5)}
+    >>> present = {"text": torch.tensor([True, True]), "image": torch.tensor([True, False])}
+    >>> fusion(values, present).shape
+    torch.Size([2, 1000])
     """
 
     level = "feature"
@@ -57,7 +66,7 @@ class MFBFusion(nn.Module):
         self, dims: Mapping[str, int], *, hidden_dim: int = INHERIT, factor: int = 5, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        at_least_one(factor=factor)
+        at_least_one(hidden_dim=hidden_dim, factor=factor)
         self.factor = factor
         self.product = ProjectedProduct(dims, factor * hidden_dim)
         self.dropout = nn.Dropout(dropout)
@@ -85,6 +94,11 @@ class MFHFusion(nn.Module):
     dropout : float
         Dropout of each product. The paper's is 0.1.
 
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim``, ``factor`` or ``order`` is no whole number of 1 or more.
+
     Shape
     -----
     values (B, d_m), present (B,) -> (B, order · hidden_dim)
@@ -96,9 +110,13 @@ class MFHFusion(nn.Module):
 
     Examples
     --------
-    >>> from skmm import Fusion
-    >>> Fusion("mfh", hidden_dim=1000, order=3)
-    Fusion('mfh', hidden_dim=1000, order=3)
+    >>> import torch
+    >>> from skmm.fusion.bilinear import MFHFusion
+    >>> fusion = MFHFusion({"text": 3, "image": 5}, hidden_dim=1000, order=3)
+    >>> values = {"text": torch.ones(2, 3), "image": torch.ones(2, 5)}
+    >>> present = {"text": torch.tensor([True, True]), "image": torch.tensor([True, False])}
+    >>> fusion(values, present).shape
+    torch.Size([2, 3000])
     """
 
     level = "feature"
@@ -114,7 +132,7 @@ class MFHFusion(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        at_least_one(factor=factor, order=order)
+        at_least_one(hidden_dim=hidden_dim, factor=factor, order=order)
         self.factor = factor
         self.products = nn.ModuleList(ProjectedProduct(dims, factor * hidden_dim) for _ in range(order))
         self.dropout = nn.Dropout(dropout)

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from skmm.fusion.base import Placeholders, at_least_one, multiply, sum_groups, unit_linear
+from skmm.fusion.base import (
+    Placeholders,
+    at_least_one,
+    divisors,
+    is_whole,
+    multiply,
+    sum_groups,
+    unit_linear,
+)
 from skmm.layers import l2_normalize, signed_sqrt
 from skmm.spec import INHERIT, register_fusion
 
@@ -35,7 +43,7 @@ class BLOCKFusion(nn.Module):
     Raises
     ------
     ValueError
-        If ``chunks`` does not divide ``hidden_dim``, or ``rank`` is below 1.
+        If ``hidden_dim`` or ``rank`` is no whole number of 1 or more, or ``chunks`` does not divide ``hidden_dim``.
 
     Shape
     -----
@@ -48,9 +56,13 @@ class BLOCKFusion(nn.Module):
 
     Examples
     --------
-    >>> from skmm import Fusion
-    >>> Fusion("block", hidden_dim=1600, chunks=20, rank=15)  # the paper's size
-    Fusion('block', hidden_dim=1600, chunks=20, rank=15)
+    >>> import torch
+    >>> from skmm.fusion.block import BLOCKFusion
+    >>> fusion = BLOCKFusion({"text": 3, "image": 5}, hidden_dim=1600, chunks=20, rank=15, dropout=0.1)
+    >>> values = {"text": torch.ones(2, 3), "image": torch.ones(2, 5)}
+    >>> present = {"text": torch.tensor([True, True]), "image": torch.tensor([True, False])}
+    >>> fusion(values, present).shape
+    torch.Size([2, 1600])
     """
 
     level = "feature"
@@ -66,11 +78,11 @@ class BLOCKFusion(nn.Module):
         dropout: float = INHERIT,
     ) -> None:
         super().__init__()
-        at_least_one(rank=rank)
-        valid = [c for c in range(1, hidden_dim + 1) if hidden_dim % c == 0]
+        at_least_one(hidden_dim=hidden_dim, rank=rank)
+        valid = divisors(hidden_dim)
         if chunks is None:
             chunks = min(valid, key=lambda c: abs(hidden_dim / c - 4 * c))
-        if chunks not in valid:
+        if not is_whole(chunks) or chunks not in valid:
             raise ValueError(f"chunks={chunks!r} does not divide hidden_dim={hidden_dim}; valid are {valid}.")
         size = hidden_dim // chunks
         self.chunks, self.rank = chunks, rank

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skmm.fusion.base import at_least, at_least_one, check_heads, is_whole
 from skmm.layers import TransformerBlock, add_positions, keep, masked_mean
 from skmm.spec import INHERIT, register_fusion
 
@@ -45,6 +46,12 @@ class BottleneckFusion(nn.Module):
     activation : str, optional
         Activation of the feed-forward networks. The paper's is GELU.
 
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim`` or ``n_bottlenecks`` is no whole number of 1 or more, or ``n_layers`` none of 2 or more;
+        if ``fusion_layer`` leaves fewer than two layers; or if ``n_heads`` does not divide ``hidden_dim``.
+
     Shape
     -----
     values (B, T_m, d_m), present (B, T_m) -> (B, hidden_dim)
@@ -52,6 +59,16 @@ class BottleneckFusion(nn.Module):
     References
     ----------
     Nagrani et al. 2021, Attention bottlenecks for multimodal fusion, sections 3.2 and 3.3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.fusion.bottleneck import BottleneckFusion
+    >>> fusion = BottleneckFusion({"text": 3, "image": 5}, hidden_dim=8, activation="gelu")
+    >>> values = {"text": torch.ones(2, 6, 3), "image": torch.ones(2, 1, 5)}
+    >>> present = {"text": torch.ones(2, 6, dtype=torch.bool), "image": torch.tensor([[True], [False]])}
+    >>> fusion(values, present).shape
+    torch.Size([2, 8])
     """
 
     level = "token"
@@ -70,17 +87,14 @@ class BottleneckFusion(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
-        if n_layers < 2:
-            raise ValueError(
-                f"n_layers={n_layers!r} must be at least 2: one to write the bottleneck, one to read it."
-            )
-        if not 0 <= fusion_layer <= n_layers - 2:
+        at_least(2, n_layers=n_layers)  # one to write the bottleneck, one to read it
+        at_least_one(n_bottlenecks=n_bottlenecks)
+        check_heads(n_heads, hidden_dim)
+        if not is_whole(fusion_layer) or not 0 <= fusion_layer <= n_layers - 2:
             raise ValueError(
                 f"fusion_layer={fusion_layer!r} with n_layers={n_layers}: valid are 0 to {n_layers - 2}, so that "
                 "one layer writes the bottleneck and another reads it."
             )
-        if n_bottlenecks < 1:
-            raise ValueError(f"n_bottlenecks={n_bottlenecks!r} must be at least 1.")
         self.names = list(dims)
         self.fusion_layer = fusion_layer
         self.project = nn.ModuleList(nn.Linear(dim, hidden_dim) for dim in dims.values())
@@ -103,6 +117,40 @@ class BottleneckFusion(nn.Module):
         self.out_dim = hidden_dim
 
     def forward(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        vectors, exists, _ = self._exchange(values, present)
+        return masked_mean(vectors, exists)
+
+    def attention_weights(
+        self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> dict[tuple[str, tuple[str, ...]], Tensor]:
+        """What the class token of each modality reads in the last layer: of other modalities, the bottleneck alone.
+
+        The output is made of the class tokens; what others read in the last layer goes nowhere. No token reads one
+        of another modality, so that none of these weights is that of a pair of modalities.
+
+        Parameters
+        ----------
+        values, present : mapping of str to Tensor
+            As in ``forward``.
+
+        Returns
+        -------
+        dict
+            (m, (m,)) -> weights of shape (B, heads, 1, n + T_m): first those of the learned tokens, which are the
+            null token, where the attention has one, the bottleneck and the class token itself, then those of the
+            modality's tokens. They sum to 1, and are 0 where the modality is absent.
+        """
+        _, exists, weights = self._exchange(values, present)
+        size = len(self.bottleneck)
+        return {
+            (name, (name,)): keep(w[..., size : size + 1, :], exists[..., m, None, None])
+            for m, (name, w) in enumerate(zip(self.names, weights, strict=True))
+        }
+
+    def _exchange(
+        self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Class tokens (B, M, d), which modalities exist (B, M), and the attention of each one's last layer."""
         exists = torch.stack([present[name].any(-1) for name in self.names], -1)  # (B, M)
         tokens, masks = [], []
         for name, layer, lead in zip(self.names, self.project, self.class_tokens, strict=True):
@@ -115,10 +163,11 @@ class BottleneckFusion(nn.Module):
             if depth < self.fusion_layer:
                 tokens = [block(x, mask)[0] for block, x, mask in zip(blocks, tokens, masks, strict=True)]
                 continue
-            written = []
+            written, weights = [], []
             for m, block in enumerate(blocks):
-                x, _ = block(torch.cat([shared, tokens[m]], -2), F.pad(masks[m], (size, 0), value=True))
+                x, read = block(torch.cat([shared, tokens[m]], -2), F.pad(masks[m], (size, 0), value=True))
                 written.append(x[..., :size, :])
                 tokens[m] = x[..., size:, :]
+                weights.append(read)
             shared = masked_mean(torch.stack(written, -2), exists.unsqueeze(-2))
-        return masked_mean(torch.stack([x[..., 0, :] for x in tokens], -2), exists)
+        return torch.stack([x[..., 0, :] for x in tokens], -2), exists, weights

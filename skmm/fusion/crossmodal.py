@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skmm.fusion.base import Placeholders
+from skmm.fusion.base import Placeholders, at_least_one, check_heads
 from skmm.layers import TransformerBlock, add_positions, keep, masked_last
 from skmm.spec import INHERIT, register_fusion
 
@@ -88,6 +88,12 @@ class CrossmodalFusion(nn.Module):
     activation : str, optional
         Activation of the feed-forward networks. The paper's is ReLU.
 
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim`` or ``n_layers`` is no whole number of 1 or more, or ``n_heads`` does not divide
+        ``hidden_dim``.
+
     Shape
     -----
     values (B, T_m, d_m), present (B, T_m) -> (B, M · (M - 1) · hidden_dim), of one modality (B, hidden_dim)
@@ -95,6 +101,16 @@ class CrossmodalFusion(nn.Module):
     References
     ----------
     Tsai et al. 2019, Multimodal transformer for unaligned multimodal language sequences, equations 1 to 4.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.fusion.crossmodal import CrossmodalFusion
+    >>> fusion = CrossmodalFusion({"text": 3, "image": 5}, hidden_dim=8, dropout=0.1, activation="relu")
+    >>> values = {"text": torch.ones(2, 6, 3), "image": torch.ones(2, 1, 5)}
+    >>> present = {"text": torch.ones(2, 6, dtype=torch.bool), "image": torch.tensor([[True], [False]])}
+    >>> fusion(values, present).shape
+    torch.Size([2, 16])
     """
 
     level = "token"
@@ -111,8 +127,8 @@ class CrossmodalFusion(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
-        if n_layers < 1:
-            raise ValueError(f"n_layers={n_layers!r} must be at least 1.")
+        at_least_one(n_layers=n_layers)
+        check_heads(n_heads, hidden_dim)
         self.names = list(dims)
         self.project = nn.ModuleList(nn.Linear(dim, hidden_dim) for dim in dims.values())
         self.targets: Any = nn.ModuleList(
@@ -150,8 +166,9 @@ class CrossmodalFusion(nn.Module):
         Returns
         -------
         dict
-            (target, (source,)) -> weights of shape (B, heads, T_target, 1 + T_source), the null token's first. They
-            sum to 1 for a token that exists and are 0 for one that does not.
+            (target, (source,)) -> weights of shape (B, heads, T_target, 1 + T_source), the null token's first,
+            which is all that there is to read where the source is absent. They sum to 1 for a token that exists and
+            are 0 for one that does not.
         """
         tokens = self._tokens(values, present)
         weights: dict[tuple[str, tuple[str, ...]], Tensor] = {}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skmm.blocks import BlockInfo
 from skmm.encoders.conv import Conv1dEncoder
-from skmm.fusion.base import Placeholders
+from skmm.fusion.base import Placeholders, at_least_one
 from skmm.layers import DenseBlock, make_activation, make_linear, masked_max, masked_mean
 from skmm.spec import INHERIT, register_fusion
 
@@ -37,6 +37,12 @@ class EarlyFusion(nn.Module):
     activation : str, optional
         Name of the activation.
 
+    Raises
+    ------
+    ValueError
+        If a block is tokens or a video, or if ``hidden_dim`` or ``n_layers`` is no whole number of 1 or more; from
+        ``forward`` if sequences that had one length are now of several.
+
     Shape
     -----
     values: one batch of each block; present (B,) or (B, T) -> (B, hidden_dim)
@@ -44,6 +50,18 @@ class EarlyFusion(nn.Module):
     References
     ----------
     Baltrušaitis et al. 2019, Multimodal machine learning: a survey and taxonomy, section 6.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.fusion.early import EarlyFusion
+    >>> infos = {"text": BlockInfo("vector", (3,)), "image": BlockInfo("image", (8, 8))}
+    >>> fusion = EarlyFusion(infos, hidden_dim=4, dropout=0.1, activation="relu")
+    >>> values = {"text": torch.ones(2, 3), "image": torch.ones(2, 8, 8)}
+    >>> present = {"text": torch.tensor([True, True]), "image": torch.tensor([True, False])}
+    >>> fusion(values, present).shape
+    torch.Size([2, 4])
     """
 
     level = "input"
@@ -62,11 +80,10 @@ class EarlyFusion(nn.Module):
         for name, info in dims.items():
             if info.kind in ("tokens", "video"):
                 raise ValueError(
-                    f"fusion 'early' cannot join modality {name!r}, which is {info.kind}; it reads vector, sparse, "
+                    f"cannot join modality {name!r}, which is {info.kind}; it reads vector, sparse, "
                     "sequence and image blocks. Use a fusion with encoders, such as 'concat'."
                 )
-        if n_layers < 1:
-            raise ValueError(f"n_layers={n_layers!r} must be at least 1.")
+        at_least_one(hidden_dim=hidden_dim, n_layers=n_layers)
         self.names = list(dims)
         self.kinds = [info.kind for info in dims.values()]
         lengths = {info.length if info.kind == "sequence" else None for info in dims.values()}

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skmm.fusion.base import at_least_one
 from skmm.layers import keep, make_activation
 from skmm.spec import INHERIT, register_fusion, unknown
 
@@ -36,7 +37,7 @@ class FiLMFusion(nn.Module):
     Raises
     ------
     ValueError
-        If there is no modality named ``conditioning``.
+        If there is no modality named ``conditioning``, or ``hidden_dim`` is no whole number of 1 or more.
 
     Shape
     -----
@@ -66,7 +67,8 @@ class FiLMFusion(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
-        if conditioning is not None and conditioning not in dims:
+        at_least_one(hidden_dim=hidden_dim)
+        if conditioning is not None and conditioning not in list(dims):  # a list finds what a dict cannot hash
             raise unknown("modality in conditioning:", conditioning, dims)
         self.conditioning = next(iter(dims)) if conditioning is None else conditioning
         self.conditioned = [name for name in dims if name != self.conditioning] or [self.conditioning]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from skmm.fusion.base import Placeholders
+from skmm.fusion.base import Placeholders, at_least_one
 from skmm.layers import DenseBlock, keep, masked_softmax
 from skmm.spec import INHERIT, register_fusion
 
@@ -26,6 +26,11 @@ class GatedFusion(nn.Module):
     ----------
     hidden_dim : int, optional
         Size of h.
+
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim`` is no whole number of 1 or more.
 
     Shape
     -----
@@ -51,6 +56,7 @@ class GatedFusion(nn.Module):
 
     def __init__(self, dims: Mapping[str, int], *, hidden_dim: int = INHERIT) -> None:
         super().__init__()
+        at_least_one(hidden_dim=hidden_dim)
         self.names = list(dims)
         self.hidden = nn.ModuleList(nn.Linear(dim, hidden_dim, bias=False) for dim in dims.values())
         n_gates = {1: 0, 2: 1}.get(len(dims), len(dims))
@@ -91,6 +97,9 @@ class MixtureOfExpertsFusion(nn.Module):
     softmax; the joint expert and the gate read a learned vector in its place. Of one modality there are two
     experts, both of the same vector, as in the paper, where all experts read the same.
 
+    Among the gates the joint expert is called ``"joint"``, with as many underscores behind it as keep that name
+    apart from those of the modalities.
+
     Parameters
     ----------
     hidden_dim : int, optional
@@ -103,7 +112,7 @@ class MixtureOfExpertsFusion(nn.Module):
     Raises
     ------
     ValueError
-        If a modality is named ``"joint"``, the name of the joint expert.
+        If ``hidden_dim`` is no whole number of 1 or more.
 
     Shape
     -----
@@ -136,9 +145,11 @@ class MixtureOfExpertsFusion(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
-        if "joint" in dims:
-            raise ValueError("fusion 'moe' calls its joint expert 'joint', so no modality can be named 'joint'.")
+        at_least_one(hidden_dim=hidden_dim)
         self.names = list(dims)
+        self.joint = "joint"
+        while self.joint in dims:  # what a modality is named is not ours to choose
+            self.joint += "_"
         self.placeholders = Placeholders(dims, value=0.0)
         total = sum(dims.values())
         self.experts = nn.ModuleList(
@@ -160,6 +171,9 @@ class MixtureOfExpertsFusion(nn.Module):
         return masked_softmax(self.gate(joined), torch.stack([*masks, torch.ones_like(masks[0])], -1))
 
     def gates(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights p by expert, each modality's (0 where it is absent) and ``"joint"``, (B,) each; they sum to 1."""
+        """Weights p by expert, each modality's (0 where it is absent) and the joint one's, (B,) each.
+
+        They sum to 1. The joint expert is called ``"joint"``, or ``"joint_"`` and so on if that is a modality.
+        """
         weights = self._weights(torch.cat(self.placeholders(values, present), -1), present)
-        return dict(zip([*self.names, "joint"], weights.unbind(-1), strict=True))
+        return dict(zip([*self.names, self.joint], weights.unbind(-1), strict=True))

@@ -26,17 +26,37 @@ class LateFusion(nn.Module):
         vote has no gradient); ``learned``: a mean with learned weights. The result is normalised to sum to one.
         For values (regression) only ``mean`` and ``learned``.
 
+    Raises
+    ------
+    ValueError
+        If there is no such rule, or it is none for the target.
+
     Shape
     -----
     values (B, d_m), present (B,) -> logits (B, n_outputs)
 
+    Notes
+    -----
+    ``mean`` and ``product`` are the paper's sum and product rules under equal priors: they lack the terms by which
+    it makes up for the classes' frequencies, which the probabilities of every modality hold once.
+
     References
     ----------
-    Kittler et al. 1998, On combining classifiers, equations 7 to 17.
+    Kittler et al. 1998, On combining classifiers, sections 2 and 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skmm.fusion.late import LateFusion
+    >>> fusion = LateFusion({"text": 3, "image": 5}, 4, "softmax", rule="product")
+    >>> values = {"text": torch.ones(2, 3), "image": torch.ones(2, 5)}
+    >>> present = {"text": torch.tensor([True, True]), "image": torch.tensor([True, False])}
+    >>> fusion(values, present).shape
+    torch.Size([2, 4])
     """
 
     level = "decision"
-    source = "Kittler et al. 1998, eq. 7-17"
+    source = "Kittler et al. 1998, sec. 2-3"
     rules: ClassVar[dict[str, tuple[str, ...]]] = {
         "mean": ("softmax", "sigmoid", "identity"),
         "product": ("softmax", "sigmoid"),
@@ -45,11 +65,14 @@ class LateFusion(nn.Module):
         "learned": ("softmax", "sigmoid", "identity"),
     }
 
+    # a rule that is fixed has no weights to show
+    requires: ClassVar[dict[str, dict[str, str]]] = {"gates": {"rule": "learned"}}
+
     def __init__(self, dims: Mapping[str, int], n_outputs: int, link: str, *, rule: str = "mean") -> None:
         super().__init__()
         valid = [name for name, links in self.rules.items() if link in links]
         if rule not in valid:
-            raise unknown("rule of fusion 'late' for this target:", rule, valid)
+            raise unknown("rule for this target:", rule, valid)
         self.names = list(dims)
         self.rule, self.link = rule, link
         self.heads = nn.ModuleList(nn.Linear(dim, n_outputs) for dim in dims.values())

@@ -67,7 +67,7 @@ class MCBFusion(nn.Module):
     Raises
     ------
     ValueError
-        If ``sketch_dim`` is below 1.
+        If ``sketch_dim`` is no whole number of 1 or more.
 
     Shape
     -----
@@ -80,9 +80,13 @@ class MCBFusion(nn.Module):
 
     Examples
     --------
-    >>> from skmm import Fusion
-    >>> Fusion("mcb", sketch_dim=16000)  # the paper's size
-    Fusion('mcb', sketch_dim=16000)
+    >>> import torch
+    >>> from skmm.fusion.mcb import MCBFusion
+    >>> fusion = MCBFusion({"text": 3, "image": 5}, sketch_dim=16000)  # the paper's size
+    >>> values = {"text": torch.ones(2, 3), "image": torch.ones(2, 5)}
+    >>> present = {"text": torch.tensor([True, True]), "image": torch.tensor([True, False])}
+    >>> fusion(values, present).shape
+    torch.Size([2, 16000])
     """
 
     level = "feature"

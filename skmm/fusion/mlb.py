@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from skmm.fusion.base import ProjectedProduct
+from skmm.fusion.base import ProjectedProduct, at_least_one
 from skmm.spec import INHERIT, register_fusion
 
 
@@ -24,6 +24,11 @@ class MLBFusion(nn.Module):
     dropout : float, optional
         Dropout of the product. The paper's is 0.5.
 
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim`` is no whole number of 1 or more.
+
     Shape
     -----
     values (B, d_m), present (B,) -> (B, hidden_dim)
@@ -34,9 +39,13 @@ class MLBFusion(nn.Module):
 
     Examples
     --------
-    >>> from skmm import Fusion
-    >>> Fusion("mlb", hidden_dim=1200, dropout=0.5)  # the paper's size
-    Fusion('mlb', hidden_dim=1200, dropout=0.5)
+    >>> import torch
+    >>> from skmm.fusion.mlb import MLBFusion
+    >>> fusion = MLBFusion({"text": 3, "image": 5}, hidden_dim=1200, dropout=0.5)  # the paper's size
+    >>> values = {"text": torch.ones(2, 3), "image": torch.ones(2, 5)}
+    >>> present = {"text": torch.tensor([True, True]), "image": torch.tensor([True, False])}
+    >>> fusion(values, present).shape
+    torch.Size([2, 1200])
     """
 
     level = "feature"
@@ -44,6 +53,7 @@ class MLBFusion(nn.Module):
 
     def __init__(self, dims: Mapping[str, int], *, hidden_dim: int = INHERIT, dropout: float = INHERIT) -> None:
         super().__init__()
+        at_least_one(hidden_dim=hidden_dim)
         self.product = ProjectedProduct(dims, hidden_dim, activation="tanh")
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden_dim, hidden_dim)

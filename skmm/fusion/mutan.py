@@ -29,7 +29,7 @@ class MUTANFusion(nn.Module):
     Raises
     ------
     ValueError
-        If ``rank`` is below 1.
+        If ``hidden_dim`` or ``rank`` is no whole number of 1 or more.
 
     Shape
     -----
@@ -46,9 +46,13 @@ class MUTANFusion(nn.Module):
 
     Examples
     --------
-    >>> from skmm import Fusion
-    >>> Fusion("mutan", hidden_dim=360, rank=10)  # the paper's size
-    Fusion('mutan', hidden_dim=360, rank=10)
+    >>> import torch
+    >>> from skmm.fusion.mutan import MUTANFusion
+    >>> fusion = MUTANFusion({"text": 3, "image": 5}, hidden_dim=360, dropout=0.5)  # the paper's size
+    >>> values = {"text": torch.ones(2, 3), "image": torch.ones(2, 5)}
+    >>> present = {"text": torch.tensor([True, True]), "image": torch.tensor([True, False])}
+    >>> fusion(values, present).shape
+    torch.Size([2, 360])
     """
 
     level = "feature"
@@ -63,7 +67,7 @@ class MUTANFusion(nn.Module):
         dropout: float = INHERIT,
     ) -> None:
         super().__init__()
-        at_least_one(rank=rank)
+        at_least_one(hidden_dim=hidden_dim, rank=rank)
         self.rank = rank
         self.names = list(dims)
         self.enter = nn.ModuleList(unit_linear(dim, hidden_dim) for dim in dims.values())

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skmm.fusion.base import Placeholders, multiply, sum_groups
+from skmm.fusion.base import Placeholders, at_least_one, is_whole, multiply, sum_groups
 from skmm.layers import DenseBlock
 from skmm.spec import INHERIT, register_fusion, unknown
 
@@ -29,9 +29,10 @@ def _modality_dims(dims: Mapping[str, int], chosen: int | Mapping[str, int] | No
     elif chosen is not None:
         sizes = dict.fromkeys(dims, chosen)
     for name, size in sizes.items():
-        if size < 1:
+        if not is_whole(size) or size < 1:
             raise ValueError(
-                f"modality_dim={chosen!r} gives modality {name!r} size {size!r}; at least 1 is needed."
+                f"modality_dim={chosen!r} gives modality {name!r} size {size!r}; at least 1 is needed, a whole "
+                "number."
             )
     return sizes
 
@@ -65,7 +66,8 @@ class TensorFusion(nn.Module):
     Raises
     ------
     ValueError
-        If the tensor would have more than ``max_size`` numbers.
+        If the tensor would have more than ``max_size`` numbers; if ``modality_dim`` names a modality that does not
+        exist; or if a size or ``n_layers`` is no whole number of 1 or more.
 
     Shape
     -----
@@ -103,15 +105,16 @@ class TensorFusion(nn.Module):
         max_size: int = 2**18,
     ) -> None:
         super().__init__()
-        if n_layers < 1:
-            raise ValueError(f"n_layers={n_layers!r} must be at least 1.")
+        at_least_one(hidden_dim=hidden_dim, n_layers=n_layers, max_size=max_size)
         sizes = _modality_dims(dims, modality_dim)
         self.size = math.prod(size + 1 for size in sizes.values())
         if self.size > max_size:
+            advice = "Take a fusion whose size grows with their number and not with its power, such as 'lowrank'"
+            if max(sizes.values()) > 1:
+                advice += ", a smaller modality_dim, or fewer modalities; or raise max_size"
             raise ValueError(
                 f"the tensor of modalities projected to {sizes} would have {self.size:,} numbers, more than "
-                f"max_size={max_size:,}. Take a smaller modality_dim, fewer modalities, or fusion 'lowrank', whose "
-                "size grows with their number and not with its power; or raise max_size."
+                f"max_size={max_size:,}. {advice}."
             )
         self.names = list(dims)
         self.project = nn.ModuleList(nn.Linear(dims[name], size) for name, size in sizes.items())
@@ -151,6 +154,11 @@ class LowRankFusion(nn.Module):
     rank : int
         R. The paper tries 1, 4, 8 and 16.
 
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim`` or ``rank`` is no whole number of 1 or more.
+
     Shape
     -----
     values (B, d_m), present (B,) -> (B, hidden_dim)
@@ -171,8 +179,7 @@ class LowRankFusion(nn.Module):
 
     def __init__(self, dims: Mapping[str, int], *, hidden_dim: int = INHERIT, rank: int = 4) -> None:
         super().__init__()
-        if rank < 1:
-            raise ValueError(f"rank={rank!r} must be at least 1.")
+        at_least_one(hidden_dim=hidden_dim, rank=rank)
         self.rank = rank
         # the bias is the weight of the 1
         factors = [nn.Linear(dim, rank * hidden_dim) for dim in dims.values()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,18 @@ ERRORS = ["raise", "missing"]
 _CHUNK = 16
 # what a decoder opens: the path of a regular file that is not empty, or its content
 Source = str | io.BytesIO
+
+
+# what may stand between the user's line and a loader
+_BETWEEN = {"skmm", "sklearn", "joblib"}
+
+
+def warn(message: str) -> None:
+    """Warn at the user's line, through whatever of these packages it came."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,11 @@ def as_column(X: Any) -> list[Any]:
     raise ValueError(
         f"expected a column: a list, a 1-D array, a Series or a one-column DataFrame; got {describe(X)}."
     )
+
+
+def names_nothing(item: Any) -> bool:
+    """Whether a row is missing: a missing value, or an empty path, as tables without such values have it."""
+    return is_missing(item) or (isinstance(item, str) and not item.strip())
 
 
 def describe(item: Any) -> str:
@@ -116,12 +134,14 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
     - ``_decode(source)``: the array of one file, from a path or a ``BytesIO``; any exception it raises is the
       reason why the row cannot be read;
     - ``_convert(item)``: the array of an object that is decoded already, None if it is not of the types read;
-    - ``_sample_shape()`` and ``_sample_dtype()``: of every array, or None for the shape of ragged ones;
+    - ``_sample_shape()`` and ``_sample_dtype()``: of every array, or None for the shape of ragged ones; of these
+      ``_shape_of_none()`` is what stands for one where all rows are missing, so that they stay of their kind, or
+      None;
     - ``_check_params()``, calling ``super()._check_params()``: raise ValueError for a wrong parameter;
     - ``_accepts``: the objects that ``_convert`` reads, in words.
 
-    Rows of other types are always an error. Missing values (None, NaN, ``pandas.NA``) are missing rows, without
-    a warning.
+    Rows of other types are always an error. Missing values (None, NaN, ``pandas.NA``), and paths without any
+    character but spaces, are missing rows, without a warning.
     """
 
     _accepts = ""
@@ -142,6 +162,9 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
         return None
 
     def _sample_shape(self) -> tuple[int, ...] | None:
+        return None
+
+    def _shape_of_none(self) -> tuple[int, ...] | None:
         return None
 
     def _sample_dtype(self) -> np.dtype:
@@ -191,7 +214,7 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
             return LazyFiles(self, items)
         block, failures = self.read_rows(items, range(len(items)))
         if failures:
-            warnings.warn(failure_text(failures, items, len(items)), stacklevel=2)
+            warn(failure_text(failures, items, len(items)))
         return block
 
     def read_rows(self, items: Sequence[Any], rows: Sequence[int]) -> tuple[Any, dict[int, str]]:
@@ -210,6 +233,9 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
                 missing[place] = True
             else:
                 out[place] = result
+        if shape is None and missing.all():
+            shape = self._shape_of_none()
+            out = out if shape is None else np.zeros((n, *shape), dtype=self._sample_dtype())
         if shape is not None and missing.any():
             mask = np.broadcast_to(missing.reshape(n, *[1] * len(shape)), out.shape)
             out = np.ma.MaskedArray(out, mask=mask.copy())
@@ -235,7 +261,7 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
         return [self._try(item) for item in items]
 
     def _try(self, item: Any) -> np.ndarray | Failure | None:
-        if is_missing(item):
+        if names_nothing(item):
             return None
         try:
             source = open_source(item)
@@ -296,7 +322,8 @@ class LazyFiles:
     n_jobs : int or None
         Of the loader: processes that read ahead of the training batches.
     failures : dict of int to str
-        Rows that turned out to be unreadable so far, and why. Only the first is warned of.
+        Rows that turned out to be unreadable so far, and why. The first is warned of at once; how many there are,
+        when all rows have been read, or those that were come again.
     """
 
     def __init__(self, loader: FileLoader, items: list[Any]) -> None:
@@ -307,6 +334,8 @@ class LazyFiles:
         self.shape = (len(items), *shape)
         self.dtype = np.dtype(loader._sample_dtype())
         self.failures: dict[int, str] = {}
+        self._was_read = np.zeros(len(items), dtype=bool)
+        self._counted = False
 
     @property
     def n_jobs(self) -> int | None:
@@ -317,15 +346,33 @@ class LazyFiles:
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         places = np.arange(len(self.items))[rows]
-        block, failures = self.loader.read_rows(self.items, np.atleast_1d(places).tolist())
+        wanted = np.atleast_1d(places)
+        block, failures = self.loader.read_rows(self.items, wanted.tolist())
         if failures and not self.failures:
-            warnings.warn(
-                f"{failure_text(failures, self.items)} It is missing, as will be any other such row, without a "
-                "further warning.",
-                stacklevel=2,
+            warn(
+                f"{failure_text(failures, self.items)} It is missing, as will be any other such row; their "
+                "number is told when all have been read."
             )
         self.failures.update(failures)
+        self.note(wanted, ~np.isin(wanted, list(failures)))
         return block if np.ndim(places) else block[0]
+
+    def note(self, rows: np.ndarray, exists: np.ndarray) -> None:
+        """Take notice of rows that were read, here or by another process, and of which of them exist.
+
+        After a pass over all rows, or over a part that then comes again, the unreadable ones are counted once.
+        """
+        passed = len(rows) > 0 and bool(self._was_read[rows].all())
+        self._was_read[rows] = True
+        for row in rows[~exists].tolist():
+            if row not in self.failures and not names_nothing(self.items[row]):
+                self.failures[row] = "another process could not read it"
+        if self.failures and not self._counted and (passed or self._was_read.all()):
+            self._counted = True
+            warn(
+                f"{len(self.failures)} of {self._was_read.sum()} rows cannot be read and are missing; "
+                f"{failure_text(self.failures, self.items)}"
+            )
 
     def __repr__(self) -> str:
         return f"LazyFiles({self.loader!r}, shape={self.shape}, dtype={self.dtype})"

@@ -15,8 +15,10 @@ from skmm._optional import import_optional
 from skmm.blocks import RaggedArray
 from skmm.preprocessing._files import FileLoader, LazyFiles, Source, as_column, describe
 from skmm.preprocessing._params import check_positive, check_real
+from skmm.preprocessing._truncated import check_whole
 
 MARGIN = 0.1  # seconds read past the end that is kept: more than the resampling filter sees
+_STRETCH = 100  # a rate this much lower is no sound's, but could turn a small file into one that fills the memory
 _FRAMES = 4096  # frames transformed at a time, so that an hour of sound needs no more memory than a minute
 
 
@@ -41,7 +43,12 @@ def _as_float(waveform: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"NaN or infinity in {(~finite).sum()} of {len(finite)} samples, first in {finite.argmin()}"
         )
-    return waveform.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        samples = waveform.astype(np.float32, copy=False)
+    finite = np.isfinite(samples)
+    if not finite.all():
+        raise ValueError(f"a sample of {waveform.flat[finite.argmin()]} is more than a float32 holds")
+    return samples
 
 
 class AudioLoader(FileLoader):
@@ -60,8 +67,8 @@ class AudioLoader(FileLoader):
     mono : bool, default=True
         Whether to average the channels. Otherwise all are kept, and all files must have the same number.
     errors : {"raise", "missing"}, default="raise"
-        Whether a file that cannot be read (absent, broken, no audio, without samples, with NaN) is an error or a
-        missing row; the latter are warned of once, with their number.
+        Whether a file that cannot be read (absent, broken, truncated, no audio, without samples, with NaN) is an
+        error or a missing row; the latter are warned of once, with their number.
     lazy : bool, default=False
         Return an object that reads the rows it is indexed by, which :class:`skmm.Blocks` keep as it is, so that
         only a batch stands in memory. Needs a ``duration`` and ``mono``.
@@ -86,7 +93,13 @@ class AudioLoader(FileLoader):
     Shape: with a ``duration``, ``transform`` gives float32 of (n_samples, duration * sample_rate, 1), missing rows
     masked in a MaskedArray: the last axis makes it a sequence of one channel, where :class:`skmm.Blocks` would take
     a 2-D array for vectors. Else it gives a list of arrays (length,), or (length, n_channels) without ``mono``, and
-    None where missing. Nothing is learned, and ``transform`` works without ``fit``.
+    None where missing; if all are missing, (n_samples, 1, 1), wholly masked, which is a sequence still. Nothing is
+    learned, and ``transform`` works without ``fit``.
+
+    A truncated file is known by the length that it announces. Not all do: of an MP3 file without the frame that
+    encoders put first for this (libsndfile guesses its length), of an Ogg file cut between two of its pages, and of
+    a WAV file that was written without knowing its length (to a pipe), what is left is read. With a ``duration``,
+    an MP3 or FLAC file that is cut behind it is read.
 
     Examples
     --------
@@ -143,12 +156,18 @@ class AudioLoader(FileLoader):
         length = self._length()
         return (length, 1) if length is not None and self.mono else None
 
+    def _shape_of_none(self) -> tuple[int, ...] | None:
+        return (1, 1) if self.mono else None  # how many channels there would be is unknown
+
     def _decode(self, source: Source) -> np.ndarray:
         soundfile = import_optional("soundfile", extra="audio")
         with soundfile.SoundFile(source) as file:
             # of a long file no more than is kept
-            limit = -1 if self.duration is None else math.ceil((self.duration + MARGIN) * file.samplerate)
-            return self._finish(file.read(limit, dtype="float32", always_2d=True), file.samplerate)
+            limit = math.inf if self.duration is None else math.ceil((self.duration + MARGIN) * file.samplerate)
+            n_wanted = int(min(limit, file.frames))
+            waveform = file.read(n_wanted, dtype="float32", always_2d=True)
+            check_whole(file, source, n_wanted, len(waveform))
+            return self._finish(waveform, file.samplerate)
 
     def _convert(self, item: Any) -> np.ndarray | None:
         waveform, rate = item if isinstance(item, tuple) and len(item) == 2 else (item, self.sample_rate)
@@ -168,6 +187,12 @@ class AudioLoader(FileLoader):
         if self.mono:
             waveform = waveform.mean(axis=1, keepdims=True)
         if rate != self.sample_rate:
+            if rate * _STRETCH < self.sample_rate:
+                n = round(len(waveform) * self.sample_rate / rate)
+                raise ValueError(
+                    f"its {len(waveform)} samples of {rate:g} per second would become {n} of {self.sample_rate:g}, "
+                    f"more than {_STRETCH} times as many"
+                )
             waveform = import_optional("soxr", extra="audio").resample(waveform, rate, self.sample_rate)
             if not len(waveform):
                 raise ValueError(f"it is too short for {self.sample_rate} samples per second")
@@ -234,7 +259,8 @@ class LogMel(TransformerMixin, BaseEstimator):
     -----
     Shape: waveforms of one length, (n_samples, length) or (n_samples, length, 1), give float32 of (n_samples,
     n_frames, n_mels), masked where they are masked; a list of waveforms of any length, (length,) or (length, 1),
-    gives a list of (n_frames, n_mels), None where missing. ``n_frames`` is ``1 + length // hop``, the hop in
+    gives a list of (n_frames, n_mels), None where missing; if all are missing, (n_samples, 1, n_mels), wholly
+    masked. What an ``AudioLoader(lazy=True)`` gives stays lazy. ``n_frames`` is ``1 + length // hop``, the hop in
     samples, and frame ``i`` is centred at ``i * hop``. Waveforms of int16 and int32 are scaled to [-1, 1].
 
     References
@@ -323,18 +349,24 @@ class LogMel(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, length) or (n_samples, length, 1), or list or RaggedArray of waveforms
+        X : ndarray of shape (n_samples, length) or (n_samples, length, 1), list or RaggedArray of waveforms, or \
+LazyFiles
             Waveforms, such as those of :class:`AudioLoader`.
 
         Returns
         -------
-        ndarray of float32, shape (n_samples, n_frames, n_features), MaskedArray, or list of (n_frames, n_features)
+        ndarray of float32, shape (n_samples, n_frames, n_features), MaskedArray, list of (n_frames, n_features), \
+or LazyFrames
+            Lazily read waveforms give lazily computed frames.
         """
         check_is_fitted(self)
+        if isinstance(X, LazyFiles):
+            return LazyFrames(self, X)
         waveforms, length = _rows(X)
         frames = [None if w is None else self._features(w) for w in waveforms]
-        if length is None:
+        if length is None and any(f is not None for f in frames):
             return frames
+        length = length or 0  # of a list without any waveform
         missing = np.array([f is None for f in frames])
         out = np.zeros((len(frames), 1 + length // self._step, self._width()), dtype=np.float32)
         out[~missing] = [f for f in frames if f is not None] or 0
@@ -461,12 +493,46 @@ class MFCC(LogMel):
         return dct(super()._features(waveform), type=2, norm="ortho", axis=1)[:, : self.n_mfcc]
 
 
+class LazyFrames:
+    """Frames that are computed when their rows are indexed, as :class:`LazyFiles` are read.
+
+    Parameters
+    ----------
+    transformer : LogMel
+        Computes the frames.
+    waveforms : LazyFiles
+        Its input.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(n_samples, n_frames, n_features)``.
+    dtype : dtype
+    n_jobs : int or None
+        Of the loader: processes that read ahead of the training batches.
+    """
+
+    def __init__(self, transformer: LogMel, waveforms: LazyFiles) -> None:
+        self.transformer, self.waveforms = transformer, waveforms
+        n, length, *_ = waveforms.shape
+        self.shape = (n, 1 + length // transformer._step, transformer._width())
+        self.dtype = np.dtype(np.float32)
+        self.n_jobs, self.note = waveforms.n_jobs, waveforms.note
+
+    def __len__(self) -> int:
+        return len(self.waveforms)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        places = np.arange(len(self))[rows]
+        frames = self.transformer.transform(self.waveforms[np.atleast_1d(places)])
+        return frames if np.ndim(places) else frames[0]
+
+
 def _rows(X: Any) -> tuple[list[np.ndarray | None], int | None]:
     """The waveforms (length,) of one channel, None where missing, and their length where X gives them but one."""
     length = None
-    if isinstance(X, (np.ndarray, LazyFiles)) and len(X.shape) in (2, 3) and X.dtype.kind != "O":
+    if isinstance(X, np.ndarray) and X.ndim in (2, 3) and X.dtype.kind != "O":
         length = X.shape[1]
-        X = X[:]  # reads the rows of a lazy object
         missing = np.all(np.ma.getmaskarray(X).reshape(len(X), -1), axis=1)
         rows: list[Any] = [None if missing[i] else row for i, row in enumerate(np.ma.getdata(X))]
     else:

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmm._optional import import_optional
 from skmm.encoders._models import load_pretrained
-from skmm.preprocessing._files import FileLoader, Source, as_column, failure_text, file_tags, open_source
+from skmm.preprocessing._files import FileLoader, Source, as_column, failure_text, file_tags, open_source, warn
 from skmm.preprocessing._params import check_positive
 from skmm.spec import unknown
 from skmm.training import find_device, seeded
@@ -48,6 +48,13 @@ class PictureLoader(FileLoader):
         super()._check_params()
         check_positive("max_pixels", self.max_pixels)
         check_colour(self.background)
+
+    def read_rows(self, items: Sequence[Any], rows: Sequence[int]) -> tuple[Any, dict[int, str]]:
+        Image = import_optional("PIL.Image", extra="image")
+        with warnings.catch_warnings():
+            if self.max_pixels <= (Image.MAX_IMAGE_PIXELS or 0):  # what Pillow would warn of is refused
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return super().read_rows(items, rows)
 
     def _decode(self, source: Source) -> np.ndarray:
         Image = import_optional("PIL.Image", extra="image")
@@ -540,7 +547,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         for rows in batches:
             failures |= self._embed_rows(items, rows, out, cache)
         if failures:
-            warnings.warn(failure_text(failures, items, len(items)), stacklevel=2)
+            warn(failure_text(failures, items, len(items)))
         return out
 
     def _embed_rows(

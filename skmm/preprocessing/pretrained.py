@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skmm.blocks import RaggedArray
-from skmm.encoders._models import load_tokenizer, model_name
+from skmm.encoders._models import load_tokenizer, model_name, sentence_limit
+from skmm.preprocessing._params import check_positive
 from skmm.preprocessing.text import _texts, _TextTransformer
 
 _UNLIMITED = 10**9  # a tokenizer that knows of no limit says more
@@ -24,7 +25,7 @@ class PretrainedTokens(_TextTransformer):
         Folder of a model saved with ``save_pretrained``, with its tokenizer, or a name that transformers finds.
     max_length : int or None, default=None
         Tokens of a text that are kept, the model's own marks among them; None keeps as many as the tokenizer says
-        that its model can read.
+        that its model can read, or as sentence-transformers has saved beside the model, if these are fewer.
 
     Attributes
     ----------
@@ -67,6 +68,8 @@ class PretrainedTokens(_TextTransformer):
         -------
         self : PretrainedTokens
         """
+        if self.max_length is not None:
+            check_positive("max_length", self.max_length)
         _texts(X)
         self._tokenizer = load_tokenizer(model_name(self.model))
         self.n_ids_ = len(self._tokenizer)
@@ -91,7 +94,9 @@ class PretrainedTokens(_TextTransformer):
             self._tokenizer = load_tokenizer(model_name(self.model))
         if not texts:
             return RaggedArray(np.zeros(0, np.int64), np.zeros(1, np.int64))
-        longest = self.max_length or self._tokenizer.model_max_length
+        longest = self.max_length
+        if longest is None:
+            longest = min(self._tokenizer.model_max_length, sentence_limit(model_name(self.model)) or _UNLIMITED)
         rows = self._tokenizer(texts, truncation=longest < _UNLIMITED, max_length=longest)["input_ids"]
         return RaggedArray.from_list([np.array(row, dtype=np.int64) for row in rows])
 

@@ -177,6 +177,7 @@ class VideoFrames(FileLoader):
         self.verbose = verbose
 
     def _check_params(self) -> None:
+        import_optional("PIL.Image", extra="video")  # else its absence would be told as that of images
         super()._check_params()
         check_positive("n_frames", self.n_frames)
         check_positive("max_pixels", self.max_pixels)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +12,11 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator, clone, is_classifier
+from skorch.callbacks import Callback
 
-from skmm.blocks import Blocks
-from skmm.testing._modules import NAMES
+from skmm._optional import import_optional
+from skmm.blocks import BlockInfo, Blocks
+from skmm.testing._modules import NAMES, takes
 
 _N = 41  # an odd number, so that a last batch holds one sample
 
@@ -26,8 +30,8 @@ def _data(n_modalities: int = 2, seed: int = 0) -> tuple[dict[str, np.ndarray], 
     }, y
 
 
-def _fit(estimator: Any, X: Any, y: np.ndarray) -> Any:
-    return clone(estimator).set_params(random_state=0, batch_size=20, max_epochs=2).fit(X, y)
+def _fit(estimator: Any, X: Any, y: np.ndarray, **params: Any) -> Any:
+    return clone(estimator).set_params(random_state=0, batch_size=20, max_epochs=2, **params).fit(X, y)
 
 
 def _outputs(estimator: Any, X: Any) -> np.ndarray:
@@ -82,11 +86,57 @@ def _takes_every_form(estimator: Any) -> None:
         "lists": X[first].tolist(),
         "a tensor": torch.as_tensor(X[first]),
     }
+    with contextlib.suppress(ImportError):
+        forms["a DataFrame"] = import_optional("pandas", extra="dataframe").DataFrame(X[first])
     for form, block in forms.items():
         given = {first: block, **{name: X[name] for name in rest}}
         _require_same(_outputs(_fit(estimator, given, y), given), expected, f"As {form},", 1e-5)
-    blocks = {first: sp.csr_array(X[first]), **{name: X[name] for name in rest}}
-    _require(np.isfinite(_outputs(_fit(estimator, blocks, y), blocks)).all(), "A sparse block gives NaN.")
+
+
+def _each_kind(y: np.ndarray, soiled: np.ndarray) -> dict[str, tuple[BlockInfo, Any, Any]]:
+    """Blocks beside vectors, of whole numbers that tell of y: what they are, and two ways to say the same.
+
+    Of the second, some rows are soiled.
+    """
+    rng = np.random.default_rng(1)
+    steps = 4.0 * y[:, None, None] + rng.integers(-3, 4, (_N, 5, 2))
+    sequence = np.asfortranarray(np.where(soiled[:, None, None], 2**40, steps).astype(np.int64))
+    sequence.flags.writeable = False
+    lengths = rng.integers(1, 6, _N)
+    ragged = [x[:length] for x, length in zip(steps, lengths, strict=True)]
+    longer = np.empty(_N, dtype=object)
+    longer[:] = [np.full((9, 2), np.nan) if bad else x.copy() for x, bad in zip(ragged, soiled, strict=True)]
+    entries = np.where(rng.random((_N, 6)) < 0.5, 4.0 * y[:, None] + rng.integers(-3, 4, (_N, 6)), 0.0)
+    return {
+        "sequence": (BlockInfo("sequence", (2,), 5), steps, sequence),
+        "ragged": (BlockInfo("sequence", (2,)), ragged, longer),
+        "sparse": (
+            BlockInfo("sparse", (6,)),
+            sp.csr_array(entries),
+            sp.csc_array(np.where(soiled[:, None], 1e30, entries)),
+        ),
+    }
+
+
+def _reads_every_kind(estimator: Any) -> None:
+    """Of sequences, ragged and sparse blocks no form, no other row, and nothing in a missing row means anything."""
+    X, y = _data()
+    first, second = X
+    missing = np.arange(_N) % 3 == 0
+    link = "softmax" if is_classifier(estimator) else "identity"
+    for kind, (info, block, other) in _each_kind(y, missing).items():
+        if not takes(estimator.fusion, {first: info, second: BlockInfo("vector", X[second].shape[1:])}, link):
+            continue
+        clean, soiled = (Blocks({first: x, second: X[second]}, present={first: ~missing}) for x in (block, other))
+        fitted = _fit(estimator, clean, y)
+        expected = _outputs(fitted, clean)
+        _require(np.isfinite(expected).all(), f"A {kind} block gives NaN.")
+        _require_same(_outputs(fitted, soiled), expected, f"A {kind} block with other missing rows:")
+        # training rounds to float32, and so do the steps that follow
+        again = _outputs(_fit(estimator, soiled, y), clean)
+        _require_same(again, expected, f"Fitted on a {kind} block in another form:", 1e-3)
+        for i in range(0, _N, 10):
+            _require_same(_outputs(fitted, clean[i : i + 1])[0], expected[i], f"A {kind} block, row {i} alone:")
 
 
 def _takes_any_number(estimator: Any) -> None:
@@ -132,13 +182,55 @@ def _leaves_the_rest_alone(estimator: Any) -> None:
             torch.get_rng_state().numpy().tobytes(),
             torch.get_num_threads(),
             torch.get_default_dtype(),
+            list(warnings.filters),
         )
 
-    at_first = state()
-    _outputs(_fit(estimator, X, y), X)
-    _require(state() == at_first, "A random state, the number of threads or the default dtype is another one now.")
+    with warnings.catch_warnings():
+        warnings.resetwarnings()  # a filter that an earlier fit set is set anew
+        at_first = state()
+        _outputs(_fit(estimator, X, y), X)
+        after = state()
+    _require(
+        after == at_first,
+        "A random state, the number of threads, the default dtype or the warning filters are others now.",
+    )
     for name, x in X.items():
         _require(np.array_equal(x, before[name]), f"The block of modality {name!r} was changed.")
+
+
+class _Watch(Callback):
+    """Notes which samples train, and which stop the training, by a modality that holds their numbers / 128."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.trained: set[int] = set()
+        self.held_out: set[int] = set()
+
+    def on_batch_begin(self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any) -> None:
+        values, _ = batch[0]
+        numbers = (values[self.name] * 128).round().int().flatten().tolist()
+        (self.trained if training else self.held_out).update(numbers)
+
+
+def _holds_out_what_was_asked_for(estimator: Any) -> None:
+    """Early stopping holds out the share asked for, of each class alike, and nothing outside of fit is seen."""
+    name, other = NAMES[:2]
+    classes = np.repeat([1, 0, 1, 0], [16, 64, 8, 32])
+    noise = np.random.default_rng(0).normal(size=len(classes))
+    y = classes if is_classifier(estimator) else classes + noise
+    X = Blocks({name: np.arange(len(y))[:, None] / 128, other: (classes + noise)[:, None]})
+    watch, inside = _Watch(name), 80  # the others are an outer fold
+    params = {"early_stopping": True, "validation_fraction": 0.25, "scale_inputs": False, "callbacks": [watch]}
+    _fit(estimator, X[:inside], y[:inside], **params)
+    held_out = sorted(watch.held_out)
+    _require(len(held_out) == 20, f"validation_fraction=0.25 of {inside} samples held out {len(held_out)}.")
+    _require(watch.trained.isdisjoint(held_out), "Samples that are held out are trained on.")
+    _require(
+        watch.trained | watch.held_out == set(range(inside)), "Not all samples are used, or others than were given."
+    )
+    if is_classifier(estimator):
+        share = classes[held_out].mean()
+        _require(share == 0.2, f"A class with 20 % of the samples has {share:.0%} of those held out.")
 
 
 def _names_what_is_wrong(estimator: Any) -> None:
@@ -160,8 +252,10 @@ _RULES: tuple[Callable[[Any], None], ...] = (
     _takes_every_form,
     _takes_any_number,
     _ignores_what_is_missing,
+    _reads_every_kind,
     _names_labels,
     _leaves_the_rest_alone,
+    _holds_out_what_was_asked_for,
     _names_what_is_wrong,
 )
 
@@ -170,8 +264,10 @@ def check_estimator_on_blocks(estimator: BaseEstimator) -> None:
     """Check an estimator on several modalities, as scikit-learn's ``check_estimator`` does on one table.
 
     Samples never see each other; the same seed gives the same fit; forms of input, names and the number of
-    modalities mean nothing; nor does what stands in a missing row; global state stays as it is; errors name the
-    modality and the row.
+    modalities mean nothing, of vectors, sequences, ragged and sparse blocks; nor does what stands in a missing row;
+    early stopping holds out what was asked for; global state stays as it is; errors name the modality and the row.
+
+    Kinds of block that the fusion's constructor refuses with a ``ValueError`` are passed over.
 
     Parameters
     ----------

@@ -16,15 +16,16 @@ from torch.func import functional_call, stack_module_state
 
 from skmm.blocks import KINDS, BlockInfo
 from skmm.layers import SparseRows
-from skmm.network import unsupported
-from skmm.spec import Encoder, Spec, as_spec
+from skmm.network import choose_fusion, unsupported
+from skmm.spec import Encoder, Fusion, Spec, as_spec
 
 # Tensors and SparseRows by modality, and which of their rows or steps exist.
 _Batch = dict[str, Any]
 _Masks = dict[str, Tensor]
 
-# Names that break a module which makes attributes, keyword arguments or submodule names of them.
-NAMES = ("self", "a.b", "keys", "文本", "training", "a b", "forward")
+# Names that break a module which makes attributes, keyword arguments or submodule names of them,
+# or give them to parts of their own: the fused head, the joint expert of a mixture.
+NAMES = ("self", "a.b", "keys", "文本", "training", "fused", "joint")
 _N_ROWS = 12
 _TOLERANCE = 1e-6
 _HUGE = 1e30
@@ -504,6 +505,22 @@ def check_encoder(encoder: str | type[nn.Module] | Encoder) -> None:
 
 def _masked(spec: Spec, info: BlockInfo, tokens: bool) -> _MaskedEncoder:
     return _MaskedEncoder(spec.build(info, tokens, inherited=INHERITED))
+
+
+def takes(fusion: Any, infos: Mapping[str, BlockInfo], link: str) -> bool:
+    """Whether a fusion of an estimator reads blocks of these kinds, for this link; its constructor says."""
+    spec = choose_fusion(fusion, infos)
+    if not isinstance(spec, Fusion):  # a module, which is built already
+        return True
+    level = getattr(spec.target(), "level", None)
+    dims: dict[str, Any] = dict(infos) if level == "input" else dict.fromkeys(infos, 3)
+    structure = (dims, LINKS[link], link) if level == "decision" else (dims,)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            spec.build(*structure, inherited=INHERITED)
+    except ValueError:
+        return False
+    return True
 
 
 def as_known(kind: type[Spec], value: Any) -> Spec:
