@@ -420,8 +420,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Returns
         -------
         dict of str to ndarray of shape (n_samples, n_classes)
-            ``"fused"``, and with ``modality_loss`` above 0 each modality; averaged over the members, NaN where
-            the modality is missing.
+            ``"fused"`` (``"fused_"`` where a modality has that name), and with ``modality_loss`` above 0 each
+            modality; averaged over the members, NaN where the modality is missing.
         """
         return {head: self._finish(logits) for head, logits in self._outputs_by_head(X).items()}
 
@@ -651,8 +651,8 @@ modality_transformer_, n_features_in_, feature_names_in_
         Returns
         -------
         dict of str to ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            ``"fused"``, and with ``modality_loss`` above 0 each modality; averaged over the members, NaN where
-            the modality is missing.
+            ``"fused"`` (``"fused_"`` where a modality has that name), and with ``modality_loss`` above 0 each
+            modality; averaged over the members, NaN where the modality is missing.
         """
         return {head: self._finish(values) for head, values in self._outputs_by_head(X).items()}
 

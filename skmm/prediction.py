@@ -34,7 +34,8 @@ class AttentionWeights(NamedTuple):
     target : str
         The modality whose tokens attend.
     columns : list of (str or None, int)
-        What the last axis stands for: a modality and the number of its token; None is the learned null token.
+        What the last axis stands for: a modality and the number of its token. None is a learned one: the null
+        token, and of ``"bottleneck"`` the bottleneck tokens and then the class token, which alone has a row.
     values : ndarray of shape (n_samples, n_heads, n_tokens, n_columns)
         Weights, the mean over the members. Those of a token that exists sum to 1, all others are 0.
     """
@@ -246,14 +247,12 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         data, dtype, _ = self._load(X)
         (found, masks), _ = self.net_.outputs(data, dtype, "attention_weights", batch_size=len(data))
         n_tokens = {name: mask.shape[-1] for name, mask in masks.items()}
-        return [
-            AttentionWeights(
-                target,
-                [(None, 0), *((source, step) for source in sources for step in range(n_tokens[source]))],
-                self._over_members(weights),
-            )
-            for (target, sources), weights in found.items()
-        ]
+        shown = []
+        for (target, sources), weights in found.items():
+            steps = [(source, step) for source in sources for step in range(n_tokens[source])]
+            learned = [(None, number) for number in range(weights.shape[-1] - len(steps))]
+            shown.append(AttentionWeights(target, [*learned, *steps], self._over_members(weights)))
+        return shown
 
     def frame_evidence(
         self, X: Any, modalities: str | Iterable[str] | None = None, *, width: int = 1

@@ -88,7 +88,8 @@ def attend_with_weights(query, tokens, w, prefix, n_heads):
     for head in range(n_heads):
         part = slice(head * size, (head + 1) * size)
         q = linear(query, "query")[part]
-        weights.append(softmax([q @ linear(key, "key")[part] / math.sqrt(size) for key in keys]))
+        scores = [q @ linear(key, "key")[part] / math.sqrt(size) for key in keys]
+        weights.append(softmax(scores) if scores else np.zeros(0))
         for weight, key in zip(weights[-1], keys, strict=True):
             read[part] += weight * linear(key, "value")[part]
     return linear(read, "out"), np.array(weights)

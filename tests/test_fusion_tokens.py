@@ -39,6 +39,9 @@ def test_contract_with_parameters(fusion):
     check_fusion(fusion, estimators=False)
 
 
+null_token = pytest.mark.parametrize("null_token", [True, False], ids=["null", "as published"])
+
+
 def projected(w, k, x, there, scale=1.0, positions=True):
     """The tokens of one modality of one sample that exist, as the fusion starts from them."""
     return [
@@ -53,9 +56,10 @@ def projected(w, k, x, there, scale=1.0, positions=True):
 
 @n_modalities
 @missing
-def test_attention_reads_the_tokens_of_the_others(n, missing):
+@null_token
+def test_attention_reads_the_tokens_of_the_others(n, missing, null_token):
     dims = dims_of(n)
-    module, w = build("attention", dims, n_heads=2)
+    module, w = build("attention", dims, n_heads=2, null_token=null_token)
     x, there = token_data(dims, missing)
     expected = np.zeros((N, HIDDEN))
     for i in range(N):
@@ -96,10 +100,13 @@ def crossmodal_stack(tokens, target, source, w, dims, n_layers):
 
 @n_modalities
 @missing
-@pytest.mark.parametrize("n_layers", [1, 3])
-def test_crossmodal_is_the_multimodal_transformer(n, missing, n_layers):
+@null_token
+@pytest.mark.parametrize(("n_layers", "factor"), [(1, 2), (3, 4)])
+def test_crossmodal_is_the_multimodal_transformer(n, missing, null_token, n_layers, factor):
     dims = dims_of(n)
-    module, w = build("crossmodal", dims, n_layers=n_layers, n_heads=N_HEADS)
+    params = {"null_token": null_token, "feed_forward_factor": factor}
+    module, w = build("crossmodal", dims, n_layers=n_layers, n_heads=N_HEADS, **params)
+    assert w["targets.0.cross.0.0.feed_forward.0.weight"].shape == (factor * HIDDEN, HIDDEN)
     x, there = token_data(dims, missing)
     expected = []
     for i in range(N):
@@ -157,12 +164,12 @@ def test_crossmodal_attention_weights_are_those_of_the_last_layer(n):
 
 @n_modalities
 @missing
+@null_token
 @pytest.mark.parametrize(("n_layers", "fusion_layer", "size"), [(2, 0, 4), (3, 1, 1), (4, 2, 2)])
-def test_bottleneck_is_shared_from_its_layer_on(n, missing, n_layers, fusion_layer, size):
+def test_bottleneck_is_shared_from_its_layer_on(n, missing, null_token, n_layers, fusion_layer, size):
     dims = dims_of(n)
-    module, w = build(
-        "bottleneck", dims, n_layers=n_layers, fusion_layer=fusion_layer, n_bottlenecks=size, n_heads=N_HEADS
-    )
+    params = {"n_layers": n_layers, "fusion_layer": fusion_layer, "n_bottlenecks": size, "n_heads": N_HEADS}
+    module, w = build("bottleneck", dims, null_token=null_token, feed_forward_factor=4, **params)
     x, there = token_data(dims, missing)
     expected = np.zeros((N, HIDDEN))
     for i in range(N):

@@ -10,7 +10,9 @@ A fusion is an ``nn.Module`` with
   of which those left at None take the estimator's value;
 - ``out_dim``: the size of its output;
 - ``forward(values, present)``: two dicts of the same names, values and bool masks (B,) or (B, T). The output of a
-  row never depends on what stands where its mask is False.
+  row never depends on what stands where its mask is False;
+- where it has something to show, ``gates(values, present)`` and ``attention_weights(values, present)``; what these
+  need in parameters stands in ``requires``: ``{"gates": {"rule": "learned"}}``.
 """
 
 from skmm.fusion import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import torch
@@ -141,8 +142,8 @@ class SumFusion(nn.Module):
         self.out_dim = hidden_dim
 
     def forward(self, values: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        hidden = torch.stack(
-            [self.activation(layer(values[name])) for name, layer in zip(self.names, self.hidden, strict=True)], -2
-        )  # (B, M, hidden_dim)
-        exists = torch.stack([present[name] for name in self.names], -1)
-        return self.output_activation(keep(hidden, exists).sum(-2))
+        hidden = [
+            keep(self.activation(layer(values[name])), present[name])
+            for name, layer in zip(self.names, self.hidden, strict=True)
+        ]
+        return self.output_activation(functools.reduce(torch.add, hidden))

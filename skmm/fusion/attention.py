@@ -17,8 +17,9 @@ class AttentionFusion(nn.Module):
     """Cross-modal attention: each modality reads the tokens of the others, then the modalities are weighed.
 
     Tokens are projected to one size. Those of modality m, normalised first (pre-norm), attend to the normalised
-    tokens of all others, and what they read is added to them; where a row has none of the others, a learned null
-    token is there to be read. The mean of its tokens is the modality's vector. A score per vector, softmax over the
+    tokens of all others, and what they read is added to them. Beside these tokens stands a learned null token: a
+    vector, which is one token, could not be given less weight otherwise, and there is something to read where a row
+    has none of the others. The mean of its tokens is the modality's vector. A score per vector, softmax over the
     modalities that are present, weighs the sum. One modality alone attends to its own tokens and has weight 1.
 
     Parameters
@@ -29,6 +30,8 @@ class AttentionFusion(nn.Module):
         Attention heads; must divide ``hidden_dim``.
     dropout : float, optional
         Dropout of the attention weights.
+    null_token : bool
+        Whether there is a null token. False is equation 1 as published; a row then reads nothing of absent others.
 
     Raises
     ------
@@ -59,14 +62,22 @@ class AttentionFusion(nn.Module):
     source = "Vaswani et al. 2017, eq. 1; Tsai et al. 2019, eq. 1"
 
     def __init__(
-        self, dims: Mapping[str, int], *, hidden_dim: int = INHERIT, n_heads: int = 4, dropout: float = INHERIT
+        self,
+        dims: Mapping[str, int],
+        *,
+        hidden_dim: int = INHERIT,
+        n_heads: int = 4,
+        dropout: float = INHERIT,
+        null_token: bool = True,
     ) -> None:
         super().__init__()
         check_heads(n_heads, hidden_dim)
         self.names = list(dims)
         self.project = nn.ModuleList(nn.Linear(dim, hidden_dim) for dim in dims.values())
         self.norms = nn.ModuleList(nn.LayerNorm(hidden_dim) for _ in dims)
-        self.attention = nn.ModuleList(Attention(hidden_dim, n_heads=n_heads, dropout=dropout) for _ in dims)
+        self.attention = nn.ModuleList(
+            Attention(hidden_dim, n_heads=n_heads, dropout=dropout, null_token=null_token) for _ in dims
+        )
         # one modality has nothing to be weighed against
         self.score = nn.Linear(hidden_dim, 1, bias=False) if len(dims) > 1 else None
         self.out_dim = hidden_dim
@@ -85,9 +96,8 @@ class AttentionFusion(nn.Module):
     ) -> dict[tuple[str, tuple[str, ...]], Tensor]:
         """What each token of a modality reads: (B, heads, T_target, 1 + Σ T_source) by target and sources.
 
-        Of the last axis the null token is first, which is all that there is to read where a row has none of the
-        sources; then their tokens in order. The weights of a token that exists sum to 1, those of one that does not
-        are all 0.
+        Of the last axis the null token is first, if there is one, then the tokens of the sources in their order.
+        The weights of a token that exists sum to 1 where there is something to read, those of others are all 0.
         """
         _, _, read = self._attend(values, present)
         return {

@@ -23,7 +23,8 @@ class BottleneckFusion(nn.Module):
     class token: z_m. Layers before ``fusion_layer`` are a transformer per modality. From there on each also holds
     the bottleneck tokens b, [z_m, b_m] = T_m([z_m, b]), and the next b is the mean of b_m over the modalities that
     a row has. The output is the mean of their class tokens; the paper averages the logits that one linear layer
-    makes of each, which is the same under a linear head. One modality alone has the bottleneck to itself. A row
+    makes of each, which is the same under a linear head. Every block can read a learned null token as well, as in
+    ``"attention"``. One modality alone has the bottleneck to itself. A row
     without any modality gives 0.
 
     Parameters
@@ -45,12 +46,17 @@ class BottleneckFusion(nn.Module):
         learn, so that the 0.3 that suits other fusions hides too much of it.
     activation : str, optional
         Activation of the feed-forward networks. The paper's is GELU.
+    null_token : bool
+        Whether there is a null token. The paper has none.
+    feed_forward_factor : int
+        Width of the hidden layer of the feed-forward networks, in tokens. The paper's is 4.
 
     Raises
     ------
     ValueError
-        If ``hidden_dim`` or ``n_bottlenecks`` is no whole number of 1 or more, or ``n_layers`` none of 2 or more;
-        if ``fusion_layer`` leaves fewer than two layers; or if ``n_heads`` does not divide ``hidden_dim``.
+        If ``hidden_dim``, ``n_bottlenecks`` or ``feed_forward_factor`` is no whole number of 1 or more, or
+        ``n_layers`` none of 2 or more; if ``fusion_layer`` leaves fewer than two layers; or if ``n_heads`` does not
+        divide ``hidden_dim``.
 
     Shape
     -----
@@ -85,10 +91,12 @@ class BottleneckFusion(nn.Module):
         n_heads: int = 4,
         dropout: float = 0.1,
         activation: str = INHERIT,
+        null_token: bool = True,
+        feed_forward_factor: int = 2,
     ) -> None:
         super().__init__()
         at_least(2, n_layers=n_layers)  # one to write the bottleneck, one to read it
-        at_least_one(n_bottlenecks=n_bottlenecks)
+        at_least_one(n_bottlenecks=n_bottlenecks, feed_forward_factor=feed_forward_factor)
         check_heads(n_heads, hidden_dim)
         if not is_whole(fusion_layer) or not 0 <= fusion_layer <= n_layers - 2:
             raise ValueError(
@@ -105,7 +113,15 @@ class BottleneckFusion(nn.Module):
         self.bottleneck = nn.Parameter(0.02 * torch.randn(n_bottlenecks, hidden_dim))
         self.layers: Any = nn.ModuleList(
             nn.ModuleList(
-                TransformerBlock(hidden_dim, n_heads=n_heads, dropout=dropout, activation=activation) for _ in dims
+                TransformerBlock(
+                    hidden_dim,
+                    n_heads=n_heads,
+                    dropout=dropout,
+                    activation=activation,
+                    null_token=null_token,
+                    feed_forward_factor=feed_forward_factor,
+                )
+                for _ in dims
             )
             for _ in range(n_layers)
         )

@@ -29,9 +29,7 @@ class _Target(nn.Module):
         dim: int,
         *,
         n_layers: int,
-        n_heads: int,
-        dropout: float,
-        activation: str,
+        **block: Any,
     ) -> None:
         super().__init__()
         self.target = target
@@ -39,10 +37,7 @@ class _Target(nn.Module):
         self.out_dim = len(sources) * dim
 
         def stack(dim: int) -> nn.ModuleList:
-            return nn.ModuleList(
-                TransformerBlock(dim, n_heads=n_heads, dropout=dropout, activation=activation)
-                for _ in range(n_layers)
-            )
+            return nn.ModuleList(TransformerBlock(dim, **block) for _ in range(n_layers))
 
         self.cross: Any = nn.ModuleList(stack(dim) for _ in sources)
         self.joint = stack(self.out_dim)
@@ -68,8 +63,8 @@ class CrossmodalFusion(nn.Module):
     Tokens are projected to one size and given sinusoidal positions: Z_m^0. For every ordered pair β -> α a stack
     of blocks starts from Z_α^0; each attends to Z_β^0 and is followed by a feed-forward network. What all β made of
     α is joined per token, passes blocks of self-attention, and its last step that exists is the vector of α. The
-    vectors of all α, joined, are the output; a learned one stands in for an absent α. Where β is absent, a learned
-    null token is all there is to attend to. One modality is its own source.
+    vectors of all α, joined, are the output; a learned one stands in for an absent α. Beside the tokens
+    that a block reads stands a learned null token, as in ``"attention"``. One modality is its own source.
 
     Blocks are pre-norm and add to their input itself, as the authors' program does, where equation 4 adds to the
     normalised input; there is no causal mask.
@@ -87,12 +82,16 @@ class CrossmodalFusion(nn.Module):
         Dropout of the attention weights and inside the feed-forward networks. The paper's is 0.1.
     activation : str, optional
         Activation of the feed-forward networks. The paper's is ReLU.
+    null_token : bool
+        Whether there is a null token. The paper has none.
+    feed_forward_factor : int
+        Width of the hidden layer of the feed-forward networks, in tokens. The authors' program has 4.
 
     Raises
     ------
     ValueError
-        If ``hidden_dim`` or ``n_layers`` is no whole number of 1 or more, or ``n_heads`` does not divide
-        ``hidden_dim``.
+        If ``hidden_dim``, ``n_layers`` or ``feed_forward_factor`` is no whole number of 1 or more, or ``n_heads``
+        does not divide ``hidden_dim``.
 
     Shape
     -----
@@ -125,9 +124,11 @@ class CrossmodalFusion(nn.Module):
         n_heads: int = 4,
         dropout: float = INHERIT,
         activation: str = INHERIT,
+        null_token: bool = True,
+        feed_forward_factor: int = 2,
     ) -> None:
         super().__init__()
-        at_least_one(n_layers=n_layers)
+        at_least_one(n_layers=n_layers, feed_forward_factor=feed_forward_factor)
         check_heads(n_heads, hidden_dim)
         self.names = list(dims)
         self.project = nn.ModuleList(nn.Linear(dim, hidden_dim) for dim in dims.values())
@@ -140,6 +141,8 @@ class CrossmodalFusion(nn.Module):
                 n_heads=n_heads,
                 dropout=dropout,
                 activation=activation,
+                null_token=null_token,
+                feed_forward_factor=feed_forward_factor,
             )
             for target in self.names
         )
@@ -166,9 +169,9 @@ class CrossmodalFusion(nn.Module):
         Returns
         -------
         dict
-            (target, (source,)) -> weights of shape (B, heads, T_target, 1 + T_source), the null token's first,
-            which is all that there is to read where the source is absent. They sum to 1 for a token that exists and
-            are 0 for one that does not.
+            (target, (source,)) -> weights of shape (B, heads, T_target, 1 + T_source), that of the null token
+            first, if there is one. They sum to 1 for a token that exists and has something to read, and are 0 for
+            others.
         """
         tokens = self._tokens(values, present)
         weights: dict[tuple[str, tuple[str, ...]], Tensor] = {}
