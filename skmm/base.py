@@ -28,6 +28,7 @@ from skmm.batches import Batches
 from skmm.blocks import Blocks, FlatLayout
 from skmm.compose import ModalityTransformer
 from skmm.inputs import Inputs, check_finite
+from skmm.losses import HeadsLoss
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_fusion, unsupported
 from skmm.plan import Hiding, TrainingPlan, training_set
 from skmm.prediction import NetworkOutputs
@@ -37,7 +38,6 @@ from skmm.stacking import Stack, assign_folds, average, blind_weights, choose, e
 from skmm.training import (
     PRECISIONS,
     SCHEDULES,
-    HeadsLoss,
     MultimodalNet,
     TrainingSet,
     _BestWeights,

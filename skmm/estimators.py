@@ -27,8 +27,7 @@ from sklearn.utils.validation import (
 )
 
 from skmm.base import MultimodalEstimator, can_partial_fit
-from skmm.spec import unknown
-from skmm.training import (
+from skmm.losses import (
     absolute_error,
     binary_cross_entropy,
     cross_entropy,
@@ -36,6 +35,7 @@ from skmm.training import (
     quantile_error,
     squared_error,
 )
+from skmm.spec import unknown
 
 
 class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):

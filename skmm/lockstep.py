@@ -21,10 +21,11 @@ from torch.utils._pytree import tree_map  # torch has no public one; its own fun
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.base import MultimodalEstimator
 from skmm.batches import take_rows
+from skmm.losses import HeadsLoss
 from skmm.network import FusionNetwork, existing, unsupported
 from skmm.plan import TrainingPlan
 from skmm.side_by_side import Rows, Together, join_batches, joinable
-from skmm.training import HeadsLoss, MultimodalNet, TrainingSet, seeded
+from skmm.training import MultimodalNet, TrainingSet, seeded
 
 # Optimizers that treat every number for itself: those of others may be changed by what they are stacked with.
 _ELEMENTWISE = frozenset(

@@ -21,6 +21,7 @@ from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, com
 from skmm.base import MultimodalEstimator, _is_named
 from skmm.blocks import Blocks
 from skmm.inputs import Inputs, check_finite
+from skmm.losses import HeadsLoss
 from skmm.metrics import check_transcripts, word_error_rate
 from skmm.network import MemberNetworks, check_encoders
 from skmm.samples import canonical
@@ -37,7 +38,7 @@ from skmm.speech_network import (
     split_by_length,
 )
 from skmm.stacking import encode_groups
-from skmm.training import HeadsLoss, auto_batch_size, find_device, seeded
+from skmm.training import auto_batch_size, find_device, seeded
 
 _ERRORS = ("raise", "drop")
 

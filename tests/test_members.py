@@ -15,8 +15,9 @@ from torch import nn
 
 from skmm import Blocks, Fusion, MultimodalClassifier, MultimodalRegressor, Optimizer, list_fusions
 from skmm.inputs import Inputs
+from skmm.losses import HeadsLoss, cross_entropy, squared_error
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders
-from skmm.training import HeadsLoss, MultimodalNet, TrainingSet, cross_entropy, squared_error
+from skmm.training import MultimodalNet, TrainingSet
 
 ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
 every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)

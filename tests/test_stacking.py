@@ -10,10 +10,10 @@ from skorch.callbacks import Callback
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.datasets import make_multimodal_classification
+from skmm.losses import absolute_error, binary_cross_entropy, cross_entropy, squared_error
 from skmm.metrics import expected_calibration_error
 from skmm.stacking import Stack, assign_folds, average, blind_weights, left_out_fold
 from skmm.table import Table
-from skmm.training import absolute_error, binary_cross_entropy, cross_entropy, squared_error
 
 ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
 every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)

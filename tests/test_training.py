@@ -10,19 +10,15 @@ from sklearn.metrics import d2_pinball_score, log_loss, mean_absolute_error, mea
 from skorch.callbacks import Callback
 
 from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor, list_fusions
-from skmm.training import (
-    SCHEDULES,
+from skmm.losses import (
     absolute_error,
-    auto_batch_size,
-    auto_epochs,
     binary_cross_entropy,
     cross_entropy,
-    find_device,
     huber_error,
     quantile_error,
-    seeded,
     squared_error,
 )
+from skmm.training import SCHEDULES, auto_batch_size, auto_epochs, find_device, seeded
 
 members = pytest.mark.parametrize("n_members", [1, 3])
 every_estimator = pytest.mark.parametrize("cls", [MultimodalClassifier, MultimodalRegressor])
