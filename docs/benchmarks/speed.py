@@ -3,9 +3,10 @@
     python docs/benchmarks/speed.py --data FOLDER --plot speed.png
     python docs/benchmarks/speed.py --plot speed.png --only plot
 
-Runs `speed_fit.py`, `speed_sparse.py`, `import_time.py` and, where real data is given, `speed_search.py`, one
-after the other, and prints what they print. The plot: seconds of one fit over samples and over modalities, beside
-a hand-written loop and plain skorch; seconds of a search over candidates, beside GridSearchCV. Needs matplotlib.
+Runs `speed_fit.py`, `speed_sparse.py`, `import_time.py` and, where real data is given, `speed_search.py` and
+`speed_bound.py`, one after the other, and prints what they print. The plot: seconds of one fit over samples and
+over modalities, beside a hand-written loop and plain skorch; seconds of a search over candidates, beside
+GridSearchCV. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ SCRIPTS = {
     "sparse": ["speed_sparse.py"],
     "import": ["import_time.py"],
     "search": ["speed_search.py"],
+    "bound": ["speed_bound.py"],
 }
+WITH_DATA = {"search": ["--jobs", "2"], "bound": []}  # and the options beside the folder
 
 
 def seconds(work: Callable[[], Any], rounds: int = 3) -> float:
@@ -97,10 +100,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=[*SCRIPTS, "plot"], default=[*SCRIPTS, "plot"])
     args = parser.parse_args()
     for name, command in SCRIPTS.items():
-        if name not in args.only or (name == "search" and args.data is None):
+        if name not in args.only or (name in WITH_DATA and args.data is None):
             continue
         print(f"\n## {name}\n", flush=True)
-        more = ["--data", str(args.data), "--jobs", "2"] if name == "search" else []
+        more = ["--data", str(args.data), *WITH_DATA[name]] if name in WITH_DATA else []
         subprocess.run([sys.executable, str(HERE / command[0]), *command[1:], *more], check=True)
     if args.plot is not None and "plot" in args.only:
         draw(args.plot)
