@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +26,36 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "identity": nn.Identity,
 }
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number by its type: not 2.0, and not True."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def at_least(least: int, **values: Any) -> None:
+    """Refuse hyperparameters that are no whole numbers of ``least`` or more, by name."""
+    for name, value in values.items():
+        if not is_whole(value) or value < least:
+            raise ValueError(f"{name}={value!r} must be at least {least}, a whole number.")
+
+
+def at_least_one(**values: Any) -> None:
+    """Refuse sizes, ranks and numbers of layers that are no whole numbers of 1 or more, by name."""
+    at_least(1, **values)
+
+
+def divisors(size: int) -> list[int]:
+    """The numbers that divide a size."""
+    return [n for n in range(1, size + 1) if size % n == 0]
+
+
+def check_heads(n_heads: Any, hidden_dim: Any) -> None:
+    """Refuse tokens of no size, and a number of attention heads that does not divide their size."""
+    at_least_one(hidden_dim=hidden_dim)
+    valid = divisors(hidden_dim)
+    if not is_whole(n_heads) or n_heads not in valid:
+        raise ValueError(f"n_heads={n_heads!r} does not divide the dimension {hidden_dim}; valid are {valid}.")
 
 
 def make_activation(activation: str | Callable[[], nn.Module]) -> nn.Module:
@@ -254,9 +285,7 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, *, n_heads: int, dropout: float = 0.0, null_token: bool = True) -> None:
         super().__init__()
-        if dim % n_heads:
-            valid = [h for h in range(1, dim + 1) if dim % h == 0]
-            raise ValueError(f"n_heads={n_heads} does not divide the dimension {dim}; valid are {valid}.")
+        check_heads(n_heads, dim)
         self.n_heads = n_heads
         self.null = nn.Parameter(torch.randn(1, dim) / math.sqrt(dim)) if null_token else None
         self.query = nn.Linear(dim, dim)

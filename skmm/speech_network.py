@@ -15,8 +15,17 @@ from skmm.augmentation import Batch
 from skmm.batches import Batches
 from skmm.blocks import BlockInfo
 from skmm.decoding import BLANK
-from skmm.fusion.base import Placeholders, at_least_one
-from skmm.layers import Attention, DenseBlock, TransformerBlock, add_positions, keep, make_activation, masked_mean
+from skmm.fusion.base import Placeholders
+from skmm.layers import (
+    Attention,
+    DenseBlock,
+    TransformerBlock,
+    add_positions,
+    at_least_one,
+    keep,
+    make_activation,
+    masked_mean,
+)
 from skmm.network import Masks, Values, _make_encoder, check_encoders
 from skmm.spec import INHERIT, Encoder, Fusion, Registry, Spec, as_spec
 from skmm.training import MultimodalNet, TrainingSet, take_rows

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from skmm.fusion.base import check_heads
-from skmm.layers import Attention, keep, masked_mean, masked_softmax
+from skmm.layers import Attention, check_heads, keep, masked_mean, masked_softmax
 from skmm.spec import INHERIT, register_fusion
 
 

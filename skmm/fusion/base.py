@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,36 +36,6 @@ class Placeholders(nn.Module):
             torch.where(present[name].unsqueeze(-1), values[name], vector)
             for name, vector in zip(self.names, self.vectors, strict=True)
         ]
-
-
-def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number by its type: not 2.0, and not True."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def at_least(least: int, **values: Any) -> None:
-    """Refuse hyperparameters that are no whole numbers of ``least`` or more, by name."""
-    for name, value in values.items():
-        if not is_whole(value) or value < least:
-            raise ValueError(f"{name}={value!r} must be at least {least}, a whole number.")
-
-
-def at_least_one(**values: Any) -> None:
-    """Refuse sizes, ranks and numbers of layers that are no whole numbers of 1 or more, by name."""
-    at_least(1, **values)
-
-
-def divisors(size: int) -> list[int]:
-    """The numbers that divide a size."""
-    return [n for n in range(1, size + 1) if size % n == 0]
-
-
-def check_heads(n_heads: Any, hidden_dim: Any) -> None:
-    """Refuse tokens of no size, and a number of attention heads that does not divide their size."""
-    at_least_one(hidden_dim=hidden_dim)
-    valid = divisors(hidden_dim)
-    if not is_whole(n_heads) or n_heads not in valid:
-        raise ValueError(f"n_heads={n_heads!r} does not divide the dimension {hidden_dim}; valid are {valid}.")
 
 
 def unit_linear(in_features: int, out_features: int) -> nn.Linear:

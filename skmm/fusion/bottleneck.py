@@ -10,8 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skmm.fusion.base import at_least, at_least_one, check_heads, is_whole
-from skmm.layers import TransformerBlock, add_positions, keep, masked_mean
+from skmm.layers import (
+    TransformerBlock,
+    add_positions,
+    at_least,
+    at_least_one,
+    check_heads,
+    is_whole,
+    keep,
+    masked_mean,
+)
 from skmm.spec import INHERIT, register_fusion
 
 

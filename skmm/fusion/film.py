@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skmm.fusion.base import at_least_one
-from skmm.layers import keep, make_activation
+from skmm.layers import at_least_one, keep, make_activation
 from skmm.spec import INHERIT, register_fusion, unknown
 
 

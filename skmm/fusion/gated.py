@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from skmm.fusion.base import Placeholders, at_least_one
-from skmm.layers import DenseBlock, keep, masked_softmax
+from skmm.fusion.base import Placeholders
+from skmm.layers import DenseBlock, at_least_one, keep, masked_softmax
 from skmm.spec import INHERIT, register_fusion
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from skmm.fusion.base import Placeholders, at_least_one, multiply
-from skmm.layers import l2_normalize, signed_sqrt
+from skmm.fusion.base import Placeholders, multiply
+from skmm.layers import at_least_one, l2_normalize, signed_sqrt
 from skmm.spec import register_fusion
 
 
