@@ -15,7 +15,7 @@ from skmm.blocks import Block, BlockInfo, block_kind
 from skmm.layers import SparseRows
 from skmm.network import Masks, Values
 from skmm.prefetch import Read, read_ahead
-from skmm.scaling import Scaler
+from skmm.scaling import Scaler, scaled
 
 
 class Column(Protocol):
@@ -49,21 +49,27 @@ def take_rows(data: Tensor, rows: Tensor) -> Tensor:
 
 
 class DenseColumn:
-    """Samples of one shape. Floats were scaled once; other types are when a batch is cut."""
+    """Samples of one shape, scaled already, or ``raw`` as they came: then they are scaled when a batch is cut."""
 
     def __init__(
-        self, data: Tensor, present: Tensor | None, scaler: Scaler | None, dtype: torch.dtype, *, sequence: bool
+        self,
+        data: Tensor,
+        present: Tensor | None,
+        scaler: Scaler | None,
+        dtype: torch.dtype,
+        *,
+        sequence: bool,
+        raw: bool,
     ) -> None:
-        self.data, self.present, self.scaler, self.dtype, self.sequence = data, present, scaler, dtype, sequence
+        self.data, self.present, self.scaler, self.dtype = data, present, scaler, dtype
+        self.sequence, self.raw = sequence, raw
         self.true = torch.ones((), dtype=torch.bool, device=data.device)
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         x = take_rows(self.data, rows)
         mask = self.true.expand(rows.shape) if self.present is None else take_rows(self.present, rows)
-        if x.dtype != self.dtype:
-            x = x.to(self.dtype)
-            if self.scaler is not None:
-                x = self.scaler.apply(x)
+        if self.raw:
+            x = scaled(x, self.scaler, self.dtype)
             if self.present is not None:
                 x = torch.where(like(mask, x), x, 0.0)
         if self.sequence:

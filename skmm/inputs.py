@@ -26,7 +26,7 @@ from skmm.batches import (
 )
 from skmm.blocks import Blocks
 from skmm.kinds import KINDS, Block, BlockInfo, RaggedArray, block_kind, is_lazy, sample_shape, spread
-from skmm.scaling import Projection, Scaler
+from skmm.scaling import Projection, Scaler, scaled
 from skmm.spec import Encoder, as_spec, unknown
 from skmm.training import free_memory
 
@@ -214,10 +214,11 @@ class Inputs:
         wide = bool(numeric) and all(np.result_type(np.float32, t) == np.float64 for t in numeric)
         return torch.float64 if wide else torch.float32
 
-    def load(self, blocks: Blocks, dtype: torch.dtype, device: torch.device) -> Batches:
+    def load(self, blocks: Blocks, dtype: torch.dtype, device: torch.device, *, once: bool = False) -> Batches:
         """Move checked blocks to a device, scaled, with zeros where a sample or a whole modality is missing.
 
-        What the device has no room for stays in the memory of the host, the largest modalities first.
+        What the device has no room for stays in the memory of the host, the largest modalities first. What is read
+        ``once`` is scaled when its batch is cut, so that there is never a second copy of it all.
         """
         blocks = self._convert(self._in_order(blocks))
         room = _room(device)
@@ -233,16 +234,16 @@ class Inputs:
                 columns[name] = AbsentColumn(info, dtype, device, peers)
                 continue
             place = torch.device("cpu") if name in streamed else device
-            column = self._column(name, blocks[name], blocks.present[name], dtype, place)
+            column = self._column(name, blocks[name], blocks.present[name], dtype, place, once)
             if name in streamed:
                 if isinstance(column, Tensor):
-                    column = DenseColumn(column, None, None, dtype, sequence=False)
+                    column = DenseColumn(column, None, None, dtype, sequence=False, raw=False)
                 column = StreamedColumn(column, device)
             columns[name] = column
         return Batches(columns, len(blocks), device)
 
     def _column(
-        self, name: str, block: Block, present: np.ndarray, dtype: torch.dtype, device: torch.device
+        self, name: str, block: Block, present: np.ndarray, dtype: torch.dtype, device: torch.device, once: bool
     ) -> Column | Tensor:
         scaler = self.scalers[name]
         if name in self.raw:
@@ -279,15 +280,17 @@ class Inputs:
             )
         missing = None if present.all() else exists
         kind = self.infos[name].kind
-        if block.dtype.kind != "f" and kind in ("image", "video"):
-            data = _shared(block).to(device)  # stays small until a batch is cut
+        small = block.dtype.kind != "f" and kind in ("image", "video")
+        raw = small or (once and block.dtype in _NUMPY.values())
+        if raw:
+            data = _shared(block).to(device)
         else:
             data = _scaled(block, scaler, dtype, device)
             if missing is not None:
                 data = torch.where(like(exists, data), data, 0.0)
             elif kind == "vector":
                 return data
-        return DenseColumn(data, missing, scaler, dtype, sequence=kind == "sequence")
+        return DenseColumn(data, missing, scaler, dtype, sequence=kind == "sequence", raw=raw)
 
 
 def _room(device: torch.device) -> float:
@@ -356,7 +359,7 @@ def check_finite(blocks: Blocks) -> None:
 def _sum_is_finite(values: np.ndarray) -> bool:
     """Whether no value needs a closer look."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(values.sum(dtype=np.float64)))
+        return bool(np.isfinite(values.sum()))  # one that overflows only has them looked at
 
 
 def _check_values(name: str, block: Block, present: np.ndarray) -> None:
@@ -405,11 +408,9 @@ def _shared(array: np.ndarray) -> Tensor:
 
 
 def _scaled(array: np.ndarray, scaler: Scaler | None, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A block on the device, standardised in its own precision: a time stamp has its news in its last digits."""
-    if scaler is None:
-        return _tensor(array, dtype).to(device)
-    own = torch.float64 if np.result_type(np.float32, array.dtype) == np.float64 else dtype
-    return scaler.apply(_tensor(array, own).to(device)).to(dtype)
+    """A block on the device, standardised."""
+    wide = scaler is not None and np.result_type(np.float32, array.dtype) == np.float64
+    return scaled(_tensor(array, torch.float64 if wide else dtype).to(device), scaler, dtype)
 
 
 def _tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:

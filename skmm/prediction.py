@@ -133,7 +133,7 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         dtype = self.inputs_.dtype(blocks)
         # where the weights are now: a net trained on a GPU may have been unpickled where there is none
         device = next(self.net_.module_.parameters()).device
-        return self.inputs_.load(blocks, dtype, device), dtype, blocks
+        return self.inputs_.load(blocks, dtype, device, once=True), dtype, blocks
 
     def _outputs(self, X: Any) -> np.ndarray:
         """Combined outputs, (n_samples, C) logits or values."""

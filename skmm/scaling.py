@@ -104,6 +104,14 @@ class Scaler:
         return torch.sub(x, mean, out=out).div_(scale).clamp_(-CLIP, CLIP)
 
 
+def scaled(x: Tensor, scaler: Scaler | None, dtype: torch.dtype) -> Tensor:
+    """Values in another precision, standardised in their own where that is more: a time stamp has its news in its
+    last digits."""
+    if scaler is None:
+        return x.to(dtype)
+    return scaler.apply(x if x.dtype == torch.float64 else x.to(dtype)).to(dtype)
+
+
 class Projection:
     """Principal directions of a wide sparse block, learned in fit: a dense copy of few columns for its encoder.
 

@@ -8,6 +8,7 @@ import inspect
 import math
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -252,6 +253,20 @@ class Task:
         self.candidates, self.data, self.halving, self.n_jobs = candidates, data, halving, n_jobs
         self.folds = {key: folds[key] for key in {c.before for c in candidates} if key in folds}
         self.outcome = Outcome()
+
+    def cost(self, prepared: dict[Any, Any]) -> int:
+        """Weights of all its networks, about which its time grows; ``prepared`` is what tasks share."""
+        first = self.candidates[0]
+        scout = copy.copy(self)
+        scout.prepared = prepared
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what there is to say is said where it is fitted, as are errors
+            try:
+                fold = self.folds[first.before][0] if first.before in self.folds else make_fold(self.data, 0, None)
+                learner = scout._learner(first, fold)
+            except Exception:
+                return 0
+        return len(self.candidates) * sum(p.numel() for p in learner.net.module_.parameters())
 
     def run(self) -> Outcome:
         try:
@@ -505,7 +520,7 @@ def failure(data: Data, error: str, n_epochs: int = 0) -> dict[str, Any]:
 
 
 def divide(candidates: list[Candidate], n_jobs: int) -> list[list[Candidate]]:
-    """Candidates that may share a loop, in parts that keep all processes busy, the largest first."""
+    """Candidates that may share a loop, in parts that keep all processes busy."""
     groups: dict[Any, list[Candidate]] = {}
     for candidate in candidates:
         groups.setdefault(_params_key(candidate.last, _OF_EACH), []).append(candidate)
@@ -514,4 +529,4 @@ def divide(candidates: list[Candidate], n_jobs: int) -> list[list[Candidate]]:
     for group in groups.values():
         n = math.ceil(len(group) / size)
         parts += [group[i * len(group) // n : (i + 1) * len(group) // n] for i in range(n)]
-    return sorted(parts, key=len, reverse=True)
+    return parts

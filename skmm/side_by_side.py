@@ -39,7 +39,9 @@ class MembersDropout(nn.Module):
     def factor(self, bits: Tensor) -> Tensor:
         """0 or the scale of the member, of random bits (K, ...)."""
         each = (-1, *[1] * (bits.ndim - 1))
-        return (bits >= self.threshold.view(each)) * self.scale.view(each)
+        kept = torch.empty(bits.shape, dtype=self.scale.dtype, device=bits.device)
+        # written as numbers at once: a mask times a number takes ten times as long
+        return torch.ge(bits, self.threshold.view(each), out=kept).mul_(self.scale.view(each))
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.off:
@@ -76,13 +78,15 @@ class Together(MemberNetworks):
         stacked = [torch.cat(each) for each in zip(*parts, strict=True)]
         self.n_members = max(2, len(stacked[0]))  # never the one that is called without a member axis
         self.vectorized = True
-        # Weights, which decay, and the rest, each as one table (K, n): an optimizer steps tables, not layers.
+        # Weights, which decay, and the rest, each as one table (K, n): an optimizer steps tables, not layers. Those
+        # of linear layers lie transposed, as the batched product leaves their gradient.
+        linear = {id(layer.weight) for layer in network.modules() if isinstance(layer, nn.Linear)}
         self.places = []
         widths = [0, 0]
-        for x in stacked:
+        for x, p in zip(stacked, network.parameters(), strict=True):
             table, start = int(x.ndim <= 2), widths[int(x.ndim <= 2)]
             widths[table] = start + x[0].numel()
-            self.places.append((table, start, widths[table], x.shape[1:]))
+            self.places.append((table, start, widths[table], x.shape[1:], id(p) in linear))
         self.tables = [x.new_empty(len(x), width) for width in widths]
         for x, view in zip(stacked, self.views(self.tables), strict=True):
             view.copy_(x)
@@ -135,7 +139,13 @@ class Together(MemberNetworks):
 
     def views(self, tables: list[Tensor]) -> list[Tensor]:
         """The parameters of which tables consist, (K, *shape) each."""
-        return [tables[i][:, start:stop].view(-1, *shape) for i, start, stop, shape in self.places]
+
+        def view(table: Tensor, shape: torch.Size, transposed: bool) -> Tensor:
+            return table.view(-1, *shape[::-1]).transpose(1, 2) if transposed else table.view(-1, *shape)
+
+        return [
+            view(tables[i][:, start:stop], shape, transposed) for i, start, stop, shape, transposed in self.places
+        ]
 
     def keep(self, members: Tensor) -> None:
         """Go on with some of the members."""
@@ -198,8 +208,7 @@ def _(first: AbsentColumn, *others: AbsentColumn) -> AbsentColumn:
 
 def joinable(column: Any) -> bool:
     """Whether a modality's data can be joined with that of other sets."""
-    scaled = not isinstance(column, DenseColumn) or column.data.dtype == column.dtype  # or else when a batch is cut
-    return type(column) in _join.registry and scaled
+    return type(column) in _join.registry and not getattr(column, "raw", False)
 
 
 def join_batches(sets: list[Batches]) -> Batches:

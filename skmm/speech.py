@@ -541,7 +541,7 @@ class SpeechRecognizer(Decoding, SpecParams, BaseEstimator):
                 stacklevel=3,
             )
         device = next(self.net_.module_.parameters()).device
-        data = self.inputs_.load(blocks, torch.float32, device)
+        data = self.inputs_.load(blocks, torch.float32, device, once=True)
         frames = n_frames(lengths, self._strides)
         outputs = self.net_.log_probs(data, lengths, self._most)
         return [output[:n].numpy() for output, n in zip(outputs, frames, strict=True)]

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from conftest import KINDS, MISSING, make_data, outputs, small
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils._pytree import tree_leaves
@@ -692,3 +693,57 @@ def test_compressed_copy_never_reads_missing_rows():
         for block in (x, hidden)
     )
     torch.testing.assert_close(a[torch.as_tensor(there)], b[torch.as_tensor(there)])
+
+
+# -- data that is scaled when a batch is cut, and data that stays in the memory of the host ------------------
+
+
+def some_missing(kinds):
+    X, y = make_data(60, kinds=kinds)
+    present = {name: ~np.roll(MISSING, i) if i else np.ones(60, dtype=bool) for i, name in enumerate(X)}
+    return Blocks(dict(X), present=present), y
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_read_once_is_scaled_as_what_is_read_often(dtype):
+    X, _ = some_missing([*KINDS, "video"])
+    fitted, rows = inputs(X), torch.tensor([5, 2, 59, 2])
+    often, once = (fitted.load(X, dtype, CPU, once=once).take(rows) for once in (False, True))
+    for a, b in zip(tree_leaves(often), tree_leaves(once), strict=True):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+
+
+def test_time_stamps_read_once_keep_their_last_digits():
+    seconds = 1.7e9 + np.arange(N)[:, None]  # float32 cannot tell them apart
+    X = Blocks(time=seconds)
+    got = inputs(X).load(X, torch.float32, CPU, once=True).take(torch.arange(N))[0]["time"]
+    np.testing.assert_allclose(got, standardised(seconds), rtol=1e-6)
+
+
+def test_what_is_read_once_is_not_copied():
+    X = Blocks(x=normal(N, 4), s=normal(N, 3, 2), p=pictures())
+    columns = inputs(X).load(X, torch.float64, CPU, once=True).columns
+    assert all(np.shares_memory(column.data.numpy(), X[name]) for name, column in columns.items())
+    before = {name: block.copy() for name, block in X.items()}
+    for column in columns.values():
+        column.take(torch.arange(N))
+    assert all(np.array_equal(X[name], block) for name, block in before.items())
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_data_that_a_device_has_no_room_for_gives_the_same_results(monkeypatch, n_members):
+    X, y = some_missing(KINDS)
+    settings = {"n_members": n_members, "max_epochs": 3}
+    resident = small(**settings).fit(X, y)
+    monkeypatch.setattr("skmm.inputs._room", lambda device: 0)
+    streamed = small(**settings).fit(X, y)
+    np.testing.assert_allclose(outputs(streamed, X), outputs(resident, X), rtol=0, atol=1e-6)
+
+
+def test_the_largest_modality_stays_in_the_memory_of_the_host(monkeypatch):
+    X, _ = make_data(60, kinds=("vector", "video"))
+    monkeypatch.setattr("skmm.inputs._room", lambda device: X["vector"].nbytes)
+    columns = inputs(X).load(X, torch.float32, CPU).columns
+    assert type(columns["video"]).__name__ == "StreamedColumn"
+    assert "vector" not in columns  # on the device, with the other vectors

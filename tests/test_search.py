@@ -79,7 +79,7 @@ def test_results_are_those_of_grid_search(n_members, early_stopping):
         {"class_weight": [None, "balanced", {0: 1, 1: 9}], "modality_loss": [0.2, 1.0]},
         {"random_state": [0, 1], "stack": [False, "auto"]},
         # of these nothing is left to chance
-        {"augment": [{"sequence": [GaussianNoise(0.0), TimeShift(0)]}], "augment__sequence__0__std": [0.0, 1e-9]},
+        {"augment": [{"sequence": [GaussianNoise(0.0), TimeShift(0)]}], "augment__sequence__0__std": [0.0, 1e-30]},
         {"augment": [{"*": ModalityDropout(0.0)}, None], "modality_dropout": [0.0], "tol": [0.0, 1.0]},
     ],
     ids=lambda grid: "-".join(grid),
@@ -577,6 +577,18 @@ def test_stacks_side_by_side(backend):
         two = search.set_params(n_jobs=2).fit(X, y)
     assert len(two.stacks_) == 2
     np.testing.assert_allclose(two.cv_results_["mean_test_score"], one.cv_results_["mean_test_score"], atol=1e-4)
+
+
+def test_the_stack_that_costs_least_is_begun_last(monkeypatch):
+    X, y = make_data(60)
+    begun = []
+    run = skmm.search_tasks.Task.run
+    monkeypatch.setattr(skmm.search_tasks.Task, "run", lambda task: begun.append(task.candidates) or run(task))
+    with parallel_config("threading"):
+        FusionSearchCV(exact(), {"hidden_dim": [4, 64, 128], "lr": [0.01, 0.05]}, cv=2, n_jobs=2).fit(X, y)
+    sizes = [candidates[0].params["hidden_dim"] for candidates in begun]
+    assert sizes[2] == 4
+    assert sorted(sizes) == [4, 64, 128]
 
 
 def test_the_caller_is_left_alone():

@@ -1,24 +1,34 @@
 """Work counted, not timed: a training step calls torch hardly more often than a loop written by hand."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from conftest import make_data
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from skmm import MultimodalClassifier, list_fusions
+from skmm import Blocks, MultimodalClassifier, list_fusions
 from skmm.model_selection import FusionSearchCV
 
 
 class Count(TorchDispatchMode):
-    """How many operations torch is asked for."""
+    """How many operations torch is asked for, and how many numbers the largest of their results holds."""
 
-    n = 0
+    n = largest = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.n += 1
-        return function(*args, **(kwargs or {}))
+        result = function(*args, **(kwargs or {}))
+        for x in tree_leaves(result):
+            if isinstance(x, torch.Tensor):
+                self.largest = max(self.largest, x.numel())
+        return result
 
 
 def bare(fusion, epochs):
@@ -67,3 +77,45 @@ def test_a_stack_of_candidates_takes_the_operations_of_one():
 
     # forward and backward do not depend on how many there are; each has an optimizer, and orders of its own
     assert count(12) < 2 * count(3)
+
+
+@pytest.mark.parametrize("fusion", list_fusions())
+def test_many_rows_cost_hardly_more_operations_than_calls_of_the_network(fusion):
+    X, y = make_data(60, kinds=("vector", "vector"))
+    fitted = bare(fusion, 1).fit(X, y)
+    few, many = (Blocks({name: np.repeat(x, n, 0).astype(np.float32) for name, x in X.items()}) for n in (40, 120))
+    counts = []
+    for rows in (few, many):
+        with Count() as count:
+            fitted.predict_proba(rows)
+        counts.append(count.n)
+    n_batches = len(many) // 1024 - len(few) // 1024
+    network = fitted.net_.module_.eval()
+    values = {name: torch.from_numpy(x) for name, x in few.items()}
+    with Count() as count, torch.inference_mode():
+        network(values, {name: torch.ones(len(few), dtype=torch.bool) for name in few})
+    # beyond it, for each modality: rows cut, standardised and clipped, and whether they exist
+    assert counts[1] - counts[0] <= n_batches * (count.n + 10 * len(X))
+
+
+def test_a_sparse_block_is_never_densified():
+    rng = np.random.default_rng(0)
+    n, width = 200, 3000
+    X = Blocks(text=sp.random_array((n, width), density=0.01, format="csr", dtype=np.float32, rng=rng))
+    y = np.arange(n) % 2
+    model = bare("concat", 2).set_params(batch_size=100, encoders="mlp")
+    with Count() as count:
+        model.fit(X, y)
+        model.predict(X)
+    n_weights = sum(p.numel() for p in model.net_.module_.parameters())
+    assert count.largest <= n_weights < 100 * width  # of one batch
+
+
+def test_importing_loads_nothing_that_an_extra_brings():
+    code = "import sys, json, torch, sklearn, skorch; before = set(sys.modules); import skmm; "
+    code += "print(json.dumps(sorted(set(sys.modules) - before)))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    added = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    extras = {"transformers", "sentence_transformers", "PIL", "librosa", "soundfile", "soxr", "av", "h5py"}
+    extras |= {"pandas", "polars", "skrub", "matplotlib", "optuna", "onnx", "dask", "IPython", "torchao"}
+    assert not added & extras

@@ -84,6 +84,8 @@ class MLPEncoder(nn.Module):
 class IdentityEncoder(nn.Module):
     """The vector as it is: for features that need no encoder of their own.
 
+    A sparse block becomes a dense one as a whole; ``"mlp"`` reads many columns as they are stored.
+
     Shape
     -----
     x (B, d), mask (B,) -> (B, d), (B,)
