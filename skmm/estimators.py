@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy.special import expit, softmax
+from scipy.special import expit
 from sklearn.base import (
     ClassifierMixin,
     RegressorMixin,
@@ -407,7 +407,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         return self._finish(self._outputs(X))
 
     def _finish(self, combined: np.ndarray) -> np.ndarray:
-        return expit(combined) if self._link == "sigmoid" else softmax(combined, axis=1)
+        if self._link == "sigmoid":
+            return expit(combined)
+        return torch.from_numpy(combined).softmax(1).numpy()
 
     def predict_proba_by_head(self, X: Any) -> dict[str, np.ndarray]:
         """Probabilities according to each head alone.

@@ -221,11 +221,12 @@ class Inputs:
         ``once`` is scaled when its batch is cut, so that there is never a second copy of it all.
         """
         blocks = self._convert(self._in_order(blocks))
-        room = _room(device)
-        sizes = {name: _n_bytes(block, dtype) for name, block in blocks.items() if name not in self.raw}
-        by_size = sorted(sizes, key=lambda name: sizes[name])
-        together = np.cumsum([sizes[name] for name in by_size])
-        streamed = {name for name, size in zip(by_size, together, strict=True) if size > room}
+        streamed, room = set(), _room(device)
+        if room < math.inf:
+            sizes = {name: _n_bytes(block, dtype) for name, block in blocks.items() if name not in self.raw}
+            by_size = sorted(sizes, key=lambda name: sizes[name])
+            together = np.cumsum([sizes[name] for name in by_size])
+            streamed = {name for name, size in zip(by_size, together, strict=True) if size > room}
         there = [name for name, mask in blocks.present.items() if mask.any()]
         columns: dict[str, Column | Tensor] = {}
         for name, info in self.infos.items():
@@ -352,14 +353,14 @@ def _shape_text(kind: str, shape: tuple[int, ...]) -> str:
 
 def check_finite(blocks: Blocks) -> None:
     """No infinity, NaN only where a whole row is missing, and no negative token ids."""
-    for name, block in blocks.items():
-        _check_values(name, block, blocks.present[name])
+    with np.errstate(over="ignore", invalid="ignore"):  # a sum that overflows only has its values looked at
+        for name, block in blocks.items():
+            _check_values(name, block, blocks.present[name])
 
 
 def _sum_is_finite(values: np.ndarray) -> bool:
     """Whether no value needs a closer look."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(values.sum()))  # one that overflows only has them looked at
+    return bool(np.isfinite(values.sum()))
 
 
 def _check_values(name: str, block: Block, present: np.ndarray) -> None:

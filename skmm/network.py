@@ -335,6 +335,7 @@ class MemberNetworks(nn.Module):
         for module in members:
             if self.vectorized and hasattr(module, "in_members"):
                 module.in_members = True
+        self._places = _slots(self._template[0])  # looked up once: the walk costs as much as a small network
 
     def train(self, mode: bool = True) -> MemberNetworks:
         """Set training mode, of the template too."""
@@ -393,7 +394,7 @@ class MemberNetworks(nn.Module):
     def _filled(self) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
         """Places in the template, and the stacked tensors of which each member's go there."""
         tensors = [*self.stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
-        return _slots(self._template[0]), [tensors[which] for which in self._which]
+        return self._places, [tensors[which] for which in self._which]
 
 
 def _slots(network: nn.Module) -> list[tuple[dict[str, Any], str]]:

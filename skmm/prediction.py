@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy.special import log_expit, log_softmax
+from scipy.special import log_expit
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.metaestimators import available_if
@@ -127,7 +127,8 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _load(self, X: Any) -> tuple[Batches, torch.dtype, Blocks]:
         """Checked samples on the device, in the precision that their prediction is computed in."""
         check_is_fitted(self)
-        if isinstance(X, Mapping) and not sp.issparse(X):  # some of scipy's sparse arrays are mappings
+        # some of scipy's sparse arrays are mappings; a Blocks holds no None
+        if isinstance(X, Mapping) and not isinstance(X, Blocks) and not sp.issparse(X):
             X = {name: block for name, block in X.items() if block is not None}  # as if it were not named
         blocks = self.inputs_.check(self._read(X, reset=False))
         dtype = self.inputs_.dtype(blocks)
@@ -334,7 +335,7 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         combined = self._combine(*self._member_outputs(data, dtype, rows))
         if self._link == "identity":
             return self._finish(combined).reshape(len(combined), -1)
-        return log_expit(combined) if self._link == "sigmoid" else log_softmax(combined, axis=1)
+        return log_expit(combined) if self._link == "sigmoid" else torch.from_numpy(combined).log_softmax(1).numpy()
 
     def _over_members(self, values: torch.Tensor) -> np.ndarray:
         """The mean over the members, if there are several: (K, n, ...) or (n, ...) -> (n, ...)."""

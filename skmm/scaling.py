@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -58,6 +59,7 @@ class Scaler:
     def __init__(self, mean: np.ndarray, scale: np.ndarray) -> None:
         self.mean = mean
         self.scale = scale
+        self._tensors: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     @classmethod
     def fit(cls, block: Block, present: np.ndarray, weights: np.ndarray, n_jobs: int | None = None) -> Scaler:
@@ -99,9 +101,15 @@ class Scaler:
 
     def apply(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """Standardise (*, d) in the precision of x; ``out`` may be x itself."""
-        mean = torch.as_tensor(self.mean, dtype=x.dtype, device=x.device)
-        scale = torch.as_tensor(self.scale, dtype=x.dtype, device=x.device)
+        place = x.dtype, x.device
+        if place not in self._tensors:  # what a single row would otherwise spend most of its time on
+            mean, scale = torch.as_tensor(self.mean), torch.as_tensor(self.scale)
+            self._tensors[place] = mean.to(x.device, x.dtype), scale.to(x.device, x.dtype)
+        mean, scale = self._tensors[place]
         return torch.sub(x, mean, out=out).div_(scale).clamp_(-CLIP, CLIP)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_tensors": {}}  # there may be no such device where it is unpickled
 
 
 def scaled(x: Tensor, scaler: Scaler | None, dtype: torch.dtype) -> Tensor:

@@ -99,6 +99,7 @@ class Together(MemberNetworks):
         ids = [id(owner[key]) for owner, key in _slots(network)]
         self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]
         self._template = [copy.deepcopy(network).to("meta")]
+        self._places = _slots(self._template[0])
         self.dropouts: list[MembersDropout] = []
         self._shapes: dict[Any, list[list[torch.Size]]] = {}
         members: Any = list(self._template[0].modules())

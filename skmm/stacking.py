@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, log_softmax, logit, logsumexp
+from scipy.special import expit, logit
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor
 
@@ -146,7 +146,7 @@ class Stack:
     def features(outputs: np.ndarray, exists: np.ndarray, link: str) -> np.ndarray:
         """What is weighted: outputs (..., n, H, C), exists (n, H) -> the same shape; 0 where a head is silent."""
         if link == "softmax":
-            outputs = np.maximum(log_softmax(outputs, axis=-1), FLOOR)
+            outputs = torch.from_numpy(outputs).log_softmax(-1).clamp(min=FLOOR).numpy()
         elif link == "sigmoid":
             outputs = outputs.clip(FLOOR, -FLOOR)
         return np.where(exists[..., None], outputs, 0.0)
@@ -254,7 +254,7 @@ def average(outputs: np.ndarray, link: str, weights: np.ndarray | None = None) -
         weights = np.full(outputs.shape[:2], 1 / len(outputs))
     each = weights[:, :, None]
     if link == "softmax":
-        return logsumexp(log_softmax(outputs, axis=-1), axis=0, b=np.broadcast_to(each, outputs.shape))
+        return (torch.from_numpy(outputs).log_softmax(-1) + torch.from_numpy(each).log()).logsumexp(0).numpy()
     if link == "sigmoid":
         tiny = np.finfo(np.float64).eps
         return logit((expit(outputs) * each).sum(axis=0).clip(tiny, 1 - tiny))

@@ -525,6 +525,8 @@ class MultimodalNet(NeuralNet):
             for values, present in data.stream(batches):
                 parts.append(module(values, present, method=method))
                 exists.append(existing(present))
+        if len(parts) == 1:
+            return parts[0], exists[0]
         axis = 0 if module.n_members == 1 else 1
         return tree_map(lambda *each: torch.cat(each, axis), *parts), torch.cat(exists)
 

@@ -83,6 +83,7 @@ def run(capsys, *argv):
 # -- compare --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_compare_without_a_file_runs_on_the_data_that_comes_along(capsys):
     code, out, err = run(capsys, "compare", "--rows", "160", *QUICK)
     assert (code, err) == (0, "")

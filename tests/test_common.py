@@ -60,8 +60,8 @@ def outputs(estimator, X):
 shared_folds = pytest.mark.filterwarnings("ignore:n_members=. is more than:UserWarning")
 
 
-# One fusion or two of each level in the default run, the others among the slow tests.
-OFTEN = ["early", "concat", "sum", "mfb", "gated", "attention", "late"]
+# One fusion of each level in the default run, the others among the slow tests.
+OFTEN = ["early", "concat", "attention", "late"]
 
 
 @parametrize_with_checks([cls(fusion, **QUICK) for cls in ESTIMATORS for fusion in OFTEN])

@@ -120,12 +120,18 @@ ENCODER_CASES = [
 ]
 
 
-@ways
+# the compiler takes seconds for an encoder, up to a minute for a network of videos
+SLOW_CASES = [(*case, way) for case in ENCODER_CASES for way in WAYS if way == "compile" or case[1] == "video"]
+
+
 @pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")  # of torch's own layers
 @pytest.mark.parametrize(
-    ("name", "kind", "tokens"),
-    # the compiler takes up to a minute for a network of videos
-    [pytest.param(*case, marks=[pytest.mark.slow] if case[1] == "video" else []) for case in ENCODER_CASES],
+    ("name", "kind", "tokens", "way"),
+    [
+        pytest.param(*case, way, marks=[pytest.mark.slow] if (*case, way) in SLOW_CASES else [])
+        for case in ENCODER_CASES
+        for way in WAYS
+    ],
 )
 def test_encoder(name, kind, tokens, way):
     assert_runs_as_it_is(encoder(name, kind, tokens), way, lambda n: block(INFOS[kind], n))

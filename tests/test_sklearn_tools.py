@@ -430,3 +430,19 @@ def test_a_dict_of_arrays_is_taken_where_nothing_cuts_it():
     as_dict = dict(X.items())
     predicted = small().fit(as_dict, y).predict(as_dict)
     np.testing.assert_array_equal(predicted, small().fit(Blocks(X), y).predict(X))
+
+
+@pytest.mark.filterwarnings("ignore")  # of what Optuna itself says is experimental or will go
+def test_optuna_searches_over_fusions():
+    distributions = pytest.importorskip("optuna.distributions")
+    optuna_integration = pytest.importorskip("optuna_integration")
+    X, y = make_data(60)
+    space = {
+        "fusion": distributions.CategoricalDistribution(["concat", "gated"]),
+        "lr": distributions.FloatDistribution(1e-3, 1e-1, log=True),
+    }
+    search = optuna_integration.OptunaSearchCV(small(max_epochs=3), space, n_trials=4, cv=2, random_state=0)
+    search.fit(X, y)
+    assert set(search.best_params_) == {"fusion", "lr"}
+    assert search.best_estimator_.fusion == search.best_params_["fusion"]
+    assert search.score(X, y) > 0.8

@@ -468,7 +468,7 @@ def test_exact_copies_with_random_labels_give_chance(stack, grouped):
 
 
 @pytest.mark.parametrize("stack", [True, False])
-@pytest.mark.parametrize("fusion", ["concat", "mfb"])
+@pytest.mark.parametrize("fusion", ["concat", pytest.param("mfb", marks=pytest.mark.slow)])
 def test_near_copies_with_random_labels_leak_unless_grouped(fusion, stack):
     blind, leaking = [], []
     for seed in SEEDS:

@@ -259,11 +259,12 @@ def test_broken_fusion_is_named_with_the_rule_that_it_breaks(broken):
     assert broken.__name__ in str(caught.value)
 
 
-@pytest.mark.parametrize("good", [GeometricFusion, AveragesTokens])
+@pytest.mark.parametrize("good", [GeometricFusion, pytest.param(AveragesTokens, marks=pytest.mark.slow)])
 def test_good_fusion_passes_as_a_class(good):
     check_fusion(good)
 
 
+@pytest.mark.slow
 def test_good_fusion_passes_once_registered(monkeypatch):
     monkeypatch.delitem(FUSIONS, "geometric", raising=False)  # and again when the test is over
     register_fusion("geometric")(GeometricFusion)
