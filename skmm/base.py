@@ -30,7 +30,7 @@ from skmm.compose import ModalityTransformer
 from skmm.inputs import Inputs, check_finite
 from skmm.losses import HeadsLoss
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_fusion, unsupported
-from skmm.plan import Hiding, TrainingPlan, training_set
+from skmm.plan import TrainingPlan, hide, training_set
 from skmm.prediction import NetworkOutputs
 from skmm.samples import canonical, digest
 from skmm.spec import Optimizer, SpecParams, as_spec, unknown
@@ -514,7 +514,7 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
             if hiding := [change for change in self.net_.augment if isinstance(change, ModalityDropout)]:
                 # what training hides will be missing, and the heads that are left then speak otherwise
                 with seeded(self.net_.seeds[0], data.device):
-                    more, there = self._member_outputs(Hiding(data, hiding), torch.float32, rows)
+                    more, there = self._member_outputs(hide(data, hiding), torch.float32, rows)
                 outputs, exists = np.concatenate([outputs, more], 1), np.concatenate([exists, there])
                 t, blind = torch.cat([t, t]), np.tile(blind, 2)
                 folds, distinct = np.tile(folds, 2), np.tile(distinct, 2) / 2

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
@@ -91,6 +89,10 @@ def make_baselines(
     >>> print(models["LR concat"].fit(X, y).predict(X[:4]), y[:4])
     [0 0 1 0] [0 0 1 0]
     """
+    # they bring trees and neighbours, which nothing else of skmm needs
+    from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
+    from sklearn.impute import SimpleImputer
+
     blocks = X if isinstance(X, Blocks) else Blocks(X)
     regression, one_target = check_task(y, regression)
     kinds = blocks.kinds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -281,3 +281,23 @@ class Batches:
             steps = max((present[peer].shape[rows.ndim] for peer in nothing.peers), default=None)
             values[name], present[name] = nothing.take(rows, steps)
         return values, present
+
+
+class ChangedBatches(Batches):
+    """The samples of other batches, changed as they are cut."""
+
+    def __init__(self, data: Batches, change: Callable[[Tensor, Values, Masks], tuple[Values, Masks]]) -> None:
+        super().__init__({}, len(data), data.device)
+        self.data, self.change = data, change
+
+    @property
+    def lazy(self) -> bool:
+        return self.data.lazy
+
+    @property
+    def numbers(self) -> int:
+        return self.data.numbers
+
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Values, Masks]]:
+        for rows, (values, present) in zip(batches, self.data.stream(batches), strict=True):
+            yield self.change(rows, values, present)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils import _safe_indexing
@@ -416,6 +415,8 @@ def _probed(name: Any, kinds: Sequence[str], files: Any, why: str) -> Found:
 
 def _table(by_kind: Mapping[str, list[Any]]) -> ColumnTransformer:
     """One transformer for columns of numbers, categories and dates, and for texts that share their modality."""
+    from sklearn.impute import SimpleImputer  # brings neighbours, which nothing else here needs
+
     impute = SimpleImputer(keep_empty_features=True)
     one_hot = OneHotEncoder(
         max_categories=_MAX_CATEGORIES, handle_unknown="infrequent_if_exist", sparse_output=False

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from skmm.augmentation import Batch, ModalityDropout
-from skmm.batches import Batches
+from skmm.batches import Batches, ChangedBatches
 from skmm.blocks import Blocks
 from skmm.network import Masks, Values
 from skmm.training import TrainingSet
@@ -75,24 +74,13 @@ def training_set(
     )
 
 
-class Hiding(Batches):
+def hide(data: Batches, hiding: list[ModalityDropout]) -> Batches:
     """The samples of some batches, of which modalities are hidden as in training."""
 
-    def __init__(self, data: Batches, hiding: list[ModalityDropout]) -> None:
-        super().__init__({}, len(data), data.device)
-        self.data, self.hiding = data, hiding
+    def change(rows: torch.Tensor, values: Values, present: Masks) -> tuple[Values, Masks]:
+        batch = Batch(values, present, rows, None, axes=1)
+        for each in hiding:
+            batch = each(batch)
+        return values, batch.present
 
-    @property
-    def lazy(self) -> bool:
-        return self.data.lazy
-
-    @property
-    def numbers(self) -> int:
-        return self.data.numbers
-
-    def stream(self, batches: Sequence[torch.Tensor]) -> Iterator[tuple[Values, Masks]]:
-        for rows, (values, present) in zip(batches, self.data.stream(batches), strict=True):
-            batch = Batch(values, present, rows, None, axes=1)
-            for change in self.hiding:
-                batch = change(batch)
-            yield values, batch.present
+    return ChangedBatches(data, change)

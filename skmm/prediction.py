@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skmm.batches import Batches
+from skmm.batches import Batches, ChangedBatches
 from skmm.blocks import Blocks, RaggedArray
 from skmm.inputs import Inputs
 from skmm.network import Masks, Values
@@ -45,23 +45,16 @@ class AttentionWeights(NamedTuple):
     values: np.ndarray
 
 
-class _Occluded(Batches):
+def _occluded(data: Batches, name: str, steps: slice) -> Batches:
     """The samples of some batches, with zeros in the place of some steps of one modality."""
 
-    def __init__(self, data: Batches, name: str, steps: slice) -> None:
-        super().__init__({}, len(data), data.device)
-        self.data, self.name, self.steps = data, name, steps
+    def occlude(rows: torch.Tensor, values: Values, present: Masks) -> tuple[Values, Masks]:
+        x: Any = values[name]
+        x = x.clone()
+        x[:, steps] = 0
+        return {**values, name: x}, present
 
-    @property
-    def lazy(self) -> bool:
-        return self.data.lazy
-
-    def stream(self, batches: Sequence[torch.Tensor]) -> Iterator[tuple[Values, Masks]]:
-        for values, present in self.data.stream(batches):
-            x: Any = values[self.name]
-            x = x.clone()
-            x[:, self.steps] = 0
-            yield {**values, self.name: x}, present
+    return ChangedBatches(data, occlude)
 
 
 def _fusion_has(method: str) -> Any:
@@ -326,7 +319,7 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             found[name] = np.full((len(blocks), lengths.max(initial=0), whole.shape[1]), np.nan)
             for step in range(found[name].shape[1]):
                 rows = np.flatnonzero(lengths > step)
-                occluded = _Occluded(data, name, slice(max(0, step - width // 2), step + width // 2 + 1))
+                occluded = _occluded(data, name, slice(max(0, step - width // 2), step + width // 2 + 1))
                 found[name][rows, step] = whole[rows] - self._told(occluded, dtype, rows)
         return found
 
