@@ -281,6 +281,7 @@ class Task:
             self.folds[None] = [make_fold(self.data, i, None) for i in range(len(self.data.splits))]
         self.prepared: dict[Any, Any] = {}
         self.place: dict[Learner, tuple[Candidate, Fold]] = {}
+        self.ranked: dict[Learner, tuple[int, dict[str, Any]]] = {}  # epochs after which it was scored last
         alone: dict[str, list[tuple[Candidate, Fold]]] = {}
         stacks: dict[str, list[Learner]] = {}
         start = time.perf_counter()
@@ -407,7 +408,9 @@ class Task:
     def _rank_score(self, learner: Learner) -> float:
         estimator = copy.copy(learner.estimator)
         estimator._complete(learner.plan, learner.training)
-        scores = self._scores(estimator, *self.place[learner])["test_scores"]
+        scored = self._scores(estimator, *self.place[learner])
+        self.ranked[learner] = learner.n_epochs, scored
+        scores = scored["test_scores"]
         if isinstance(scores, dict):
             scores = scores[self.data.metric] if self.data.metric in scores else next(iter(scores.values()))
         return scores
@@ -419,13 +422,16 @@ class Task:
         try:
             if learner.error is not None:
                 raise learner.error
-            learner.estimator._complete(learner.plan, learner.training)
+            ranked_at, scores = self.ranked.pop(learner, (None, None))
+            if ranked_at != learner.n_epochs:  # it was trained since, if it was ranked at all
+                learner.estimator._complete(learner.plan, learner.training)
+                scores = None
         except Exception:
             self._fail(candidate, fold, learner.n_epochs)
             return
         seconds += time.perf_counter() - start + fold.seconds
         dropped = learner.n_epochs < learner.net.max_epochs and not learner.finished
-        self._keep(candidate, fold, learner.estimator, seconds, dropped)
+        self._keep(candidate, fold, learner.estimator, seconds, dropped, scores)
 
     def _fit_alone(self, reason: str, pairs: list[tuple[Candidate, Fold]]) -> None:
         """Fit one after the other."""
@@ -458,20 +464,28 @@ class Task:
             name = candidate.estimator.steps[-1][0]
             estimator = Pipeline([*fold.transformers.steps, (name, estimator)])
             X_train, X_test = d.rows(fold.number, 0)[0], d.rows(fold.number, 1)[0]
+        start = time.perf_counter()
         found = {"test_scores": _score(estimator, X_test, fold.y_test, d.scorer, fold.score_test, d.error_score)}
+        found["score_time"] = time.perf_counter() - start
         if d.return_train_score:
             found["train_scores"] = _score(
                 estimator, X_train, fold.y_train, d.scorer, fold.score_train, d.error_score
             )
         return found
 
-    def _keep(self, candidate: Candidate, fold: Fold, estimator: Any, seconds: float, dropped: bool) -> None:
-        start = time.perf_counter()
-        scores = self._scores(estimator, candidate, fold)
+    def _keep(
+        self,
+        candidate: Candidate,
+        fold: Fold,
+        estimator: Any,
+        seconds: float,
+        dropped: bool,
+        scores: dict[str, Any] | None = None,
+    ) -> None:
+        """Keep the scores of a fitted estimator, which are computed if they are not given."""
         self.outcome.results[candidate.number, fold.number] = {
-            **scores,
+            **(scores or self._scores(estimator, candidate, fold)),
             "fit_time": seconds,
-            "score_time": time.perf_counter() - start,
             "fit_error": None,
             "n_epochs": _epochs(estimator),
             "dropped": dropped,

@@ -553,6 +553,21 @@ def test_a_dropped_candidate_has_the_score_it_had():
     )
 
 
+def test_what_is_dropped_is_scored_once():
+    X, y = make_data(60)
+    calls = []
+
+    def scorer(estimator, X, y):
+        calls.append(estimator.n_iter_)
+        return accuracy_score(y, estimator.predict(X))
+
+    grid = {"lr": [1e-5, 0.02, 1e-6, 0.03]}
+    FusionSearchCV(
+        exact(max_epochs=8), grid, cv=2, scoring=scorer, halving=True, factor=2, min_epochs=2, refit=False
+    ).fit(X, y)
+    assert sorted(calls) == 8 * [2] + 4 * [4] + 2 * [8]
+
+
 @members
 def test_the_best_is_one_that_was_not_dropped(n_members):
     X, y = make_data(60)
