@@ -326,16 +326,19 @@ class MemberNetworks(nn.Module):
         self.n_buffers = len(buffers)
         for i, buffer in enumerate(buffers.values()):
             self.register_buffer(f"buffer{i}", buffer)
-        ids = [id(owner[key]) for owner, key in _slots(networks[0])]
+        self._make_template(networks[0])
+
+    def _make_template(self, network: FusionNetwork) -> None:
+        """A network without weights of its own, into which a member's are put for a call."""
+        ids = [id(owner[key]) for owner, key in _slots(network)]
         self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]  # tied weights are stacked once
-        # A network without weights of its own, into which a member's are put for a call; the list hides it from
-        # nn.Module, whose state is the stacked tensors alone.
-        self._template = [copy.deepcopy(networks[0]).to("meta")]
+        # the list hides it from nn.Module, whose state is the stacked tensors alone
+        self._template = [copy.deepcopy(network).to("meta")]
+        self._template_slots = _slots(self._template[0])  # once: the walk costs as much as a small network
         members: Any = self._template[0].modules()
         for module in members:
             if self.vectorized and hasattr(module, "in_members"):
                 module.in_members = True
-        self._places = _slots(self._template[0])  # looked up once: the walk costs as much as a small network
 
     def train(self, mode: bool = True) -> MemberNetworks:
         """Set training mode, of the template too."""
@@ -394,7 +397,7 @@ class MemberNetworks(nn.Module):
     def _filled(self) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
         """Places in the template, and the stacked tensors of which each member's go there."""
         tensors = [*self.stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
-        return self._places, [tensors[which] for which in self._which]
+        return self._template_slots, [tensors[which] for which in self._which]
 
 
 def _slots(network: nn.Module) -> list[tuple[dict[str, Any], str]]:

@@ -300,8 +300,9 @@ class FusionSearchCV(BaseSearchCV):
             Task(some, data, folds, halving, n_jobs) for some in divide(candidates, 1 if self.halving else n_jobs)
         ]
         if 1 < n_jobs < len(tasks):  # the longest first, so that no process works on alone at the end
+            first = {key: of_key[0] for key, of_key in folds.items()} or {None: make_fold(data, 0, None)}
             prepared: dict[Any, Any] = {}
-            tasks.sort(key=lambda task: task.cost(prepared), reverse=True)
+            tasks.sort(key=lambda task: task.cost(first[task.candidates[0].before], prepared), reverse=True)
         # a backend that hands over nothing before all is done loses everything to Ctrl-C
         one_by_one = getattr(get_active_backend()[0], "supports_return_generator", False)
         parallel = Parallel(

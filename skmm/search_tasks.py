@@ -254,16 +254,14 @@ class Task:
         self.folds = {key: folds[key] for key in {c.before for c in candidates} if key in folds}
         self.outcome = Outcome()
 
-    def cost(self, prepared: dict[Any, Any]) -> int:
+    def cost(self, fold: Fold, prepared: dict[Any, Any]) -> int:
         """Weights of all its networks, about which its time grows; ``prepared`` is what tasks share."""
-        first = self.candidates[0]
         scout = copy.copy(self)
         scout.prepared = prepared
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what there is to say is said where it is fitted, as are errors
             try:
-                fold = self.folds[first.before][0] if first.before in self.folds else make_fold(self.data, 0, None)
-                learner = scout._learner(first, fold)
+                learner = scout._learner(self.candidates[0], fold)
             except Exception:
                 return 0
         return len(self.candidates) * sum(p.numel() for p in learner.net.module_.parameters())
@@ -422,8 +420,8 @@ class Task:
         try:
             if learner.error is not None:
                 raise learner.error
-            ranked_at, scores = self.ranked.pop(learner, (None, None))
-            if ranked_at != learner.n_epochs:  # it was trained since, if it was ranked at all
+            ranked_at, scores = self.ranked.get(learner, (-1, None))
+            if ranked_at < learner.n_epochs:  # it was trained since, if it was ranked at all
                 learner.estimator._complete(learner.plan, learner.training)
                 scores = None
         except Exception:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves  # torch's own walk through nested dicts and tuples, private by name
 
 from skmm.batches import AbsentColumn, Batches, DenseColumn, RaggedColumn, SparseColumn, VectorColumns
-from skmm.network import FusionNetwork, Masks, MemberNetworks, Values, _slots
+from skmm.network import FusionNetwork, Masks, MemberNetworks, Values
 from skmm.training import TrainingSet
 
 # -- dropout with a rate and a generator of each member's own -----------------------------------------------------
@@ -96,16 +96,11 @@ class Together(MemberNetworks):
         self.n_buffers = len(buffers[0])
         for i, each in enumerate(zip(*buffers, strict=True)):
             self.register_buffer(f"buffer{i}", torch.cat(each))
-        ids = [id(owner[key]) for owner, key in _slots(network)]
-        self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]
-        self._template = [copy.deepcopy(network).to("meta")]
-        self._places = _slots(self._template[0])
+        self._make_template(network)
         self.dropouts: list[MembersDropout] = []
         self._shapes: dict[Any, list[list[torch.Size]]] = {}
         members: Any = list(self._template[0].modules())
         for layer in members:
-            if hasattr(layer, "in_members"):
-                layer.in_members = True
             for name, child in layer.named_children():
                 if type(child) is nn.Dropout:
                     self.dropouts.append(MembersDropout())

@@ -120,15 +120,12 @@ ENCODER_CASES = [
 ]
 
 
-# the compiler takes seconds for an encoder, up to a minute for a network of videos
-SLOW_CASES = [(*case, way) for case in ENCODER_CASES for way in WAYS if way == "compile" or case[1] == "video"]
-
-
 @pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")  # of torch's own layers
 @pytest.mark.parametrize(
     ("name", "kind", "tokens", "way"),
+    # the compiler takes seconds for an encoder, up to a minute for a network of videos
     [
-        pytest.param(*case, way, marks=[pytest.mark.slow] if (*case, way) in SLOW_CASES else [])
+        pytest.param(*case, way, marks=[pytest.mark.slow] if way == "compile" or "video" in case else [])
         for case in ENCODER_CASES
         for way in WAYS
     ],
