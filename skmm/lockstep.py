@@ -1,8 +1,8 @@
 """Networks of one shape, of several estimators, trained in one loop.
 
 What differs between them goes along the member axis: rows, orders of batches, rates of dropout. Each estimator's
-parameters are slices of stacked tensors with an optimizer of their own, so a learning rate, a weight decay or even
-the optimizer itself may differ, and what is not stepped stays as it is.
+parameters are slices of stacked tensors, and those that share optimizer, learning rate and weight decay are stepped
+by one, so all of these may differ, and what is not stepped stays as it is.
 """
 
 from __future__ import annotations
@@ -74,6 +74,15 @@ class Learner:
     @property
     def n_batches(self) -> int:
         return math.ceil(len(self.training) / self.net.batch_size)
+
+    def pace(self) -> tuple[str, int]:
+        """What two learners agree on whose weights one optimizer can step."""
+        net = self.net
+        spec = net.optimizer_spec
+        return (
+            joblib.hash((spec.target(), spec.resolve(), net.lr, net.weight_decay, net.schedule, net.max_epochs)),
+            self.n_batches,
+        )
 
     def network(self) -> FusionNetwork:
         """One of its networks, of several members one without weights."""
@@ -200,7 +209,7 @@ class _Part(nn.Module):
 
 
 class _Group:
-    """Learners of one candidate, with as many batches: consecutive members that one optimizer steps."""
+    """Learners of one pace: consecutive members that one optimizer steps."""
 
     def __init__(self, learners: list[Learner], start: int, module: Together) -> None:
         self.learners = learners
@@ -246,6 +255,7 @@ class Lockstep:
     ----------
     learners : list of Learner
         What is trained; none has an :func:`obstacle`.
+
     Attributes
     ----------
     learners : list of Learner
@@ -255,7 +265,10 @@ class Lockstep:
     """
 
     def __init__(self, learners: list[Learner]) -> None:
-        self.learners = sorted(learners, key=lambda learner: (learner.candidate, learner.n_batches))
+        paces: dict[Any, list[Learner]] = {}
+        for learner in learners:
+            paces.setdefault(learner.pace(), []).append(learner)
+        self.learners = [learner for group in paces.values() for learner in group]
         self.epoch = 0
         self.orders = {x: [torch.Generator().manual_seed(s) for s in x.net.seeds] for x in self.learners}
         first = self.learners[0]
@@ -273,7 +286,7 @@ class Lockstep:
         self.first_row = {id(s.data): n for s, n in zip(sets, before, strict=False)}
         self.groups: list[_Group] = []
         start = 0
-        for together in _runs(self.learners):
+        for together in paces.values():
             self.groups.append(_Group(together, start, self.module))
             start = self.groups[-1].stop
         self.validates = first.validation is not None
@@ -473,15 +486,3 @@ class Lockstep:
                 groups.append(group)
         self.groups = groups
         self._arrange()
-
-
-def _runs(learners: list[Learner]) -> list[list[Learner]]:
-    """Consecutive learners of one candidate and number of batches."""
-    found: list[list[Learner]] = []
-    for learner in learners:
-        last = found[-1][-1] if found else None
-        if last and (last.candidate, last.n_batches) == (learner.candidate, learner.n_batches):
-            found[-1].append(learner)
-        else:
-            found.append([learner])
-    return found

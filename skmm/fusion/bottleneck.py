@@ -32,8 +32,8 @@ class BottleneckFusion(nn.Module):
     the bottleneck tokens b, [z_m, b_m] = T_m([z_m, b]), and the next b is the mean of b_m over the modalities that
     a row has. The output is the mean of their class tokens; the paper averages the logits that one linear layer
     makes of each, which is the same under a linear head. Every block can read a learned null token as well, as in
-    ``"attention"``. One modality alone has the bottleneck to itself. A row
-    without any modality gives 0.
+    ``"attention"``; it needs none, since a class token is always there. One modality alone has the bottleneck to
+    itself. A row without any modality gives 0.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ class BottleneckFusion(nn.Module):
     activation : str, optional
         Activation of the feed-forward networks. The paper's is GELU.
     null_token : bool
-        Whether there is a null token. The paper has none.
+        Whether there is a null token. The paper has none; with one, interactions are learned later, by some seeds
+        too late.
     feed_forward_factor : int
         Width of the hidden layer of the feed-forward networks, in tokens. The paper's is 4.
 
@@ -99,7 +100,7 @@ class BottleneckFusion(nn.Module):
         n_heads: int = 4,
         dropout: float = 0.1,
         activation: str = INHERIT,
-        null_token: bool = True,
+        null_token: bool = False,
         feed_forward_factor: int = 2,
     ) -> None:
         super().__init__()
