@@ -324,6 +324,7 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
             if _is_named(X):
                 self.n_features_in_ = self.inputs_.n_features
             self.modalities_ = self.inputs_.infos
+            blocks = self.inputs_.convert(blocks)
             self._learn_target(target[chosen], distinct[train])
         if epochs is None:
             labels = self._stratify(target[chosen])

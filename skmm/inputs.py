@@ -107,14 +107,14 @@ class Inputs:
         device: torch.device,
     ) -> None:
         self.n_jobs = n_jobs
-        self.wanted = {name: _kinds_of(choice) for name, choice in encoders.items()}
         self.readers = {name: r for name, choice in encoders.items() if (r := _reader_of(name, choice)) is not None}
         self.raw: dict[str, BlockInfo] = {}  # of modalities that a frozen encoder turns into vectors, what it reads
         self.infos: dict[str, BlockInfo] = {}
         self.seen: set[str] = set()  # modalities that some training sample had
         self.lacked: set[str] = set(blocks) if dropped else set()  # and that some lacked
         self._note(blocks)
-        blocks = self._convert(blocks)
+        read = {name: as_kind(block, _kinds_of(encoders[name])) for name, block in blocks.items()}
+        blocks = Blocks._trusted(read, blocks.present, len(blocks))
         self.scalers: dict[str, Scaler | None] = {}
         self.projections: dict[str, Projection] = {}
         for name, block in blocks.items():
@@ -140,13 +140,15 @@ class Inputs:
         self.lacked.update(name for name, mask in blocks.present.items() if not mask.all())
         self.lacked.update(self.infos.keys() - blocks.keys())
 
-    def _convert(self, blocks: Blocks) -> Blocks:
-        converted = {name: as_kind(block, self._read_as(name)) for name, block in blocks.items()}
-        return Blocks._trusted(converted, blocks.present, len(blocks))
+    def convert(self, blocks: Blocks) -> Blocks:
+        """The modalities of the fit, in its order and of the kinds that it had there.
 
-    def _read_as(self, name: str) -> tuple[str, ...]:
-        """Kinds that a block may have: before the fit those of its encoder, then the one that was fitted."""
-        return (self._read_info(name).kind,) if name in self.infos else self.wanted[name]
+        Those of which no sample tells anything are left out.
+        """
+        present = blocks.present
+        names = [n for n in self.infos if n in blocks and not _is_list_of_none(blocks[n], present[n])]
+        converted = {name: as_kind(blocks[name], (self._read_info(name).kind,)) for name in names}
+        return Blocks._trusted(converted, {name: present[name] for name in names}, len(blocks))
 
     def _read_info(self, name: str) -> BlockInfo:
         """The block as it comes in, which a frozen encoder turns into vectors."""
@@ -180,7 +182,7 @@ class Inputs:
                     f"modality {name!r}, row {blocks.present[name].argmax()}: there is a value, but every training "
                     "sample lacked this modality, so nothing is known of it."
                 )
-        blocks = self._convert(self._in_order(blocks))
+        blocks = self.convert(blocks)
         for name, block in blocks.items():
             info = self._read_info(name)
             kind = block_kind(block)
@@ -198,12 +200,6 @@ class Inputs:
         check_finite(blocks)
         return blocks
 
-    def _in_order(self, blocks: Blocks) -> Blocks:
-        """The modalities in the order of the fit, without those of which no sample tells anything."""
-        present = blocks.present
-        names = [n for n in self.infos if n in blocks and not _is_list_of_none(blocks[n], present[n])]
-        return Blocks._trusted({n: blocks[n] for n in names}, {n: present[n] for n in names}, len(blocks))
-
     def dtype(self, blocks: Blocks) -> torch.dtype:
         """float64 where every block is given in that precision, as scikit-learn keeps it; else float32."""
         numeric = [
@@ -215,12 +211,11 @@ class Inputs:
         return torch.float64 if wide else torch.float32
 
     def load(self, blocks: Blocks, dtype: torch.dtype, device: torch.device, *, once: bool = False) -> Batches:
-        """Move checked blocks to a device, scaled, with zeros where a sample or a whole modality is missing.
+        """Move converted blocks to a device, scaled, with zeros where a sample or a whole modality is missing.
 
         What the device has no room for stays in the memory of the host, the largest modalities first. What is read
         ``once`` is scaled when its batch is cut, so that there is never a second copy of it all.
         """
-        blocks = self._convert(self._in_order(blocks))
         streamed, room = set(), _room(device)
         if room < math.inf:
             sizes = {name: _n_bytes(block, dtype) for name, block in blocks.items() if name not in self.raw}

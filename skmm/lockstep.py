@@ -362,7 +362,7 @@ class Lockstep:
             self.module.drop_out(batch.values, batch.present, noise)
             loss = self._loss(batch)
             found = torch.autograd.grad(loss.sum(), parameters, materialize_grads=True)
-            for own, gradient in zip(self.module.views(self.module.gradients), found, strict=True):
+            for own, gradient in zip(self.module.gradient_of_each, found, strict=True):
                 own.copy_(gradient)
             if self.largest is not None:
                 self._clip(self.largest)

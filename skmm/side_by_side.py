@@ -91,6 +91,7 @@ class Together(MemberNetworks):
         for x, view in zip(stacked, self.views(self.tables), strict=True):
             view.copy_(x)
         self.gradients = [torch.zeros_like(table) for table in self.tables]
+        self.gradient_of_each = self.views(self.gradients)
         self.stacked = nn.ParameterList(nn.Parameter(view) for view in self.views(self.tables))
         buffers = [behind_axis(module, module.buffers()) for module in modules]
         self.n_buffers = len(buffers[0])
@@ -147,6 +148,7 @@ class Together(MemberNetworks):
         """Go on with some of the members."""
         self.tables = [table[members] for table in self.tables]
         self.gradients = [table[members] for table in self.gradients]
+        self.gradient_of_each = self.views(self.gradients)
         self._shapes.clear()  # with fewer members other layers may be off
         for layer in self.dropouts:
             layer.factors = []

@@ -446,6 +446,7 @@ class SpeechRecognizer(Decoding, SpecParams, BaseEstimator):
                 self.inputs_.lacked.update(name for name in blocks if name != self.audio_)
             self.modalities_ = self.inputs_.infos
             self.n_features_in_ = self.inputs_.n_features
+            blocks = self.inputs_.convert(blocks)
         self._learn_language(Counter(kept), reset=reset)
         with seeded(int(self._random.randint(2**31 - 1)), device):
             if reset:

@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
-from conftest import KINDS, make_block, make_data, small
+from conftest import KINDS, make_block, make_data, outputs, small
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -33,9 +33,16 @@ ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
 # what a fusion that has no encoders cannot join, with the reason
 UNREADABLE = {("early", "tokens"): "ids are no numbers to add up"}
 PAIRS = [(f, k) for f in FUSION_NAMES for k in KINDS if (f, k) not in UNREADABLE]
+TRANSFORMERS = {"crossmodal", "bottleneck"}  # several times as slow as any other
 
-every_fusion = pytest.mark.parametrize("fusion", FUSION_NAMES)
-every_pair = pytest.mark.parametrize(("fusion", "kind"), PAIRS)
+
+def without_transformers(fusion, *others):
+    """A parameter set of the default run, or with a fusion by transformer of the slow tests."""
+    return pytest.param(fusion, *others, marks=[pytest.mark.slow] if fusion in TRANSFORMERS else [])
+
+
+every_fusion = pytest.mark.parametrize("fusion", [without_transformers(f) for f in FUSION_NAMES])
+every_pair = pytest.mark.parametrize(("fusion", "kind"), [without_transformers(*pair) for pair in PAIRS])
 every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
 
 
@@ -50,18 +57,14 @@ def fitted(fusion, kind, cls=MultimodalClassifier):
     return small(cls, fusion).fit(X, y), X, y
 
 
-def outputs(estimator, X):
-    return estimator.predict_proba(X) if hasattr(estimator, "predict_proba") else estimator.predict(X)
-
-
 # -- scikit-learn's own checks -------------------------------------------------------------------------------------
 
 # what an estimator of many members says of the few samples of some checks
 shared_folds = pytest.mark.filterwarnings("ignore:n_members=. is more than:UserWarning")
 
 
-# One fusion of each level in the default run, the others among the slow tests.
-OFTEN = ["early", "concat", "attention", "late"]
+# One fusion of vectors and one of decisions in the default run, the others among the slow tests.
+OFTEN = ["concat", "late"]
 
 
 @parametrize_with_checks([cls(fusion, **QUICK) for cls in ESTIMATORS for fusion in OFTEN])
@@ -89,7 +92,8 @@ def test_scikit_learn_checks_of_several_members(estimator, check):
 
 @pytest.mark.slow
 @shared_folds
-@parametrize_with_checks([cls(fusion=fusion) for cls in ESTIMATORS for fusion in FUSION_NAMES])
+# one fusion of each level; what members are to the others is tested in test_members.py
+@parametrize_with_checks([cls(fusion) for cls in ESTIMATORS for fusion in ("early", "concat", "attention", "late")])
 def test_scikit_learn_checks_with_all_else_as_it_comes(estimator, check):
     check(estimator)
 
