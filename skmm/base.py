@@ -131,11 +131,9 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
     def _read(self, X: Any, *, reset: bool) -> Blocks:
         """X as Blocks, whatever its form."""
         if _is_named(X):
-            blocks = X if isinstance(X, Blocks) else Blocks(X)
+            blocks = as_blocks(X, reset=reset)
             if reset and hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
-            if len(blocks) == 0:
-                raise ValueError(f"Found 0 sample(s) in {list(blocks)} while a minimum of 1 is required.")
             return blocks
         if isinstance(self.modalities, str) and self.modalities == "auto":
             return self._read_frame(X, reset)
@@ -558,6 +556,15 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
 def _is_named(X: Any) -> bool:
     """Whether X holds named blocks; some of scipy's sparse arrays are mappings, of positions to values."""
     return isinstance(X, (Blocks, Mapping)) and not sp.issparse(X)
+
+
+def as_blocks(X: Any, *, reset: bool) -> Blocks:
+    """Named blocks as Blocks; after a first fit, where ``reset`` is over, one that is None is as if not named."""
+    if not isinstance(X, Blocks):
+        X = Blocks(X if reset else {name: block for name, block in X.items() if block is not None})
+    if len(X) == 0:
+        raise ValueError(f"Found 0 sample(s) in {list(X)} while a minimum of 1 is required.")
+    return X
 
 
 def _wide(target: torch.Tensor) -> torch.dtype:

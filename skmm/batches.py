@@ -141,7 +141,7 @@ class LazyColumn:
     def _finish(self, rows: Tensor, mask: Tensor, numbers: np.ndarray, read: Read) -> tuple[Tensor, Tensor]:
         """A batch of the rows, of which those of ``mask``, with these numbers, were read."""
         values, exists = read
-        x = torch.from_numpy(values).to(rows.device, self.dtype)
+        x = torch.from_numpy(values).to(rows.device)
         if values.dtype.kind == "f" and not torch.isfinite(x).all():
             finite = torch.isfinite(x.flatten(1)).all(1).cpu().numpy()
             bad = np.flatnonzero(exists & ~finite)
@@ -149,8 +149,7 @@ class LazyColumn:
                 raise ValueError(
                     f"modality {self.name!r}, row {numbers[bad[0]]}: NaN or infinity in a lazily read block."
                 )
-        if self.scaler is not None:
-            x = self.scaler.apply(x, out=x)  # what was read is nobody else's
+        x = scaled(x, self.scaler, self.dtype)
         if len(numbers) < len(mask) or not exists.all():
             found = torch.from_numpy(exists).to(rows.device)
             full = x.new_zeros(len(mask), *x.shape[1:])

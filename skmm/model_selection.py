@@ -62,6 +62,21 @@ class FusionComparison:
         Fusions that were not compared, since their network cannot be built for these samples, and why.
     verdict : str
         The comparison in one sentence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import Blocks, MultimodalClassifier
+    >>> from skmm.model_selection import compare_fusions
+    >>> rng = np.random.default_rng(0)
+    >>> X = Blocks(text=rng.normal(size=(60, 3)), image=rng.normal(size=(60, 4)))
+    >>> y = X["text"][:, 0] > 0
+    >>> clf = MultimodalClassifier(n_members=1, max_epochs=2, random_state=0)
+    >>> found = compare_fusions(X, y, estimator=clf, fusions=["concat", "late"], baselines=False, cv=3)
+    >>> sorted(found.summary["method"])
+    ['concat', 'late']
+    >>> found.scores["late"]["accuracy"].shape
+    (3,)
     """
 
     summary: Table

@@ -396,7 +396,9 @@ class MemberNetworks(nn.Module):
 
     def _filled(self) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
         """Places in the template, and the stacked tensors of which each member's go there."""
-        tensors = [*self.stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
+        # a ParameterList looks each of its own up by name, which takes as long as a layer of a small network
+        stacked = self.stacked._parameters.values()
+        tensors: list[Any] = [*stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
         return self._template_slots, [tensors[which] for which in self._which]
 
 

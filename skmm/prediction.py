@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from scipy.special import log_expit
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -108,12 +107,12 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Outputs of every head of every member (K, n, H, C), and which heads have something to say (n, H)."""
         # as arrays, whose operations take a fraction of what those of tensors take on a single row
-        outputs, exists = (x.cpu().numpy() for x in self.net_.outputs(data, dtype, rows=rows))
+        outputs, exists = (np.asarray(x.cpu()) for x in self.net_.outputs(data, dtype, rows=rows))
         if outputs.ndim == 2 or (outputs.ndim == 3 and self.n_members > 1 and self.modality_loss == 0):
             outputs = outputs[..., None, :]
         if self.n_members == 1:
             outputs = outputs[None]
-        heads = exists.any(axis=-1, keepdims=True)
+        heads = np.any(exists, axis=-1, keepdims=True)
         if self.modality_loss > 0:
             heads = np.concatenate([heads, exists], axis=-1)
         return outputs.astype(np.float64), heads
@@ -121,9 +120,6 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _load(self, X: Any) -> tuple[Batches, torch.dtype, Blocks]:
         """Checked samples on the device, in the precision that their prediction is computed in."""
         check_is_fitted(self)
-        # some of scipy's sparse arrays are mappings; a Blocks holds no None
-        if isinstance(X, Mapping) and not isinstance(X, Blocks) and not sp.issparse(X):
-            X = {name: block for name, block in X.items() if block is not None}  # as if it were not named
         blocks = self.inputs_.check(self._read(X, reset=False))
         dtype = self.inputs_.dtype(blocks)
         # where the weights are now: a net trained on a GPU may have been unpickled where there is none

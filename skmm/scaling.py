@@ -99,14 +99,14 @@ class Scaler:
         flat = x.reshape(-1, channels)
         return np.repeat(weights, len(flat) // max(1, len(x))), flat
 
-    def apply(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """Standardise (*, d) in the precision of x; ``out`` may be x itself."""
+    def apply(self, x: Tensor) -> Tensor:
+        """Standardise (*, d) in the precision of x."""
         place = x.dtype, x.device
         if place not in self._tensors:  # what a single row would otherwise spend most of its time on
             mean, scale = torch.as_tensor(self.mean), torch.as_tensor(self.scale)
             self._tensors[place] = mean.to(x.device, x.dtype), scale.to(x.device, x.dtype)
         mean, scale = self._tensors[place]
-        return torch.sub(x, mean, out=out).div_(scale).clamp_(-CLIP, CLIP)
+        return torch.sub(x, mean).div_(scale).clamp_(-CLIP, CLIP)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_tensors": {}}  # there may be no such device where it is unpickled

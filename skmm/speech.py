@@ -18,7 +18,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
 from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
-from skmm.base import MultimodalEstimator, _is_named
+from skmm.base import MultimodalEstimator, _is_named, as_blocks
 from skmm.blocks import Blocks
 from skmm.inputs import Inputs, check_finite
 from skmm.losses import HeadsLoss
@@ -316,17 +316,14 @@ class SpeechRecognizer(Decoding, SpecParams, BaseEstimator):
         ):
             raise ValueError(f"subsampling must be 'auto' or a tuple of strides such as (2, 2), got {strides!r}.")
 
-    def _read(self, X: Any) -> Blocks:
+    def _read(self, X: Any, *, reset: bool) -> Blocks:
         """X as Blocks; audio alone may come without its name."""
         if not _is_named(X):
             X = {self.audio or "audio": X}
         if not isinstance(X, Blocks):
             for name, value in X.items():
                 refuse_pairs(name, value)
-        blocks = X if isinstance(X, Blocks) else Blocks(X)
-        if len(blocks) == 0:
-            raise ValueError(f"Found 0 sample(s) in {list(blocks)} while a minimum of 1 is required.")
-        return blocks
+        return as_blocks(X, reset=reset)
 
     def _check_input(self, blocks: Blocks, *, training: bool = False) -> Blocks:
         """Samples as the first fit's were."""
@@ -405,7 +402,7 @@ class SpeechRecognizer(Decoding, SpecParams, BaseEstimator):
                 f"requires y to be passed, but the target y is None: {type(self).__name__} is supervised."
             )
         reset = not (self.warm_start and hasattr(self, "net_"))
-        blocks = self._read(X)
+        blocks = self._read(X, reset=reset)
         texts = [tidy(text) for text in check_transcripts(y)]
         check_consistent_length(blocks, texts, groups)
         if groups is not None:
@@ -533,7 +530,7 @@ class SpeechRecognizer(Decoding, SpecParams, BaseEstimator):
             Of each sample; the blank's column is the first, then ``symbols_``. Without audio there is no frame.
         """
         check_is_fitted(self)
-        blocks = self._check_input(self._read(X))
+        blocks = self._check_input(self._read(X, reset=False))
         lengths = audio_lengths(blocks, self.audio_)
         if not lengths.all():
             warnings.warn(

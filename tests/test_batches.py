@@ -714,10 +714,12 @@ def test_what_is_read_once_is_scaled_as_what_is_read_often(dtype):
         assert torch.equal(a, b)
 
 
-def test_time_stamps_read_once_keep_their_last_digits():
+@pytest.mark.parametrize("read", ["often", "once", "lazily"])
+def test_time_stamps_keep_their_last_digits(hdf5, read):
     seconds = 1.7e9 + np.arange(N)[:, None]  # float32 cannot tell them apart
-    X = Blocks(time=seconds)
-    got = inputs(X).load(X, torch.float32, CPU, once=True).take(torch.arange(N))[0]["time"]
+    X = Blocks(time=hdf5.create_dataset("time", data=seconds) if read == "lazily" else seconds)
+    got = inputs(X).load(X, torch.float32, CPU, once=read == "once").take(torch.arange(N))[0]["time"]
+    assert got.dtype == torch.float32
     np.testing.assert_allclose(got, standardised(seconds), rtol=1e-6)
 
 

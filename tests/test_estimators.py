@@ -1095,6 +1095,8 @@ def test_none_for_a_modality_in_predict_is_a_modality_that_is_not_named(cls):
         expected = outputs(fitted, {"vector": X["vector"]})
         np.testing.assert_array_equal(outputs(fitted, given), expected)
         np.testing.assert_array_equal(fitted.transform(given), fitted.transform({"vector": X["vector"]}))
+    with pytest.raises(ValueError, match="modality"):
+        fitted.predict({"vector": None, "sequence": None})
 
 
 @members

@@ -743,9 +743,11 @@ def test_missing_context(with_context):
     X, y = with_context
     recognizer = small(modality_dropout=0.3).fit(X, y)
     alone = recognizer.emissions(X.select(["audio"]))
-    hidden = recognizer.emissions(Blocks(audio=X["audio"], context=np.full_like(X["context"], np.nan)))
-    for a, b in zip(alone, hidden, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
+    for given in (Blocks(audio=X["audio"], context=np.full_like(X["context"], np.nan)), {**X, "context": None}):
+        for a, b in zip(alone, recognizer.emissions(given), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    with pytest.raises(ValueError, match="modality 'audio' is missing"):
+        recognizer.predict({**X, "audio": None})
 
 
 @pytest.mark.parametrize(
