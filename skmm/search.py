@@ -272,14 +272,17 @@ class FusionSearchCV(BaseSearchCV):
             settings = ParameterGrid(self.param_grid)
         else:
             settings = ParameterSampler(self.param_grid, self.n_iter, random_state=self.random_state)
+        settings = list(settings)
+        named = sorted({key for params in settings for key in params})
         found = []
         for number, params in enumerate(settings):
             estimator = clone(self.estimator).set_params(**clone(params, safe=False))
             last, before = estimator, None
             if isinstance(estimator, Pipeline):
                 name, last = estimator.steps[-1]
-                own = [key for key in sorted(params) if key != name and not key.startswith(f"{name}__")]
-                before = tuple((key, content_key(params[key])) for key in own)
+                values = estimator.get_params()  # of several grids one may name what another leaves as it is
+                own = [key for key in named if key in values and key != name and not key.startswith(f"{name}__")]
+                before = tuple((key, content_key(values[key])) for key in own)
             found.append(Candidate(number, params, estimator, last, before))
         if not found:
             raise ValueError("No fits were performed: there are no candidates.")

@@ -250,6 +250,19 @@ def test_transformers_are_fitted_once_for_each_fold_and_setting():
     assert search.stacks_["fits"] == [18]
 
 
+def test_transformers_are_fitted_once_where_one_of_several_grids_names_the_default():
+    X, y = make_data(60)
+    pipe = make_pipeline(Counting(), exact())
+    grids = [{"counting__factor": [1.0, 0.1]}, {"multimodalclassifier__lr": [0.01, 0.05]}]
+    Counting.fits = 0
+    search = FusionSearchCV(pipe, grids, cv=2, refit=False, scoring="neg_log_loss").fit(X, y)
+    assert Counting.fits == 2 * 2
+    theirs = GridSearchCV(pipe, grids, cv=2, refit=False, scoring="neg_log_loss").fit(X, y)
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"], rtol=0, atol=1e-4
+    )
+
+
 def looks_inside(estimator, X, y):
     assert estimator.named_steps["counting"].mean_.shape == (6,)
     return estimator.score(X, y)
