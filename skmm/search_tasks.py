@@ -289,7 +289,7 @@ class Task:
                     self.outcome.results[candidate.number, fold.number] = failure(self.data, fold.error)
                     continue
                 if not isinstance(candidate.last, MultimodalEstimator):
-                    reason = f"{type(candidate.last).__name__} is not an estimator of skmm"
+                    reason = f"{type(candidate.last).__name__} cannot be stacked"
                     alone.setdefault(reason, []).append((candidate, fold))
                     continue
                 try:
@@ -513,7 +513,7 @@ class Task:
 
 def _epochs(estimator: Any) -> int:
     """Epochs that a network trained for; what is none has done none."""
-    return estimator.n_iter_ if isinstance(estimator, MultimodalEstimator) else 0
+    return estimator.n_iter_ if hasattr(estimator, "net_") else 0
 
 
 def failure(data: Data, error: str, n_epochs: int = 0) -> dict[str, Any]:

@@ -377,7 +377,7 @@ def test_another_kind_of_estimator():
     theirs = GridSearchCV(pipe, grid, cv=2).fit(flat, y)
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"])
     reasons = {row["reason"]: row["candidates"] for row in search.stacks_}
-    assert reasons == {"": [1, 2], "LogisticRegression is not an estimator of skmm": [0]}
+    assert reasons == {"": [1, 2], "LogisticRegression cannot be stacked": [0]}
 
 
 def test_too_little_memory_splits_a_stack(monkeypatch):
