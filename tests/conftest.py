@@ -12,13 +12,22 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skmm import Blocks, MultimodalClassifier, MultimodalRegressor, list_encoders
+from skmm import Blocks, MultimodalClassifier, MultimodalRegressor, list_encoders, list_fusions
 
 # encoders that need no model from elsewhere
 SELF_CONTAINED = [name for name in list_encoders() if name != "pretrained"]
 ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
 every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
 members = pytest.mark.parametrize("n_members", [1, 3])
+TRANSFORMERS = {"crossmodal", "bottleneck"}  # several times as slow as any other
+
+
+def without_transformers(fusion, *others):
+    """A parameter set of the default run, or with a fusion by transformer of the slow tests."""
+    return pytest.param(fusion, *others, marks=[pytest.mark.slow] if fusion in TRANSFORMERS else [])
+
+
+every_fusion = pytest.mark.parametrize("fusion", [without_transformers(f) for f in list_fusions()])
 
 
 def outputs(estimator, X):

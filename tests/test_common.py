@@ -18,7 +18,17 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
-from conftest import KINDS, make_block, make_data, outputs, small
+from conftest import (
+    ESTIMATORS,
+    KINDS,
+    every_estimator,
+    every_fusion,
+    make_block,
+    make_data,
+    outputs,
+    small,
+    without_transformers,
+)
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -29,21 +39,10 @@ from skmm.testing import check_estimator_on_blocks
 from skmm.testing._fusions import QUICK
 
 FUSION_NAMES = list_fusions()
-ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
 # what a fusion that has no encoders cannot join, with the reason
 UNREADABLE = {("early", "tokens"): "ids are no numbers to add up"}
 PAIRS = [(f, k) for f in FUSION_NAMES for k in KINDS if (f, k) not in UNREADABLE]
-TRANSFORMERS = {"crossmodal", "bottleneck"}  # several times as slow as any other
-
-
-def without_transformers(fusion, *others):
-    """A parameter set of the default run, or with a fusion by transformer of the slow tests."""
-    return pytest.param(fusion, *others, marks=[pytest.mark.slow] if fusion in TRANSFORMERS else [])
-
-
-every_fusion = pytest.mark.parametrize("fusion", [without_transformers(f) for f in FUSION_NAMES])
 every_pair = pytest.mark.parametrize(("fusion", "kind"), [without_transformers(*pair) for pair in PAIRS])
-every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
 
 
 def readable(fusion):

@@ -9,7 +9,19 @@ import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from conftest import KINDS, MISSING, assert_same, every_estimator, linear_data, make_data, members, outputs, small
+from conftest import (
+    KINDS,
+    MISSING,
+    assert_same,
+    every_estimator,
+    every_fusion,
+    linear_data,
+    make_data,
+    members,
+    outputs,
+    small,
+    without_transformers,
+)
 
 from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor, list_fusions
 from skmm.augmentation import Batch, ModalityDropout
@@ -58,7 +70,8 @@ GARBAGE = [1e30, np.inf, np.nan]
 
 @pytest.mark.parametrize("garbage", GARBAGE)
 @pytest.mark.parametrize(
-    ("fusion", "n_members"), [*((name, 1) for name in list_fusions()), *((name, 3) for name in ("concat", "late"))]
+    ("fusion", "n_members"),
+    [*(without_transformers(name, 1) for name in list_fusions()), *((name, 3) for name in ("concat", "late"))],
 )
 def test_what_stands_in_a_missing_block_means_nothing(fusion, n_members, garbage):
     X, y = make_data(kinds=["vector", "sequence"])
@@ -89,7 +102,6 @@ def test_a_missing_image_and_a_missing_sparse_row_mean_nothing():
 
 FORMS = ["vector", "sequence", "ragged", "sparse"]
 every_form = pytest.mark.parametrize("kind", FORMS)
-every_fusion = pytest.mark.parametrize("fusion", list_fusions())
 ROWS = torch.arange(60)
 
 
@@ -216,7 +228,7 @@ def test_learns_which_modality_to_believe_where_the_other_is_missing():
 
 
 @members
-@pytest.mark.parametrize("fusion", list_fusions())
+@every_fusion
 def test_an_absent_modality_is_one_that_every_sample_lacks(fusion, n_members):
     X, y = make_data(kinds=["vector", "sequence"])
     clf = small(fusion=fusion, n_members=n_members, modality_dropout=0.3, max_epochs=2).fit(X, y)

@@ -6,9 +6,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from conftest import MultimodalClassifier, every_estimator, make_data, small
+from conftest import MultimodalClassifier, every_estimator, every_fusion, make_data, small
 
-from skmm import list_fusions
 from skmm.model_selection import FusionSearchCV
 
 LESS = ["bf16", "16"]
@@ -19,7 +18,7 @@ exact = {"dropout": 0.0, "max_epochs": 2, "random_state": 0}
 
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("precision", LESS)
-@pytest.mark.parametrize("fusion", list_fusions())
+@every_fusion
 def test_training_in_less_precision_is_nearly_that_in_float32(fusion, precision, n_members):
     X, y = make_data(60, kinds=("vector", "sequence"))
     options = {"n_members": n_members, **exact}

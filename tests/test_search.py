@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 import torch
-from conftest import KINDS, MISSING, every_estimator, linear_data, make_data, members, small
+from conftest import KINDS, MISSING, every_estimator, every_fusion, linear_data, make_data, members, small
 from joblib import parallel_config
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -21,7 +21,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from torch import nn
 
 import skmm.search_tasks
-from skmm import Blocks, MultimodalClassifier, MultimodalRegressor, list_fusions
+from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.augmentation import GaussianNoise, Mixup, ModalityDropout, TimeShift
 from skmm.lockstep import Lockstep
 from skmm.search import FusionSearchCV
@@ -113,7 +113,7 @@ def test_another_kind_of_augmentation_is_another_loop():
     assert search.stacks_["candidates"] == [[0, 1], [2, 3], [4, 5]]
 
 
-@pytest.mark.parametrize("fusion", list_fusions())
+@every_fusion
 def test_every_fusion(fusion):
     X, y = make_data(40, ("vector", "sequence"))
     clf = exact(fusion=fusion, max_epochs=2)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_data
+from conftest import outputs as predictions
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import expit, log_softmax, logsumexp, softmax
 from skorch.callbacks import Callback
@@ -42,10 +43,6 @@ def make_task(task, n=80, missing=10):
         "two targets": np.column_stack([y * 1.5 + noise, -100.0 * y]),
     }
     return MultimodalRegressor if "target" in task else MultimodalClassifier, X, targets[task]
-
-
-def predictions(estimator, X):
-    return estimator.predict_proba(X) if hasattr(estimator, "predict_proba") else estimator.predict(X)
 
 
 def member_outputs(estimator, X):

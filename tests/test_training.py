@@ -5,11 +5,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import SELF_CONTAINED, make_data, small
+from conftest import SELF_CONTAINED, every_fusion, make_data, small
 from sklearn.metrics import d2_pinball_score, log_loss, mean_absolute_error, mean_pinball_loss, mean_squared_error
 from skorch.callbacks import Callback
 
-from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor, list_fusions
+from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor
 from skmm.losses import (
     absolute_error,
     binary_cross_entropy,
@@ -241,7 +241,7 @@ def test_every_member_visits_its_own_samples_once_in_each_epoch():
 
 
 @members
-@pytest.mark.parametrize("fusion", list_fusions())
+@every_fusion
 def test_weight_decay_is_on_weights_alone(fusion, n_members):
     X, y = make_data(40, kinds=["vector", "image"])
     params = {
@@ -301,7 +301,7 @@ def frozen_parameters(fusion, encoders, kinds, n_members):
 
 
 @members
-@pytest.mark.parametrize("fusion", list_fusions())
+@every_fusion
 def test_every_parameter_of_a_fusion_moves(fusion, n_members):
     assert frozen_parameters(fusion, None, ["vector", "sequence", "image"], n_members) == []
 
@@ -318,7 +318,7 @@ def test_every_encoder_has_data_in_these_tests():
     assert set(KIND_OF) == set(SELF_CONTAINED)
 
 
-@pytest.mark.parametrize("fusion", list_fusions())
+@every_fusion
 def test_zero_inputs_leave_all_finite_and_give_the_shares_of_the_classes(fusion):
     y = np.arange(40) % 2
     X = Blocks(a=np.zeros((40, 4)), b=np.zeros((40, 5, 2)), c=np.zeros((40, 8, 8, 1)))
