@@ -142,6 +142,8 @@ class LazyColumn:
         """A batch of the rows, of which those of ``mask``, with these numbers, were read."""
         values, exists = read
         x = torch.from_numpy(values).to(rows.device)
+        if self.scaler is None:
+            x = x.to(self.dtype)  # for which a number may be too large
         if values.dtype.kind == "f" and not torch.isfinite(x).all():
             finite = torch.isfinite(x.flatten(1)).all(1).cpu().numpy()
             bad = np.flatnonzero(exists & ~finite)

@@ -419,12 +419,14 @@ def test_a_lazy_block_is_read_a_batch_at_a_time():
     assert source.read == [[2, 4]]
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_nan_in_a_lazy_block_is_named_when_it_is_read(hdf5, bad):
+@pytest.mark.parametrize(
+    ("bad", "dtype"), [(np.nan, torch.float64), (np.inf, torch.float64), (1e300, torch.float32)]
+)
+def test_what_is_no_number_in_a_lazy_block_is_named_when_it_is_read(hdf5, bad, dtype):
     x = normal(N, 3)
     x[7, 1] = bad
     with pytest.raises(ValueError, match="modality 'x', row 7: NaN or infinity in a lazily read block"):
-        load(Blocks(x=hdf5.create_dataset("x", data=x)), rows=[1, 7], scale=False)
+        load(Blocks(x=hdf5.create_dataset("x", data=x)), rows=[1, 7], dtype=dtype, scale=False)
 
 
 # -- checks -------------------------------------------------------------------------------------------------------
