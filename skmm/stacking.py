@@ -211,8 +211,7 @@ class Stack:
         return combined / np.array([self.temperatures.get(key, 1.0) for key in _speaking(features)])[:, None]
 
     def _sum(self, features: np.ndarray) -> np.ndarray:
-        weights = np.broadcast_to(self.weights, features.shape[1:])
-        combined = np.einsum("nhc,hc->nc", features, weights) + self.bias
+        combined = (features * self.weights).sum(axis=1) + self.bias
         return combined if self.mixing is None else combined + features.reshape(len(features), -1) @ self.matrix
 
     def table(self, heads: list[str], outputs: list[str]) -> Table:

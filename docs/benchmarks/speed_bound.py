@@ -8,6 +8,10 @@ that step, as torch counts them; and what the optimizer moves: weights, gradient
 read, and all but the gradient written. The peaks are measured in the same run: batched products of the shapes of
 such layers, and a copy of a large array. At most so many times faster could the stack be if it did nothing but
 these two, each at its peak.
+
+A second table: milliseconds of an optimizer's step where each of some candidates has a learning rate of its own, by
+one fused optimizer for each, as FusionSearchCV does it, and by one of rate 1 whose step, taken from zeros, is added
+by each network's own rate.
 """
 
 from __future__ import annotations
@@ -60,6 +64,42 @@ def fit(kind: Any, fusion: str, data: Dataset, epochs: int) -> float:
     return time.perf_counter() - start
 
 
+def optimizers() -> None:
+    """A step of candidates' own fused optimizers, against one whose step is scaled by tensors."""
+    print("\n| candidates x folds | weights | an optimizer each, ms | rates as tensors, ms | times as long |")
+    print("|---|---|---|---|---|")
+    for candidates, weights in ((3, 18_000), (24, 4_000), (12, 18_000), (24, 18_000), (6, 60_000)):
+        k = 5 * candidates
+        rate = torch.linspace(1e-3, 1e-2, k).unsqueeze(1)
+        table, gradient = torch.randn(k, weights), torch.randn(k, weights)
+        own = []
+        for rows in range(0, k, 5):
+            part = torch.nn.Parameter(table[rows : rows + 5])
+            part.grad = gradient[rows : rows + 5]
+            own.append(torch.optim.AdamW([part], lr=float(rate[rows]), weight_decay=0.01, fused=True))
+        zeros = torch.nn.Parameter(torch.zeros(k, weights))
+        zeros.grad = gradient
+        shared = torch.optim.AdamW([zeros], lr=1.0, weight_decay=0.0, fused=True)
+
+        def each(own: list[torch.optim.AdamW] = own) -> None:
+            for optimizer in own:
+                optimizer.step()
+
+        @torch.no_grad()
+        def together(
+            zeros: torch.Tensor = zeros,
+            shared: torch.optim.AdamW = shared,
+            table: torch.Tensor = table,
+            rate: torch.Tensor = rate,
+        ) -> None:
+            zeros.zero_()
+            shared.step()
+            table.mul_(1 - 0.01 * rate).addcmul_(zeros, rate)
+
+        a, b = (1e3 * median(work, 60) for work in (each, together))
+        print(f"| {candidates} x 5 | {weights} | {a:.2f} | {b:.2f} | {b / a:.1f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data_argument(parser)
@@ -97,6 +137,7 @@ def main() -> None:
             f"| {alone / (arithmetic + memory):.0f} |",
             flush=True,
         )
+    optimizers()
 
 
 if __name__ == "__main__":
