@@ -69,12 +69,16 @@ class DenseColumn:
         x = take_rows(self.data, rows)
         mask = self.true.expand(rows.shape) if self.present is None else take_rows(self.present, rows)
         if self.raw:
-            x = scaled(x, self.scaler, self.dtype)
+            x = self._scaled(x, rows)
             if self.present is not None:
                 x = torch.where(like(mask, x), x, 0.0)
         if self.sequence:
             mask = mask.unsqueeze(-1).expand(*rows.shape, x.shape[rows.ndim])
         return x, mask
+
+    def _scaled(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Raw values of the rows as the network reads them."""
+        return scaled(x, self.scaler, self.dtype)
 
 
 class RaggedColumn:

@@ -20,9 +20,9 @@ from torch.utils._pytree import tree_map  # torch has no public one; its own fun
 
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.base import MultimodalEstimator
-from skmm.batches import take_rows
+from skmm.batches import DenseColumn, take_rows
 from skmm.losses import HeadsLoss
-from skmm.network import FusionNetwork, existing, unsupported
+from skmm.network import PICTURES_LIMIT, FusionNetwork, existing, picture_modalities, unsupported
 from skmm.plan import TrainingPlan
 from skmm.side_by_side import Rows, Together, join_batches, joinable
 from skmm.training import MultimodalNet, TrainingSet, seeded
@@ -112,7 +112,17 @@ def obstacle(learner: Learner) -> str:
         return "some of its weights are frozen"
     for modality, column in learner.training.data.columns.items():
         if not joinable(column):
-            return f"modality {modality!r} is read or scaled only when a batch is cut"
+            return f"modality {modality!r} is read only when a batch is cut"
+    return ""
+
+
+def slower_together(learner: Learner) -> str:
+    """Why a learner and others of its shape are faster trained one after another, or nothing."""
+    if learner.training.data.device.type != "cpu":
+        return ""
+    for name in picture_modalities(learner.network()):
+        if learner.net.batch_size * math.prod(learner.estimator.inputs_.infos[name].shape) > PICTURES_LIMIT:
+            return f"the pictures of modality {name!r} are so large that a CPU is faster one network after another"
     return ""
 
 
@@ -143,7 +153,9 @@ def shape(learner: Learner) -> str:
     changes = [a for a in learner.net.augment if not isinstance(a, ModalityDropout)]
     forms = [(getattr(a, "name", ""), type(getattr(a, "change", a))) for a in changes]
     data = learner.training
-    kinds = [type(data.data.columns.get(name)).__name__ for name in data.data.names]
+    columns = [data.data.columns.get(name) for name in data.data.names]
+    # of raw samples all are scaled or none is
+    kinds = [(type(c).__name__, isinstance(c, DenseColumn) and c.raw and c.scaler is None) for c in columns]
     how = (
         learner.net.batch_size,
         learner.net.precision,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -285,11 +286,17 @@ def unsupported(module: nn.Module, what: str) -> str:
     return ""
 
 
+# Above this many numbers in the pictures of a batch, members run one after another on a CPU: from 32 pictures of
+# 16 x 16 on, what they hold does not fit into the caches, and of 64 x 64 it takes 1.7 times as long at once.
+PICTURES_LIMIT = 20_000
+
+
 class MemberNetworks(nn.Module):
     """K networks of one shape, their parameters stacked along a leading member axis.
 
     One network alone is called as it is. More run under ``torch.func.vmap``, or one after another where a layer
-    has no batching rule (``unsupported = {"vmap": reason}`` on its class), or buffers that it may write to.
+    has no batching rule (``unsupported = {"vmap": reason}`` on its class), or buffers that it may write to, or
+    where pictures are so large that a CPU is faster so.
 
     Parameters
     ----------
@@ -335,10 +342,9 @@ class MemberNetworks(nn.Module):
         # the list hides it from nn.Module, whose state is the stacked tensors alone
         self._template = [copy.deepcopy(network).to("meta")]
         self._template_slots = _slots(self._template[0])  # once: the walk costs as much as a small network
-        members: Any = self._template[0].modules()
-        for module in members:
-            if self.vectorized and hasattr(module, "in_members"):
-                module.in_members = True
+        layers: Any = self._template[0].modules()
+        self._members_layers = [layer for layer in layers if hasattr(layer, "in_members")]
+        self._pictures = picture_modalities(network)
 
     def train(self, mode: bool = True) -> MemberNetworks:
         """Set training mode, of the template too."""
@@ -367,32 +373,44 @@ class MemberNetworks(nn.Module):
         """Outputs of a method of the networks, a tensor or several in dicts and tuples."""
         if self.n_members == 1:
             return getattr(self.single, method)(values, present)
+        at_once = self.vectorized and not self._large_pictures(values, own_rows)
+        with self._calling(method, at_once) as (call, tensors):
+            if at_once:
+                axes = (0, 0, 0) if own_rows else (0, None, None)
+                return torch.vmap(call, in_dims=axes, randomness="different")(tensors, values, present)
+            outputs = [
+                call(of_member(tensors, k), *(of_member((values, present), k) if own_rows else (values, present)))
+                for k in range(len(tensors[0]))
+            ]
+            return tree_map(lambda *each: torch.stack(each), *outputs)
+
+    @contextlib.contextmanager
+    def _calling(self, method: str, at_once: bool) -> Iterator[tuple[Callable[..., Any], list[Any]]]:
+        """A method of the network as a function of its tensors, values and masks; and the stacked tensors."""
         template = self._template[0]
         slots, tensors = self._filled()
 
-        def call(tensors: list[Tensor], values: Values, present: Masks) -> Tensor:
+        def call(tensors: list[Any], values: Values, present: Masks) -> Any:
             # what torch.func.functional_call does, whose checks cost more than a small network
             for (owner, key), tensor in zip(slots, tensors, strict=True):
                 owner[key] = tensor
             return getattr(template, method)(values, present)
 
         own = [owner[key] for owner, key in slots]
+        for layer in self._members_layers:
+            layer.in_members = at_once
         try:
-            if self.vectorized:
-                axes = (0, 0, 0) if own_rows else (0, None, None)
-                return torch.vmap(call, in_dims=axes, randomness="different")(tensors, values, present)
-
-            def pick(tree: Any, member: int) -> Any:
-                return tree_map(lambda x: x[member], tree) if own_rows else tree
-
-            outputs = [
-                call([x[member] for x in tensors], pick(values, member), pick(present, member))
-                for member in range(self.n_members)
-            ]
-            return tree_map(lambda *each: torch.stack(each), *outputs)
+            yield call, tensors
         finally:
             for (owner, key), tensor in zip(slots, own, strict=True):
                 owner[key] = tensor
+
+    def _large_pictures(self, values: Values, own_rows: bool) -> bool:
+        """Whether there are pictures with which a processor is faster one member after another."""
+        pictures: list[Any] = [values[name] for name in self._pictures]
+        return any(
+            x.device.type == "cpu" and x.numel() // (len(x) if own_rows else 1) > PICTURES_LIMIT for x in pictures
+        )
 
     def _filled(self) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
         """Places in the template, and the stacked tensors of which each member's go there."""
@@ -400,6 +418,19 @@ class MemberNetworks(nn.Module):
         stacked = self.stacked._parameters.values()
         tensors: list[Any] = [*stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
         return self._template_slots, [tensors[which] for which in self._which]
+
+
+def picture_modalities(network: FusionNetwork) -> list[str]:
+    """Modalities whose encoder convolves over two axes or more."""
+    return [
+        name
+        for name, encoder in zip(network.names, network.encoders, strict=False)  # "early" has no encoders
+        if any(isinstance(layer, nn.Conv2d | nn.Conv3d) for layer in encoder.modules())
+    ]
+
+
+def of_member(tree: Any, member: int) -> Any:
+    return tree_map(lambda x: x[member], tree)
 
 
 def _slots(network: nn.Module) -> list[tuple[dict[str, Any], str]]:

@@ -106,10 +106,15 @@ class Scaler:
             mean, scale = torch.as_tensor(self.mean), torch.as_tensor(self.scale)
             self._tensors[place] = mean.to(x.device, x.dtype), scale.to(x.device, x.dtype)
         mean, scale = self._tensors[place]
-        return torch.sub(x, mean).div_(scale).clamp_(-CLIP, CLIP)
+        return standardised(x, mean, scale)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_tensors": {}}  # there may be no such device where it is unpickled
+
+
+def standardised(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Values less their mean, in deviations; no more than ``CLIP`` of them."""
+    return torch.sub(x, mean).div_(scale).clamp_(-CLIP, CLIP)
 
 
 def scaled(x: Tensor, scaler: Scaler | None, dtype: torch.dtype) -> Tensor:

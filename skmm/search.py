@@ -41,8 +41,9 @@ class FusionSearchCV(BaseSearchCV):
     may differ in ``lr``, ``weight_decay``, ``dropout``, ``optimizer``, ``lr_schedule``, ``max_epochs``,
     ``clip_grad_norm``, ``modality_loss``, ``modality_dropout``, ``class_weight``, ``random_state`` and the
     parameters of ``augment``; another fusion, encoder, width, batch size or kind of augmentation is a loop of its
-    own. What cannot be stacked is fitted one after another,
-    and ``stacks_`` says why. Transformers are fitted once for each fold and setting of theirs.
+    own. What cannot be stacked is fitted one after another, and ``stacks_`` says why; so are, without ``halving``,
+    networks of pictures so large that a CPU is faster so. Transformers are fitted once for each fold and setting of
+    theirs.
 
     Without dropout (``mfb``, ``mfh`` and ``bottleneck`` have one of their own), and with the same ``random_state``
     of the estimator, the scores are those of GridSearchCV up to the rounding of float32: initial weights, batches

@@ -32,7 +32,7 @@ from sklearn.utils.validation import _check_method_params
 from torch import nn
 
 from skmm.base import MultimodalEstimator
-from skmm.lockstep import Learner, Lockstep, obstacle, shape
+from skmm.lockstep import Learner, Lockstep, obstacle, shape, slower_together
 from skmm.spec import Spec
 from skmm.training import find_device, free_memory, seeded
 
@@ -297,7 +297,8 @@ class Task:
                 except Exception:
                     self._fail(candidate, fold)
                     continue
-                reason = obstacle(learner)
+                # only side by side are the worse of them dropped
+                reason = obstacle(learner) or ("" if self.halving else slower_together(learner))
                 try:
                     key = "" if reason else shape(learner)
                 except Exception:  # whatever pickling a user's module raises

@@ -6,12 +6,14 @@ import copy
 import functools
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves  # torch's own walk through nested dicts and tuples, private by name
 
 from skmm.batches import AbsentColumn, Batches, DenseColumn, RaggedColumn, SparseColumn, VectorColumns
-from skmm.network import FusionNetwork, Masks, MemberNetworks, Values
+from skmm.network import FusionNetwork, Masks, MemberNetworks, Values, of_member
+from skmm.scaling import Scaler, standardised
 from skmm.training import TrainingSet
 
 # -- dropout with a rate and a generator of each member's own -----------------------------------------------------
@@ -118,8 +120,8 @@ class Together(MemberNetworks):
         if key not in self._shapes:
             for layer in layers:
                 layer.noted = []
-            with torch.no_grad():
-                self(values, present, own_rows=True)
+            with torch.no_grad(), self._calling("forward", False) as (call, tensors):
+                call(*of_member((tensors, values, present), 0))
             self._shapes[key] = [layer.noted or [] for layer in layers]
             for layer in layers:
                 layer.noted = None
@@ -158,6 +160,35 @@ class Together(MemberNetworks):
             setattr(self, f"buffer{i}", getattr(self, f"buffer{i}")[members])
 
 
+class ScaledBySet(DenseColumn):
+    """Raw samples of several sets, one after the other, each scaled as those of its own set.
+
+    Parameters
+    ----------
+    column : DenseColumn
+        Those of all.
+    scalers : list of Scaler
+        That of each set.
+    lengths : list of int
+        Samples of each.
+    """
+
+    def __init__(self, column: DenseColumn, scalers: list[Scaler], lengths: list[int]) -> None:
+        super().__init__(column.data, column.present, None, column.dtype, sequence=column.sequence, raw=True)
+
+        def of_sets(values: list[np.ndarray]) -> Tensor:
+            return torch.as_tensor(np.stack(values)).to(column.data.device, column.dtype)
+
+        self.mean, self.scale = of_sets([s.mean for s in scalers]), of_sets([s.scale for s in scalers])
+        sets = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+        self.set_of_row = sets.to(column.data.device)
+
+    def _scaled(self, x: Tensor, rows: Tensor) -> Tensor:
+        own = self.set_of_row[rows]
+        each = (*rows.shape, *[1] * (x.ndim - rows.ndim - 1), -1)
+        return standardised(x.to(self.dtype), self.mean[own].view(each), self.scale[own].view(each))
+
+
 @functools.singledispatch
 def _join(first: Any, *others: Any) -> Any:
     """One modality's data of several sets, one after the other."""
@@ -177,7 +208,8 @@ def _(first: DenseColumn, *others: DenseColumn) -> DenseColumn:
     joined.data = torch.cat([c.data for c in all_])
     if any(c.present is not None for c in all_):
         joined.present = torch.cat([c.true.expand(len(c.data)) if c.present is None else c.present for c in all_])
-    return joined
+    scalers = [c.scaler for c in all_ if c.raw and c.scaler is not None]
+    return ScaledBySet(joined, scalers, [len(c.data) for c in all_]) if scalers else joined
 
 
 @_join.register
@@ -206,7 +238,7 @@ def _(first: AbsentColumn, *others: AbsentColumn) -> AbsentColumn:
 
 def joinable(column: Any) -> bool:
     """Whether a modality's data can be joined with that of other sets."""
-    return type(column) in _join.registry and not getattr(column, "raw", False)
+    return type(column) in _join.registry
 
 
 def join_batches(sets: list[Batches]) -> Batches:

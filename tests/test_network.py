@@ -367,6 +367,20 @@ def members(infos, fusion=SIDE_BY_SIDE, encoders=None, **options):
     return alone, MemberNetworks([copy.deepcopy(net) for net in alone]).eval()
 
 
+def test_members_one_after_another_are_those_at_once(monkeypatch):
+    _, together = members(MIXED)
+    inputs, found, at_once, vmap = stack([batch(MIXED, seed) for seed in range(K)]), [], [], torch.vmap
+    monkeypatch.setattr(torch, "vmap", lambda *args, **options: at_once.append(1) or vmap(*args, **options))
+    for limit in (0, 10**9):
+        monkeypatch.setattr("skmm.network.PICTURES_LIMIT", limit)
+        outputs = together(*inputs, own_rows=True), together(*batch(MIXED))
+        gradients = torch.autograd.grad(sum(x.square().sum() for x in outputs), list(together.stacked))
+        found.append((*outputs, *gradients))
+        assert bool(at_once) is (limit > 0)
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def assert_members_equal(alone, together, infos, method="forward"):
     shared = batch(infos)
     output = together(*shared, method=method)

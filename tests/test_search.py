@@ -126,7 +126,7 @@ def test_every_fusion(fusion):
     assert abs(np.diff(ours.cv_results_["mean_test_score"])) > 1e-3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "video"])
 @pytest.mark.parametrize("missing", [False, True])
 def test_every_kind_of_input(kind, missing):
     X, y = make_data(60, (kind, "vector") if kind != "vector" else (kind,))
@@ -134,8 +134,27 @@ def test_every_kind_of_input(kind, missing):
         X = Blocks(X, present={kind: ~MISSING})
     search = FusionSearchCV(exact(max_epochs=2), {"lr": [0.01, 0.05]}, cv=2, scoring="neg_log_loss")
     ours = assert_same_results(search, X, y)
-    # bytes are scaled when a batch is cut, fold by fold
-    assert ours.stacks_["trained"] == (["alone"] if kind == "image" else ["together"])
+    assert ours.stacks_["trained"] == ["together"]
+
+
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_large_pictures_are_trained_one_after_another_unless_the_worse_are_dropped(monkeypatch, n_members, scale):
+    monkeypatch.setattr("skmm.network.PICTURES_LIMIT", 1000)  # of the 20 pictures of 8 x 8 that are a batch
+    monkeypatch.setattr("skmm.lockstep.PICTURES_LIMIT", 1000)
+    X, y = make_data(60, ("image", "vector"))
+    X = Blocks(X, present={"image": ~MISSING})
+    clf = exact(n_members=n_members, scale_inputs=scale, modality_dropout=0.0)
+    search = FusionSearchCV(clf, {"lr": [0.0001, 0.02, 0.05]}, cv=2, scoring="neg_log_loss")
+    whole = assert_same_results(search, X, y)
+    assert whole.stacks_["trained"] == ["alone"]
+    assert "pictures of modality 'image'" in whole.stacks_["reason"][0]
+    halved = clone(search).set_params(halving=True).fit(X, y)
+    assert halved.stacks_["trained"] == ["together"]
+    kept = ~halved.cv_results_["dropped"]
+    assert kept.sum() == 1
+    scores = [search.cv_results_["mean_test_score"][kept] for search in (halved, whole)]
+    np.testing.assert_allclose(*scores, rtol=0, atol=1e-4)
 
 
 def as_dict(X, flat, layout):
