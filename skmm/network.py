@@ -286,9 +286,9 @@ def unsupported(module: nn.Module, what: str) -> str:
     return ""
 
 
-# Above this many numbers in the pictures of a batch, members run one after another on a CPU: from 32 pictures of
-# 16 x 16 on, what they hold does not fit into the caches, and of 64 x 64 it takes 1.7 times as long at once.
-PICTURES_LIMIT = 20_000
+# Above this many numbers in the pictures of a batch, members run one after another on a CPU, since what all of them
+# hold does not fit into its caches: 32 pictures of 8 x 8 take as long either way, of 64 x 64 twice as long at once.
+PICTURES_LIMIT = 8_000
 
 
 class MemberNetworks(nn.Module):

@@ -132,7 +132,8 @@ def test_every_kind_of_input(kind, missing):
     X, y = make_data(60, (kind, "vector") if kind != "vector" else (kind,))
     if missing and "vector" in X and kind != "vector":
         X = Blocks(X, present={kind: ~MISSING})
-    search = FusionSearchCV(exact(max_epochs=2), {"lr": [0.01, 0.05]}, cv=2, scoring="neg_log_loss")
+    clf = exact(max_epochs=2, batch_size=10)  # in which pictures and videos are small
+    search = FusionSearchCV(clf, {"lr": [0.01, 0.05]}, cv=2, scoring="neg_log_loss")
     ours = assert_same_results(search, X, y)
     assert ours.stacks_["trained"] == ["together"]
 
