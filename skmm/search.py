@@ -105,9 +105,9 @@ class FusionSearchCV(BaseSearchCV):
     Notes
     -----
     A stack takes at most half of the memory that is free, divided by the number of processes, and is otherwise
-    split; under ``halving`` each part then drops its own. Processes divide the stacks among them, and the
-    candidates of a large one, the latter not under ``halving``. joblib's threads draw their random numbers one
-    after the other, so they gain nothing over one process.
+    split, as is one that runs out of memory all the same; under ``halving`` each part then drops its own. Processes
+    divide the stacks among them, and the candidates of a large one, the latter not under ``halving``. joblib's
+    threads draw their random numbers one after the other, so they gain nothing over one process.
 
     Ctrl-C keeps what is finished: other fits have a score of NaN, and nothing is refitted.
 

@@ -47,6 +47,7 @@ _AFTER_INPUT = (_OF_EACH - {"class_weight", "random_state"}) | {
     *("fusion", "hidden_dim", "activation", "batch_size", "callbacks")
 }
 _MEMORY_SHARE = 0.5  # of the memory that is free, for what is trained at once
+_TOO_LARGE = "side by side its folds take more memory than there is"
 
 
 # -- one fold, as all candidates with the same transformers see it ------------------------------------------------
@@ -312,11 +313,15 @@ class Task:
         seconds = time.perf_counter() - start
         n = sum(map(len, stacks.values()))
         for learners in stacks.values():
-            for stack in self._split(learners):
+            parts = self._split(learners)
+            while parts:
+                stack = parts.pop(0)
                 reason = self._train(stack, seconds / n) if len(stack) > 1 else "no other has its shape"
                 pairs = [self.place[learner] for learner in stack]
                 rest = [pair for pair in pairs if (pair[0].number, pair[1].number) not in self.outcome.results]
-                if rest:
+                if reason == _TOO_LARGE and len({candidate.number for candidate, _ in rest}) > 1:
+                    parts = self._halves(rest) + parts
+                elif rest:
                     alone.setdefault(reason, []).extend(rest)
         for reason, pairs in alone.items():
             self._fit_alone(reason, pairs)
@@ -364,6 +369,17 @@ class Task:
             parts[-1] += own
         return parts
 
+    def _halves(self, pairs: list[tuple[Candidate, Fold]]) -> list[list[Learner]]:
+        """Learners that begin anew, those of the first half of the candidates and the others."""
+        numbers = list(dict.fromkeys(candidate.number for candidate, _ in pairs))
+        halves: list[list[Learner]] = [[], []]
+        for candidate, fold in pairs:
+            learner = self._learner(candidate, fold)
+            self.place[learner] = (candidate, fold)
+            halves[numbers.index(candidate.number) >= len(numbers) // 2].append(learner)
+        self.prepared.clear()
+        return halves
+
     def _train(self, learners: list[Learner], seconds: float) -> str:
         """Train learners of one shape together, and score them; why it failed, if it did."""
         start = time.perf_counter()
@@ -377,6 +393,8 @@ class Task:
                 loop.run()
             except Exception as error:  # whatever a user's module raises under torch.vmap
                 reason = f"together they raise {type(error).__name__}: {str(error).partition('.')[0]}"
+                if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+                    reason = _TOO_LARGE
             finally:
                 spent = time.perf_counter() - start
                 epochs = sum(learner.n_epochs for learner in learners) or 1

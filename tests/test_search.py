@@ -400,6 +400,39 @@ def test_another_kind_of_estimator():
     assert reasons == {"": [1, 2], "LogisticRegression cannot be stacked": [0]}
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8589934592 bytes."),
+        MemoryError(),
+    ],
+    ids=["GPU", "CPU", "NumPy"],
+)
+@pytest.mark.parametrize(
+    ("most", "stacks"), [(4, [("together", 2), ("together", 4)]), (2, [("together", 2)] * 3), (1, [("alone", 6)])]
+)
+def test_a_stack_that_runs_out_of_memory_is_trained_in_halves(monkeypatch, error, most, stacks):
+    X, y = make_data(60)
+    search = FusionSearchCV(exact(), {"lr": [0.01, 0.02, 0.05]}, cv=2, scoring="neg_log_loss")
+    whole = clone(search).fit(X, y)
+    train = Lockstep._train
+
+    def out_of_memory(loop):
+        if len(loop.learners) > most:
+            raise error
+        return train(loop)
+
+    monkeypatch.setattr(Lockstep, "_train", out_of_memory)
+    split = search.fit(X, y)
+    rows = list(split.stacks_)
+    assert [(row["trained"], row["fits"]) for row in rows] == stacks
+    assert all("memory" in row["reason"] for row in rows if row["trained"] == "alone")
+    np.testing.assert_allclose(
+        split.cv_results_["mean_test_score"], whole.cv_results_["mean_test_score"], rtol=0, atol=1e-4
+    )
+
+
 def test_too_little_memory_splits_a_stack(monkeypatch):
     X, y = make_data(60)
     search = FusionSearchCV(exact(), {"lr": [0.01, 0.02, 0.05]}, cv=2, scoring="neg_log_loss")
