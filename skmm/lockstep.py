@@ -122,7 +122,7 @@ def slower_together(learner: Learner) -> str:
         return ""
     for name in picture_modalities(learner.network()):
         if learner.net.batch_size * math.prod(learner.estimator.inputs_.infos[name].shape) > PICTURES_LIMIT:
-            return f"the pictures of modality {name!r} are so large that a CPU is faster one network after another"
+            return f"a batch of the pictures of {name!r} is so large that a CPU is faster one network after another"
     return ""
 
 

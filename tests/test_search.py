@@ -149,7 +149,7 @@ def test_large_pictures_are_trained_one_after_another_unless_the_worse_are_dropp
     search = FusionSearchCV(clf, {"lr": [0.0001, 0.02, 0.05]}, cv=2, scoring="neg_log_loss")
     whole = assert_same_results(search, X, y)
     assert whole.stacks_["trained"] == ["alone"]
-    assert "pictures of modality 'image'" in whole.stacks_["reason"][0]
+    assert "pictures of 'image'" in whole.stacks_["reason"][0]
     halved = clone(search).set_params(halving=True).fit(X, y)
     assert halved.stacks_["trained"] == ["together"]
     kept = ~halved.cv_results_["dropped"]
