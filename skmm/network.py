@@ -287,7 +287,7 @@ def unsupported(module: nn.Module, what: str) -> str:
 
 
 # Above this many numbers in the pictures of a batch, members run one after another on a CPU, since what all of them
-# hold does not fit into its caches: 32 pictures of 8 x 8 take as long either way, of 64 x 64 1.7 times as long at once.
+# hold does not fit into its caches: at once, 32 pictures of 8 x 8 take as long, of 64 x 64 1.7 times as long.
 PICTURES_LIMIT = 8_000
 
 
