@@ -22,7 +22,7 @@ from skmm.augmentation import Batch, ModalityDropout
 from skmm.base import MultimodalEstimator
 from skmm.batches import DenseColumn, take_rows
 from skmm.losses import HeadsLoss
-from skmm.network import PICTURES_LIMIT, FusionNetwork, existing, picture_modalities, unsupported
+from skmm.network import FusionNetwork, existing, faster_one_by_one, picture_modalities, unsupported
 from skmm.plan import TrainingPlan
 from skmm.side_by_side import Rows, Together, join_batches, joinable
 from skmm.training import MultimodalNet, TrainingSet, seeded
@@ -118,10 +118,9 @@ def obstacle(learner: Learner) -> str:
 
 def slower_together(learner: Learner) -> str:
     """Why a learner and others of its shape are faster trained one after another, or nothing."""
-    if learner.training.data.device.type != "cpu":
-        return ""
     for name in picture_modalities(learner.network()):
-        if learner.net.batch_size * math.prod(learner.estimator.inputs_.infos[name].shape) > PICTURES_LIMIT:
+        n_numbers = learner.net.batch_size * math.prod(learner.estimator.inputs_.infos[name].shape)
+        if faster_one_by_one(n_numbers, learner.training.data.device):
             return f"a batch of the pictures of {name!r} is so large that a CPU is faster one network after another"
     return ""
 

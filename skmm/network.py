@@ -291,6 +291,11 @@ def unsupported(module: nn.Module, what: str) -> str:
 PICTURES_LIMIT = 8_000
 
 
+def faster_one_by_one(n_numbers: int, device: torch.device) -> bool:
+    """Whether networks run faster one after another on so many numbers in a batch of pictures."""
+    return device.type == "cpu" and n_numbers > PICTURES_LIMIT
+
+
 class MemberNetworks(nn.Module):
     """K networks of one shape, their parameters stacked along a leading member axis.
 
@@ -406,11 +411,8 @@ class MemberNetworks(nn.Module):
                 owner[key] = tensor
 
     def _large_pictures(self, values: Values, own_rows: bool) -> bool:
-        """Whether there are pictures with which a processor is faster one member after another."""
         pictures: list[Any] = [values[name] for name in self._pictures]
-        return any(
-            x.device.type == "cpu" and x.numel() // (len(x) if own_rows else 1) > PICTURES_LIMIT for x in pictures
-        )
+        return any(faster_one_by_one(x.numel() // (len(x) if own_rows else 1), x.device) for x in pictures)
 
     def _filled(self) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
         """Places in the template, and the stacked tensors of which each member's go there."""
@@ -430,6 +432,7 @@ def picture_modalities(network: FusionNetwork) -> list[str]:
 
 
 def of_member(tree: Any, member: int) -> Any:
+    """A member's part of tensors with a leading member axis."""
     return tree_map(lambda x: x[member], tree)
 
 

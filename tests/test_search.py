@@ -142,7 +142,6 @@ def test_every_kind_of_input(kind, missing):
 @pytest.mark.parametrize("n_members", [1, 2])
 def test_large_pictures_are_trained_one_after_another_unless_the_worse_are_dropped(monkeypatch, n_members, scale):
     monkeypatch.setattr("skmm.network.PICTURES_LIMIT", 1000)  # of the 20 pictures of 8 x 8 that are a batch
-    monkeypatch.setattr("skmm.lockstep.PICTURES_LIMIT", 1000)
     X, y = make_data(60, ("image", "vector"))
     X = Blocks(X, present={"image": ~MISSING})
     clf = exact(n_members=n_members, scale_inputs=scale, modality_dropout=0.0)
