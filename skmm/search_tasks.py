@@ -309,7 +309,6 @@ class Task:
                 else:
                     self.place[learner] = (candidate, fold)
                     stacks.setdefault(key, []).append(learner)
-        self.prepared.clear()
         seconds = time.perf_counter() - start
         n = sum(map(len, stacks.values()))
         for learners in stacks.values():
@@ -323,6 +322,7 @@ class Task:
                     parts = self._halves(rest) + parts
                 elif rest:
                     alone.setdefault(reason, []).extend(rest)
+        self.prepared.clear()
         for reason, pairs in alone.items():
             self._fit_alone(reason, pairs)
 
@@ -377,7 +377,6 @@ class Task:
             learner = self._learner(candidate, fold)
             self.place[learner] = (candidate, fold)
             halves[numbers.index(candidate.number) >= len(numbers) // 2].append(learner)
-        self.prepared.clear()
         return halves
 
     def _train(self, learners: list[Learner], seconds: float) -> str:
@@ -532,7 +531,7 @@ class Task:
 
 def _epochs(estimator: Any) -> int:
     """Epochs that a network trained for; what is none has done none."""
-    return estimator.n_iter_ if hasattr(estimator, "net_") else 0
+    return getattr(estimator, "n_iter_", 0) if hasattr(estimator, "net_") else 0
 
 
 def failure(data: Data, error: str, n_epochs: int = 0) -> dict[str, Any]:
