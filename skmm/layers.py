@@ -149,7 +149,8 @@ class DenseBlock(nn.Sequential):
 
 
 # Above this many values per member and batch, convolutions of several members run one after another on a CPU: torch
-# batches them as one grouped convolution, which was measured 2 times faster below and 2 times slower above.
+# batches them as one grouped convolution, which was measured 2 times faster below and 2 times slower above. This is
+# of sequences; with large pictures the members as a whole run one after another.
 _GROUPED_CONVOLUTION_LIMIT = 100_000
 
 
@@ -171,10 +172,8 @@ class _MembersConvolution(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, ...]
     ) -> tuple[Tensor, int]:
-        convolve = F.conv1d if weight.ndim == 4 else F.conv2d  # member, out, in, and one or two sizes
-
         def single(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            return convolve(x, weight, bias, padding=padding)
+            return F.conv1d(x, weight, bias, padding=padding)
 
         samples = x.numel() // (1 if in_dims[0] is None else info.batch_size)
         values = samples // weight.shape[2] * max(weight.shape[1], weight.shape[2])
@@ -186,17 +185,6 @@ class _MembersConvolution(torch.autograd.Function):
 
 class Conv1d(nn.Conv1d):
     """``nn.Conv1d`` with odd kernel and zeros at both ends, fast also as one of several members."""
-
-    in_members = False  # set where the module is run under torch.vmap with stacked weights
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.in_members:
-            return _MembersConvolution.apply(x, self.weight, self.bias, self.padding)
-        return super().forward(x)
-
-
-class Conv2d(nn.Conv2d):
-    """``nn.Conv2d`` with odd kernel and zeros at all sides, fast also as one of several members."""
 
     in_members = False  # set where the module is run under torch.vmap with stacked weights
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from skmm.blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
-from skmm.layers import Conv1d, Conv2d, keep, make_activation
+from skmm.layers import Conv1d, keep, make_activation
 from skmm.spec import INHERIT, register_encoder
 
 
@@ -147,7 +147,7 @@ class Conv2dEncoder(nn.Module):
         sizes = [info.shape[2] if len(info.shape) == 3 else 1, *channels]
         layers: list[nn.Module] = []
         for a, b in pairwise(sizes):
-            layers += [Conv2d(a, b, 3, padding=1), make_activation(activation)]
+            layers += [nn.Conv2d(a, b, 3, padding=1), make_activation(activation)]
             if min(height, width) >= 2 * grid:
                 layers.append(nn.MaxPool2d(2))
                 height, width = height // 2, width // 2
