@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+
+from skmm._optional import import_optional
 
 Positions = int | list[int]
 
@@ -16,9 +19,57 @@ def check_table(X: Any) -> None:
     if not is_frame and not (isinstance(X, np.ndarray) and X.ndim == 2):
         shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
         raise ValueError(
-            "ModalityTransformer reads a table: a pandas or polars DataFrame, or a 2-D numpy array; got "
-            f"{type(X).__name__}{shape}."
+            "ModalityTransformer reads a table: a pandas or polars DataFrame, a pyarrow Table, a Dataset of "
+            f"Hugging Face, or a 2-D numpy array; got {type(X).__name__}{shape}."
         )
+
+
+def as_frame(X: Any) -> Any:
+    """A pyarrow Table, or a Dataset of Hugging Face, as a pandas DataFrame; anything else as it is.
+
+    Pictures and sounds of a Dataset stay as they are stored, ``{"bytes": ..., "path": ...}``, and the numbers of a
+    ``ClassLabel`` become the names that they stand for.
+
+    Raises
+    ------
+    ValueError
+        If X is several Datasets, or one whose rows can only be read in turn.
+    ImportError
+        If pandas is not installed.
+    """
+    package = type(X).__module__.partition(".")[0]
+    names: dict[str, list[str]] = {}
+    if package == "datasets":
+        if isinstance(X, Mapping):
+            raise ValueError(
+                f"X is a {type(X).__name__} of {list(X)}: give one of these, such as X[{next(iter(X))!r}]."
+            )
+        if not hasattr(X, "with_format") or not hasattr(X, "__len__"):
+            raise ValueError(
+                f"X is a {type(X).__name__}, whose rows can only be read in turn; make a Dataset of those that are "
+                "to be read: Dataset.from_list(list(X), features=X.features)."
+            )
+        names = {name: f.names for name, f in X.features.items() if type(f).__name__ == "ClassLabel"}
+        X = X.with_format("arrow")[:]
+    elif package != "pyarrow" or not hasattr(X, "to_pandas") or len(getattr(X, "shape", ())) != 2:
+        return X
+    pd = import_optional("pandas", extra="dataframe")
+    # whole numbers among which some are missing would become floats, which do not hold all of them
+    with_gaps = {
+        column.type for column in X.columns if str(column.type).lstrip("u").startswith("int") and column.null_count
+    }
+
+    def integers(kind: Any) -> Any:
+        return (
+            pd.api.types.pandas_dtype(str(kind).replace("int", "Int").replace("u", "U"))
+            if kind in with_gaps
+            else None
+        )
+
+    frame = X.to_pandas(types_mapper=integers)
+    for name, labels in names.items():
+        frame[name] = [None if is_missing(code) or code < 0 else labels[code] for code in frame[name]]
+    return frame
 
 
 def column_names(X: Any) -> list[Any] | None:

@@ -23,6 +23,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skmm._columns import as_frame
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.batches import Batches
 from skmm.blocks import Blocks, FlatLayout
@@ -151,8 +152,12 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
 
     def _read_frame(self, X: Any, reset: bool) -> Blocks:
         """The columns of a DataFrame, typed in the first fit."""
+        X = as_frame(X)
         if not hasattr(X, "columns"):
-            raise ValueError(f"modalities='auto' reads a pandas or polars DataFrame, got {type(X).__name__}.")
+            raise ValueError(
+                "modalities='auto' reads a pandas or polars DataFrame, a pyarrow Table or a Dataset of Hugging "
+                f"Face, got {type(X).__name__}."
+            )
         if not reset:
             return self.modality_transformer_.transform(X)
         validate_data(self, X, skip_check_array=True)

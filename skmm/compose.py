@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import time
 import warnings
@@ -26,9 +27,17 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmm._columns import Positions, check_table, column_names, find_positions, missing_cells, pass_through
+from skmm._columns import (
+    Positions,
+    as_frame,
+    check_table,
+    column_names,
+    find_positions,
+    missing_cells,
+    pass_through,
+)
 from skmm.blocks import Blocks
-from skmm.frames import plan_frame
+from skmm.frames import Loading, plan_frame
 from skmm.kinds import Block, RaggedArray, is_lazy, spread
 from skmm.selector import ModalitySelector
 from skmm.table import Table
@@ -196,7 +205,15 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
 
     @classmethod
     def from_frame(
-        cls, df: Any, overrides: Mapping[Any, Any] | None = None, /, *, errors: str = "raise", **named: Any
+        cls,
+        df: Any,
+        overrides: Mapping[Any, Any] | None = None,
+        /,
+        *,
+        base_dir: str | os.PathLike[str] | None = None,
+        within: str | os.PathLike[str] | None = None,
+        errors: str = "raise",
+        **named: Any,
     ) -> Self:
         """Type the columns of a DataFrame by what they hold, and make a transformer for each modality.
 
@@ -209,9 +226,15 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         Parameters
         ----------
         df : DataFrame of shape (n_samples, n_features)
-            A pandas or polars DataFrame.
+            A pandas or polars DataFrame, a pyarrow Table, or a Dataset of Hugging Face.
         overrides : mapping of column to str or transformer, optional
             For columns whose name is no Python identifier, or one of this method's parameters.
+        base_dir : str or path, default=None
+            Folder that relative paths of files start from; None is the working directory. This and the following
+            also hold for a loader that is given and says neither.
+        within : str or path, default=None
+            Folder that all files must lie in, symbolic links followed: cells may come from others, and what they
+            name becomes features. None is ``base_dir``; name a folder that holds them all to read files elsewhere.
         errors : {"raise", "missing"}, default="raise"
             What the loaders do with a file that cannot be read: an error that names the row, or a missing row.
         **named : str or transformer
@@ -253,7 +276,10 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
           review  sparse  (6,)  float64  25.0% missing
         """
         reserved = {*inspect.signature(cls).parameters}
-        transformers, decisions = plan_frame(df, {**(overrides or {}), **named}, reserved, errors)
+        if within is None:
+            within = os.curdir if base_dir is None else base_dir
+        loading = Loading(errors, base_dir, within)
+        transformers, decisions = plan_frame(as_frame(df), {**(overrides or {}), **named}, reserved, loading)
         made = cls(transformers)
         made._decisions = decisions
         return made
@@ -350,7 +376,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_features)
-            A pandas or polars DataFrame, or a 2-D array.
+            A pandas or polars DataFrame, a pyarrow Table, a Dataset of Hugging Face, or a 2-D array.
         y : array-like of shape (n_samples, ...), default=None
             Handed to the transformers.
 
@@ -367,7 +393,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_features)
-            A pandas or polars DataFrame, or a 2-D array.
+            A pandas or polars DataFrame, a pyarrow Table, a Dataset of Hugging Face, or a 2-D array.
         y : array-like of shape (n_samples, ...), default=None
             Handed to the transformers.
 
@@ -376,6 +402,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         Blocks
             One modality per transformer that is not dropped, n_samples rows.
         """
+        X = as_frame(X)
         check_table(X)
         self._check_transformers()
         if y is not None:
@@ -433,6 +460,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             If X has none of the columns of a modality; names it and them.
         """
         check_is_fitted(self)
+        X = as_frame(X)
         check_table(X)
         names = column_names(X)
         positions = self._positions

@@ -8,17 +8,19 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from numbers import Real
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils import _safe_indexing
 
+from skmm._sources import check_folder, is_encoded, unpacked
 from skmm.cells import (
     DAY_FIRST,
     MONTH_FIRST,
@@ -123,10 +125,31 @@ _KINDS = {
 _FILES = ("image", "audio", "video", "soundtrack")
 
 
-def _made(kind: str, errors: str) -> Any:
-    """The transformer of a modality of one column; ``errors`` is what its loader does with unreadable files."""
-    made = _KINDS[kind].make()  # type: ignore[misc]  # only kinds of the table make none, and they never come here
-    return made.set_params(**{name: errors for name in made.get_params() if name.rpartition("__")[2] == "errors"})
+@dataclass(frozen=True)
+class Loading:
+    """What loaders are told: what unreadable files are, where relative paths start, and where files must lie."""
+
+    errors: str = "raise"
+    base_dir: Any = None
+    within: Any = None
+
+    def made(self, kind: str) -> Any:
+        """The transformer of a modality of one column."""
+        made = _KINDS[kind].make()  # type: ignore[misc]  # only kinds of the table make none, and never come here
+        told = {name: getattr(self, name.rpartition("__")[2], None) for name in made.get_params()}
+        return made.set_params(**{name: value for name, value in told.items() if value is not None})
+
+    def placed(self, transformer: Any) -> Any:
+        """A transformer that is given; of its loaders, those that say nothing of it know where files lie."""
+        params = transformer.get_params() if hasattr(transformer, "get_params") else {}
+        loaders = [name.removesuffix("base_dir") for name in params if name.rpartition("__")[2] == "base_dir"]
+        told = {
+            f"{loader}{name}": getattr(self, name)
+            for loader in loaders
+            if params[f"{loader}base_dir"] is None and params.get(f"{loader}within") is None
+            for name in ("base_dir", "within")
+        }
+        return clone(transformer).set_params(**told) if told else transformer
 
 
 @dataclass(frozen=True)
@@ -138,7 +161,7 @@ class Found:
     useless: str = ""
 
 
-def find_kind(name: Any, column: Any) -> Found:
+def find_kind(name: Any, column: Any, loading: Loading = Loading()) -> Found:
     """Kind of a column, by its type and its content.
 
     Raises
@@ -174,18 +197,18 @@ def find_kind(name: Any, column: Any) -> Found:
         return _few(there, missing, _number(name, there, f"its type is {dtype}"))
     family = _family(name, values, missing)
     if family == "array":
-        return _array(name, there, rows)
+        return _array(name, there, rows, loading)
     if family == "bytes":
-        return _probed(name, _FILES, there, f"its cells are {type(there[0]).__name__} objects")
+        return _probed(name, _FILES, there, f"its cells are {type(there[0]).__name__} objects", loading)
     if family in _FILES:
-        return _probed(name, [family], there, f"its cells are {type(there[0]).__name__} objects")
+        return _probed(name, [family], there, f"its cells are {type(there[0]).__name__} objects", loading)
     if family in ("number", "duration"):
         return _few(there, missing, _number(name, as_floats(name, values, rows), f"its cells are {family}s"))
     if family == "boolean":
         return _few(there, missing, Found("category", "its cells are True and False"))
     if family == "date":
         return _few(there, missing, Found("date", "its cells are dates"))
-    return _strings(name, [os.fspath(cell) for cell in there], missing)
+    return _strings(name, [os.fspath(cell) for cell in there], missing, loading)
 
 
 def _ways_out(name: Any) -> str:
@@ -221,9 +244,20 @@ def _family_of(cell: Any) -> str:
         return "image"
     if isinstance(cell, tuple) and len(cell) == 2 and isinstance(cell[0], np.ndarray):
         return "audio"  # a waveform and its sample rate
+    if isinstance(cell, Mapping) and unpacked(cell) is not cell:  # as Hugging Face's data sets have files
+        return "audio" if "array" in cell else "bytes"
+    if isinstance(cell, (list, tuple, np.ndarray)) and len(cell) and all(_is_picture(frame) for frame in cell):
+        return "video"  # its frames
     if isinstance(cell, (list, tuple, np.ndarray)) or hasattr(cell, "__array__"):
         return "array"
     return ""
+
+
+def _is_picture(frame: Any) -> bool:
+    """Whether what stands in a list is the path or the content of a picture, or one itself."""
+    if isinstance(frame, (str, os.PathLike)):
+        return is_encoded(frame) or _KIND_OF.get(_extension(os.fspath(frame))) == "image"
+    return _family_of(frame) in ("bytes", "image")
 
 
 def _few(there: np.ndarray, missing: np.ndarray, found: Found) -> Found:
@@ -248,7 +282,7 @@ def _number(name: Any, there: np.ndarray, why: str) -> Found:
     return Found("number", why)
 
 
-def _array(name: Any, there: np.ndarray, rows: np.ndarray) -> Found:
+def _array(name: Any, there: np.ndarray, rows: np.ndarray, loading: Loading) -> Found:
     arrays = []
     for row, cell in zip(rows, there, strict=True):
         try:
@@ -265,16 +299,16 @@ def _array(name: Any, there: np.ndarray, rows: np.ndarray) -> Found:
         arrays.append(array)
     shapes = [array.shape for array in arrays]
     if len(set(shapes)) > 1 and all(array.dtype == np.uint8 and array.ndim == 3 for array in arrays):
-        return _probed(name, ["image"], there, f"its cells are pictures of {len(set(shapes))} shapes")
+        return _probed(name, ["image"], there, f"its cells are pictures of {len(set(shapes))} shapes", loading)
     if len(set(shapes)) == 1:
         return Found("array", f"its cells are arrays of shape {shapes[0]}")
     return Found("sequence", f"its cells are arrays of {len(set(shapes))} shapes, such as {shapes[0]}")
 
 
-def _strings(name: Any, strings: list[str], missing: np.ndarray) -> Found:
+def _strings(name: Any, strings: list[str], missing: np.ndarray, loading: Loading) -> Found:
     distinct = set(strings)
     there = np.array(strings, dtype=object)
-    found = _files(name, strings) or _written_numbers(name, strings, missing)
+    found = _files(name, strings, loading) or _written_numbers(name, strings, missing)
     if found is not None:
         return _few(there, missing, found) if found.kind == "number" else found
     if all(_DATE.match(cell) for cell in strings) and _are_dates(distinct):
@@ -287,7 +321,7 @@ def _strings(name: Any, strings: list[str], missing: np.ndarray) -> Found:
         why = f"dates, but is {strings[0]!r} day or month first: say {DAY_FIRST!r} or {MONTH_FIRST!r}"
         return _few(there, missing, Found("characters" if found.useless else found.kind, why))
     if found.useless or found.kind in ("text", "characters"):
-        _refuse_paths(name, strings)
+        _refuse_paths(name, strings, loading)
     return _few(there, missing, found) if len(distinct) == 1 else found
 
 
@@ -315,9 +349,12 @@ def _extension(cell: str) -> str:
     return os.path.splitext(path)[1][1:].lower()
 
 
-def _files(name: Any, strings: list[str]) -> Found | None:
+def _files(name: Any, strings: list[str], loading: Loading) -> Found | None:
     """The kind of file that at least half of the cells which say anything are, by their extension."""
     said = [cell for cell in strings if cell.strip()]
+    contents = [cell for cell in said if is_encoded(cell)]
+    if contents and 2 * len(contents) >= len(said):
+        return _probed(name, _FILES, contents, f"{len(contents)} of {len(said)} cells are files in base64", loading)
     extensions = [_extension(cell) for cell in said]
     kinds = Counter(_KIND_OF[ext] for ext in extensions if ext in _KIND_OF)
     if not said or 2 * kinds.total() < len(said):
@@ -332,14 +369,16 @@ def _files(name: Any, strings: list[str]) -> Found | None:
     why = f"its cells end in .{', .'.join(known)}"
     if count < len(said):
         why = f"{count} of {len(said)} cells end in .{', .'.join(known)}"
-    return _probed(name, ["soundtrack" if _SOUNDTRACKS & set(known) else kind], own, why)
+    return _probed(name, ["soundtrack" if _SOUNDTRACKS & set(known) else kind], own, why, loading)
 
 
-def _refuse_paths(name: Any, strings: list[str]) -> None:
+def _refuse_paths(name: Any, strings: list[str], loading: Loading) -> None:
     """Raise if strings are paths of files that nothing here reads: what they name would be lost."""
     paths = [cell for cell in strings if _PATH.fullmatch(cell.strip()) and not _ADDRESS.match(cell)]
     sample = [strings[place] for place in _spaced(len(strings), _PROBED[0])]
-    if 2 * len(paths) >= len(strings) or all(os.path.isfile(cell) for cell in sample):
+    if 2 * len(paths) >= len(strings) or all(
+        os.path.isfile(os.path.join(loading.base_dir or "", cell)) for cell in sample
+    ):
         example = paths[0] if paths else sample[0]
         raise ValueError(
             f"column {name!r} looks like paths of files, such as {example!r}, of which no transformer is known; "
@@ -384,9 +423,9 @@ def _spaced(n: int, n_wanted: int) -> list[int]:
     return list(dict.fromkeys(np.linspace(0, n - 1, n_wanted).round().astype(int).tolist()))
 
 
-def _probed(name: Any, kinds: Sequence[str], files: Any, why: str) -> Found:
+def _probed(name: Any, kinds: Sequence[str], files: Any, why: str, loading: Loading) -> Found:
     """The first of some kinds as which a file can be read, of a few over the whole column, then of more."""
-    loaders: dict[str, Any] = {kind: _made(kind, "raise") for kind in kinds}
+    loaders: dict[str, Any] = {kind: replace(loading, errors="raise").made(kind) for kind in kinds}
     errors = []
     places = list(dict.fromkeys(place for n in _PROBED for place in _spaced(len(files), n)))
     for place in places:
@@ -402,11 +441,9 @@ def _probed(name: Any, kinds: Sequence[str], files: Any, why: str) -> Found:
                 errors.append(f"{error}.")
             else:
                 return Found(kind, f"{why}, and one that was tried can be read")
-    address = isinstance(files[0], str) and _ADDRESS.match(files[0])
-    fetch = " What stands at an address is not fetched: store it in files first." if address else ""
     raise ValueError(
         f"column {name!r} looks like {' or '.join(kinds)} files ({why}), but none of the {len(places)} that were "
-        f"tried can be read: {errors[0]}{fetch} Otherwise {_ways_out(name)}."
+        f"tried can be read: {errors[0]} Otherwise {_ways_out(name)}."
     )
 
 
@@ -444,10 +481,8 @@ def _reading(function: Callable[[Any], np.ndarray]) -> FunctionTransformer:
 _TABLE = ("number", "category", "date", DAY_FIRST, MONTH_FIRST)
 
 
-def modality_of(frame: Any, columns: list[Any], errors: str = "raise") -> tuple[Any, Any]:
+def modality_of(frame: Any, columns: list[Any], loading: Loading = Loading()) -> tuple[Any, Any]:
     """A transformer of some columns as one modality, and the columns as it takes them.
-
-    ``errors`` is what a loader does with files that cannot be read.
 
     Raises
     ------
@@ -457,12 +492,12 @@ def modality_of(frame: Any, columns: list[Any], errors: str = "raise") -> tuple[
     by_kind: dict[str, list[Any]] = {}
     for name in columns:
         column = _safe_indexing(frame, list(frame.columns).index(name), axis=1)
-        by_kind.setdefault(find_kind(name, column).kind, []).append(name)
+        by_kind.setdefault(find_kind(name, column, loading).kind, []).append(name)
     kinds = list(by_kind)
     if "drop" in kinds:
         raise ValueError(f"column {by_kind['drop'][0]!r} has no values.")
     if len(columns) == 1 and _KINDS[kinds[0]].make is not None:
-        return _made(kinds[0], errors), columns[0]
+        return loading.made(kinds[0]), columns[0]
     alone = next((kind for kind in kinds if kind not in (*_TABLE, "text", "characters")), None)
     if alone is not None:
         raise ValueError(f"column {by_kind[alone][0]!r} is {alone}, which is a modality of its own.")
@@ -478,7 +513,7 @@ def modality_name(column: Any, taken: set[str]) -> str:
 
 
 def plan_frame(
-    frame: Any, overrides: Mapping[Any, Any], reserved: set[str], errors: str = "raise"
+    frame: Any, overrides: Mapping[Any, Any], reserved: set[str], loading: Loading = Loading()
 ) -> tuple[list[tuple[str, Any, Any]], list[dict[str, Any]]]:
     """Modalities of a DataFrame: the transformers with their columns, and what was decided of each column.
 
@@ -490,11 +525,13 @@ def plan_frame(
         What is known better: a kind of column, ``"drop"``, or the transformer itself.
     reserved : set of str
         Names that no modality may have.
-    errors : {"raise", "missing"}, default="raise"
-        Whether a file that cannot be read is an error or a missing row, in the loaders that are made here.
+    loading : Loading, optional
+        What the loaders are told.
     """
-    if errors not in ("raise", "missing"):
-        raise unknown("errors", errors, ["raise", "missing"])
+    if loading.errors not in ("raise", "missing"):
+        raise unknown("errors", loading.errors, ["raise", "missing"])
+    check_folder("base_dir", loading.base_dir)
+    check_folder("within", loading.within)
     if not hasattr(frame, "columns"):
         raise ValueError(f"columns are typed in a pandas or polars DataFrame, got {type(frame).__name__}.")
     names = list(frame.columns)
@@ -519,18 +556,18 @@ def plan_frame(
         column = name if isinstance(name, str) else place
         choice = overrides.get(name)
         if choice is None:
-            found = find_kind(name, _safe_indexing(frame, place, axis=1))
+            found = find_kind(name, _safe_indexing(frame, place, axis=1), loading)
         else:
             found = Found(choice if isinstance(choice, str) else "given", "you say so")
         kind = "drop" if found.useless else found.kind
         made = kind
         if kind == "given":
-            alone.append((name, (choice, column)))
+            alone.append((name, (loading.placed(choice), column)))
             made = type(choice).__name__
         elif kind in _TABLE:
             table.setdefault(kind, []).append(column)
         elif kind != "drop":
-            alone.append((name, (_made(kind, errors), column)))
+            alone.append((name, (loading.made(kind), column)))
         rows.append(
             {
                 "column": name,

@@ -536,7 +536,7 @@ def test_a_regressor_reads_the_frame_itself():
 @pytest.mark.parametrize("X", [np.ones((4, 2)), [[1, 2]] * 4])
 def test_auto_needs_a_frame(X):
     with pytest.raises(
-        ValueError, match="modalities='auto' reads a pandas or polars DataFrame, got (ndarray|list)"
+        ValueError, match="modalities='auto' reads a pandas or polars DataFrame, .* Hugging Face, got (ndarray|list)"
     ):
         MultimodalClassifier(modalities="auto").fit(X, [0, 1, 0, 1])
 

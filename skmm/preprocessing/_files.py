@@ -17,6 +17,7 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from skmm._columns import is_missing
+from skmm._sources import check_folder, decoded, is_encoded, local_path, unpacked
 from skmm.spec import unknown
 
 ERRORS = ["raise", "missing"]
@@ -82,13 +83,16 @@ def as_column(X: Any) -> list[Any]:
 
 def names_nothing(item: Any) -> bool:
     """Whether a row is missing: a missing value, or an empty path, as tables without such values have it."""
+    item = unpacked(item)
     return is_missing(item) or (isinstance(item, str) and not item.strip())
 
 
 def describe(item: Any) -> str:
     """Name a row's value in a message: the path of a file, the size of its content, the type of an object."""
+    item = unpacked(item)
     if isinstance(item, (str, os.PathLike)):
-        return repr(os.fspath(item))
+        text = os.fspath(item)
+        return repr(f"{text[:37]}..." if is_encoded(text) else text)
     if isinstance(item, (bytes, bytearray, memoryview)):
         return f"{len(item)} bytes"
     if isinstance(item, (bool, int, float, np.generic)):
@@ -98,25 +102,38 @@ def describe(item: Any) -> str:
     return f"an object of type {type(item).__name__}"
 
 
-def open_source(item: Any) -> Source | None:
-    """What a decoder opens for a path or for content in bytes; None for any other object.
+def open_source(item: Any, base_dir: Any = None, within: Any = None) -> Source | None:
+    """What a decoder opens for a path or for content, in bytes or as base64 text; None for any other object.
+
+    Parameters
+    ----------
+    item : object
+        A row.
+    base_dir, within : str or path, optional
+        As in :func:`local_path`.
 
     Raises
     ------
     ValueError
-        If there is no such file, it is a folder or a device (which could block for ever), or it is empty.
+        If there is no such file, it is a folder or a device (which could block for ever), it is empty, or
+        :func:`local_path` refuses it.
     """
+    item = unpacked(item)
+    if is_encoded(item):
+        item = decoded(item)
     if isinstance(item, (bytes, bytearray, memoryview)):
         if not len(item):
             raise ValueError("it is empty (0 bytes)")
         return io.BytesIO(item)
     if not isinstance(item, (str, os.PathLike)):
         return None
-    path = os.fsdecode(item)
     try:
+        path = local_path(item, base_dir, within)
         status = os.stat(path)
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise ValueError(getattr(error, "strerror", None) or str(error)) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        looked = "" if os.path.isabs(item) else f"; looked for {os.path.abspath(path)}"
+        raise ValueError(f"{reason}{looked}") from error
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is a folder" if stat.S_ISDIR(status.st_mode) else "it is no regular file")
     if status.st_size == 0:
@@ -128,8 +145,8 @@ def open_source(item: Any) -> Source | None:
 class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Base of the transformers that turn each row of a column of files into one array.
 
-    A subclass has the parameters ``errors``, ``n_jobs`` and ``verbose``, and ``lazy`` if its samples have a fixed
-    shape. It implements:
+    A subclass has the parameters ``base_dir``, ``within``, ``errors``, ``n_jobs`` and ``verbose``, and ``lazy`` if
+    its samples have a fixed shape. It implements:
 
     - ``_decode(source)``: the array of one file, from a path or a ``BytesIO``; any exception it raises is the
       reason why the row cannot be read;
@@ -146,6 +163,8 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
 
     _accepts = ""
 
+    base_dir: str | os.PathLike[str] | None = None
+    within: str | os.PathLike[str] | None = None
     errors: str
     n_jobs: int | None
     verbose: int | bool
@@ -173,6 +192,8 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
     def _check_params(self) -> None:
         if self.errors not in ERRORS:
             raise unknown("errors", self.errors, ERRORS)
+        for name in ("base_dir", "within"):
+            check_folder(name, getattr(self, name))
 
     # -- scikit-learn ----------------------------------------------------------------------------------------
 
@@ -264,10 +285,10 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
         if names_nothing(item):
             return None
         try:
-            source = open_source(item)
+            source = open_source(item, self.base_dir, self.within)
             if source is not None:
                 return self._decode(source)
-            converted = self._convert(item)
+            converted = self._convert(unpacked(item))
         except (ImportError, MemoryError):
             raise  # not the file's fault
         except Exception as error:  # decoders raise whatever their formats' plugins raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,11 @@ class AudioLoader(FileLoader):
         Seconds to which every waveform is cut, or filled up with zeros at its end. None keeps each one's length.
     mono : bool, default=True
         Whether to average the channels. Otherwise all are kept, and all files must have the same number.
+    base_dir : str or path, default=None
+        Folder that relative paths start from; None is the working directory.
+    within : str or path, default=None
+        Folder that all files must lie in, symbolic links followed: a path that leads elsewhere cannot be read.
+        None reads any path.
     errors : {"raise", "missing"}, default="raise"
         Whether a file that cannot be read (absent, broken, truncated, no audio, without samples, with NaN) is an
         error or a missing row; the latter are warned of once, with their number.
@@ -126,6 +132,8 @@ class AudioLoader(FileLoader):
         *,
         duration: float | None = None,
         mono: bool = True,
+        base_dir: str | os.PathLike[str] | None = None,
+        within: str | os.PathLike[str] | None = None,
         errors: str = "raise",
         lazy: bool = False,
         n_jobs: int | None = None,
@@ -134,6 +142,8 @@ class AudioLoader(FileLoader):
         self.sample_rate = sample_rate
         self.duration = duration
         self.mono = mono
+        self.base_dir = base_dir
+        self.within = within
         self.errors = errors
         self.lazy = lazy
         self.n_jobs = n_jobs

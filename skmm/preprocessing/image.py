@@ -7,7 +7,8 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,7 @@ class PictureLoader(FileLoader):
         check_colour(self.background)
 
     def read_rows(self, items: Sequence[Any], rows: Sequence[int]) -> tuple[Any, dict[int, str]]:
-        Image = import_optional("PIL.Image", extra="image")
-        with warnings.catch_warnings():
-            if self.max_pixels <= (Image.MAX_IMAGE_PIXELS or 0):  # what Pillow would warn of is refused
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with without_bomb_warnings(self.max_pixels):
             return super().read_rows(items, rows)
 
     def _decode(self, source: Source) -> np.ndarray:
@@ -72,6 +70,16 @@ class PictureLoader(FileLoader):
         if loaded is None or not isinstance(item, loaded.Image):
             return None
         return self._read(upright(item, self.max_pixels))
+
+
+@contextmanager
+def without_bomb_warnings(max_pixels: int) -> Iterator[None]:
+    """Around all reading of pictures, not in its threads: what Pillow would warn of is refused."""
+    Image = import_optional("PIL.Image", extra="image")
+    with warnings.catch_warnings():
+        if max_pixels <= (Image.MAX_IMAGE_PIXELS or 0):
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def upright(image: Any, max_pixels: int) -> Any:
@@ -204,6 +212,11 @@ class ImageLoader(PictureLoader):
     max_pixels : int, default=89478485
         Images with more pixels are not decoded: a small file may hold a picture that exhausts the memory. Above
         the default ``PIL.Image.MAX_IMAGE_PIXELS`` has to be raised as well.
+    base_dir : str or path, default=None
+        Folder that relative paths start from; None is the working directory.
+    within : str or path, default=None
+        Folder that all files must lie in, symbolic links followed: a path that leads elsewhere cannot be read.
+        None reads any path.
     errors : {"raise", "missing"}, default="raise"
         Whether a file that cannot be read (absent, truncated, no image, too large) is an error or a missing row;
         the latter are warned of once, with their number.
@@ -255,6 +268,8 @@ class ImageLoader(PictureLoader):
         aspect: str = "stretch",
         background: str = "white",
         max_pixels: int = MAX_PIXELS,
+        base_dir: str | os.PathLike[str] | None = None,
+        within: str | os.PathLike[str] | None = None,
         errors: str = "raise",
         lazy: bool = False,
         n_jobs: int | None = None,
@@ -266,6 +281,8 @@ class ImageLoader(PictureLoader):
         self.aspect = aspect
         self.background = background
         self.max_pixels = max_pixels
+        self.base_dir = base_dir
+        self.within = within
         self.errors = errors
         self.lazy = lazy
         self.n_jobs = n_jobs
@@ -288,12 +305,10 @@ class ImageLoader(PictureLoader):
 class _ModelInput(PictureLoader):
     """What a model's own image processor makes of each picture."""
 
-    def __init__(self, processor: Any, background: Any, max_pixels: int, errors: str, n_jobs: int | None) -> None:
+    def __init__(self, processor: Any, embedder: ImageEmbedder) -> None:
         self.processor = processor
-        self.background = background
-        self.max_pixels = max_pixels
-        self.errors = errors
-        self.n_jobs = n_jobs
+        for name in ("background", "max_pixels", "base_dir", "within", "errors", "n_jobs"):
+            setattr(self, name, getattr(embedder, name))
         self.verbose = False
 
     def _read(self, picture: Any) -> np.ndarray:
@@ -362,10 +377,10 @@ class _Cache:
         self.folder = Path(folder) / fingerprint[:32]
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def place(self, item: Any) -> Path | None:
+    def place(self, item: Any, base_dir: Any, within: Any) -> Path | None:
         """Where the vector of a file or of its bytes belongs; None for objects, and if it cannot be read."""
         try:
-            source = open_source(item)
+            source = open_source(item, base_dir, within)
             if source is None:
                 return None
             content = source.getbuffer() if not isinstance(source, str) else Path(source).read_bytes()
@@ -407,6 +422,11 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Colour that stands behind transparent pixels.
     max_pixels : int, default=89478485
         Images with more pixels are not decoded.
+    base_dir : str or path, default=None
+        Folder that relative paths start from; None is the working directory.
+    within : str or path, default=None
+        Folder that all files must lie in, symbolic links followed: a path that leads elsewhere cannot be read.
+        None reads any path.
     errors : {"raise", "missing"}, default="raise"
         Whether a file that cannot be read is an error or a missing row, whose vector is NaN; the latter are warned
         of once, with their number.
@@ -463,6 +483,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         cache: str | os.PathLike[str] | None = None,
         background: str = "white",
         max_pixels: int = MAX_PIXELS,
+        base_dir: str | os.PathLike[str] | None = None,
+        within: str | os.PathLike[str] | None = None,
         errors: str = "raise",
         n_jobs: int | None = None,
         verbose: bool = False,
@@ -474,6 +496,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.cache = cache
         self.background = background
         self.max_pixels = max_pixels
+        self.base_dir = base_dir
+        self.within = within
         self.errors = errors
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -482,7 +506,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return _VisionModel(os.fspath(self.model), self.pooling, find_device(self.device))
 
     def _reader(self) -> _ModelInput:
-        return _ModelInput(self._loaded.processor, self.background, self.max_pixels, self.errors, self.n_jobs)
+        return _ModelInput(self._loaded.processor, self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in super().__getstate__().items() if key != "_loaded"}
@@ -554,7 +578,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self, items: list[Any], rows: Sequence[int], out: np.ndarray, cache: _Cache | None
     ) -> dict[int, str]:
         """Write the vectors of some rows; returns which could not be read."""
-        places = {row: cache.place(items[row]) for row in rows} if cache else {}
+        places = {row: cache.place(items[row], self.base_dir, self.within) for row in rows} if cache else {}
         known = {row: place for row, place in places.items() if place is not None and place.exists()}
         for row, place in known.items():
             out[row] = np.load(place)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from skmm._optional import import_optional
-from skmm.preprocessing._files import FileLoader, Source
+from skmm.preprocessing._files import FileLoader, Source, describe
 from skmm.preprocessing._params import check_positive, check_real
 from skmm.preprocessing.audio import MARGIN, AudioLoader
 from skmm.preprocessing.image import (
     CHANNELS,
     MAX_PIXELS,
+    ImageLoader,
     check_picture_params,
     check_pixels,
     check_size,
     fit_picture,
     picture_of,
+    without_bomb_warnings,
 )
 
 # opacity is what videos do not have
@@ -97,6 +100,11 @@ class VideoFrames(FileLoader):
         As in :class:`ImageLoader`; ``mode`` is "RGB" or "L".
     max_pixels : int, default=89478485
         Videos with more pixels per frame are not decoded.
+    base_dir : str or path, default=None
+        Folder that relative paths start from; None is the working directory.
+    within : str or path, default=None
+        Folder that all files must lie in, symbolic links followed: a path that leads elsewhere cannot be read.
+        None reads any path.
     errors : {"raise", "missing"}, default="raise"
         Whether a file that cannot be read (absent, broken, truncated, no video) is an error or a missing row; the
         latter are warned of once, with their number.
@@ -111,15 +119,16 @@ class VideoFrames(FileLoader):
     Raises
     ------
     ValueError
-        If a parameter is wrong, if a row is neither path, bytes nor array of frames, or if a file cannot be read;
-        names the row, the file and the reason.
+        If a parameter is wrong, if a row is neither path, bytes nor frames, or if a file cannot be read; names the
+        row, the file and the reason.
     ImportError
         If PyAV or Pillow is not installed.
 
     Notes
     -----
-    A row may also be the frames themselves, a uint8 array (time, height, width, channels), which last equally long;
-    with ``fps`` it is read as one frame per ``1 / fps`` seconds.
+    A row may also be the frames themselves, which last equally long; with ``fps`` they are read as one frame per
+    ``1 / fps`` seconds. They are a uint8 array (time, height, width, channels), or a list of whatever
+    :class:`ImageLoader` reads, such as the paths of the frames: only those that are taken are decoded.
 
     Shape: ``transform`` gives (n_samples, n_frames, height, width, channels). Rows that are missing are wholly
     masked, in a MaskedArray. Nothing is learned, and ``transform`` works without ``fit``.
@@ -145,7 +154,7 @@ class VideoFrames(FileLoader):
     (1, 4, 24, 32, 3)
     """
 
-    _accepts = "a path, the bytes of a file or an array (time, height, width, channels)"
+    _accepts = "a path, the bytes of a file, an array (time, height, width, channels) or a list of pictures"
 
     def __init__(
         self,
@@ -158,6 +167,8 @@ class VideoFrames(FileLoader):
         aspect: str = "stretch",
         background: str = "white",
         max_pixels: int = MAX_PIXELS,
+        base_dir: str | os.PathLike[str] | None = None,
+        within: str | os.PathLike[str] | None = None,
         errors: str = "raise",
         lazy: bool = False,
         n_jobs: int | None = None,
@@ -171,6 +182,8 @@ class VideoFrames(FileLoader):
         self.aspect = aspect
         self.background = background
         self.max_pixels = max_pixels
+        self.base_dir = base_dir
+        self.within = within
         self.errors = errors
         self.lazy = lazy
         self.n_jobs = n_jobs
@@ -190,6 +203,10 @@ class VideoFrames(FileLoader):
 
     def _sample_dtype(self) -> np.dtype:
         return np.dtype(self.dtype)
+
+    def read_rows(self, items: Sequence[Any], rows: Sequence[int]) -> tuple[Any, dict[int, str]]:
+        with without_bomb_warnings(self.max_pixels):
+            return super().read_rows(items, rows)
 
     def _places(self, starts: np.ndarray, end: float) -> np.ndarray:
         """Which of the frames that start at given times are taken, shape (n_frames,), ascending."""
@@ -214,12 +231,28 @@ class VideoFrames(FileLoader):
         return np.stack([pictures[place] for place in places])
 
     def _convert(self, item: Any) -> np.ndarray | None:
-        if not isinstance(item, np.ndarray):
+        pictures = isinstance(item, (list, tuple)) or (isinstance(item, np.ndarray) and item.dtype == object)
+        if not pictures and not isinstance(item, np.ndarray):
             return None
-        if item.ndim != 4 or not len(item):
+        if not len(item) or (not pictures and item.ndim != 4):
             raise ValueError("an array of frames must have shape (time, height, width, channels)")
         starts = np.arange(len(item)) / (self.fps or 1)
-        return np.stack([self._fit(item[place]) for place in self._places(starts, len(item) / (self.fps or 1))])
+        places = self._places(starts, len(item) / (self.fps or 1)).tolist()
+        read = self._read_pictures(item, places) if pictures else {p: self._fit(item[p]) for p in set(places)}
+        return np.stack([read[place] for place in places])
+
+    def _read_pictures(self, frames: Any, places: Sequence[int]) -> dict[int, np.ndarray]:
+        """Those of a list of pictures that are taken."""
+        params = ("size", "mode", "dtype", "aspect", "background", "max_pixels", "base_dir", "within")
+        loader = ImageLoader(**{name: getattr(self, name) for name in params})
+        read: dict[int, np.ndarray] = {}
+        for place in sorted(set(places)):
+            result = loader._try(frames[place])
+            if not isinstance(result, np.ndarray):
+                reason = "it is missing" if result is None else result.reason
+                raise ValueError(f"its frame {place}, {describe(frames[place])}: {reason}")
+            read[place] = result
+        return read
 
     def _fit(self, pixels: np.ndarray) -> np.ndarray:
         check_pixels(pixels.shape[1], pixels.shape[0], self.max_pixels)
@@ -240,6 +273,11 @@ class VideoAudio(AudioLoader):
         Seconds to which every waveform is cut, or filled up with zeros at its end. None keeps each one's length.
     mono : bool, default=True
         Whether to average the channels. Otherwise all are kept, and all files must have the same number.
+    base_dir : str or path, default=None
+        Folder that relative paths start from; None is the working directory.
+    within : str or path, default=None
+        Folder that all files must lie in, symbolic links followed: a path that leads elsewhere cannot be read.
+        None reads any path.
     errors : {"raise", "missing"}, default="raise"
         Whether a file that cannot be read (absent, broken, truncated, without sound) is an error or a missing row;
         the latter are warned of once, with their number.
