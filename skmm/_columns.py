@@ -117,6 +117,15 @@ def find_positions(columns: Any, names: list[Any] | None, n_columns: int, where:
     )
 
 
+def as_values(column: Any) -> np.ndarray:
+    """A column or table as numpy has it, structs of polars as dicts."""
+    if str(getattr(column, "dtype", "")).startswith("Struct"):
+        values = np.empty(len(column), dtype=object)
+        values[:] = column.to_list()
+        return values
+    return column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
+
+
 def is_missing(value: Any) -> bool:
     pandas = sys.modules.get("pandas")  # its marks can only be met if it was imported
     return (

@@ -96,7 +96,7 @@ def local_path(path: str | os.PathLike[str], base_dir: Any = None, within: Any =
     address = _ADDRESS.match(given)
     if address:
         raise ValueError(
-            f"it is an address ({address[0]}), of which nothing is fetched; store what it names in files, and give "
+            f"it is an address ({address[0]}), and what stands there is not fetched; store it in files, and give "
             "their paths"
         )
     # a name such as "concat:x" is no protocol where a folder stands before it

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import _safe_indexing
 
-from skmm._columns import missing_cells
+from skmm._columns import as_values, missing_cells
 
 _DAY = np.timedelta64(1, "D")
 _YEAR = 365.2425
@@ -23,7 +23,7 @@ DAY_FIRST, MONTH_FIRST = "day/month/year", "month/day/year"
 def cells(column: Any) -> tuple[np.ndarray, np.ndarray]:
     """Values of a column, objects where numpy has no type for them, and which are missing."""
     missing = missing_cells(column)
-    values = column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
+    values = as_values(column)
     if values.ndim > 1:  # polars keeps arrays of one shape in one array
         rows = np.empty(len(values), dtype=object)
         rows[:] = list(values)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import json
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +22,10 @@ from zipfile import BadZipFile
 _DEMO_ROWS = 400
 _DEMO_PARAMS = {"max_epochs": 20, "n_members": 4}
 _DEMO_FUSIONS = ["early", "concat", "sum", "gated", "mfb", "attention", "late"]  # some of every kind
+
+
+# bytes of a file that is looked at for an earlier result
+_MAX_RESULT = 2**24
 
 
 class UsageError(Exception):
@@ -43,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "--modality table=year,length    |    skmm compare features.npz --target y --modality audio=mfcc "
         "--modality video=frames",
     )
-    compare.add_argument("file", nargs="?", metavar="FILE", help="a .npz, .csv or .parquet file")
+    compare.add_argument("file", nargs="?", metavar="FILE", help="a .npz, .csv, .tsv or .parquet file")
     compare.add_argument("--target", metavar="NAME", help="column, or array of a .npz file, to predict")
     compare.add_argument(
         "--modality",
@@ -52,6 +58,24 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=COLUMNS",
         help="a modality and its columns (or arrays), separated by commas; once for each modality (default: of a "
         "table what its columns hold; see what is found above the result)",
+    )
+    compare.add_argument(
+        "--sep",
+        metavar="CHARACTER",
+        help="what separates the columns of a .csv or .tsv file (default: is found out)",
+    )
+    compare.add_argument(
+        "--encoding",
+        metavar="NAME",
+        help="encoding of a .csv or .tsv file (default: what its first bytes say, UTF-8, or else Windows-1252)",
+    )
+    compare.add_argument(
+        "--base", metavar="FOLDER", help="where relative paths in a table start (default: the folder of FILE)"
+    )
+    compare.add_argument(
+        "--within",
+        metavar="FOLDER",
+        help="where all files must lie that a table names, since it may come from others (default: --base)",
     )
     compare.add_argument("--groups", metavar="NAME", help="column or array of groups that no fold may split")
     compare.add_argument(
@@ -97,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
         help="fits at once (default: %(default)s)",
     )
     compare.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)")
-    compare.add_argument("--json", metavar="OUT", help="also write the result to this file")
+    compare.add_argument(
+        "--json", metavar="OUT", help="also write the result to this file: a new one, or over an earlier result"
+    )
     compare.set_defaults(run=_compare)
 
     listing = commands.add_parser("list", help="list fusions, encoders or optimizers with their parameters")
@@ -151,10 +177,20 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    if args.file is None:
+    with _output("--json", args.json, args.file) as write:
+        write(_compared(args))
+
+
+def _compared(args: argparse.Namespace) -> str:
+    """Print the comparison, and return it as JSON."""
+    suffix = None if args.file is None else Path(args.file).suffix.lower()
+    given = [f"--{option}" for option in ("sep", "encoding") if getattr(args, option)]
+    if given and suffix not in (".csv", ".tsv"):
+        raise UsageError(f"{', '.join(given)} needs a .csv or .tsv file.")
+    if suffix is None:
         data = _demo(args)
-    elif Path(args.file).suffix in _READERS:
-        data = _READERS[Path(args.file).suffix](_existing(args.file), args)
+    elif suffix in _READERS:
+        data = _READERS[suffix](_existing(args.file), args)
     else:
         raise UsageError(f"{args.file} has no suffix that skmm reads; valid are {', '.join(_READERS)}.")
 
@@ -202,19 +238,84 @@ def _compare(args: argparse.Namespace) -> None:
         raise UsageError("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
     setting = "".join(f", {name}={value}" for name, value in params.items())
     print(f"{data.title}: {len(y)} of {n_rows} samples, {args.cv} folds{setting}; times in seconds\n\n{result}")
-    if args.json:
-        found = {
-            "metric": result.metric,
-            "summary": list(result.summary),
-            "differences": list(result.differences),
-            "skipped": result.skipped,
-            "verdict": result.verdict,
-        }
-        Path(args.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    found = {
+        "metric": result.metric,
+        "summary": list(result.summary),
+        "differences": list(result.differences),
+        "skipped": result.skipped,
+        "verdict": result.verdict,
+    }
+    return json.dumps(found, indent=2) + "\n"
 
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
+
+
+# -- writing --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _output(option: str, out: str | None, read: str | None) -> Iterator[Callable[[str], None]]:
+    """What writes the file that an option names, which is opened before the work begins.
+
+    Nothing is written over but an earlier result: what is read, such as the files that a table names, may have many
+    names. A file that is new is removed again where the work fails.
+
+    Parameters
+    ----------
+    option : str
+        The option, for messages.
+    out : str or None
+        The file; without one nothing is written.
+    read : str or None
+        The file that the work reads.
+    """
+    if out is None:
+        yield lambda text: None
+        return
+    path = Path(out)
+    there = os.path.exists(path)  # False too of a name that cannot be
+    if there and read is not None and os.path.exists(read) and os.path.samefile(path, read):
+        raise UsageError(f"{option} {out} is the file that is read; name another.")
+    if there and path.is_file() and not _is_result(path):
+        raise UsageError(f"{option} {out} exists and holds no earlier result; remove it, or name another.")
+    if not there and not path.parent.is_dir():
+        raise UsageError(f"{option} {out}: there is no folder {path.parent}.")
+    try:
+        file = open(path, "a", encoding="utf-8")  # noqa: SIM115  # closed below, before the file may be removed
+    except OSError as error:
+        raise UsageError(f"{option} {out} cannot be written: {error.strerror or error}.") from error
+    done = False
+
+    def write(text: str) -> None:
+        nonlocal done
+        try:
+            if path.is_file():
+                file.truncate(0)
+            file.write(text)
+            file.flush()
+        except OSError as error:
+            raise UsageError(f"{option} {out} cannot be written: {error.strerror or error}.") from error
+        done = True
+
+    try:
+        yield write
+    finally:
+        with suppress(OSError):  # of what `write` has told
+            file.close()
+        if not there and not done:
+            os.unlink(os.path.realpath(path))  # not the link that leads to it
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file is empty or holds what the command writes."""
+    try:
+        content = path.read_bytes() if path.stat().st_size < _MAX_RESULT else b"too large"
+        found = json.loads(content) if content else {"verdict": "", "summary": []}
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {"verdict", "summary"} <= found.keys()
 
 
 # -- reading --------------------------------------------------------------------------------------------------
@@ -309,13 +410,17 @@ def _read_table(path: Path, args: argparse.Namespace) -> _Data:
     try:
         import pandas as pd
 
-        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        frame = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, args)
     except ImportError as error:
         raise UsageError(
             f"reading {path.suffix} files needs more packages: pip install 'skmm[dataframe]'."
         ) from error
     except (ValueError, OSError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
+    names = list(frame.columns)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{path} has {names.count(twice)} columns {twice!r}; columns are {names}.")
     chosen = _choices(args, list(frame.columns), auto=True)
     for column in [args.target, *([args.groups] if args.groups else [])]:
         missing = frame[column].isna()
@@ -329,22 +434,57 @@ def _read_table(path: Path, args: argparse.Namespace) -> _Data:
         frame,
         frame[args.target].to_numpy(),
         frame[args.groups].to_numpy() if args.groups else None,
-        _transformer(frame, chosen, [args.target, *([args.groups] if args.groups else [])], args.unreadable),
+        _transformer(frame, chosen, [args.target, *([args.groups] if args.groups else [])], path, args),
     )
 
 
-def _transformer(frame: Any, chosen: dict[str, list[str]], extra: list[str], errors: str) -> Any:
+def _read_csv(path: Path, args: argparse.Namespace) -> Any:
+    """The table of a file of which separator and encoding are given or found out."""
+    import pandas as pd
+
+    from skmm._csv import find_encoding, find_separator
+
+    encoding = args.encoding
+    if encoding is None:
+        encoding = find_encoding(path)
+        if not encoding.startswith("utf"):
+            print(f"skmm: {path} is not UTF-8, and read as {encoding}; --encoding says another.", file=sys.stderr)
+    else:
+        try:
+            codecs.lookup(encoding)
+        except LookupError as error:
+            raise UsageError(f"--encoding {encoding} is none that Python knows; such as utf-8, cp1252.") from error
+    separator = {"tab": "\t", "\\t": "\t"}.get(args.sep, args.sep)
+    if separator is None:
+        separator = "\t" if path.suffix.lower() == ".tsv" else find_separator(path, encoding)
+    elif len(separator) != 1 or separator in '\r\n"':
+        raise UsageError(f"--sep takes one character, or 'tab'; got {args.sep!r}.")
+    frame = pd.read_csv(path, sep=separator, encoding=encoding, skipinitialspace=separator != " ", low_memory=False)
+    return frame.rename(columns=lambda name: name.strip() if isinstance(name, str) else name)
+
+
+def _transformer(
+    frame: Any, chosen: dict[str, list[str]], extra: list[str], path: Path, args: argparse.Namespace
+) -> Any:
     """What makes the modalities that were chosen, or without a choice those that the columns say."""
     from skmm.compose import ModalityTransformer
-    from skmm.frames import modality_of
+    from skmm.frames import Loading, modality_of
 
+    base = path.parent if args.base is None else args.base
+    places = {"base_dir": base, "within": base if args.within is None else args.within}
+    for option, folder in (("--base", args.base), ("--within", args.within)):
+        if folder is not None and not os.path.isdir(folder):
+            raise UsageError(f"{option} {folder} is no folder.")
     try:
         if chosen:
-            modalities = [(name, *modality_of(frame, columns, errors)) for name, columns in chosen.items()]
+            loading = Loading(args.unreadable, **places)
+            modalities = [(name, *modality_of(frame, columns, loading)) for name, columns in chosen.items()]
             return ModalityTransformer(modalities)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            transformer = ModalityTransformer.from_frame(frame, dict.fromkeys(extra, "drop"), errors=errors)
+            transformer = ModalityTransformer.from_frame(
+                frame, dict.fromkeys(extra, "drop"), errors=args.unreadable, **places
+            )
     except ValueError as error:
         raise UsageError(str(error)) from error
     for warning in caught:
@@ -353,4 +493,4 @@ def _transformer(frame: Any, chosen: dict[str, list[str]], extra: list[str], err
     return transformer
 
 
-_READERS = {".npz": _read_arrays, ".csv": _read_table, ".parquet": _read_table}
+_READERS = {".npz": _read_arrays, ".csv": _read_table, ".tsv": _read_table, ".parquet": _read_table}

@@ -171,7 +171,7 @@ def find_kind(name: Any, column: Any, loading: Loading = Loading()) -> Found:
         can be read; names the column and a row.
     """
     dtype = str(getattr(column, "dtype", "object"))
-    if dtype.startswith("Struct"):
+    if dtype.startswith("Struct") and not _family_of(dict.fromkeys(field.name for field in column.dtype.fields)):
         raise ValueError(
             f"column {name!r} is a {dtype}: make columns of its fields (unnest), or {_ways_out(name)}."
         )

@@ -1,6 +1,7 @@
 """The command ``skmm``, on small files of every kind that it reads."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -273,11 +274,230 @@ def test_options_reach_the_comparison(npz, arrays, capsys, monkeypatch):
         assert not set(asked["groups"][train]) & set(asked["groups"][test])
 
 
+# -- what is written ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What the comparison is asked for, which then ends as a fit that fails."""
+    asked = {}
+
+    def note(X, y, **options):
+        asked.update(options, X=X, y=y)
+        raise ValueError("enough seen")
+
+    monkeypatch.setattr("skmm.model_selection.compare_fusions", note)
+    return asked
+
+
+@pytest.mark.parametrize("spelling", ["same", "relative", "symbolic link", "hard link"])
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_what_is_read_is_never_written(csv, npz, tmp_path, capsys, monkeypatch, seen, kind, spelling):
+    file = {"csv": csv, "npz": npz}[kind]
+    chosen = {"csv": TABLE, "npz": ["--target", "y", "--modality", "a=weight"]}[kind]
+    with open(file, "rb") as before:
+        content = before.read()
+    other = tmp_path / f"other.{kind}"
+    if spelling == "relative":
+        monkeypatch.chdir(tmp_path)
+        other = f"../{tmp_path.name}/films.{kind}"
+    elif spelling == "same":
+        other = file
+    else:
+        {"symbolic link": other.symlink_to, "hard link": other.hardlink_to}[spelling](file)
+    code, out, err = run(capsys, "compare", file, *chosen, *QUICK, "--json", str(other))
+    assert (code, out, err) == (2, "", f"skmm: --json {other} is the file that is read; name another.\n")
+    with open(file, "rb") as after:
+        assert after.read() == content
+    assert not seen
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("nowhere/out.json", "nowhere/out.json: there is no folder {tmp}/nowhere."),
+        (".", "cannot be written: Is a directory."),
+        ("x" * 300, "cannot be written: File name too long."),
+        ("photo.png", "exists and holds no earlier result; remove it, or name another."),
+        ("list.json", "exists and holds no earlier result; remove it, or name another."),
+        ("deep.json", "exists and holds no earlier result; remove it, or name another."),
+    ],
+)
+def test_outputs_are_tried_before_the_work_begins(csv, tmp_path, capsys, seen, out, message):
+    """A picture that the table names is written over as little as the table."""
+    contents = {"photo.png": "pixels", "list.json": "[1, 2]", "deep.json": "[" * 100_000}
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+    code, printed, err = run(capsys, "compare", csv, *TABLE, *QUICK, "--json", str(tmp_path / out))
+    assert (code, printed, seen) == (2, "", {})
+    assert err.startswith("skmm: --json ")
+    assert err.endswith(message.format(tmp=tmp_path) + "\n")
+    assert {name: (tmp_path / name).read_text() for name in contents} == contents
+
+
+def test_a_result_is_written_over_an_earlier_one_and_only_when_there_is_another(csv, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out.json"
+    command = ["compare", csv, *TABLE, *QUICK, "--no-baselines", "--json", str(out)]
+    assert run(capsys, *command)[0] == 0
+    first = json.loads(out.read_text())
+    assert run(capsys, *command)[0] == 0
+    assert json.loads(out.read_text()).keys() == first.keys()
+    assert run(capsys, *command[:-1], os.devnull)[0] == 0
+
+    def fail(*args, **kwargs):
+        raise ValueError("no")
+
+    monkeypatch.setattr("skmm.model_selection.compare_fusions", fail)
+    kept = out.read_text()
+    assert run(capsys, *command)[0] == 2
+    assert out.read_text() == kept
+    assert run(capsys, *command[:-1], str(tmp_path / "new.json"))[0] == 2
+    assert not (tmp_path / "new.json").exists()
+
+
+# -- tables as they are written --------------------------------------------------------------------------------
+
+WORDS = pd.DataFrame(
+    {
+        "label": ["gut", "übel"] * 6,
+        "review": [f"schön, {i}; «wörtlich» | “so”" for i in range(12)],
+        "price": [f"{i},5" for i in range(12)],
+    }
+)
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
+COMPARE = ["compare", "{file}", "--target", "label", "--modality", "text=review", "--modality", "table=price"]
+
+
+def read_words(file, *options):
+    return [part.format(file=file) for part in COMPARE] + [*QUICK, *options]
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_separator_and_encoding_are_found_out(tmp_path, capsys, seen, sep, encoding):
+    file = tmp_path / "t.CSV"
+    WORDS.to_csv(file, sep=sep, encoding=encoding, index=False)
+    code, _, err = run(capsys, *read_words(file))
+    assert (code, err.endswith("skmm: enough seen\n")) == (2, True)
+    pd.testing.assert_frame_equal(seen["X"], WORDS)
+    # a guess is said
+    assert ("is not UTF-8, and read as cp1252; --encoding says another" in err) == (encoding == "cp1252")
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "TSV", "Csv"])
+def test_separator_and_encoding_are_taken_as_given(tmp_path, capsys, seen, suffix):
+    file = tmp_path / f"t.{suffix}"
+    wanted = WORDS.assign(review=[f"{i} € schön" for i in range(12)])
+    wanted.to_csv(file, sep="\t", encoding="iso8859_15", index=False)
+    given = ["--encoding", "iso8859_15", *(["--sep", "tab"] if suffix == "Csv" else [])]
+    assert run(capsys, *read_words(file, *given))[2] == "skmm: enough seen\n"
+    pd.testing.assert_frame_equal(seen["X"], wanted)
+    wanted.to_csv(file, sep="~", index=False)
+    assert run(capsys, *read_words(file, "--sep", "~"))[2] == "skmm: enough seen\n"
+    pd.testing.assert_frame_equal(seen["X"], wanted)
+
+
+def test_bytes_that_windows_lacks_are_latin_1(tmp_path, capsys, seen):
+    file = tmp_path / "t.csv"
+    file.write_bytes(WORDS.to_csv(index=False).replace("“", "\x81").replace("”", "").encode("latin-1"))
+    assert "read as latin-1" in run(capsys, *read_words(file))[2]
+    assert seen["X"]["label"].tolist() == WORDS["label"].tolist()
+
+
+def test_blanks_around_names_and_cells_are_none_of_them(tmp_path, capsys, seen):
+    (tmp_path / "t.csv").write_text(' label , review,"price "\n' + 'a, "one, two",1\nb, three four,2\n' * 6)
+    assert run(capsys, *read_words(tmp_path / "t.csv"))[2] == "skmm: enough seen\n"
+    assert list(seen["X"].columns) == ["label", "review", "price"]
+    assert seen["X"]["review"].tolist() == ["one, two", "three four"] * 6
+
+
+def test_a_table_whose_first_column_has_no_separator_is_one_column(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("label\na\nb\n")
+    assert "has no 'review'; valid are ['label']" in run(capsys, *read_words(tmp_path / "t.csv"))[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("a,b;c\n1,2;3\n", [], "separated by comma or by semicolon; say which with --sep"),
+        ("a,b\n1,2\n", ["--sep", "::"], "--sep takes one character, or 'tab'; got '::'"),
+        ("a,b\n1,2\n", ["--sep", ""], "--sep takes one character, or 'tab'; got ''"),
+        ("a,b\n1,2\n", ["--encoding", "klingon"], "--encoding klingon is none that Python knows"),
+        ("é,b\n1,2\n", ["--encoding", "ascii"], "codec can't decode"),
+        ("a,a \n1,2\n", [], "has 2 columns 'a'; columns are ['a', 'a']"),
+        ("a,b\n1,2\n", ["--base", "nowhere"], "--base nowhere is no folder"),
+        ("a,b\n1,2\n", ["--within", "nowhere"], "--within nowhere is no folder"),
+    ],
+)
+def test_what_cannot_be_found_out_of_a_table_is_said(tmp_path, capsys, content, options, message):
+    (tmp_path / "t.csv").write_text(content, encoding="utf-8")
+    code, out, err = run(capsys, "compare", str(tmp_path / "t.csv"), "--target", "b", *options)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_how_a_table_is_written_is_said_of_tables_alone(npz, capsys):
+    arguments = ["compare", npz, "--target", "y", "--modality", "a=weight", "--sep", ";", "--encoding", "utf-8"]
+    assert run(capsys, *arguments)[2] == "skmm: --sep, --encoding needs a .csv or .tsv file.\n"
+
+
+# -- files that a table names ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def album(tmp_path):
+    """A folder with pictures, and a table beside them that names them."""
+    image = pytest.importorskip("PIL.Image")
+    for folder in ("album/photos", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+        for i in range(12):
+            image.new("RGB", (4, 4), (20 * i, 0, 0)).save(tmp_path / folder / f"{i}.png")
+    (tmp_path / "album/photos/link.png").symlink_to(tmp_path / "elsewhere/0.png")
+
+    def write(cells, name="album/t.csv"):
+        pd.DataFrame({"label": ["a", "b"] * 6, "photo": cells}).to_csv(tmp_path / name, index=False)
+        return ["compare", str(tmp_path / name), "--target", "label", *QUICK]
+
+    return write
+
+
+@pytest.mark.parametrize("chosen", [[], ["--modality", "a=photo"]], ids=["all", "chosen"])
+def test_relative_paths_start_at_the_table(album, tmp_path, capsys, monkeypatch, seen, chosen):
+    command = album([f"photos/{i}.png" for i in range(12)]) + chosen
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run(capsys, *command)[2] == "skmm: enough seen\n"
+    made = seen["estimator"][0].fit_transform(seen["X"])
+    assert made[next(iter(made))][:, 0, 0, 0].tolist() == [20 * i for i in range(12)]
+    assert run(capsys, *command, "--base", str(tmp_path / "album/photos"))[2] != "skmm: enough seen\n"
+    command = album([f"{i}.png" for i in range(12)]) + chosen
+    code, _, err = run(capsys, *command)
+    assert code == 2
+    assert f"No such file or directory; looked for {tmp_path / 'album/0.png'}" in err
+    assert run(capsys, *command, "--base", str(tmp_path / "album/photos"))[2] == "skmm: enough seen\n"
+
+
+@pytest.mark.parametrize("chosen", [[], ["--modality", "a=photo"]], ids=["all", "chosen"])
+@pytest.mark.parametrize("cell", ["{tmp}/elsewhere/0.png", "../elsewhere/0.png", "photos/link.png"])
+def test_files_outside_of_the_folder_of_the_table_are_read_if_that_is_said(
+    album, tmp_path, capsys, seen, chosen, cell
+):
+    command = album([cell.format(tmp=tmp_path)] * 6 + [f"photos/{i}.png" for i in range(6)]) + chosen
+    run(capsys, *command)
+    with pytest.raises(ValueError, match=f"row 0: .*it leads to {tmp_path}/elsewhere/0.png, outside of"):
+        seen["estimator"][0].fit(seen["X"])
+    command = album([cell.format(tmp=tmp_path)] * 12) + chosen
+    code, out, err = run(capsys, *command)
+    assert (code, out) == (2, "")
+    assert f"it leads to {tmp_path}/elsewhere/0.png, outside of {tmp_path}/album; if files" in err
+    assert run(capsys, *command, "--within", str(tmp_path))[2] == "skmm: enough seen\n"
+    assert seen["estimator"][0].fit_transform(seen["X"]).kinds.popitem()[1] == "image"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nowhere.csv", "--target", "y"], "there is no file nowhere.csv"),
-        (["{tmp}/films.xlsx"], "no suffix that skmm reads; valid are .npz, .csv, .parquet"),
+        (["{tmp}/films.xlsx"], "no suffix that skmm reads; valid are .npz, .csv, .tsv, .parquet"),
         (["--target", "y"], "--target needs a FILE"),
         (["{csv}", "--modality", "text=review"], "needs --target NAME; valid are ['label', 'review'"),
         (["{npz}", "--target", "y"], "needs --modality NAME=COLUMNS"),

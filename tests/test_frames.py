@@ -20,7 +20,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor
-from skmm.frames import modality_of, plan_frame
+from skmm.frames import Loading, modality_of, plan_frame
 from skmm.preprocessing import ImageLoader
 
 N = 24
@@ -35,6 +35,12 @@ def reviews(n=N):
 
 def shops(n=N):
     return np.resize(["north", "south", "south"], n)
+
+
+@pytest.fixture(autouse=True)
+def beside_the_files(tmp_path_factory, monkeypatch):
+    """The tables lie in the folder that holds all files: those elsewhere are not read."""
+    monkeypatch.chdir(tmp_path_factory.getbasetemp())
 
 
 def photo(file, label):
@@ -220,16 +226,16 @@ def test_files_are_tried_over_the_whole_column(media):
 def test_what_becomes_of_unreadable_files_is_told_to_every_loader(media, errors):
     own = ImageLoader(8)
     df = pd.DataFrame({**media, "own": media["photo"], "review": reviews()})
-    transformers, _ = plan_frame(df, {"own": own}, set(), errors=errors)
+    transformers, _ = plan_frame(df, {"own": own}, set(), Loading(errors))
     found = {name: made.get_params() for name, made, _ in transformers}
     assert found["photo"]["errors"] == found["voice"]["audioloader__errors"] == found["scene"]["errors"] == errors
     assert own.errors == "raise"
     for name in media:
-        made, column = modality_of(df, [name], errors)
+        made, column = modality_of(df, [name], Loading(errors))
         assert column == name
         assert {v for p, v in made.get_params().items() if p.endswith("errors")} == {errors}
     with pytest.raises(ValueError, match=r"unknown errors 'skip', valid are \['raise', 'missing'\]"):
-        plan_frame(df, {}, set(), errors="skip")
+        plan_frame(df, {}, set(), Loading("skip"))
 
 
 def test_three_in_a_hundred_may_be_unreadable(tmp_path):
@@ -536,7 +542,7 @@ def test_a_regressor_reads_the_frame_itself():
 @pytest.mark.parametrize("X", [np.ones((4, 2)), [[1, 2]] * 4])
 def test_auto_needs_a_frame(X):
     with pytest.raises(
-        ValueError, match="modalities='auto' reads a pandas or polars DataFrame, .* Hugging Face, got (ndarray|list)"
+        ValueError, match="modalities='auto' reads a pandas or polars DataFrame, .* Face, got (ndarray|list)"
     ):
         MultimodalClassifier(modalities="auto").fit(X, [0, 1, 0, 1])
 

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from skmm._columns import is_missing
+from skmm._columns import as_values, is_missing
 from skmm._sources import check_folder, decoded, is_encoded, local_path, unpacked
 from skmm.spec import unknown
 
@@ -66,7 +66,7 @@ def as_column(X: Any) -> list[Any]:
     if hasattr(X, "to_numpy"):  # pandas, polars: a DataFrame or a Series
         if shape is not None and len(shape) == 2 and shape[1] != 1:
             raise ValueError(f"expected one column, got a {type(X).__name__} of shape {shape}.")
-        rows = X.to_numpy()
+        rows = as_values(X.to_series() if hasattr(X, "to_series") else X)  # of a DataFrame of polars
         return list(rows[:, 0] if rows.ndim == 2 else rows)
     if isinstance(X, np.ndarray) and X.ndim:
         if X.dtype.kind in "biuf" or X.ndim == 1:
