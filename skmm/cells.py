@@ -171,9 +171,15 @@ def _checked_texts(column: Any) -> list[str]:
     return values
 
 
+def as_array(cell: Any) -> np.ndarray:
+    """A cell as an array; an array of arrays, as tables of arrow have lists of lists, as one of more dimensions."""
+    array = np.asarray(cell)
+    return np.array([as_array(part) for part in array]) if array.dtype == object and array.ndim else array
+
+
 def stacked(column: Any) -> np.ndarray:
     """Arrays of one shape, as one array."""
-    arrays = [np.asarray(cell) for cell in cells(column)[0]]
+    arrays = [as_array(cell) for cell in cells(column)[0]]
     odd = next((i for i, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
     if odd is not None:
         raise ValueError(f"row {odd} has shape {arrays[odd].shape}, the rows before it {arrays[0].shape}.")
@@ -182,4 +188,4 @@ def stacked(column: Any) -> np.ndarray:
 
 def listed(column: Any) -> list[np.ndarray]:
     """Arrays of any length."""
-    return [np.asarray(cell) for cell in cells(column)[0]]
+    return [as_array(cell) for cell in cells(column)[0]]

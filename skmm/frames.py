@@ -26,6 +26,7 @@ from skmm.cells import (
     MONTH_FIRST,
     YEAR_LAST,
     ColumnTfidf,
+    as_array,
     as_date,
     as_floats,
     cells,
@@ -286,7 +287,7 @@ def _array(name: Any, there: np.ndarray, rows: np.ndarray, loading: Loading) -> 
     arrays = []
     for row, cell in zip(rows, there, strict=True):
         try:
-            array = np.asarray(cell)
+            array = as_array(cell)
         except ValueError:  # lists of lists of unequal length
             array = np.empty(1, dtype=object)
         if array.dtype.kind not in "biuf":

@@ -19,7 +19,8 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from skmm import Blocks, ModalityTransformer
 from skmm._optional import import_optional
-from skmm.preprocessing import AudioLoader
+from skmm._sources import local_path
+from skmm.preprocessing import AudioLoader, ImageLoader, VideoAudio, VideoFrames
 from skmm.preprocessing._files import FileLoader, LazyFiles, as_column
 
 _NUMBERS = "calls transform on a column of numbers, which are no files"
@@ -258,6 +259,70 @@ def test_unknown_errors():
     for method in (Letters("ignore").fit, Letters("ignore").transform):
         with pytest.raises(ValueError, match=r"unknown errors 'ignore', valid are \['raise', 'missing'\]"):
             method(CONTENTS)
+
+
+# -- where files lie ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loader", [ImageLoader, AudioLoader, VideoFrames, VideoAudio])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_every_loader_knows_where_files_lie(tmp_path, loader, lazy):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out.bin").write_bytes(b"abcd")
+    sound = {"duration": 1.0} if issubclass(loader, AudioLoader) else {}
+    made = clone(loader(base_dir=tmp_path / "in", within=tmp_path, lazy=lazy, **sound))
+    with pytest.raises(
+        ValueError, match=f"row 0: .*'a.bin': No such file or directory; looked for {tmp_path}/in/a.bin"
+    ):
+        made.transform(["a.bin"])[:]
+    with pytest.raises(ValueError, match=r"row 0: cannot read '\.\./out.bin': ") as caught:
+        made.transform(["../out.bin"])[:]
+    assert "outside" not in str(caught.value)
+    made.set_params(within=tmp_path / "in")
+    for path in ("../out.bin", tmp_path / "out.bin", {"bytes": None, "path": "../out.bin"}):
+        with pytest.raises(
+            ValueError, match=f"row 0: .*: it leads to {tmp_path}/out.bin, outside of {tmp_path}/in; if"
+        ):
+            made.transform([path])[:]
+    for name in ("base_dir", "within"):
+        with pytest.raises(ValueError, match=f"{name} must be a folder that exists, or None, got 'nowhere'"):
+            clone(made).set_params(**{name: "nowhere"}).fit(["a"])
+
+
+def test_the_base_is_where_relative_paths_start(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a").write_bytes(b"abcd")
+    (tmp_path / "b").write_bytes(b"efgh")
+    monkeypatch.chdir(tmp_path)
+    loader = Letters()
+    assert text(loader.transform(["in/a", "b"])) == ["abcd", "efgh"]
+    loader.base_dir = "in"
+    assert text(loader.transform(["a", "../b", tmp_path / "b"])) == ["abcd", "efgh", "efgh"]  # any path is read
+    loader.within = tmp_path
+    assert text(loader.transform(["a", "../b", tmp_path / "b"])) == ["abcd", "efgh", "efgh"]
+
+
+@pytest.mark.parametrize(
+    "address", ["http://x.org/a.png", "HTTPS://x.org/a", "ftp://x/a", "file:///etc/hosts", "file:a"]
+)
+def test_addresses_are_refused_by_name(address):
+    with pytest.raises(
+        ValueError, match=r"row 1: .*it is an address \(.*:.*\), and what stands there is not fetched"
+    ):
+        Letters().transform([b"abcd", address])
+
+
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("concat:a").write_bytes(b"abcd")
+    assert text(Letters().transform(["concat:a"])) == ["abcd"]
+    assert local_path("concat:a") == os.path.join(os.curdir, "concat:a")  # FFmpeg reads a protocol no more
+
+
+@pytest.mark.parametrize("cell", [{"bytes": None, "path": None}, {"bytes": None, "path": ""}, {"bytes": None}])
+def test_a_dict_of_nothing_is_a_missing_row(cell):
+    block = Letters().fit_transform([b"abcd", cell])
+    assert np.ma.getmaskarray(block).all(axis=(1, 2)).tolist() == [False, True]
 
 
 # -- lazy ---------------------------------------------------------------------------------------------------------

@@ -590,3 +590,18 @@ def test_wrong_parameters_of_an_embedder(vit, params, message):
 
 def test_embedder_passes_sklearn_checks(vit):
     assert_sklearn_checks(ImageEmbedder(vit))
+
+
+def test_an_embedder_knows_where_files_lie(vit, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for name in ("in/a.png", "out.png"):
+        Image.fromarray(PHOTOS[0]).save(tmp_path / name)
+    embedder = ImageEmbedder(vit, base_dir=tmp_path / "in", cache=tmp_path / "cache").fit(PHOTOS)
+    wanted = embedder.transform(PHOTOS[:1])
+    for _ in range(2):  # computed, and from the cache
+        np.testing.assert_allclose(
+            embedder.transform(["a.png", "../out.png"]), np.repeat(wanted, 2, axis=0), atol=1e-6
+        )
+    embedder.set_params(within=tmp_path / "in")
+    with pytest.raises(ValueError, match="row 1: .*out.png, outside of"):  # the cache knows its content
+        embedder.transform(["a.png", "../out.png"])
