@@ -113,7 +113,7 @@ def load(name: str, folder: Path, files: Path) -> Raw:
 def inputs(name: str, folder: Path, files: Path) -> list[str]:
     """All modalities, and each alone if there are several."""
     frame = load(name, folder, files).frame
-    names = [modality for modality, *_ in ModalityTransformer.from_frame(frame).transformers]
+    names = [modality for modality, *_ in ModalityTransformer.from_frame(frame, within=files).transformers]
     return [ALL, *names] if len(names) > 1 else [ALL]
 
 
@@ -122,7 +122,7 @@ def measure(name: str, given: str, split: int, seed: int, folder: Path, files: P
     torch.set_num_threads(1)
     raw = load(name, folder, files)
     train, test = raw.splits[split]
-    steps = ModalityTransformer.from_frame(raw.frame.iloc[train]).transformers
+    steps = ModalityTransformer.from_frame(raw.frame.iloc[train], within=files).transformers
     chosen = [step for step in steps if given in (ALL, step[0])]
     model = make_pipeline(ModalityTransformer(chosen), raw.estimator(random_state=seed, device="cpu"))
     start = time.perf_counter()
