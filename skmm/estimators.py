@@ -53,8 +53,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     modalities : "auto", dict of str to columns, FlatLayout or None, default=None
         For a 2-D array or DataFrame as X: the columns of each modality, by slice, numbers, mask or names; or the
         layout from :meth:`Blocks.to_flat`. "auto" takes a DataFrame of any columns (numbers, categories, dates,
-        texts, files of the working directory, arrays) and fits ``ModalityTransformer.from_frame`` to it. None makes a 2-D X one modality
-        named ``"X"``.
+        texts, files of the working directory, arrays) and fits ``ModalityTransformer.from_frame`` to it. None makes
+        a 2-D X one modality named ``"X"``.
     hidden_dim : int, default=64
         Width of encoders and fusion, where they do not say otherwise.
     dropout : float, default=0.3
