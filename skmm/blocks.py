@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from skmm._hdf5 import StoredDataset, is_dataset
 from skmm.kinds import (
     KINDS,
     Block,
@@ -75,6 +76,11 @@ def _as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
         )
     if isinstance(value, (RaggedArray, _LazyRows)):
         return value, None
+    if is_dataset(value):
+        try:
+            value = StoredDataset(value)
+        except ValueError as error:
+            raise ValueError(f"modality {name!r}: {error}; give its values, dataset[:], if you trust it.") from None
     if sp.issparse(value):
         if value.ndim != 2:
             raise ValueError(f"modality {name!r}: a sparse block must have 2 dimensions, got {value.ndim}.")

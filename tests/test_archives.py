@@ -12,7 +12,7 @@ import pytest
 
 from skmm import MultimodalRegressor
 from skmm.datasets import load_csd, load_feature_archive
-from skmm.datasets._archives import _read_pickle
+from skmm.datasets._pickles import read_pickle
 
 PROTOCOLS = [2, 3, 4, 5]
 
@@ -119,7 +119,7 @@ def test_mult_archives_give_back_what_was_written(tmp_path, protocol):
 )
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_arrays_of_numbers_and_strings_survive(tmp_path, array, protocol):
-    read = _read_pickle(str(write(tmp_path, {"x": [array, {"again": array}]}, protocol)))["x"]
+    read = read_pickle(str(write(tmp_path, {"x": [array, {"again": array}]}, protocol)))["x"]
     for found in (read[0], read[1]["again"]):
         assert found.dtype == array.dtype
         assert found.shape == array.shape
@@ -135,14 +135,14 @@ def test_scalars_and_containers_survive(tmp_path, protocol):
         "d": {1, 2},
         "e": [np.float64(1.5), np.str_("é")],
     }
-    assert _read_pickle(str(write(tmp_path, content, protocol))) == content
+    assert read_pickle(str(write(tmp_path, content, protocol))) == content
 
 
 def test_the_names_of_numpy_1_and_of_python_2_are_known(tmp_path):
     # what NumPy 1 wrote, and Python 2, whose bytes are strings
     one = pickle.dumps({"x": np.arange(3.0)}, protocol=2).replace(b"numpy._core", b"numpy.core")
     assert b"numpy.core.multiarray" in one
-    np.testing.assert_array_equal(_read_pickle(str(write(tmp_path, one)))["x"], np.arange(3.0))
+    np.testing.assert_array_equal(read_pickle(str(write(tmp_path, one)))["x"], np.arange(3.0))
     raw = np.array([1.5, -2.0]).tobytes()
     two = (
         b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02\x85cnumpy\n"
@@ -151,7 +151,7 @@ def test_the_names_of_numpy_1_and_of_python_2_are_known(tmp_path):
         + raw
         + b"tb."
     )
-    np.testing.assert_array_equal(_read_pickle(str(write(tmp_path, two))), [1.5, -2.0])
+    np.testing.assert_array_equal(read_pickle(str(write(tmp_path, two))), [1.5, -2.0])
 
 
 def test_a_subset_as_X_and_y_trains_an_estimator(tmp_path):
@@ -366,7 +366,7 @@ def test_a_file_that_memory_cannot_hold_says_so(tmp_path, monkeypatch):
     def load(self):
         raise MemoryError
 
-    monkeypatch.setattr("skmm.datasets._archives._PlainUnpickler.load", load)
+    monkeypatch.setattr("skmm.datasets._pickles._Machine.run", load)
     with pytest.raises(ValueError, match=r"cannot be read as a pickle of plain arrays: MemoryError\.$"):
         load_feature_archive(write(tmp_path, {}))
 

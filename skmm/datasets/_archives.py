@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_consistent_length
 
+from skmm._reading import reading
 from skmm.blocks import Blocks, RaggedArray
+from skmm.datasets._pickles import read_pickle
 from skmm.preprocessing.sequences import align, read_csd, segment
 from skmm.spec import unknown
 
@@ -85,9 +86,10 @@ def load_feature_archive(
     Raises
     ------
     ValueError
-        If the file is no pickle, is cut off, holds anything but plain arrays (names what it asked for), or one list
-        in so many places that it has no end or hardly any; if it is laid out otherwise (lists the keys found); if a
-        subset, modality or label is unknown; or if lengths differ.
+        If the file is no pickle, is cut off, holds anything but plain arrays (names what it asked for), one list
+        in so many places that it has no end or hardly any, containers more than 100 deep, or what takes more than
+        256 MiB and more than 4 times the size of the file; if it is laid out otherwise (lists the keys found); if a
+        subset, modality or label is unknown; or if lengths differ. Names the file.
 
     Notes
     -----
@@ -124,16 +126,17 @@ def load_feature_archive(
     if return_X_y and subset is None:
         raise ValueError("return_X_y=True needs a subset, such as subset='train'.")
     path = os.fspath(path)
-    subsets = _subsets(_read_pickle(path), path)
+    subsets = _subsets(read_pickle(path), path)
     if subset is not None and subset not in subsets:
         raise unknown("subset", subset, list(subsets))
     chosen = subsets if subset is None else {subset: subsets[subset]}
     wanted = [modalities] if isinstance(modalities, str) else None if modalities is None else list(modalities)
     odd: dict[str, int] = {}
-    read = {
-        name: _read_subset(part, f"{path!r}, subset {name!r}", wanted, target, ragged, nonfinite, odd)
-        for name, part in chosen.items()
-    }
+    with reading(path, "a feature archive"):
+        read = {
+            name: _read_subset(part, f"{path!r}, subset {name!r}", wanted, target, ragged, nonfinite, odd)
+            for name, part in chosen.items()
+        }
     if odd:
         counts = ", ".join(f"{name}: {count}" for name, count in odd.items())
         done = "replaced by 0" if nonfinite == "zero" else "made their sample's modality missing"
@@ -280,7 +283,8 @@ def _first(videos: Iterable[str]) -> str:
 
 def _filled(features: np.ndarray | None) -> np.ndarray | None:
     """Features as float32, 0 in place of what is not finite."""
-    return None if features is None else np.nan_to_num(features.astype(np.float32), posinf=0, neginf=0)
+    with np.errstate(over="ignore"):  # what is too large for a float32 is not finite
+        return None if features is None else np.nan_to_num(features.astype(np.float32), posinf=0, neginf=0)
 
 
 # -- what is in an archive ---------------------------------------------------------------------------------------
@@ -399,6 +403,10 @@ def _token_ids(values: Any, where: str) -> RaggedArray:
             f"{where}: expected token ids, mask and segments (n_samples, 3, n_steps), got {values.shape}."
         )
     mask = values[:, 1] > 0
+    odd = values[:, 0][mask]
+    odd = odd[~((odd >= 0) & (odd < 2**31))]  # NaN as well
+    if len(odd):
+        raise ValueError(f"{where}: {odd[0]} is no id of a token.")
     return RaggedArray(values[:, 0][mask].astype(np.int64), np.concatenate([[0], np.cumsum(mask.sum(axis=1))]))
 
 
@@ -430,167 +438,3 @@ def _videos(ids: Iterable[str]) -> np.ndarray | None:
     """The video of each sample, None unless every name has one."""
     found = [re.fullmatch(r"(.+?)\$_\$.*|(.+)\[\d+\]", name, flags=re.DOTALL) for name in ids]
     return None if any(match is None for match in found) else np.array([m[1] or m[2] for m in found if m])
-
-
-# -- a pickle that can do nothing ----------------------------------------------------------------------------------
-
-
-class _Allowed:
-    """A global that a pickle may name: it can be called, and nothing else can be done with it."""
-
-    __slots__ = ("call",)
-
-    def __init__(self, call: Any) -> None:
-        self.call = call
-
-    def __call__(self, *args: Any) -> Any:
-        return self.call(*args)
-
-    def __setstate__(self, state: Any) -> None:
-        raise ValueError("it gives a state to a global")
-
-
-class _DType:
-    """What a pickle says of a dtype; NumPy's own believes any state, even one that reads bytes as pointers."""
-
-    def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
-        if not isinstance(code, str) or not re.fullmatch(r"[<>=|]?([biufSUO]\d*|bool)", code):
-            raise ValueError(f"it holds an array of dtype {code!r}, which is neither of numbers nor of strings")
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state: Any) -> None:
-        order, subdtype, names, fields = state[1:5]
-        if subdtype is not None or names is not None or fields is not None:
-            raise ValueError("it holds an array of records")
-        if order in ("<", ">", "="):
-            self.dtype = self.dtype.newbyteorder(order)
-
-
-class _Array:
-    """An array, once its state has come."""
-
-    def __setstate__(self, state: Any) -> None:
-        *_, shape, dtype, fortran, raw = state
-        self.array = _build(raw, dtype, shape, fortran)
-
-
-def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
-    if getattr(kind, "call", None) is not _no_array:
-        raise ValueError("it holds an array of a class of its own")
-    return _Array()
-
-
-def _no_array(*args: Any) -> None:
-    raise ValueError("it calls numpy.ndarray")
-
-
-def _build(raw: Any, dtype: Any, shape: Any, fortran: Any = False) -> np.ndarray:
-    """An array from its bytes, or from a list of strings and numbers."""
-    if not isinstance(dtype, _DType):
-        raise ValueError("it holds an array without a dtype")
-    shape = tuple(int(n) for n in shape)
-    if dtype.dtype.kind == "O":
-        if not isinstance(raw, list):
-            raise ValueError("it holds an array of objects that is no list")
-        array = np.empty(len(raw), dtype=object)
-        for i, item in enumerate(raw):
-            if not isinstance(item, str | bytes | bool | int | float | np.generic | None):
-                kind = "ndarray" if isinstance(item, _Array) else type(item).__name__
-                raise ValueError(f"it holds an array of objects, among them a {kind}")
-            array[i] = item
-    else:
-        data = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2 wrote bytes as strings
-        if not isinstance(data, bytes | bytearray):
-            raise ValueError(f"it holds an array whose content is a {type(raw).__name__}, not bytes")
-        array = np.frombuffer(data, dtype.dtype) if len(data) else np.empty(0, dtype.dtype)
-    return np.reshape(array, shape, order="F" if fortran else "C")
-
-
-def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    return _build(raw, dtype, shape, order == "F")
-
-
-def _scalar(dtype: Any, raw: Any = b"") -> Any:
-    return _build([raw] if dtype.dtype.kind == "O" else raw, dtype, (1,))[0]
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    return text.encode({"latin1": "latin1", "latin-1": "latin1", "utf-8": "utf-8"}[encoding])
-
-
-_NUMPY = {"_reconstruct": _reconstruct, "scalar": _scalar, "_frombuffer": _frombuffer}
-_GLOBALS = {
-    ("numpy", "ndarray"): _Allowed(_no_array),
-    ("numpy", "dtype"): _Allowed(_DType),
-    ("_codecs", "encode"): _Allowed(_encode),
-    **{
-        (f"numpy.{core}.{module}", name): _Allowed(_NUMPY[name])
-        for core in ("core", "_core")  # NumPy 1 and 2
-        for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
-    },
-    # the other containers have codes of their own, and so have bytes, but for empty ones
-    **{(m, "set"): _Allowed(set) for m in ("builtins", "__builtin__")},
-    **{(m, "bytes"): _Allowed(lambda: b"") for m in ("builtins", "__builtin__")},  # Python 3 and 2
-}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads numbers, strings, containers and arrays of numbers or strings; refuses every other global."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _GLOBALS[module, name]
-        except KeyError:
-            raise ValueError(
-                f"it asks for {module}.{name}, which is no part of a plain array, list or dict; nothing was run"
-            ) from None
-
-
-def _read_pickle(path: str) -> Any:
-    """The content of a pickle of plain arrays."""
-    with open(path, "rb") as file:
-        try:
-            # strings of Python 2 may be bytes of arrays
-            content = _PlainUnpickler(file, encoding="latin1").load()
-            # in the file a value takes a byte at least, unless a list or dict stands in several places
-            return _Plain(most=10_000_000 + os.path.getsize(path))(content)[0]
-        except Exception as error:  # a file that is no pickle, or a broken one, fails with errors of any type
-            # what is raised here is a ValueError, and a MemoryError has no text
-            reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__} {error}".strip()
-            raise ValueError(f"{path!r} cannot be read as a pickle of plain arrays: {reason}.") from error
-
-
-class _Plain:
-    """The same with arrays in the place of their stand-ins, and how many values that is, written out.
-
-    One list may stand in many places of a pickle, and lists of such lists soon have more values than any memory
-    holds: each is read once, and the values are counted before anything writes them out.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.seen: dict[int, tuple[Any, int] | None] = {}  # by id; None while it is being read
-
-    def __call__(self, value: Any) -> tuple[Any, int]:
-        if isinstance(value, _Array):
-            return value.array, 1
-        if isinstance(value, _Allowed | _DType):
-            raise ValueError("it holds a class or a dtype")
-        if not isinstance(value, dict | list | tuple | set):
-            return value, 1
-        kind = type(value)
-        if id(value) not in self.seen:
-            self.seen[id(value)] = None
-            read = [self(item) for item in (value.values() if isinstance(value, dict) else value)]
-            size = 1 + sum(n for _, n in read)
-            if size > self.most:
-                raise ValueError(
-                    f"it holds a {kind.__name__} of {size:.1e} values, far more than the file has room for: the "
-                    "same ones in many places"
-                )
-            items = [item for item, _ in read]
-            self.seen[id(value)] = dict(zip(value, items, strict=True)) if kind is dict else kind(items), size
-        found = self.seen[id(value)]
-        if found is None:
-            raise ValueError(f"it holds a {kind.__name__} that holds itself")
-        return found

@@ -31,6 +31,9 @@ READS = {"tokens": "text", "image": "images", "sequence": "waveforms"}
 # Weights that predictions do not depend on: of heads that may not be used, and of masks in pretraining.
 _SPARE = {"pooler", "masked_spec_embed", "mask_token"}
 
+# Of the settings of a model, what depends on who saved and loaded it, and how.
+_TOLD = {"transformers_version", "dtype", "torch_dtype", "architectures", "name_or_path"}
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -59,6 +62,13 @@ def load_pretrained(what: str, name: str, loader: str, **options: Any) -> Any:
             return getattr(transformers, loader).from_pretrained(name, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"model={name!r} cannot be loaded as {what}: {error}") from error
+
+
+def settings_of(model: Any) -> str:
+    """The settings of a model that are not in its weights, such as its number of heads, wherever it was saved."""
+    settings = model.config.to_dict()
+    told = {key: value for key, value in settings.items() if not key.startswith("_") and key not in _TOLD}
+    return json.dumps(told, sort_keys=True, default=str)
 
 
 def model_name(model: Any) -> str:
@@ -176,7 +186,7 @@ class Backbone(nn.Module):
 
     def fingerprint(self) -> str:
         """What the vectors depend on, as a hash."""
-        digest = hashlib.sha256(f"{self.pooling} {self.extra_repr()}".encode())
+        digest = hashlib.sha256(f"{self.pooling} {self.extra_repr()} {settings_of(self.model)}".encode())
         for key, tensor in sorted(self.state_dict().items()):
             digest.update(key.encode())
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())

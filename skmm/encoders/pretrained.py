@@ -7,15 +7,16 @@ import hashlib
 import math
 import os
 import re
+import threading
 from collections.abc import Iterator
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_memory
 from torch import Tensor, nn
 
+from skmm._cache import VectorCache
 from skmm.blocks import Block, BlockInfo, is_lazy
 from skmm.encoders._models import Backbone, load_backbone, model_name
 from skmm.layers import DenseBlock, keep
@@ -85,12 +86,13 @@ class PretrainedReader:
     """
 
     _vectors: ClassVar[dict[tuple[str, str], np.ndarray]] = {}
+    _lock: ClassVar = threading.Lock()
 
     def __init__(
         self, model: str, pooling: str, max_length: int | None, batch_size: int, memory: Any, frozen: bool
     ) -> None:
         self.model, self.pooling, self.max_length = model, pooling, max_length
-        self.batch_size, self.memory, self.frozen = batch_size, memory, frozen
+        self.batch_size, self.folder, self.frozen = batch_size, _folder_of(memory), frozen
         self.fingerprint: str | None = None
 
     def check(self, name: str, kind: str, block: Block) -> None:
@@ -131,34 +133,41 @@ class PretrainedReader:
 
     def _of(self, backbone: Backbone, fingerprint: str, samples: list[np.ndarray]) -> np.ndarray:
         """Vectors of samples, (n, d), from the memory where they are known."""
-        on_disk = check_memory(self.memory).cache(_remember, ignore=["vector"])
-        keys = [
-            (fingerprint, hashlib.sha256(f"{s.dtype} {s.shape}".encode() + s.tobytes()).hexdigest())
-            for s in samples
-        ]
-        known = self._vectors
-        for key in keys:
-            if key not in known and on_disk.check_call_in_cache(*key, None):
-                known[key] = on_disk(*key, None)
-        by_shape: dict[tuple[int, ...], dict[tuple[str, str], np.ndarray]] = {}
+        on_disk = None if self.folder is None else VectorCache(self.folder, f"Encoder {fingerprint}", backbone.dim)
+        keys = [hashlib.sha256(f"{s.dtype} {s.shape}".encode() + s.tobytes()).hexdigest() for s in samples]
+        known: dict[str, np.ndarray] = {}
+        by_shape: dict[tuple[int, ...], dict[str, np.ndarray]] = {}
         for key, sample in zip(keys, samples, strict=True):
-            if key not in known:
+            if key in known:
+                continue
+            vector = self._vectors.get((fingerprint, key))
+            if vector is None and on_disk is not None:
+                vector = on_disk.read(key)
+            if vector is None:
                 by_shape.setdefault(sample.shape, {})[key] = sample
+            else:
+                known[key] = vector
         # samples of one length together, so that nothing is filled up
         for alike in by_shape.values():
             for start in range(0, len(alike), self.batch_size):
                 batch = list(alike)[start : start + self.batch_size]
                 for key, vector in zip(batch, backbone.embed([alike[key] for key in batch]), strict=True):
-                    known[key] = on_disk(*key, vector)
-        out = np.stack([known[key] for key in keys])
-        while len(known) > _KEPT:
-            known.pop(next(iter(known)))
-        return out
+                    known[key] = vector
+                    if on_disk is not None:
+                        on_disk.write(key, vector)
+        with self._lock:  # estimators in other threads remember here as well
+            self._vectors.update({(fingerprint, key): vector for key, vector in known.items()})
+            while len(self._vectors) > _KEPT:
+                self._vectors.pop(next(iter(self._vectors)))
+        return np.stack([known[key] for key in keys])
 
 
-def _remember(fingerprint: str, sample: str, vector: np.ndarray | None) -> np.ndarray | None:
-    """A vector, which joblib keeps on disk by the first two arguments."""
-    return vector
+def _folder_of(memory: Any) -> str | None:
+    """The folder of a cache: a path, or that of a joblib.Memory, whose own entries are pickles and are not read."""
+    place = getattr(memory, "location", memory)
+    if place is not None and not isinstance(place, (str, os.PathLike)):
+        raise ValueError(f"memory must be a folder, a joblib.Memory in a folder, or None, got {memory!r}.")
+    return None if place is None else os.fspath(place)
 
 
 def _thaw_epoch(freeze: Any) -> int | None:
@@ -203,7 +212,9 @@ class PretrainedEncoder(nn.Module):
         Samples that go through a frozen model at a time.
     memory : None, str, path or joblib.Memory, default=None
         Where the vectors of a frozen model are kept on disk, for other processes and sessions; they are found again
-        by the content of the sample and the model's weights. This process remembers them without.
+        by the content of the sample, the model's weights and its settings. They are numbers with a digest, which is
+        checked; nothing there is unpickled, and a folder that cannot be written to is a warning. Of a
+        joblib.Memory only its folder is used. This process remembers them without.
     hidden_dim : int, optional
         Size of the output.
     dropout : float, optional
@@ -295,7 +306,6 @@ class PretrainedEncoder(nn.Module):
                 f"lora_rank={lora_rank} trains additions to a frozen model and needs freeze=True, got {freeze!r}."
             )
         frozen = freeze is True and lora_rank is None
-        memory = os.fspath(memory) if isinstance(memory, os.PathLike) else memory
         return PretrainedReader(model_name(model), pooling, max_length, batch_size, memory, frozen)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

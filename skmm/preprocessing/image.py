@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +17,9 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from skmm._cache import VectorCache
 from skmm._optional import import_optional
-from skmm.encoders._models import load_pretrained
+from skmm.encoders._models import load_pretrained, settings_of
 from skmm.preprocessing._files import FileLoader, Source, as_column, failure_text, file_tags, open_source, warn
 from skmm.preprocessing._params import check_positive
 from skmm.spec import unknown
@@ -338,7 +338,8 @@ class _VisionModel:
 
     def fingerprint(self) -> str:
         """What the vectors depend on, as a hash."""
-        digest = hashlib.sha256(f"{self.pooling} {self.processor.to_json_string()}".encode())
+        settings = f"{self.pooling} {self.processor.to_json_string()} {settings_of(self.model)}"
+        digest = hashlib.sha256(settings.encode())
         for key, tensor in sorted(self.model.state_dict().items()):
             digest.update(key.encode())
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -370,29 +371,16 @@ class _VisionModel:
         return hidden.mean(dim=1) if hidden.ndim == 3 else hidden.flatten(2).mean(dim=2)
 
 
-class _Cache:
-    """Vectors in a folder, one file per content."""
-
-    def __init__(self, folder: str | os.PathLike[str], fingerprint: str) -> None:
-        self.folder = Path(folder) / fingerprint[:32]
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def place(self, item: Any, base_dir: Any, within: Any) -> Path | None:
-        """Where the vector of a file or of its bytes belongs; None for objects, and if it cannot be read."""
-        try:
-            source = open_source(item, base_dir, within)
-            if source is None:
-                return None
-            content = source.getbuffer() if not isinstance(source, str) else Path(source).read_bytes()
-        except (OSError, ValueError):
+def _content_hash(item: Any, base_dir: Any, within: Any) -> str | None:
+    """Hash of the content of a file, or of its bytes; None for objects, and if it cannot be read."""
+    try:
+        source = open_source(item, base_dir, within)
+        if source is None:
             return None
-        return self.folder / f"{hashlib.sha256(content).hexdigest()}.npy"
-
-    def write(self, place: Path, vector: np.ndarray) -> None:
-        # whole or not at all: another process may be reading
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
-            np.save(file, vector)
-        os.replace(file.name, place)
+        content = source.getbuffer() if not isinstance(source, str) else Path(source).read_bytes()
+    except (OSError, ValueError):
+        return None
+    return hashlib.sha256(content).hexdigest()
 
 
 class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -417,7 +405,8 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Where the model runs; "auto" takes a GPU where there is one.
     cache : str or path, default=None
         A folder in which the vector of each file's content is kept, so that other folds, candidates and sessions
-        need not compute it again. Another model or pooling has its own entries.
+        need not compute it again. Another model, pooling or background has its own entries. They are numbers with
+        a digest, which is checked; a folder that cannot be written to is a warning.
     background : str, default="white"
         Colour that stands behind transparent pixels.
     max_pixels : int, default=89478485
@@ -557,7 +546,10 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             if loaded.fingerprint() != self._fingerprint:
                 raise ValueError(f"model={os.fspath(self.model)!r} is not the one that this was fitted with.")
             self._loaded = loaded
-        cache = None if self.cache is None else _Cache(self.cache, self._fingerprint)
+        cache = None
+        if self.cache is not None:  # what stands behind transparent pixels is seen in the vector
+            key = f"ImageEmbedder {self._fingerprint} {self.background}"
+            cache = VectorCache(self.cache, key, self.n_features_out_)
         out = np.full((len(items), self.n_features_out_), np.nan, dtype=np.float32)
         failures: dict[int, str] = {}
         batches: Any = [
@@ -575,22 +567,23 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return out
 
     def _embed_rows(
-        self, items: list[Any], rows: Sequence[int], out: np.ndarray, cache: _Cache | None
+        self, items: list[Any], rows: Sequence[int], out: np.ndarray, cache: VectorCache | None
     ) -> dict[int, str]:
         """Write the vectors of some rows; returns which could not be read."""
-        places = {row: cache.place(items[row], self.base_dir, self.within) for row in rows} if cache else {}
-        known = {row: place for row, place in places.items() if place is not None and place.exists()}
-        for row, place in known.items():
-            out[row] = np.load(place)
-        rest = [row for row in rows if row not in known]
+        keys = {row: _content_hash(items[row], self.base_dir, self.within) for row in rows} if cache else {}
+        known = {row: cache.read(key) for row, key in keys.items() if cache and key is not None}
+        for row in rows:
+            if known.get(row) is not None:
+                out[row] = known[row]
+        rest = [row for row in rows if known.get(row) is None]
         pixels, failures = self._reader().read_rows(items, rest)
         read = {row: p for row, p in zip(rest, pixels, strict=True) if p is not None}
         if read:
             out[list(read)] = self._loaded.embed(list(read.values()))
         for row in read:
-            target = places.get(row)
-            if cache and target is not None:
-                cache.write(target, out[row])
+            key = keys.get(row)
+            if cache and key is not None:
+                cache.write(key, out[row])
         return failures
 
     def __sklearn_tags__(self) -> Any:

@@ -12,11 +12,13 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
+from skmm._hdf5 import open_hdf5
 from skmm._optional import import_optional
 from skmm.blocks import Blocks
 from skmm.spec import unknown
 
 _SAME = 1e-6  # seconds: times that are closer are the same; the sources round theirs
+_MOST_OVERLAPS = 10_000_000  # of steps and targets in one video; times that tile it have about as many as steps
 HOWS = ["mean", "weighted"]
 
 
@@ -117,11 +119,14 @@ def read_csd(path: str | os.PathLike[str]) -> TimedSequence:
     ImportError
         If h5py cannot be imported.
     ValueError
-        If it is no such file; names the file, and the video where one is at fault.
+        If it is no such file, is damaged, or leads out of itself: by a link to another file, by values that stand
+        in another file, by a virtual data set or a filter that would be loaded as a library; if its arrays take
+        more than 256 MiB and more than 64 times the size of the file; if its videos differ in their number of
+        features. Names the file, and the video where one is at fault.
 
     Notes
     -----
-    Nothing in the file is executed: HDF5 holds arrays and JSON, no pickled objects.
+    Nothing in the file is executed: HDF5 holds arrays and JSON, no pickled objects. No other file is opened.
 
     Examples
     --------
@@ -140,53 +145,55 @@ def read_csd(path: str | os.PathLike[str]) -> TimedSequence:
     """
     h5py = import_optional("h5py", extra="sequences")
     path = os.fspath(path)
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path!r} cannot be read as HDF5: {error}") from error
-    with file:
-        names = [name for name in file if isinstance(file.get(name), h5py.Group) and "data" in file[name]]
+    parts: dict[str, dict[str, np.ndarray]] = {"intervals": {}, "features": {}}
+    metadata = {}
+    with open_hdf5(path) as file:
+        groups = {name: entry for name, entry in file.items(file.root) if isinstance(entry, h5py.Group)}
+        data = {name: file.child(group, "data") for name, group in groups.items()}
+        names = [name for name, entry in data.items() if isinstance(entry, h5py.Group)]
         if len(names) != 1:
             raise ValueError(
                 f"{path!r} is no computational sequence: expected one group with a group 'data', found {names} "
-                f"among {list(file)}."
+                f"among {list(file.root)}."
             )
-        group = file[names[0]]
-        parts: dict[str, dict[str, np.ndarray]] = {"intervals": {}, "features": {}}
-        for video, entry in group["data"].items():
+        for video, entry in file.items(data[names[0]]):
             for part, arrays in parts.items():
-                if not isinstance(entry, h5py.Group) or not isinstance(entry.get(part), h5py.Dataset):
+                array = file.child(entry, part) if isinstance(entry, h5py.Group) else None
+                if not isinstance(array, h5py.Dataset):
                     raise ValueError(f"{path!r}, video {video!r}: there is no array {part!r}.")
-                arrays[video] = _decoded(entry[part][()])
-        metadata = {key: _metadatum(value[()]) for key, value in group.get("metadata", {}).items()}
-    try:
-        return TimedSequence(parts["intervals"], parts["features"], names[0], metadata)
-    except ValueError as error:
-        raise ValueError(f"{path!r}: {error}") from error
+                arrays[video] = file.array(array)
+        noted = file.child(groups[names[0]], "metadata")
+        for key, entry in file.items(noted) if isinstance(noted, h5py.Group) else ():
+            if isinstance(entry, h5py.Dataset):
+                metadata[key] = _metadatum(file.array(entry))
+        sequence = TimedSequence(parts["intervals"], parts["features"], names[0], metadata)
+        forms = {
+            v: (array.shape[1], array.dtype.kind == "U") for v, array in sequence.features.items() if len(array)
+        }
+        odd = [video for video, form in forms.items() if form != next(iter(forms.values()))]
+        if odd:
+            raise ValueError(
+                f"{path!r}, video {odd[0]!r}: its features are {_form(*forms[odd[0]])} a step, those of video "
+                f"{next(iter(forms))!r} {_form(*next(iter(forms.values())))}."
+            )
+    return sequence
 
 
-def _decoded(array: Any) -> np.ndarray:
-    """Bytes as strings."""
-    array = np.asarray(array)
-    if array.dtype.kind not in "SO":
-        return array
-    # an object is a string of variable length
-    texts = [cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell) for cell in array.ravel()]
-    return np.array(texts, dtype=str).reshape(array.shape)
+def _form(width: int, text: bool) -> str:
+    return f"{width} {'strings' if text else 'numbers'}"
 
 
-def _metadatum(value: Any) -> Any:
-    value = _decoded(value)
+def _metadatum(value: np.ndarray) -> Any:
     if value.dtype.kind != "U" or value.size != 1:
         return value.tolist()
     text = str(value.reshape(-1)[0])
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or one of more brackets than can be read
         return text
 
 
-def _overlaps(steps: np.ndarray, targets: np.ndarray) -> sp.csr_array:
+def _overlaps(steps: np.ndarray, targets: np.ndarray, where: str) -> sp.csr_array:
     """Seconds that each step shares with each target, shape (n_targets, n_steps); zeros are not stored."""
     # a point in time is an interval just long enough to overlap with the one that it lies in
     steps, targets = (
@@ -198,6 +205,11 @@ def _overlaps(steps: np.ndarray, targets: np.ndarray) -> sp.csr_array:
     # its end; where a long step covers later ones, some in between do not overlap, and are left out below
     first = np.searchsorted(np.maximum.accumulate(end), targets[:, 0] + _SAME, side="right")
     count = np.maximum(np.searchsorted(start, targets[:, 1] - _SAME) - first, 0)
+    if count.sum() > _MOST_OVERLAPS:
+        raise ValueError(
+            f"{where}: {len(steps)} steps and {len(targets)} intervals have {count.sum():.1e} overlaps, the most "
+            f"is {_MOST_OVERLAPS:.0e}: nearly every step spans nearly every interval."
+        )
     target = np.repeat(np.arange(len(targets)), count)
     place = np.arange(len(target)) + np.repeat(first - (np.cumsum(count) - count), count)
     seconds = np.minimum(end[place], targets[target, 1]) - np.maximum(start[place], targets[target, 0])
@@ -312,7 +324,7 @@ def _aligned(
     if own:
         weights = sp.eye_array(len(values), format="csr")
     else:
-        weights = _overlaps(sequence.intervals[video], reference.intervals[video])
+        weights = _overlaps(sequence.intervals[video], reference.intervals[video], sequence._where(video))
         if how == "mean":
             weights.data[:] = 1.0
     known = np.isfinite(values)
@@ -360,7 +372,10 @@ def segment(sequences: Mapping[str, TimedSequence], by: str) -> dict[str, TimedS
         intervals, features = {}, {}
         for video in [v for v in cuts if v in sequence.intervals]:
             times, values = sequence.intervals[video], sequence.features[video]
-            shared = sp.eye_array(len(times), format="csr") if name == by else _overlaps(times, cuts[video])
+            if name == by:
+                shared = sp.eye_array(len(times), format="csr")
+            else:
+                shared = _overlaps(times, cuts[video], sequence._where(video))
             for i, steps in enumerate(np.split(shared.indices, shared.indptr[1:-1])):
                 if len(steps):
                     chosen = np.sort(steps)
