@@ -19,9 +19,9 @@ _DIGEST = hashlib.sha256
 class VectorCache:
     """Vectors of one model, a file each, by the content that they were made of.
 
-    A file holds a digest and float32 numbers, nothing that could run. It is written whole or not at all, and what is
-    read is checked: an entry that is damaged, of another size, or that belongs to another key counts as absent, and
-    is written anew. A folder that cannot be written to, such as on a full disk, is a warning.
+    A file holds a digest and float32 numbers, nothing that could run. It is written whole or not at all, and what
+    is read is checked: an entry that is damaged, of another size, or that belongs to another key counts as absent,
+    and is written anew. A folder that cannot be written to, such as on a full disk, is a warning.
 
     Parameters
     ----------
@@ -68,17 +68,19 @@ class VectorCache:
         try:
             status = file.lstat()  # neither a pipe, which would be waited for, nor a link to elsewhere
             if not stat.S_ISREG(status.st_mode) or status.st_size != _DIGEST().digest_size + n_bytes:
-                return self._damaged(file)
+                self._warn_of(file)
+                return None
             stored = file.read_bytes()
         except OSError:
             return None
         digest, numbers = stored[:-n_bytes], stored[-n_bytes:]
         vector = np.frombuffer(numbers, _DTYPE).astype(np.float32)
         if digest != self._digest(content, numbers) or not np.isfinite(vector).all():
-            return self._damaged(file)
+            self._warn_of(file)
+            return None
         return vector
 
-    def _damaged(self, file: Path) -> None:
+    def _warn_of(self, file: Path) -> None:
         if not self.warned:
             self.warned = True
             warnings.warn(f"the cached vector {os.fspath(file)!r} is damaged, and is computed anew.", stacklevel=2)

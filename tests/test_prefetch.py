@@ -121,9 +121,9 @@ def test_no_more_is_read_ahead_than_the_processes_are_given(data, monkeypatch):
     reading.close()
 
 
-def test_what_cannot_be_sent_is_read_here_with_a_warning(data, tmp_path):
+def test_what_cannot_be_sent_is_read_here_with_a_warning(data):
     x, y = data
-    with h5py.File(tmp_path / "x.h5", "w") as file:
+    with h5py.File("memory.h5", "w", driver="core", backing_store=False) as file:
         blocks = Blocks(x=file.create_dataset("x", data=x))
         with pytest.warns(UserWarning, match="Dataset cannot be sent to other processes .*pickled.*, n_jobs=1"):
             read = rows_of(blocks, "x", [[1, 0], [2, 3]], 2)

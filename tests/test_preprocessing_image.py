@@ -541,6 +541,27 @@ def test_cache_spares_the_model(vit, tmp_path, monkeypatch):
     assert not list((tmp_path / "cache").rglob("*.part"))
 
 
+def test_a_cached_vector_is_that_of_its_background(vit, tmp_path):
+    clear = [encoded(np.zeros((40, 60, 4), np.uint8))]
+    white, black = (
+        ImageEmbedder(vit, cache=tmp_path, background=b).fit_transform(clear) for b in ("white", "black")
+    )
+    np.testing.assert_array_equal(black, ImageEmbedder(vit, background="black").fit_transform(clear))
+    assert np.abs(white - black).max() > 1e-3
+
+
+def test_a_wrong_entry_of_the_cache_is_no_vector(vit, tmp_path):
+    files = [encoded(p) for p in PHOTOS[:3]]
+    first = ImageEmbedder(vit, cache=tmp_path).fit_transform(files)
+    for file in tmp_path.rglob("*.vector"):
+        file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.warns(UserWarning, match="is damaged, and is computed anew") as caught:
+        again = ImageEmbedder(vit, cache=tmp_path).fit_transform(files)
+    assert len(caught) == 1
+    np.testing.assert_array_equal(again, first)
+    np.testing.assert_array_equal(ImageEmbedder(vit, cache=tmp_path).fit_transform(files), first)
+
+
 def test_transparent_pixels_show_the_background(vit):
     clear = np.zeros((40, 60, 4), np.uint8)
     grey = np.full((40, 60, 3), 128, np.uint8)

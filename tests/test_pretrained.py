@@ -365,6 +365,55 @@ def test_vectors_on_disk_are_found_by_content_and_weights(folder, tmp_path, monk
         fit(str(tmp_path), changed)
 
 
+class Harm:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+def test_nothing_in_the_folder_of_vectors_is_unpickled(folder, tmp_path):
+    values, model = block("image", folder)
+    X, memory, harm = Blocks(raw=values), tmp_path / "memory", tmp_path / "harm"
+    encoder = Encoder("pretrained", model=str(model), memory=memory)
+    PretrainedReader._vectors.clear()
+    expected = small(encoders=encoder, max_epochs=2).fit(X, Y).predict_proba(X)
+    files = [file for file in memory.rglob("*") if file.is_file()]
+    assert len(files) == N
+    for file in files:
+        file.write_bytes(pickle.dumps(Harm(str(harm))))
+    PretrainedReader._vectors.clear()
+    with pytest.warns(UserWarning, match="is damaged, and is computed anew") as caught:
+        again = small(encoders=encoder, max_epochs=2).fit(X, Y).predict_proba(X)
+    assert len(caught) == 1
+    np.testing.assert_array_equal(again, expected)
+    assert not harm.exists()
+
+
+def test_a_full_disk_spoils_no_fit(folder, tmp_path):
+    values, model = block("image", folder)
+    (tmp_path / "file").write_text("no folder")
+    PretrainedReader._vectors.clear()
+    encoder = Encoder("pretrained", model=str(model), memory=tmp_path / "file")
+    with pytest.warns(UserWarning, match="vectors cannot be kept in .* computed anew each time"):
+        small(encoders=encoder, max_epochs=1).fit(Blocks(raw=values), Y)
+    with pytest.raises(ValueError, match="memory must be a folder, a joblib.Memory in a folder, or None, got 3"):
+        small(encoders=Encoder("pretrained", model=str(model), memory=3), max_epochs=1).fit(Blocks(raw=values), Y)
+
+
+def test_the_same_weights_with_other_settings_are_another_model(folder, tmp_path):
+    _, model = block("image", folder)
+    network = transformers.ViTModel.from_pretrained(model)
+    transformers.AutoImageProcessor.from_pretrained(model, backend="pil").save_pretrained(tmp_path)
+    network.save_pretrained(tmp_path)
+    first, copied = (_models.load_backbone(str(place), "image").fingerprint() for place in (model, tmp_path))
+    network.config.layer_norm_eps *= 100
+    network.save_pretrained(tmp_path)
+    assert first == copied
+    assert _models.load_backbone(str(tmp_path), "image").fingerprint() != first
+
+
 @every_kind
 def test_missing_samples_and_a_row_alone(kind, folder):
     values, model = block(kind, folder)

@@ -113,9 +113,10 @@ class PretrainedReader:
         self.fingerprint = fingerprint
         backbone.to(device)
         out = np.zeros((len(present), backbone.dim), np.float32)
+        on_disk = None if self.folder is None else VectorCache(self.folder, f"Encoder {fingerprint}", backbone.dim)
         present = present.copy()
         for rows, samples in self._samples(block, present):
-            out[rows] = self._of(backbone, fingerprint, samples)
+            out[rows] = self._of(backbone, fingerprint, samples, on_disk)
         return out, present
 
     def _samples(self, block: Block, present: np.ndarray) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
@@ -131,9 +132,10 @@ class PretrainedReader:
             if len(rows):
                 yield rows, [np.ascontiguousarray(sample[: self.max_length]) for sample in values]
 
-    def _of(self, backbone: Backbone, fingerprint: str, samples: list[np.ndarray]) -> np.ndarray:
+    def _of(
+        self, backbone: Backbone, fingerprint: str, samples: list[np.ndarray], on_disk: VectorCache | None
+    ) -> np.ndarray:
         """Vectors of samples, (n, d), from the memory where they are known."""
-        on_disk = None if self.folder is None else VectorCache(self.folder, f"Encoder {fingerprint}", backbone.dim)
         keys = [hashlib.sha256(f"{s.dtype} {s.shape}".encode() + s.tobytes()).hexdigest() for s in samples]
         known: dict[str, np.ndarray] = {}
         by_shape: dict[tuple[int, ...], dict[str, np.ndarray]] = {}
