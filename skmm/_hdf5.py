@@ -134,15 +134,15 @@ class TrustlessFile:
 
 
 @contextmanager
-def open_hdf5(path: str, **options: Any) -> Iterator[TrustlessFile]:
+def open_hdf5(path: str) -> Iterator[TrustlessFile]:
     """Open a file that may have been made to do harm; whatever fails inside is a ValueError that names it.
 
-    Needs the package h5py. ``options`` go to ``h5py.File``.
+    Needs the package h5py.
     """
     h5py = import_optional("h5py", extra="sequences")
     with reading(path, "HDF5"):
         n_bytes = check_regular(path)
-        with h5py.File(path, "r", **options) as file:
+        with h5py.File(path, "r") as file:
             yield TrustlessFile(file, n_bytes)
 
 
@@ -190,8 +190,10 @@ class StoredDataset:
         h5py = import_optional("h5py", extra="sequences")
         with reading(self.path, "HDF5"):
             n_bytes = check_regular(self.path)
-            # where the process that holds it open might write, it would have locked the file
-            file = h5py.File(self.path, "r", locking=False)
+            try:
+                file = h5py.File(self.path, "r")
+            except OSError:  # another process, which may write to it, has locked it
+                file = h5py.File(self.path, "r", locking=False)
             inside = TrustlessFile(file, n_bytes)
             found = file["/"]
             for part in filter(None, self.name.split("/")):
