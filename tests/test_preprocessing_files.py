@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import subprocess
 import sys
 import warnings
@@ -68,6 +69,20 @@ def assert_sklearn_checks(estimator, inapplicable=INAPPLICABLE):
     assert failed.keys() == inapplicable.keys() & run, failed
 
 
+# what decoders raise of content that is broken
+FAULTS = {
+    b"memory": MemoryError("no memory"),
+    b"nothing": MemoryError(),
+    b"struct": struct.error("unpack requires 4 bytes"),
+    b"attribute": AttributeError("'NoneType' object has no attribute 'size'"),
+    b"syntax": SyntaxError("not a TIFF file"),
+    b"overflow": OverflowError("int too large"),
+    b"recursion": RecursionError("maximum recursion depth exceeded"),
+    b"key": KeyError(7),
+    b"import": ImportError("no such package"),
+}
+
+
 class Letters(FileLoader):
     """Reads the first four bytes of a file."""
 
@@ -87,8 +102,8 @@ class Letters(FileLoader):
 
     def _decode(self, source):
         content = Path(source).read_bytes() if isinstance(source, str) else source.read()
-        if content.startswith(b"stop"):
-            raise MemoryError("no memory")
+        if content in FAULTS:
+            raise FAULTS[content]
         return np.frombuffer(content[:4], np.uint8).reshape(4, 1)
 
     def _convert(self, item):
@@ -226,8 +241,27 @@ def test_a_row_of_another_type_is_always_an_error(item, errors):
 
 
 def test_what_is_not_the_files_fault_is_raised():
-    with pytest.raises(MemoryError):
-        Letters("missing").fit_transform([b"stop"])
+    with pytest.raises(ImportError):
+        Letters("missing").fit_transform([b"import"])
+
+
+@pytest.mark.parametrize("content", [content for content in FAULTS if content != b"import"])
+def test_whatever_a_decoder_raises_is_the_fault_of_the_row(content):
+    """Want of memory too: a small file may claim to be a large one."""
+    reason = str(FAULTS[content]) or "more memory than there is"
+    with pytest.raises(ValueError, match=f"row 1: cannot read {len(content)} bytes: .*{reason}"):
+        Letters().fit_transform([b"abcd", content])
+    with pytest.warns(UserWarning, match=f"1 of 3 rows cannot be read and are missing; row 1: .*{reason}"):
+        block = Letters("missing").fit_transform([b"abcd", content, b"ijkl"])
+    assert np.ma.getmaskarray(block).all(axis=(1, 2)).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:9/a.png", "https://x.org/a", "file:///etc/passwd", "s3://b/k"]
+)
+def test_what_stands_at_an_address_is_refused_by_name(address):
+    with pytest.raises(ValueError, match=f"row 0: cannot read '{address}': .* at an address is not fetched"):
+        Letters().fit_transform([address])
 
 
 @pytest.mark.parametrize("n_jobs", [None, 1, 2, 3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import sys
 import warnings
@@ -23,6 +24,7 @@ from skmm.spec import unknown
 ERRORS = ["raise", "missing"]
 # files that a thread reads at a time
 _CHUNK = 16
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
 # what a decoder opens: the path of a regular file that is not empty, or its content
 Source = str | io.BytesIO
 
@@ -131,6 +133,8 @@ def open_source(item: Any, base_dir: Any = None, within: Any = None) -> Source |
         path = local_path(item, base_dir, within)
         status = os.stat(path)
     except OSError as error:
+        if _ADDRESS.match(os.fsdecode(item)):
+            raise ValueError("what stands at an address is not fetched; store it in a file first") from error
         reason = error.strerror or str(error)
         looked = "" if os.path.isabs(item) else f"; looked for {os.path.abspath(path)}"
         raise ValueError(f"{reason}{looked}") from error
@@ -149,7 +153,7 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
     its samples have a fixed shape. It implements:
 
     - ``_decode(source)``: the array of one file, from a path or a ``BytesIO``; any exception it raises is the
-      reason why the row cannot be read;
+      reason why the row cannot be read, want of memory among them;
     - ``_convert(item)``: the array of an object that is decoded already, None if it is not of the types read;
     - ``_sample_shape()`` and ``_sample_dtype()``: of every array, or None for the shape of ragged ones; of these
       ``_shape_of_none()`` is what stands for one where all rows are missing, so that they stay of their kind, or
@@ -289,8 +293,10 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
             if source is not None:
                 return self._decode(source)
             converted = self._convert(unpacked(item))
-        except (ImportError, MemoryError):
+        except ImportError:
             raise  # not the file's fault
+        except MemoryError as error:  # a small file may ask for more than there is, and the others need not suffer
+            return Failure(f"it takes more memory than there is ({str(error).rstrip('.') or 'MemoryError'})")
         except Exception as error:  # decoders raise whatever their formats' plugins raise
             text = str(error)
             return Failure(text if type(error) is ValueError else f"{type(error).__name__}: {text}".rstrip(": "))

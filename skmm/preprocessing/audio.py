@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,19 @@ from skmm.preprocessing._params import check_positive, check_real
 from skmm.preprocessing._truncated import check_whole
 
 MARGIN = 0.1  # seconds read past the end that is kept: more than the resampling filter sees
+# values of a waveform that are kept: half a GiB of float32, 2.3 hours of 16000 samples per second
+MAX_SAMPLES = 2**27
+# values decoded at most for each that may be kept: channels are averaged, and rates are lowered
+_DECODED = 8
+BLOCK = 2**18  # values decoded at a time
 _STRETCH = 100  # a rate this much lower is no sound's, but could turn a small file into one that fills the memory
 _FRAMES = 4096  # frames transformed at a time, so that an hour of sound needs no more memory than a minute
 
 
-def _as_float(waveform: np.ndarray) -> np.ndarray:
+def _as_float(waveform: np.ndarray, start: int = 0) -> np.ndarray:
     """Samples as float32: those of 16 and 32 bits scaled to [-1, 1], floats as they are.
+
+    ``start`` is the place of the first in a longer sound, of which messages speak.
 
     Raises
     ------
@@ -42,7 +51,7 @@ def _as_float(waveform: np.ndarray) -> np.ndarray:
     finite = np.isfinite(waveform).reshape(len(waveform), -1).all(axis=1)
     if not finite.all():
         raise ValueError(
-            f"NaN or infinity in {(~finite).sum()} of {len(finite)} samples, first in {finite.argmin()}"
+            f"NaN or infinity in {(~finite).sum()} of {len(finite)} samples, first in {start + finite.argmin()}"
         )
     with np.errstate(over="ignore"):
         samples = waveform.astype(np.float32, copy=False)
@@ -50,6 +59,40 @@ def _as_float(waveform: np.ndarray) -> np.ndarray:
     if not finite.all():
         raise ValueError(f"a sample of {waveform.flat[finite.argmin()]} is more than a float32 holds")
     return samples
+
+
+@contextmanager
+def open_sound(source: Source, extra: str = "audio") -> Iterator[Any]:
+    """A file as libsndfile opens it, to be read from its start to its end.
+
+    Raises
+    ------
+    ValueError
+        If libsndfile does not know the format, or what is in it.
+    """
+    soundfile = import_optional("soundfile", extra=extra)
+    # given a path, libsndfile looks for a part of the file beside it, and takes any "._name" (which macOS leaves in
+    # archives) for the header of an MP3 file
+    with open(source, "rb") if isinstance(source, str) else nullcontext(source) as content:
+        content.seek(0)
+        try:
+            file = soundfile.SoundFile(content)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(error.error_string.rstrip(". ")) from error
+        with file:
+            # else soundfile ends each read with a seek to where the file is already, which is slow, fails where
+            # the length is unknown, and lets an MP3 decoder begin anew
+            file.seekable = lambda: False
+            yield file
+
+
+def reads(source: Source, extra: str) -> bool:
+    """Whether libsndfile reads a file, as :class:`AudioLoader` does."""
+    try:
+        with open_sound(source, extra):
+            return True
+    except ValueError:
+        return False
 
 
 class AudioLoader(FileLoader):
@@ -67,14 +110,19 @@ class AudioLoader(FileLoader):
         Seconds to which every waveform is cut, or filled up with zeros at its end. None keeps each one's length.
     mono : bool, default=True
         Whether to average the channels. Otherwise all are kept, and all files must have the same number.
+    max_samples : int, default=134217728
+        Files whose waveform would have more values (samples times channels, at ``sample_rate``) are an error, as a
+        small file may hold silence that exhausts the memory; so are those of which more than eight times as many
+        would have to be decoded. The default is 2.3 hours in mono at 16000 per second, half a GiB. With a
+        ``duration``, which bounds the waveform itself, only the latter holds.
     base_dir : str or path, default=None
         Folder that relative paths start from; None is the working directory.
     within : str or path, default=None
         Folder that all files must lie in, symbolic links followed: a path that leads elsewhere cannot be read.
         None reads any path.
     errors : {"raise", "missing"}, default="raise"
-        Whether a file that cannot be read (absent, broken, truncated, no audio, without samples, with NaN) is an
-        error or a missing row; the latter are warned of once, with their number.
+        Whether a file that cannot be read (absent, broken, truncated, no audio, without samples, with NaN, too
+        long) is an error or a missing row; the latter are warned of once, with their number.
     lazy : bool, default=False
         Return an object that reads the rows it is indexed by, which :class:`skmm.Blocks` keep as it is, so that
         only a batch stands in memory. Needs a ``duration`` and ``mono``.
@@ -132,6 +180,7 @@ class AudioLoader(FileLoader):
         *,
         duration: float | None = None,
         mono: bool = True,
+        max_samples: int = MAX_SAMPLES,
         base_dir: str | os.PathLike[str] | None = None,
         within: str | os.PathLike[str] | None = None,
         errors: str = "raise",
@@ -142,6 +191,7 @@ class AudioLoader(FileLoader):
         self.sample_rate = sample_rate
         self.duration = duration
         self.mono = mono
+        self.max_samples = max_samples
         self.base_dir = base_dir
         self.within = within
         self.errors = errors
@@ -152,6 +202,7 @@ class AudioLoader(FileLoader):
     def _check_params(self) -> None:
         super()._check_params()
         check_real("sample_rate", self.sample_rate)
+        check_positive("max_samples", self.max_samples)
         if self.duration is not None:
             check_real("duration", self.duration)
             if not self._length():
@@ -170,14 +221,38 @@ class AudioLoader(FileLoader):
         return (1, 1) if self.mono else None  # how many channels there would be is unknown
 
     def _decode(self, source: Source) -> np.ndarray:
-        soundfile = import_optional("soundfile", extra="audio")
-        with soundfile.SoundFile(source) as file:
-            # of a long file no more than is kept
-            limit = math.inf if self.duration is None else math.ceil((self.duration + MARGIN) * file.samplerate)
-            n_wanted = int(min(limit, file.frames))
-            waveform = file.read(n_wanted, dtype="float32", always_2d=True)
-            check_whole(file, source, n_wanted, len(waveform))
-            return self._finish(waveform, file.samplerate)
+        with open_sound(source) as file:
+            return self._finish(self._bounded(self._blocks(file, source)), file.samplerate, self.max_samples)
+
+    def _wanted(self, rate: float) -> float:
+        """Samples of a file that are read: of a long one, no more than is kept."""
+        return math.inf if self.duration is None else math.ceil((self.duration + MARGIN) * rate)
+
+    def _blocks(self, file: Any, source: Source) -> Iterator[np.ndarray]:
+        """The samples of a file, as many as there are, whatever it announces."""
+        n_wanted = int(min(self._wanted(file.samplerate), file.frames))
+        size = max(1, BLOCK // file.channels)
+        n_read = 0
+        while n_read < n_wanted:
+            block = file.read(min(size, n_wanted - n_read), dtype="float32", always_2d=True)
+            if not len(block):
+                break
+            n_read += len(block)
+            yield block
+        check_whole(file, source, n_wanted, n_read)
+
+    def _bounded(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same blocks, until they are too many."""
+        limit = _DECODED * max(self.max_samples, self._length() or 0)
+        n_values = 0
+        for block in blocks:
+            n_values += block.size
+            if n_values > limit:
+                raise ValueError(
+                    f"it has more than {limit} values (samples times channels), {_DECODED} times as many as "
+                    f"max_samples={self.max_samples}; raise max_samples where such a file is meant to be read"
+                )
+            yield block
 
     def _convert(self, item: Any) -> np.ndarray | None:
         waveform, rate = item if isinstance(item, tuple) and len(item) == 2 else (item, self.sample_rate)
@@ -188,28 +263,52 @@ class AudioLoader(FileLoader):
             raise ValueError(
                 f"of shape {waveform.shape} it has more channels than samples; expected (n_samples, n_channels)"
             )
-        return self._finish(waveform, rate)
+        return self._finish([waveform], rate)
 
-    def _finish(self, waveform: np.ndarray, rate: float) -> np.ndarray:
-        """Samples (n,) or (n, channels) of any rate to what ``transform`` gives."""
-        waveform = _as_float(waveform)
-        waveform = waveform.reshape(len(waveform), -1)
-        if self.mono:
-            waveform = waveform.mean(axis=1, keepdims=True)
-        if rate != self.sample_rate:
-            if rate * _STRETCH < self.sample_rate:
-                n = round(len(waveform) * self.sample_rate / rate)
-                raise ValueError(
-                    f"its {len(waveform)} samples of {rate:g} per second would become {n} of {self.sample_rate:g}, "
-                    f"more than {_STRETCH} times as many"
-                )
-            waveform = import_optional("soxr", extra="audio").resample(waveform, rate, self.sample_rate)
-            if not len(waveform):
-                raise ValueError(f"it is too short for {self.sample_rate} samples per second")
+    def _finish(self, blocks: Iterable[np.ndarray], rate: float, max_samples: float = math.inf) -> np.ndarray:
+        """Samples (n,) or (n, channels) of any rate, block by block, to what ``transform`` gives."""
         length = self._length()
+        parts: list[np.ndarray] = []
+        resampler = None
+        n_read = n_kept = 0
+        for block in blocks:
+            samples = _as_float(block, n_read).reshape(len(block), -1)
+            n_read += len(samples)
+            if rate * _STRETCH < self.sample_rate:
+                continue
+            if self.mono:
+                samples = samples.mean(axis=1, keepdims=True)
+            if rate != self.sample_rate:
+                resampler = resampler or self._resampler(rate, samples.shape[1])
+                samples = resampler.resample_chunk(samples)
+            parts.append(samples)
+            n_kept += samples.size
+            if n_kept > max_samples and length is None:
+                raise ValueError(
+                    f"its waveform has more than max_samples={max_samples} values, "
+                    f"{max_samples / samples.shape[1] / self.sample_rate:.6g} s of {samples.shape[1]} channels at "
+                    f"{self.sample_rate:g} per second; give a duration, or raise max_samples"
+                )
+        if not n_read:
+            raise ValueError("it holds no samples (length 0)")
+        if not parts:
+            n = round(n_read * self.sample_rate / rate)
+            raise ValueError(
+                f"its {n_read} samples of {rate:g} per second would become {n} of {self.sample_rate:g}, "
+                f"more than {_STRETCH} times as many"
+            )
+        if resampler:
+            parts.append(resampler.resample_chunk(parts[0][:0], last=True))
+        waveform = np.concatenate(parts)
+        if not len(waveform):
+            raise ValueError(f"it is too short for {self.sample_rate} samples per second")
         if length is None:
             return waveform[:, 0] if self.mono else waveform
         return np.pad(waveform[:length], ((0, max(0, length - len(waveform))), (0, 0)))
+
+    def _resampler(self, rate: float, n_channels: int) -> Any:
+        soxr = import_optional("soxr", extra="audio")
+        return soxr.ResampleStream(rate, self.sample_rate, n_channels, dtype="float32")
 
 
 def _mel(hertz: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
@@ -31,6 +31,16 @@ DTYPES = ["uint8", "float32"]
 POOLINGS = ["auto", "pooler", "cls", "mean"]
 # Pillow's own limit: a quarter of a GiB of three channels
 MAX_PIXELS = 1024**3 // 4 // 3
+# Pillow's names of the formats that are read, where it has them; TGA, which nothing but its numbers tells, last.
+# Not among them are those that start a program (EPS), hold another file of any format (IPTC), are handed to what
+# others registered (WMF, BUFR, GRIB, HDF5), or inflate without a limit (FITS)
+PICTURES = (
+    *("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF", "JXL"),
+    *("ICO", "CUR", "ICNS", "DDS", "PCX", "DCX", "PSD", "QOI", "SGI", "SUN", "MSP", "XBM", "XPM", "TGA"),
+)
+# numbers of TIFF tags
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_OF_16_BITS = ((np.arange(2**16) + 128) // 257).astype(np.uint8)
 
 
 class PictureLoader(FileLoader):
@@ -56,12 +66,16 @@ class PictureLoader(FileLoader):
 
     def _decode(self, source: Source) -> np.ndarray:
         Image = import_optional("PIL.Image", extra="image")
+        Image.init()  # else it knows of few formats
+        formats = [name for name in PICTURES if name in Image.OPEN]
         try:
-            image = Image.open(source)
+            image = Image.open(source, formats=formats)
         except Image.UnidentifiedImageError as error:
-            raise ValueError("its content is no image, or of a format that Pillow does not know") from error
+            raise ValueError(
+                f"its content is no image, or of a format that is not read; these are {', '.join(formats)}"
+            ) from error
         with image:
-            return self._read(upright(image, self.max_pixels))
+            return self._read(upright(image, self.max_pixels, own=True))
 
     def _convert(self, item: Any) -> np.ndarray | None:
         if isinstance(item, np.ndarray):
@@ -82,8 +96,10 @@ def without_bomb_warnings(max_pixels: int) -> Iterator[None]:
         yield
 
 
-def upright(image: Any, max_pixels: int) -> Any:
+def upright(image: Any, max_pixels: int, own: bool = False) -> Any:
     """A PIL image in mode L, RGB or RGBA, turned as its EXIF data say, with 8 bits per channel.
+
+    The image itself, changed, if it is our ``own``.
 
     Raises
     ------
@@ -92,14 +108,44 @@ def upright(image: Any, max_pixels: int) -> Any:
     """
     Image = import_optional("PIL.Image", extra="image")
     check_pixels(image.width, image.height, max_pixels)
-    image = import_optional("PIL.ImageOps", extra="image").exif_transpose(image)  # a copy
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(to_8_bit(np.asarray(image)))
+    levels = _levels(image)
+    turn = import_optional("PIL.ImageOps", extra="image").exif_transpose
+    if own:
+        turn(image, in_place=True)
+        check_pixels(image.width, image.height, max_pixels)  # some formats tell their size when they are decoded
+    else:
+        image = turn(image)
+    if levels is not None:
+        return Image.fromarray(levels(np.asarray(image)))
     if image.mode in ("I", "F"):
         raise ValueError(
             f"its pixels are numbers of 32 bits (mode {image.mode!r}), whose white is unknown; give uint8 arrays"
         )
     return converted(image, "RGBA" if image.has_transparency_data else "L" if image.mode in ("1", "L") else "RGB")
+
+
+def _levels(image: Any) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What makes levels from 0 to 255 of the grey pixels that Pillow leaves as numbers; None where it does not.
+
+    Of TIFF files it knows neither the white of 12 bits, nor that 0 is the white of some of 16 bits, nor the black
+    of signed numbers: by the standard they range from the least to the largest, as those of JPEG 2000 do.
+    """
+    grey_of_16 = image.mode.startswith("I;16")
+    if image.format == "PPM" and image.mode == "I":  # scaled from any white to that of 16 bits
+        return to_8_bit
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    bits, signed = tags.get(_BITS, (0,))[0], tags.get(_SAMPLE_FORMAT, (1,))[0] == 2
+    if signed and (bits, image.mode) in [(8, "L"), (16, "I")]:
+        return _signed_8_bit if bits == 8 else lambda values: to_8_bit(values + 2**15)
+    if grey_of_16 and bits == 12:
+        return lambda values: to_8_bit(np.minimum(values, 4095).astype(np.uint32) * 65535 // 4095)
+    if grey_of_16 and tags.get(_PHOTOMETRIC) == 0:
+        return lambda values: 255 - to_8_bit(values)
+    return to_8_bit if grey_of_16 else None
+
+
+def _signed_8_bit(values: np.ndarray) -> np.ndarray:
+    return values ^ np.uint8(128)
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
@@ -113,7 +159,7 @@ def converted(image: Any, mode: str) -> Any:
 
 def to_8_bit(values: np.ndarray) -> np.ndarray:
     """Levels from 0 to 65535 as 0 to 255, to the nearest."""
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return _OF_16_BITS[values]
 
 
 def picture_of(pixels: np.ndarray) -> Any:
@@ -191,9 +237,10 @@ def check_picture_params(size: Any, mode: Any, aspect: Any, dtype: Any, backgrou
 class ImageLoader(PictureLoader):
     """Read images from files into one array.
 
-    Whatever the format (all that Pillow reads; the content decides, not the extension), the pixels come upright
-    (EXIF orientation applied), with 8 bits per channel and in one mode: levels of 16 bits are scaled, palettes
-    looked up, CMYK converted, and of an animation the first frame is taken. Resizing filters, so that no detail
+    Whatever the format (what Pillow itself decodes: PNG, JPEG, GIF, BMP, TIFF, WebP, PNM, JPEG 2000, AVIF and more,
+    but none that starts a program, as EPS does; the content decides, not the extension), the pixels come upright
+    (EXIF orientation applied), with 8 bits per channel and in one mode: levels of 12 and 16 bits are scaled, of
+    signed ones the whole range, palettes looked up, CMYK converted, and of an animation the first frame is taken. Resizing filters, so that no detail
     aliases.
 
     Parameters

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import os
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from skmm._optional import import_optional
+from skmm.preprocessing._containers import MAX_FRAME_PIXELS, open_container, packets_of
 from skmm.preprocessing._files import FileLoader, Source, describe
 from skmm.preprocessing._params import check_positive, check_real
-from skmm.preprocessing.audio import MARGIN, AudioLoader
+from skmm.preprocessing._truncated import check_chunks
+from skmm.preprocessing.audio import BLOCK, AudioLoader, reads
 from skmm.preprocessing.image import (
     CHANNELS,
-    MAX_PIXELS,
     ImageLoader,
     check_picture_params,
     check_pixels,
@@ -28,25 +28,12 @@ from skmm.preprocessing.image import (
 
 # opacity is what videos do not have
 MODES = ["RGB", "L"]
+_TIME = re.compile(r"(\d+):(\d+):(\d+\.?\d*)")
 # seconds by which a stream may end before its header says so: some writers round
 _TOLERANCE = 0.1
 
 
-@contextmanager
-def _open(source: Source, kind: str) -> Iterator[tuple[Any, Any]]:
-    """A container and its first stream of a kind, "video" or "audio"."""
-    av = import_optional("av", extra="video")
-    if not isinstance(source, str):
-        source.seek(0)
-    with av.open(source) as container:
-        cover = av.stream.Disposition.attached_pic
-        streams = [s for s in getattr(container.streams, kind) if not s.disposition & cover]
-        if not streams:
-            raise ValueError(f"it has no {kind}")
-        yield container, streams[0]
-
-
-def _timeline(source: Source, kind: str) -> tuple[np.ndarray, float]:
+def _timeline(source: Source, kind: str, max_pixels: int) -> tuple[np.ndarray, float]:
     """When each packet of a stream is shown, in order, and when the last one ends, in seconds from the first.
 
     Raises
@@ -54,30 +41,38 @@ def _timeline(source: Source, kind: str) -> tuple[np.ndarray, float]:
     ValueError
         If the stream is absent, holds nothing, or ends before the header says that it does.
     """
-    with _open(source, kind) as (container, stream):
+    with open_container(source, kind, max_pixels) as (container, stream):
         # the last packet that PyAV gives is none of the file's; AVI has empty ones where a frame stays
-        packets = [p for p in container.demux(stream) if p.size or p.dts is not None]
+        packets = [
+            (p.pts if p.pts is not None else p.dts, p.duration, p.size > 0 and not p.is_discard)
+            for p in packets_of(container, stream)
+            if p.size or p.dts is not None
+        ]
         if not packets:
             raise ValueError(f"its {kind} is empty")
         clock = float(stream.time_base)
-        step = float(packets[-1].duration or 0) * clock
+        step = float(packets[-1][1] or 0) * clock
         announced = None if stream.duration is None else stream.duration * clock
-        if container.format.name == "avi" and kind == "video":  # FFmpeg takes its duration from what is there
-            announced = stream.frames / float(stream.average_rate)
+        rate = getattr(stream, "average_rate", None)
+        if rate and container.format.name == "avi" and kind == "video":
+            # FFmpeg takes its duration from what is there
+            announced = stream.frames / float(rate)
         ending = stream.metadata.get("DURATION")  # in Matroska and WebM
-    ticks = [p.pts if p.pts is not None else p.dts for p in packets]
-    if any(t is None for t in ticks):  # a format without a clock has a rate
-        clock = 1 / float(stream.average_rate)
+    ticks = [tick for tick, _, _ in packets]
+    if any(tick is None for tick in ticks):  # a format without a clock has a rate
+        if not rate:
+            raise ValueError(f"its {kind} says neither when its parts are shown nor how fast")
+        clock = 1 / float(rate)
         ticks = list(range(len(packets)))
     first = min(ticks) * clock
     end = max(ticks) * clock - first + step
-    if announced is None and ending is not None:
-        hours, minutes, seconds = (float(part) for part in ending.split(":"))
-        announced = 3600 * hours + 60 * minutes + seconds - first
+    told = _TIME.fullmatch(ending or "")
+    if announced is None and told:
+        announced = 3600 * float(told[1]) + 60 * float(told[2]) + float(told[3]) - first
     if announced is not None and end + 2 * step + _TOLERANCE < announced:
         raise ValueError(f"its {kind} is truncated: it ends after {end:.2f} of {announced:.2f} s")
     # what an edit list leaves out is never shown
-    shown = np.sort([t for t, p in zip(ticks, packets, strict=True) if p.size and not p.is_discard]) * clock
+    shown = np.sort([t for t, (_, _, kept) in zip(ticks, packets, strict=True) if kept]) * clock
     if not len(shown):
         raise ValueError(f"its {kind} is empty")
     return shown - shown[0], end - (shown[0] - first)
@@ -86,8 +81,9 @@ def _timeline(source: Source, kind: str) -> tuple[np.ndarray, float]:
 class VideoFrames(FileLoader):
     """Read a fixed number of frames from each video.
 
-    Reads what FFmpeg reads (MP4, Matroska, WebM, AVI, ...; the content decides, not the extension). Frames are
-    turned upright as the file says. The frame at a time is the one then shown: the last that starts at or before.
+    Reads MP4 and MOV, Matroska and WebM, AVI, ASF (WMV), FLV, MPEG (also as transport and elementary streams), IVF,
+    GIF and APNG, as FFmpeg decodes them; the content decides, not the extension. Frames are turned upright as the
+    file says. The frame at a time is the one then shown: the last that starts at or before.
 
     Parameters
     ----------
@@ -98,8 +94,8 @@ class VideoFrames(FileLoader):
         ``k / fps`` seconds, and after the end of a shorter video its last frame again.
     size, mode, dtype, aspect, background
         As in :class:`ImageLoader`; ``mode`` is "RGB" or "L".
-    max_pixels : int, default=89478485
-        Videos with more pixels per frame are not decoded.
+    max_pixels : int, default=33177600
+        Videos with more pixels per frame than this, by default those of 8K television, are not decoded.
     base_dir : str or path, default=None
         Folder that relative paths start from; None is the working directory.
     within : str or path, default=None
@@ -166,7 +162,7 @@ class VideoFrames(FileLoader):
         dtype: str = "uint8",
         aspect: str = "stretch",
         background: str = "white",
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int = MAX_FRAME_PIXELS,
         base_dir: str | os.PathLike[str] | None = None,
         within: str | os.PathLike[str] | None = None,
         errors: str = "raise",
@@ -216,10 +212,13 @@ class VideoFrames(FileLoader):
         return np.searchsorted(starts, wanted + 1e-6, side="right") - 1
 
     def _decode(self, source: Source) -> np.ndarray:
-        places = self._places(*_timeline(source, "video"))
+        places = self._places(*_timeline(source, "video", self.max_pixels))
         pictures: dict[int, np.ndarray] = {}
-        with _open(source, "video") as (container, stream):
-            check_pixels(stream.codec_context.width, stream.codec_context.height, self.max_pixels)
+        with open_container(source, "video", self.max_pixels) as (container, stream):
+            width, height = stream.codec_context.width, stream.codec_context.height
+            if not width * height:
+                raise ValueError("its frames have no size, or too many pixels for one to be known")
+            check_pixels(width, height, self.max_pixels)
             for place, frame in enumerate(container.decode(stream)):
                 if place in places:
                     pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
@@ -263,7 +262,8 @@ class VideoFrames(FileLoader):
 class VideoAudio(AudioLoader):
     """Read the sound of videos as waveforms, at one sample rate.
 
-    What :class:`AudioLoader` gives for audio files, from whatever FFmpeg reads (MP4, Matroska, WebM, AVI, ...).
+    What :class:`AudioLoader` gives for audio files, and of those the very same; also from MP4 (M4A), Matroska and
+    WebM, AVI, ASF (WMA), FLV, MPEG, AAC, AC-3, AMR, WavPack, TTA and Monkey's Audio, as FFmpeg decodes them.
 
     Parameters
     ----------
@@ -273,6 +273,8 @@ class VideoAudio(AudioLoader):
         Seconds to which every waveform is cut, or filled up with zeros at its end. None keeps each one's length.
     mono : bool, default=True
         Whether to average the channels. Otherwise all are kept, and all files must have the same number.
+    max_samples : int, default=134217728
+        As in :class:`AudioLoader`: files whose waveform would have more values are an error.
     base_dir : str or path, default=None
         Folder that relative paths start from; None is the working directory.
     within : str or path, default=None
@@ -326,20 +328,29 @@ class VideoAudio(AudioLoader):
     """
 
     def _decode(self, source: Source) -> np.ndarray:
-        _timeline(source, "audio")  # refuses what is truncated
-        av = import_optional("av", extra="video")
-        planes = []
-        with _open(source, "audio") as (container, stream):
+        if reads(source, extra="video"):  # FFmpeg reads some of these as they are not, and of cut ones what is left
+            return super()._decode(source)
+        _timeline(source, "audio", MAX_FRAME_PIXELS)  # refuses what is truncated
+        with open_container(source, "audio", MAX_FRAME_PIXELS) as (container, stream):
+            check_chunks(source, container.format.name)
             rate = stream.codec_context.sample_rate
-            # of a long file little more than is kept
-            limit = math.inf if self.duration is None else (self.duration + MARGIN) * rate
-            to_planes = av.AudioResampler(format="fltp")
-            read = 0
-            for frame in container.decode(stream):
-                planes += [part.to_ndarray() for part in to_planes.resample(frame)]
-                read += frame.samples
-                if read >= limit:
-                    break
-        if not planes:
-            raise ValueError("its audio is empty")
-        return self._finish(np.concatenate(planes, axis=1).T, rate)
+            return self._finish(self._bounded(self._frames(container, stream, rate)), rate, self.max_samples)
+
+    def _frames(self, container: Any, stream: Any, rate: float) -> Iterator[np.ndarray]:
+        """The decoded samples (n, channels), of a long file little more than is kept."""
+        # interleaved: of sound in planes, one for each channel, PyAV looks for a ninth behind the eight that a
+        # frame has room for
+        to_float = import_optional("av", extra="video").AudioResampler(format="flt")
+        n_read, n_wanted = 0, self._wanted(rate)
+        waiting: list[np.ndarray] = []
+        for frame in container.decode(stream):
+            parts = to_float.resample(frame)
+            waiting += [part.to_ndarray().reshape(-1, part.layout.nb_channels) for part in parts]
+            n_read += frame.samples
+            if n_read >= n_wanted:
+                break
+            if sum(block.size for block in waiting) >= BLOCK:
+                yield np.concatenate(waiting)
+                waiting = []
+        if waiting:
+            yield np.concatenate(waiting)
