@@ -240,8 +240,8 @@ class ImageLoader(PictureLoader):
     Whatever the format (what Pillow itself decodes: PNG, JPEG, GIF, BMP, TIFF, WebP, PNM, JPEG 2000, AVIF and more,
     but none that starts a program, as EPS does; the content decides, not the extension), the pixels come upright
     (EXIF orientation applied), with 8 bits per channel and in one mode: levels of 12 and 16 bits are scaled, of
-    signed ones the whole range, palettes looked up, CMYK converted, and of an animation the first frame is taken. Resizing filters, so that no detail
-    aliases.
+    signed ones the whole range, palettes looked up, CMYK converted, and of an animation the first frame is taken.
+    Resizing filters, so that no detail aliases.
 
     Parameters
     ----------
