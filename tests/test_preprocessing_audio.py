@@ -2,7 +2,9 @@
 
 import io
 import pickle
+import struct
 import sys
+import tracemalloc
 
 import librosa
 import numpy as np
@@ -12,6 +14,7 @@ import scipy.fft
 import scipy.io.wavfile
 import scipy.signal
 import soundfile
+import soxr
 from conftest import small
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
@@ -19,7 +22,7 @@ from test_preprocessing_files import assert_sklearn_checks
 
 from skmm import Blocks, ModalityTransformer
 from skmm.blocks import RaggedArray, is_lazy, sample_shape
-from skmm.preprocessing.audio import MFCC, AudioLoader, LogMel
+from skmm.preprocessing.audio import BLOCK, MFCC, AudioLoader, LogMel
 from skmm.preprocessing.text import TextTokens
 
 RATE = 8000
@@ -178,6 +181,110 @@ def test_what_some_programs_write_behind_a_file_does_no_harm(tmp_path, name):
     assert len(AudioLoader(RATE).fit_transform([content + b"TAG" + bytes(125)])[0]) == 16000
 
 
+# -- files that claim what they do not hold -----------------------------------------------------------------------
+
+
+def flac(waveform, claimed=None, rate=RATE):
+    """A FLAC file, of which the header may claim another number of samples."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform, rate, format="FLAC", subtype="PCM_16")
+    content = bytearray(buffer.getvalue())
+    if claimed is not None:
+        content[21:26] = bytes([content[21] & 0xF0 | claimed >> 32]) + (claimed & 0xFFFFFFFF).to_bytes(4, "big")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("claimed", [2000, 2**31, 2**36 - 1])
+@pytest.mark.parametrize("duration", [None, 0.3])
+def test_a_length_that_is_claimed_is_not_allocated(claimed, duration):
+    content = flac(noise(1000), claimed)
+    tracemalloc.start()
+    with pytest.raises(
+        ValueError, match=r"row 0: cannot read .*truncated: it has 1000 of (2000|2\d{9}|6\d{10}|3\d{3})"
+    ):
+        AudioLoader(RATE, duration=duration).fit_transform([content])
+    with pytest.warns(UserWarning, match="1 of 2 rows cannot be read .*row 1"):
+        rows = AudioLoader(RATE, errors="missing").fit_transform([noise(9), content])
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+    assert rows[1] is None
+    start = AudioLoader(RATE, duration=0.02).fit_transform([content])[0, :, 0]  # what is kept is there
+    np.testing.assert_allclose(start, noise(1000)[:160], atol=1e-4)
+
+
+def test_a_flac_that_was_written_to_a_pipe_does_not_know_its_length():
+    np.testing.assert_allclose(AudioLoader(RATE).fit_transform([flac(noise(1000), 0)])[0], noise(1000), atol=1e-4)
+
+
+@pytest.mark.parametrize("mono", [True, False])
+def test_a_small_file_does_not_become_a_long_waveform(mono):
+    content = flac(np.zeros((500_000, 2)))
+    assert len(content) < 5000
+    loader = AudioLoader(RATE, mono=mono, max_samples=500_000 if mono else 10**6)
+    assert len(loader.fit_transform([content])[0]) == 500_000
+    loader.set_params(max_samples=loader.max_samples - 1)
+    with pytest.raises(
+        ValueError, match="row 0: .*more than max_samples=[49]99999 values, 62.49+.* s of . channel"
+    ):
+        loader.fit_transform([content])
+    with pytest.raises(ValueError, match="row 0: .*more than max_samples=[49]99999 values"):
+        AudioLoader(2 * RATE, mono=mono, max_samples=loader.max_samples).fit_transform(
+            [flac(np.zeros((250_000, 2)))]
+        )
+    rows = loader.set_params(errors="missing").fit_transform([noise(5), noise(5)])
+    assert [len(row) for row in rows] == [5, 5]
+
+
+def test_a_duration_bounds_the_waveform_but_not_what_a_file_has_decoded_for_it():
+    content = flac(np.zeros((100_000, 8)), rate=96000)
+    block = AudioLoader(RATE, duration=0.5, max_samples=100_000).fit_transform([content])
+    assert block.shape == (1, 4000, 1)
+    with pytest.raises(
+        ValueError, match="row 0: .*more than 80000 values .*8 times as many as max_samples=10000; rai"
+    ):
+        AudioLoader(RATE, max_samples=10_000).fit_transform([content])
+    with pytest.raises(ValueError, match="more than 80000 values"):
+        AudioLoader(RATE, duration=1, max_samples=10_000).fit_transform([content])
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"), [("a.flac", None), ("a.ogg", "VORBIS"), ("a.mp3", None), ("a.wav", None)]
+)
+@pytest.mark.parametrize("mono", [True, False])
+def test_a_sound_of_many_blocks_is_what_it_is_in_one(tmp_path, name, subtype, mono):
+    """Files are decoded and resampled block by block."""
+    n = 2 * BLOCK // 2 + 4321
+    path = write(tmp_path / name, np.column_stack([noise(n, 0), noise(n, 1)]), 44100, subtype=subtype)
+    with soundfile.SoundFile(path) as file:
+        whole = file.read(dtype="float32")
+    whole = whole.mean(axis=1) if mono else whole
+    found = AudioLoader(16000, mono=mono).fit_transform([path])[0]
+    np.testing.assert_allclose(found, soxr.resample(whole, 44100, 16000), atol=1e-6)
+
+
+def test_nan_behind_the_first_block_is_found_at_its_place(tmp_path):
+    waveform = np.zeros(BLOCK + 100)
+    waveform[BLOCK + 7] = np.nan
+    path = write(tmp_path / "a.wav", waveform, subtype="FLOAT")
+    with pytest.raises(ValueError, match=f"row 0: .*NaN or infinity in 1 of 100 samples, first in {BLOCK + 7}"):
+        AudioLoader(RATE).fit_transform([path])
+
+
+def test_a_file_that_macos_lays_beside_another_is_no_part_of_it(tmp_path):
+    path = write(tmp_path / "a.mp3", noise(16000))
+    (tmp_path / "._a.mp3").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(100))
+    assert len(AudioLoader(RATE).fit_transform([path])[0]) == 16000
+
+
+def test_a_form_that_is_not_known_is_told_in_words():
+    wav = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, RATE, 5 * RATE, 5, 36)
+    wav += b"data" + struct.pack("<I", 50) + bytes(50)
+    with pytest.raises(
+        ValueError, match="row 0: cannot read 94 bytes: File contains data in an unimplemented format.$"
+    ):
+        AudioLoader(RATE).fit_transform([b"RIFF" + struct.pack("<I", len(wav)) + wav])
+
+
 def broken(tmp_path):
     good = noise(100)
     nan = good.copy()
@@ -266,6 +373,8 @@ def test_other_objects_are_an_error_in_any_case(item):
         {"duration": -1.0},
         {"duration": 1e-9},
         {"duration": True},
+        {"max_samples": 0},
+        {"max_samples": 1.5},
         {"errors": "skip"},
     ],
 )

@@ -268,37 +268,37 @@ class AudioLoader(FileLoader):
     def _finish(self, blocks: Iterable[np.ndarray], rate: float, max_samples: float = math.inf) -> np.ndarray:
         """Samples (n,) or (n, channels) of any rate, block by block, to what ``transform`` gives."""
         length = self._length()
+        too_low = rate * _STRETCH < self.sample_rate
+        n_read = 0
+
+        def floats() -> Iterator[np.ndarray]:
+            nonlocal n_read
+            for block in blocks:
+                samples = _as_float(block, n_read).reshape(len(block), -1)
+                n_read += len(samples)
+                if not too_low:
+                    yield samples.mean(axis=1, keepdims=True) if self.mono else samples
+
         parts: list[np.ndarray] = []
-        resampler = None
-        n_read = n_kept = 0
-        for block in blocks:
-            samples = _as_float(block, n_read).reshape(len(block), -1)
-            n_read += len(samples)
-            if rate * _STRETCH < self.sample_rate:
-                continue
-            if self.mono:
-                samples = samples.mean(axis=1, keepdims=True)
-            if rate != self.sample_rate:
-                resampler = resampler or self._resampler(rate, samples.shape[1])
-                samples = resampler.resample_chunk(samples)
-            parts.append(samples)
-            n_kept += samples.size
+        n_kept = 0
+        for part in floats() if rate == self.sample_rate else self._resampled(floats(), rate):
+            parts.append(part)
+            n_kept += part.size
             if n_kept > max_samples and length is None:
+                n_channels = part.shape[1]
                 raise ValueError(
                     f"its waveform has more than max_samples={max_samples} values, "
-                    f"{max_samples / samples.shape[1] / self.sample_rate:.6g} s of {samples.shape[1]} channels at "
+                    f"{max_samples / n_channels / self.sample_rate:.6g} s of {n_channels} channels at "
                     f"{self.sample_rate:g} per second; give a duration, or raise max_samples"
                 )
         if not n_read:
             raise ValueError("it holds no samples (length 0)")
-        if not parts:
+        if too_low:
             n = round(n_read * self.sample_rate / rate)
             raise ValueError(
                 f"its {n_read} samples of {rate:g} per second would become {n} of {self.sample_rate:g}, "
                 f"more than {_STRETCH} times as many"
             )
-        if resampler:
-            parts.append(resampler.resample_chunk(parts[0][:0], last=True))
         waveform = np.concatenate(parts)
         if not len(waveform):
             raise ValueError(f"it is too short for {self.sample_rate} samples per second")
@@ -306,9 +306,16 @@ class AudioLoader(FileLoader):
             return waveform[:, 0] if self.mono else waveform
         return np.pad(waveform[:length], ((0, max(0, length - len(waveform))), (0, 0)))
 
-    def _resampler(self, rate: float, n_channels: int) -> Any:
+    def _resampled(self, blocks: Iterable[np.ndarray], rate: float) -> Iterator[np.ndarray]:
+        """Blocks of samples (n, channels) at ``sample_rate``."""
         soxr = import_optional("soxr", extra="audio")
-        return soxr.ResampleStream(rate, self.sample_rate, n_channels, dtype="float32")
+        resampler = None
+        for block in blocks:
+            if resampler is None:
+                resampler = soxr.ResampleStream(rate, self.sample_rate, block.shape[1], dtype="float32")
+            yield resampler.resample_chunk(block)
+        if resampler is not None:
+            yield resampler.resample_chunk(block[:0], last=True)
 
 
 def _mel(hertz: Any) -> np.ndarray:
