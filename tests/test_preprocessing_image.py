@@ -3,6 +3,7 @@
 import io
 import pickle
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -120,6 +121,111 @@ def test_grey_of_16_bits_is_scaled():
     for item in (encoded(levels), encoded(levels, "TIFF"), levels):
         block = exact(32, 64, mode="L").fit_transform([item])
         np.testing.assert_array_equal(block[0, :, :, 0], expected)
+
+
+def tiff(values, bits, kind=1, photometric=1, order="<"):
+    """A grey TIFF of one strip, made by hand: ``kind`` 1 has unsigned numbers, 2 signed ones."""
+    height, width = values.shape
+    if bits == 12:  # two levels in three bytes
+        pairs = values.reshape(-1, 2)
+        parts = [pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255]
+        data = np.stack(parts, axis=1).astype(np.uint8).tobytes()
+    else:
+        data = values.astype(f"{order}{'ui'[kind - 1]}{bits // 8}").tobytes()
+    short, long = 3, 4
+    tags = [(256, long, width), (257, long, height), (258, short, bits), (259, short, 1), (262, short, photometric)]
+    tags += [(273, long, 8 + 2 + 12 * 10 + 4), (277, short, 1), (278, long, height), (279, long, len(data))]
+    tags += [(339, short, kind)]
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, len(tags))
+    for tag, form, value in tags:
+        number = struct.pack(order + "HH", value, 0) if form == short else struct.pack(order + "I", value)
+        head += struct.pack(order + "HHI", tag, form, 1) + number
+    return head + struct.pack(order + "I", 0) + data
+
+
+GREY = np.arange(0, 65536, 32).reshape(32, 64)  # levels of 16 bits
+EXPECTED_GREY = np.round(GREY / 257).astype(np.uint8)
+
+
+@pytest.mark.parametrize("white", [256, 300, 1023, 4095, 32767, 65534, 65535, 255, 100, 1])
+@pytest.mark.parametrize("plain", [False, True])
+def test_grey_of_any_white_in_a_pgm(white, plain):
+    values = np.round(GREY * (white / 65535)).astype(int)
+    head = b"P%d\n64 32\n%d\n" % (2 if plain else 5, white)
+    binary = values.astype(">u2" if white > 255 else "u1").tobytes()
+    content = head + (" ".join(map(str, values.ravel())).encode() if plain else binary)
+    block = exact(32, 64, mode="L").fit_transform([content])
+    np.testing.assert_allclose(block[0, :, :, 0].astype(float), 255 * values / white, atol=0.502)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_signed_grey_of_16_bits_is_black_where_it_is_least(order):
+    block = exact(32, 64, mode="L").fit_transform([tiff(GREY - 32768, 16, 2, order=order)])
+    np.testing.assert_array_equal(block[0, :, :, 0], EXPECTED_GREY)
+    # so it is in JPEG 2000, the other format that has signed numbers
+    jpeg_2000 = encoded((GREY // 2).astype(np.uint16), "JPEG2000", signed=True)
+    both = exact(32, 64, mode="L").fit_transform([tiff(GREY // 2, 16, 2, order=order), jpeg_2000])
+    np.testing.assert_array_equal(both[0], both[1])
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (tiff(GREY, 16), EXPECTED_GREY),
+        (tiff(GREY, 16, order=">"), EXPECTED_GREY),
+        (tiff(GREY, 16, photometric=0), 255 - EXPECTED_GREY),
+        (tiff(GREY >> 8, 8), GREY >> 8),
+        (tiff(GREY >> 8, 8, photometric=0), 255 - (GREY >> 8)),
+        (tiff((GREY >> 8) - 128, 8, 2), GREY >> 8),
+    ],
+    ids=["16", "16, big-endian", "16, 0 is white", "8", "8, 0 is white", "8, signed"],
+)
+def test_grey_of_a_tiff(content, expected):
+    np.testing.assert_array_equal(exact(32, 64, mode="L").fit_transform([content])[0, :, :, 0], expected)
+
+
+def test_grey_of_12_bits_is_as_bright_as_of_16():
+    block = exact(32, 64, mode="L").fit_transform([tiff(GREY >> 4, 12)])
+    np.testing.assert_allclose(block[0, :, :, 0].astype(float), 255 * (GREY >> 4) / 4095, atol=0.51)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_grey_of_32_bits_is_refused(order):
+    with pytest.raises(ValueError, match="row 0: .*(32 bits|no image)"):
+        ImageLoader().fit_transform([tiff(GREY, 32, 2, order=order)])
+
+
+STARTS = {
+    "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",
+    "WMF": b"\xd7\xcd\xc6\x9a" + bytes(40),
+    "FITS": b"SIMPLE  =                    T" + bytes(100),
+    "GRIB": b"GRIB" + bytes(40),
+    "BUFR": b"BUFR" + bytes(40),
+}
+
+
+@pytest.mark.parametrize("content", STARTS.values(), ids=STARTS)
+def test_formats_that_start_programs_or_call_others_are_not_read(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("a program was started"))
+    path = tmp_path / "a.eps"
+    path.write_bytes(content)
+    for source in (path, content):
+        with pytest.raises(
+            ValueError, match="row 0: .*no image, or of a format that is not read; these are PNG, JPEG"
+        ):
+            ImageLoader().fit_transform([source])
+
+
+def test_a_picture_inside_another_is_no_larger_than_allowed():
+    """An icon tells the size of a picture within it, which has its own."""
+    content = bytearray(encoded(photo(32, 32, 4), "ICO", sizes=[(32, 32)]))
+    inner = encoded(np.zeros((300, 300, 4), np.uint8))
+    content[14:18] = len(inner).to_bytes(4, "little")
+    with (
+        pytest.warns(UserWarning, match="not the expected size"),
+        pytest.raises(ValueError, match="more than max_pix"),
+    ):
+        ImageLoader(max_pixels=2000).fit_transform([bytes(content[:22]) + inner])
 
 
 def test_colours_of_16_bits_are_scaled():

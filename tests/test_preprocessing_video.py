@@ -1,6 +1,7 @@
 """Frames and sound of videos that the tests make, against PyAV's own decoding."""
 
 import io
+import struct
 import sys
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,11 +11,13 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from PIL import Image
 from test_preprocessing_files import assert_sklearn_checks
 
 from skmm import Blocks, ModalityTransformer
 from skmm.preprocessing import AudioLoader, VideoAudio, VideoFrames
+from skmm.preprocessing._containers import packets_of
 
 RATE = 16000
 FORMATS = {
@@ -183,8 +186,6 @@ def test_sound_without_loss_is_what_was_written(tmp_path):
 
 
 def test_sound_of_a_video_is_that_of_an_audio_file(tmp_path):
-    import soundfile
-
     soundfile.write(tmp_path / "tone.wav", tone(1, RATE), RATE, subtype="PCM_16")
     path = make(tmp_path, levels(10), "mkv", sound=tone(1, RATE))
     for rate, duration in [(RATE, None), (8000, None), (8000, 0.5), (22050, 1.5)]:
@@ -278,6 +279,223 @@ def test_a_playlist_fetches_nothing(tmp_path):
                 VideoFrames().fit_transform([source])
         server.shutdown()
     assert not fetched
+
+
+# -- sound as AudioLoader reads it --------------------------------------------------------------------------------
+
+
+def many(n_channels, n=3000):
+    """Sound of any number of channels, which differ."""
+    return np.random.default_rng(n_channels).uniform(-0.9, 0.9, (n, n_channels)).astype(np.float32)
+
+
+def contained(sound, container, codec, rate=RATE, layout=None):
+    """The content of a file of sound in a container, as FFmpeg writes it."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container) as output:
+        layout = layout or f"{sound.shape[1]} channels"
+        stream = output.add_stream(codec, rate=rate, layout=layout)
+        frame = av.AudioFrame(format="flt", layout=layout, samples=len(sound))
+        frame.planes[0].update(np.ascontiguousarray(sound).tobytes())
+        frame.sample_rate = rate
+        to_codec = stream.codec_context
+        resampler = av.AudioResampler(to_codec.format, layout, rate, frame_size=to_codec.frame_size or 1024)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            output.mux(stream.encode(part))
+        output.mux(stream.encode())
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 6, 7, 8, 9, 16, 64])
+@pytest.mark.parametrize(
+    ("container", "codec"), [("matroska", "pcm_s16le"), ("mov", "pcm_f32le"), ("wav", "pcm_s16le")]
+)
+def test_every_channel_of_any_number_is_exact(n_channels, container, codec):
+    """From eight on PyAV reads behind a frame's planes, which ended Python."""
+    content = contained(many(n_channels), container, codec)
+    found = VideoAudio(RATE, mono=False).fit_transform([content])[0]
+    np.testing.assert_allclose(found, many(n_channels), atol=1 / 32768 + 1e-6)
+    np.testing.assert_allclose(VideoAudio(RATE).fit_transform([content])[0], found.mean(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["7.1", "5.1", "quad", "hexadecagonal"])
+def test_sound_in_planes_of_any_layout(layout):
+    n_channels = av.AudioLayout(layout).nb_channels
+    content = contained(many(n_channels), "wv", "wavpack", layout=layout)
+    found = VideoAudio(RATE, mono=False).fit_transform([content])[0]
+    np.testing.assert_allclose(found, many(n_channels), atol=1 / 128 + 1e-6)
+
+
+SOUNDS = [
+    *[("WAV", subtype, endian) for subtype in ("PCM_16", "PCM_24", "FLOAT") for endian in ("LITTLE", "BIG")],
+    *[("WAV", subtype, "BIG") for subtype in ("PCM_32", "DOUBLE", "ALAW", "IMA_ADPCM")],
+    *[(container, "PCM_16", "FILE") for container in ("W64", "RF64", "AIFF", "CAF", "AU")],
+    *[(container, "PCM_24", "FILE") for container in ("W64", "RF64", "AIFF", "CAF", "AU", "FLAC")],
+    *[("AIFF", "PCM_24", "LITTLE"), ("AU", "FLOAT", "LITTLE"), ("WAV", "G721_32", "LITTLE")],
+    *[
+        ("OGG", "VORBIS", "FILE"),
+        ("OGG", "OPUS", "FILE"),
+        ("MP3", "MPEG_LAYER_III", "FILE"),
+        ("CAF", "ALAC_16", "FILE"),
+    ],
+]
+
+
+@pytest.mark.parametrize(("container", "subtype", "endian"), SOUNDS)
+def test_a_file_of_sound_is_what_the_audio_loader_reads(container, subtype, endian):
+    buffer = io.BytesIO()
+    wave = 0.8 * np.sin(np.arange(4000) / 9)
+    soundfile.write(buffer, wave, RATE, format=container, subtype=subtype, endian=endian)
+    content = buffer.getvalue()
+    (found,) = VideoAudio(RATE).fit_transform([content])
+    np.testing.assert_array_equal(found, AudioLoader(RATE).fit_transform([content])[0])
+    lossy = subtype in ("IMA_ADPCM", "G721_32", "ALAW", "VORBIS", "OPUS", "MPEG_LAYER_III")
+    np.testing.assert_allclose(found[500:3500], wave[500:3500], atol=0.15 if lossy else 1e-4)
+    for loader in (AudioLoader(RATE), VideoAudio(RATE)):  # a cut one is refused by both
+        with pytest.raises(ValueError, match="row 0: .*(truncated|decoder|file is malformed|End of file)"):
+            loader.fit_transform([content[: int(0.6 * len(content))]])
+
+
+def wav(bits, magic=b"RIFF"):
+    """A WAV file of integers of any number of bits, made by hand."""
+    order, width = (">" if magic == b"RIFX" else "<"), (bits + 7) // 8
+    data = b"".join(
+        (int(v * 2.0 ** (8 * width - 1)) >> (8 * width - bits) << (8 * width - bits)).to_bytes(
+            width, "big" if order == ">" else "little", signed=True
+        )
+        for v in np.linspace(-0.9, 0.9, 1000)
+    )
+    head = struct.pack(order + "HHIIHH", 1, 1, RATE, RATE * width, width, bits)
+    body = b"WAVEfmt " + struct.pack(order + "I", 16) + head + b"data" + struct.pack(order + "I", len(data)) + data
+    return magic + struct.pack(order + "I", len(body)) + body
+
+
+@pytest.mark.parametrize("magic", [b"RIFF", b"RIFX"])
+@pytest.mark.parametrize("bits", [12, 16, 20, 24, 32, 36, 45, 53, 64])
+def test_integers_of_any_size_and_order_are_right_or_refused_in_words(bits, magic):
+    content = wav(bits, magic)
+    if bits <= 32 or (bits, magic) == (64, b"RIFF"):
+        np.testing.assert_allclose(
+            VideoAudio(RATE).fit_transform([content])[0],
+            np.linspace(-0.9, 0.9, 1000),
+            atol=2.0 ** (1 - bits) + 1e-6,
+        )
+    else:
+        reason = "RIFX" if (bits, magic) == (64, b"RIFX") else "does not decode|says neither"
+        with pytest.raises(ValueError, match=f"row 0: cannot read {len(content)} bytes: .*({reason})"):
+            VideoAudio(RATE).fit_transform([content])
+
+
+@pytest.mark.parametrize("container", ["wav", "caf"])
+def test_a_cut_file_that_ffmpeg_alone_reads_is_refused_too(tmp_path, container):
+    content = contained(many(1), container, {"wav": "ac3", "caf": "adpcm_ima_qt"}[container], 48000, "mono")
+    with pytest.raises(ValueError, match="unimplemented|Malformed|supported|Unknown"):
+        AudioLoader(RATE).fit_transform([content])
+    assert len(VideoAudio(48000).fit_transform([content])[0]) >= 2900
+    path = tmp_path / "cut"
+    path.write_bytes(content[: len(content) // 2])
+    for source in (path, path.read_bytes()):
+        with pytest.raises(ValueError, match=r"row 0: .*truncated: it has \d+ of \d+ bytes"):
+            VideoAudio(48000).fit_transform([source])
+
+
+def test_a_small_file_does_not_become_a_long_waveform():
+    content = contained(np.zeros((100_000, 1), np.float32), "matroska", "aac", 48000, "mono")
+    assert len(content) < 10_000
+    assert len(VideoAudio(16000, max_samples=40_000).fit_transform([content])[0]) < 40_000
+    with pytest.raises(
+        ValueError, match="row 0: .*more than max_samples=30000 values, 1.875 s of 1 channels at 16000"
+    ):
+        VideoAudio(16000, max_samples=30_000).fit_transform([content])
+
+
+# -- containers that point elsewhere, or claim what they do not hold -----------------------------------------------
+
+
+def pointers(folder):
+    """Files that would have FFmpeg open another one, or a socket."""
+    make(folder / "neighbour.mp4", levels(20))
+    part = folder / "part.ts"
+    with av.open(part, "w") as container:
+        stream = container.add_stream("mpeg2video", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for pixels in levels(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    sdp = ["v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=x", "c=IN IP4 127.0.0.1", "t=0 0", "m=video 50004 RTP/AVP 96"]
+    namespace = 'xmlns="urn:mpeg:dash:schema:mpd:2011"'
+    return {
+        "a.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{part.as_uri()}\n#EXT-X-ENDLIST\n",
+        "neighbour.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\npart.ts\n#EXT-X-ENDLIST\n",
+        "a.ffconcat": "ffconcat version 1.0\nfile neighbour.mp4\n",
+        "a.sdp": "\n".join([*sdp, "a=rtpmap:96 H264/90000", ""]),
+        "a.mpd": f'<?xml version="1.0"?><MPD {namespace}><BaseURL>{part.as_uri()}</BaseURL></MPD>',
+        "a.mp4": "ffconcat version 1.0\nfile neighbour.mp4\n",
+    }
+
+
+@pytest.mark.parametrize("loader", [VideoFrames(), VideoAudio()], ids=["frames", "sound"])
+def test_nothing_but_the_file_itself_is_opened(tmp_path, loader, monkeypatch):
+    monkeypatch.setattr("socket.socket", lambda *a, **k: pytest.fail("a socket"))
+    bad = pointers(tmp_path)
+    for name, text in bad.items():
+        path = tmp_path / name
+        path.write_text(text)
+        for source in (path, path.read_bytes()):
+            with pytest.raises(
+                ValueError, match="row 0: .*(no container format that is read; these are mov, |Invalid data)"
+            ):
+                loader.fit_transform([source])
+
+
+def test_a_name_of_a_file_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("concat:a|b.mp4", "http:a.mp4", "pipe:0", "data:a"):
+        make(tmp_path / "a.mp4", levels(20)).rename(name)
+        assert numbers(VideoFrames(2).fit_transform([name])[0]) == [5, 15]
+
+
+def box(content, name):
+    return content.index(name) + 4
+
+
+@pytest.mark.parametrize("n", [10**6, 50_000_000, 2**32 - 1])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_an_index_longer_than_the_file_is_not_made(tmp_path, n, hidden):
+    content = bytearray(make(tmp_path, levels(2)).read_bytes())
+    place = box(content, b"stsz")
+    content[place + 4 : place + 12] = struct.pack(">II", 1, n)
+    if hidden:  # FFmpeg looks for it in free space, too
+        content[box(content, b"moov") - 4 : box(content, b"moov")] = b"free"
+    with pytest.raises(ValueError, match=rf"row 0: .*it claims {n} samples or more, where it has \d+ bytes"):
+        VideoFrames().fit_transform([bytes(content)])
+    with pytest.warns(UserWarning, match="1 of 1 rows"):
+        VideoFrames(errors="missing").fit_transform([bytes(content)])
+
+
+def test_runs_of_a_fragmented_file_count_together(tmp_path):
+    path = make(tmp_path, levels(20), options={"movflags": "frag_keyframe+empty_moov"})
+    assert numbers(VideoFrames(2).fit_transform([path])[0]) == [5, 15]
+    content = path.read_bytes()
+    run = struct.pack(">I4sII", 16, b"trun", 0, len(content))
+    moof = struct.pack(">I4s", 8 + 16 * 40, b"moof") + 40 * run
+    with pytest.raises(ValueError, match="samples or more"):
+        VideoFrames().fit_transform([content + moof])
+
+
+def test_samples_that_share_their_bytes_are_no_more_than_these():
+    class Packet:
+        size = 1000
+
+    class Container:
+        size = 5000
+
+        def demux(self, stream):
+            while True:
+                yield Packet()
+
+    with pytest.raises(ValueError, match="more than 145536 bytes of packets, where it has 5000 bytes"):
+        list(packets_of(Container(), None))
 
 
 def test_a_video_without_sound_and_sound_without_a_video(tmp_path):
