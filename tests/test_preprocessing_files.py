@@ -256,14 +256,6 @@ def test_whatever_a_decoder_raises_is_the_fault_of_the_row(content):
     assert np.ma.getmaskarray(block).all(axis=(1, 2)).tolist() == [False, True, False]
 
 
-@pytest.mark.parametrize(
-    "address", ["http://127.0.0.1:9/a.png", "https://x.org/a", "file:///etc/passwd", "s3://b/k"]
-)
-def test_what_stands_at_an_address_is_refused_by_name(address):
-    with pytest.raises(ValueError, match=f"row 0: cannot read '{address}': .* at an address is not fetched"):
-        Letters().fit_transform([address])
-
-
 @pytest.mark.parametrize("n_jobs", [None, 1, 2, 3])
 def test_order_is_kept(n_jobs):
     column = [f"{i:04}".encode() for i in range(100)]

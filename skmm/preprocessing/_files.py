@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import stat
 import sys
 import warnings
@@ -24,7 +23,6 @@ from skmm.spec import unknown
 ERRORS = ["raise", "missing"]
 # files that a thread reads at a time
 _CHUNK = 16
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
 # what a decoder opens: the path of a regular file that is not empty, or its content
 Source = str | io.BytesIO
 
@@ -133,8 +131,6 @@ def open_source(item: Any, base_dir: Any = None, within: Any = None) -> Source |
         path = local_path(item, base_dir, within)
         status = os.stat(path)
     except OSError as error:
-        if _ADDRESS.match(os.fsdecode(item)):
-            raise ValueError("what stands at an address is not fetched; store it in a file first") from error
         reason = error.strerror or str(error)
         looked = "" if os.path.isabs(item) else f"; looked for {os.path.abspath(path)}"
         raise ValueError(f"{reason}{looked}") from error

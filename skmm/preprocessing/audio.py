@@ -48,8 +48,8 @@ def _as_float(waveform: np.ndarray, start: int = 0) -> np.ndarray:
         return waveform.astype(np.float32) / np.float32(-float(np.iinfo(waveform.dtype).min))
     if waveform.dtype.kind != "f":
         raise ValueError(f"samples are floats, int16 or int32, not {waveform.dtype}")
-    finite = np.isfinite(waveform).reshape(len(waveform), -1).all(axis=1)
-    if not finite.all():
+    if not np.isfinite(waveform).all():
+        finite = np.isfinite(waveform).reshape(len(waveform), -1).all(axis=1)
         raise ValueError(
             f"NaN or infinity in {(~finite).sum()} of {len(finite)} samples, first in {start + finite.argmin()}"
         )
