@@ -40,6 +40,7 @@ from skmm.training import (
     PRECISIONS,
     SCHEDULES,
     MultimodalNet,
+    Trained,
     TrainingSet,
     _BestWeights,
     auto_batch_size,
@@ -49,7 +50,7 @@ from skmm.training import (
 )
 
 
-class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=ABCMeta):
+class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, metaclass=ABCMeta):
     """What classifier and regressor share: input, network, training, outputs."""
 
     inputs_: Inputs
@@ -463,6 +464,8 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
             net.callbacks_.append(("best_weights", stopper))
         if epochs is None:
             net.set_horizon(len(training))
+        else:
+            net.streamed_ = True
         before = len(net.history)
         epochs = net.max_epochs if epochs is None else epochs
         try:
@@ -508,25 +511,32 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
         for none, and its weight.
         """
         # only of the distinct samples, in their own order: equivalent data sets then give the same to the last bit
-        outputs, exists = self._member_outputs(data, torch.float32, rows)
         target = encoded.cpu()
         blind = blind_weights(self.n_members, folds)
         if not self._wants_stack():
-            combined = average(outputs[:, :, 0], self._link, blind)
+
+            def averaged(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
+                return (average(outputs[:, :, 0], self._link, blind[:, at]),)
+
+            (combined,) = self._reduced(data, torch.float32, averaged, rows)
         else:
             n, t = len(rows), target[rows].to(_wide(target))
+
+            def left_out(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
+                z = np.einsum("kn,knhc->nhc", blind[:, at], Stack.features(outputs, exists, self._link))
+                return (z.astype(Stack.stored(n * z[0].size), copy=False),)
+
+            (z,) = self._reduced(data, torch.float32, left_out, rows)
             if hiding := [change for change in self.net_.augment if isinstance(change, ModalityDropout)]:
                 # what training hides will be missing, and the heads that are left then speak otherwise
                 with seeded(self.net_.seeds[0], data.device):
-                    more, there = self._member_outputs(hide(data, hiding), torch.float32, rows)
-                outputs, exists = np.concatenate([outputs, more], 1), np.concatenate([exists, there])
-                t, blind = torch.cat([t, t]), np.tile(blind, 2)
+                    (more,) = self._reduced(hide(data, hiding), torch.float32, left_out, rows)
+                z, t = np.concatenate([z, more]), torch.cat([t, t])
                 folds, distinct = np.tile(folds, 2), np.tile(distinct, 2) / 2
-            z = np.einsum("kn,knhc->nhc", blind, Stack.features(outputs, exists, self._link))
 
             def fitted(mixing: float | None, chosen: np.ndarray, start: Stack | None = None) -> Stack:
                 stack = Stack(self._link, self._loss_per_sample(), mixing)
-                return stack.fit(z[chosen], t[chosen], distinct[chosen], start)
+                return stack.fit(z, t, distinct, start, rows=np.flatnonzero(chosen))
 
             # a sample is scored by members and a stack that were fitted without its fold
             trials = []
@@ -535,7 +545,7 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
                 blindly = np.empty(z.shape[::2])
                 for fold in np.unique(folds):
                     here = folds == fold
-                    blindly[here] = fitted(mixing, ~here, whole).combine(z[here])
+                    blindly[here] = fitted(mixing, ~here, whole).combine(z, np.flatnonzero(here))
                 loss = self._loss_per_sample()(torch.from_numpy(blindly), t).numpy()
                 trials.append((loss, whole, blindly))
             self.stack_, combined = choose(trials, distinct)
@@ -544,7 +554,7 @@ class MultimodalEstimator(NetworkOutputs, SpecParams, BaseEstimator, metaclass=A
         everything = combined[place]
         others = np.flatnonzero(place < 0)
         if len(others):
-            everything[others] = self._combine(*self._member_outputs(data, torch.float32, others))
+            everything[others], _ = self._combined(data, torch.float32, others)
         self.oof_prediction_ = self._finish(everything)
         self.oof_score_ = self._oof_score(everything, target.numpy(), np.where(place >= 0, weights, 0.0))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -13,15 +14,22 @@ from torch.utils._pytree import tree_map
 
 from skmm.blocks import Block, BlockInfo, block_kind
 from skmm.layers import SparseRows
-from skmm.network import Masks, Values
+from skmm.network import Masks, Values, Width
 from skmm.prefetch import Read, read_ahead
 from skmm.scaling import Scaler, scaled
+
+# Numbers that one modality may take in a batch from which nothing is learned, filled up as it is; a single sample
+# may take more. In a network pictures and videos take many times their own memory.
+_NUMBERS = 2**24
 
 
 class Column(Protocol):
     """One modality's data, ready to be cut into batches by row numbers of any shape."""
 
     def take(self, rows: Tensor) -> tuple[Any, Tensor]: ...
+
+    def held(self, width: Width) -> int | np.ndarray:
+        """Numbers that a sample takes in a batch, of all or of each (n,): those of a batch are filled up."""
 
 
 def like(mask: Tensor, x: Tensor) -> Tensor:
@@ -39,6 +47,9 @@ class VectorColumns:
 
     def take(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         return take_rows(self.data, rows).split(self.sizes, -1), self.true.expand(rows.shape)
+
+    def held(self, width: Width) -> int:
+        return self.data.shape[1]
 
 
 def take_rows(data: Tensor, rows: Tensor) -> Tensor:
@@ -76,6 +87,10 @@ class DenseColumn:
             mask = mask.unsqueeze(-1).expand(*rows.shape, x.shape[rows.ndim])
         return x, mask
 
+    def held(self, width: Width) -> int:
+        shape = self.data.shape[1:]
+        return int(width.of_steps(shape[0], math.prod(shape[1:]))) if self.sequence else math.prod(shape)
+
     def _scaled(self, x: Tensor, rows: Tensor) -> Tensor:
         """Raw values of the rows as the network reads them."""
         return scaled(x, self.scaler, self.dtype)
@@ -96,6 +111,9 @@ class RaggedColumn:
         x = self.values[torch.where(mask, self.starts[rows].unsqueeze(-1) + step, 0)]
         return torch.where(like(mask, x), x, 0), mask
 
+    def held(self, width: Width) -> np.ndarray:
+        return width.of_steps(self.lengths.cpu().numpy(), math.prod(self.values.shape[1:]))
+
 
 class SparseColumn:
     """Rows of a CSR matrix, filled up with zeros to the one that stores most."""
@@ -110,6 +128,10 @@ class SparseColumn:
         columns = self.columns.take(rows)[0].long()
         stored = SparseRows(columns, self.weights.take(rows)[0], take_rows(self.compressed, rows))
         return stored, take_rows(self.present, rows)
+
+    def held(self, width: Width) -> np.ndarray:
+        # where they are, which takes twice as much as a number, and what they are
+        return np.maximum(3 * width.members * self.columns.lengths.cpu().numpy(), self.compressed.shape[1])
 
 
 class LazyColumn:
@@ -141,6 +163,10 @@ class LazyColumn:
             with naming(self.name):
                 read = next(reading)
             yield self._finish(rows, mask, numbers, read)
+
+    def held(self, width: Width) -> int:
+        shape = self.block.shape[1:]
+        return int(width.of_steps(shape[0], math.prod(shape[1:]))) if self.sequence else math.prod(shape)
 
     def _finish(self, rows: Tensor, mask: Tensor, numbers: np.ndarray, read: Read) -> tuple[Tensor, Tensor]:
         """A batch of the rows, of which those of ``mask``, with these numbers, were read."""
@@ -182,6 +208,9 @@ class StreamedColumn:
         # all row numbers come over before the first batch: none then waits for what the device still has to do
         for rows in [rows.cpu() for rows in batches]:
             yield tree_map(self._copy, self.column.take(rows))
+
+    def held(self, width: Width) -> int | np.ndarray:
+        return self.column.held(width)
 
     def _copy(self, x: Tensor) -> Tensor:
         if self.device.type == "cuda":
@@ -232,6 +261,13 @@ class AbsentColumn:
             return SparseRows(zeros(1, dtype=torch.int64), zeros(1), zeros(self.info.n_components)), mask
         return zeros(*time, *(() if self.info.kind == "tokens" else self.info.shape)), mask
 
+    def held(self, width: Width) -> int:
+        if self.info.kind == "sparse":
+            return max(1, self.info.n_components)
+        inner = 1 if self.info.kind == "tokens" else math.prod(self.info.shape)
+        steps = self.info.kind in ("sequence", "tokens")
+        return int(width.of_steps(self.info.length or 1, inner)) if steps else inner
+
 
 class Batches:
     """All modalities of some samples, from which batches on one device are cut by row numbers."""
@@ -253,11 +289,37 @@ class Batches:
         """Whether a modality is read when a batch needs it, so that no row should be cut oftener than needed."""
         return any(isinstance(column, LazyColumn) for column in self.columns.values())
 
-    @property
-    def numbers(self) -> int:
-        """Numbers in one sample of the largest dense modality."""
-        columns = [c.column if isinstance(c, StreamedColumn) else c for c in self.columns.values()]
-        return max((c.data[0].numel() for c in columns if isinstance(c, DenseColumn)), default=1)
+    def held(self, width: Width) -> list[int | np.ndarray]:
+        """Numbers that a sample takes in a batch, by modality: of all, or of each (n,)."""
+        columns: list[Any] = [*self.columns.values(), *([] if self.vectors is None else [self.vectors])]
+        return [column.held(width) for column in columns]
+
+    def parts(self, rows: Tensor, most: int, width: Width) -> list[Tensor]:
+        """Positions among the rows, (n,) or (K, n), that go through a network together, at most so many.
+
+        Cut by what they hold. Where samples differ in that, and are more than one batch, those that are alike go
+        together, so that a long one fills up no others; what is read lazily stays in order.
+        """
+        sizes = self.held(width)
+        same = max([width.outputs, *(size for size in sizes if isinstance(size, int))])
+        most = max(1, min(most, _NUMBERS // same))
+        n = rows.shape[-1]
+        differ = [size for size in sizes if not isinstance(size, int)]
+        if not differ:
+            return list(torch.arange(n).split(most))
+        flat = rows.cpu().numpy().reshape(-1, n)
+        each = np.stack([size[flat].max(axis=0) for size in differ])  # (M, n)
+        if n <= most and each.max(initial=0) * n <= _NUMBERS:
+            return [torch.arange(n)]
+        order = np.arange(n) if self.lazy else np.argsort(each.max(axis=0), kind="stable")
+        found, start = [], 0
+        while start < n:
+            chosen = order[start : start + most]
+            filled = np.maximum.accumulate(each[:, chosen], axis=1).max(axis=0) * np.arange(1, len(chosen) + 1)
+            size = max(1, int(np.searchsorted(filled, _NUMBERS, side="right")))
+            found.append(torch.from_numpy(chosen[:size]))
+            start += size
+        return found
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Values, Masks]]:
         """What :meth:`take` gives for each batch of rows in turn, what is read lazily being read ahead."""
@@ -299,9 +361,8 @@ class ChangedBatches(Batches):
     def lazy(self) -> bool:
         return self.data.lazy
 
-    @property
-    def numbers(self) -> int:
-        return self.data.numbers
+    def held(self, width: Width) -> list[int | np.ndarray]:
+        return self.data.held(width)
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Values, Masks]]:
         for rows, (values, present) in zip(batches, self.data.stream(batches), strict=True):

@@ -93,6 +93,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     sparse_components : int or None, default=256
         A sparse block with more columns goes to its encoder compressed to this many by a truncated singular value
         decomposition, learned in fit; its modality head reads all columns besides. None hands the encoder all.
+        The decomposition has at most 65,536 columns, those of the largest sum of squares.
     n_members : int, default=8
         Networks trained at once, each from other initial weights, in another order, and without one fold of the
         training samples (stratified by class, and by ``groups`` where given to ``fit``).

@@ -244,7 +244,7 @@ class Inputs:
         scaler = self.scalers[name]
         if name in self.raw:
             block, present = self.readers[name].vectors(name, self.raw[name].kind, block, present, device)
-        exists = torch.from_numpy(present).to(device)
+        exists = shared(present).to(device)
         if is_lazy(block):
             return LazyColumn(block, exists, scaler, dtype, name, self.n_jobs)
         if sp.issparse(block):
@@ -255,8 +255,8 @@ class Inputs:
             if scaler is not None:
                 scaled = np.empty(stored.shape, np.result_type(stored, np.float32))
                 stored = np.divide(stored, scaler.scale[0], out=scaled, casting="same_kind")
-            weights = _shared(stored.astype(_NUMPY[dtype], copy=False)).to(device)
-            columns = _shared(block.indices).to(device)
+            weights = shared(stored.astype(_NUMPY[dtype], copy=False)).to(device)
+            columns = shared(block.indices).to(device)
             offsets = torch.from_numpy(block.indptr.astype(np.int64)).to(device)
             projection = self.projections.get(name)
             compressed = np.zeros((len(present), 0)) if projection is None else projection.apply(block)
@@ -268,7 +268,7 @@ class Inputs:
                 block = RaggedArray(
                     block.values[np.repeat(present, block.lengths)], np.concatenate([[0], np.cumsum(kept)])
                 )
-            values, offsets = block.values, torch.from_numpy(block.offsets).to(device)
+            values, offsets = block.values, shared(block.offsets).to(device)
             if self.infos[name].kind == "tokens":
                 return RaggedColumn(torch.from_numpy(values.astype(np.int64)).to(device), offsets)
             return RaggedColumn(
@@ -279,7 +279,7 @@ class Inputs:
         small = block.dtype.kind != "f" and kind in ("image", "video")
         raw = small or (once and block.dtype in _NUMPY.values())
         if raw:
-            data = _shared(block).to(device)
+            data = shared(block).to(device)
         else:
             data = _scaled(block, scaler, dtype, device)
             if missing is not None:
@@ -397,10 +397,21 @@ def _check_values(name: str, block: Block, present: np.ndarray) -> None:
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 
-def _shared(array: np.ndarray) -> Tensor:
-    """A tensor of an array, in its memory where torch can: for what is read, and never written to."""
+class _Borrowed:
+    """Memory of an array as if it could be written to."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array  # which keeps the memory
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
+def shared(array: np.ndarray) -> Tensor:
+    """A tensor of an array, in its memory where torch can: for what is read, and never written to.
+
+    torch knows no tensors that are only read, and warns where it makes one of such an array, a memory map say.
+    """
     array = np.ascontiguousarray(array)
-    return torch.from_numpy(array if array.flags.writeable else array.copy())  # torch warns of one that is not
+    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Borrowed(array)))
 
 
 def _scaled(array: np.ndarray, scaler: Scaler | None, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -86,7 +86,7 @@ class Learner:
 
     def network(self) -> FusionNetwork:
         """One of its networks, of several members one without weights."""
-        return self.net.module_.single if self.n_members == 1 else self.net.module_._template[0]
+        return self.net.module_.network
 
 
 def obstacle(learner: Learner) -> str:

@@ -7,8 +7,9 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
@@ -207,7 +208,7 @@ class FusionNetwork(nn.Module):
         modality_heads: bool = False,
     ) -> None:
         super().__init__()
-        self.names = list(infos)
+        self.names, self.n_outputs = list(infos), n_outputs
         choices = check_encoders(encoders, self.names)
         spec = choose_fusion(fusion, infos)
         own = isinstance(spec, nn.Module)
@@ -296,12 +297,61 @@ def faster_one_by_one(n_numbers: int, device: torch.device) -> bool:
     return device.type == "cpu" and n_numbers > PICTURES_LIMIT
 
 
+class Width(NamedTuple):
+    """What a network makes of an input, in numbers: where that is more, a batch takes this in memory.
+
+    Attributes
+    ----------
+    members : int
+        Networks that run at once.
+    step : int
+        Numbers that they make of each step of a sequence.
+    heads : int
+        Weights that they make of each pair of steps.
+    outputs : int
+        Numbers that they say of a sample.
+    """
+
+    members: int = 1
+    step: int = 0
+    heads: int = 0
+    outputs: int = 1
+
+    def of_steps(self, steps: Any, inner: int) -> Any:
+        """Numbers of so many steps, an int or an array of them; ``inner`` is what a step has itself."""
+        return steps * np.maximum(max(inner, self.step), self.heads * steps)
+
+    @classmethod
+    def of(cls, network: Any, n_members: int, *, at_once: bool) -> Width:
+        """That of networks of one shape."""
+        members = n_members if at_once else 1
+        layers: list[Any] = [layer for encoder in network.encoders for layer in encoder.modules()]
+        sizes = (
+            getattr(layer, name, 0) for layer in layers for name in ("out_features", "out_channels", "out_dim")
+        )
+        heads = max((getattr(layer, "n_heads", 0) for layer in network.modules()), default=0)
+        outputs = 2 * n_members * network.n_outputs * (1 + len(network.modality_heads))  # twice, as float64
+        return cls(members, members * max(sizes, default=0), members * heads, outputs)
+
+
+class _Template:
+    """A network without weights of its own, into which a member's are put for a call."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.slots = _slots(network)  # once: the walk costs as much as a small network
+        layers: Any = network.modules()
+        self.members_layers = [layer for layer in layers if hasattr(layer, "in_members")]
+
+
 class MemberNetworks(nn.Module):
     """K networks of one shape, their parameters stacked along a leading member axis.
 
     One network alone is called as it is. More run under ``torch.func.vmap``, or one after another where a layer
     has no batching rule (``unsupported = {"vmap": reason}`` on its class), or buffers that it may write to, or
     where pictures are so large that a CPU is faster so.
+
+    A call puts weights into a template that no other call uses meanwhile: threads may call at the same time.
 
     Parameters
     ----------
@@ -324,6 +374,7 @@ class MemberNetworks(nn.Module):
         self.vectorized = not unsupported(networks[0], "vmap") and not any(
             m._buffers and not getattr(m, "constant_buffers", False) for m in networks[0].modules()
         )
+        self.width = Width.of(networks[0], self.n_members, at_once=self.vectorized)
         if self.n_members == 1:
             self.single = networks[0]
             return
@@ -341,27 +392,35 @@ class MemberNetworks(nn.Module):
         self._make_template(networks[0])
 
     def _make_template(self, network: FusionNetwork) -> None:
-        """A network without weights of its own, into which a member's are put for a call."""
+        """What calls are made with: a network without weights, and copies of it that no call uses now."""
         ids = [id(owner[key]) for owner, key in _slots(network)]
         self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]  # tied weights are stacked once
-        # the list hides it from nn.Module, whose state is the stacked tensors alone
+        # the lists hide it from nn.Module, whose state is the stacked tensors alone
         self._template = [copy.deepcopy(network).to("meta")]
-        self._template_slots = _slots(self._template[0])  # once: the walk costs as much as a small network
-        layers: Any = self._template[0].modules()
-        self._members_layers = [layer for layer in layers if hasattr(layer, "in_members")]
+        self._idle: list[_Template] = []
         self._pictures = picture_modalities(network)
 
     def train(self, mode: bool = True) -> MemberNetworks:
-        """Set training mode, of the template too."""
-        if self.n_members > 1:
-            self._template[0].train(mode)
-        return super().train(mode)
+        """Set training mode."""
+        for child in self.children():
+            child.train(mode)
+        self.training = mode  # last: where it says so, all layers are in this mode, for other threads too
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # copies are made when they are needed; some may be in use by another thread
+        return {**vars(self), "_idle": []} if self.n_members > 1 else vars(self).copy()
 
     def decayed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Weights, which weight decay shrinks, and the rest (biases, norms, placeholders), which it leaves."""
+        """Weights, which weight decay shrinks, and the rest (biases, norms, placeholders), which it leaves.
+
+        Without those that are never trained.
+        """
         axis = 0 if self.n_members == 1 else 1
-        weights = [p for p in self.parameters() if p.ndim - axis >= 2]
-        rest = [p for p in self.parameters() if p.ndim - axis < 2]
+        each = zip(self.parameters(), self._thaws_at, strict=True)
+        trained = [p for p, thaws_at in each if p.requires_grad or thaws_at is not None]
+        weights = [p for p in trained if p.ndim - axis >= 2]
+        rest = [p for p in trained if p.ndim - axis < 2]
         return weights, rest
 
     def lr_factors(self) -> dict[nn.Parameter, float]:
@@ -389,37 +448,49 @@ class MemberNetworks(nn.Module):
             ]
             return tree_map(lambda *each: torch.stack(each), *outputs)
 
+    @property
+    def network(self) -> FusionNetwork:
+        """One of the networks, of several one without weights."""
+        return self.single if self.n_members == 1 else self._template[0]
+
     @contextlib.contextmanager
     def _calling(self, method: str, at_once: bool) -> Iterator[tuple[Callable[..., Any], list[Any]]]:
         """A method of the network as a function of its tensors, values and masks; and the stacked tensors."""
-        template = self._template[0]
-        slots, tensors = self._filled()
+        try:
+            template = self._idle.pop()
+        except IndexError:  # all are in use, by other threads
+            template = _Template(copy.deepcopy(self._template[0]))
+        network = template.network
+        if network.training != self.training:
+            network.train(self.training)
+        slots, tensors = self._filled(template)
 
         def call(tensors: list[Any], values: Values, present: Masks) -> Any:
             # what torch.func.functional_call does, whose checks cost more than a small network
             for (owner, key), tensor in zip(slots, tensors, strict=True):
                 owner[key] = tensor
-            return getattr(template, method)(values, present)
+            return getattr(network, method)(values, present)
 
         own = [owner[key] for owner, key in slots]
-        for layer in self._members_layers:
+        for layer in template.members_layers:
             layer.in_members = at_once
         try:
             yield call, tensors
         finally:
             for (owner, key), tensor in zip(slots, own, strict=True):
                 owner[key] = tensor
+            self._idle.append(template)
 
     def _large_pictures(self, values: Values, own_rows: bool) -> bool:
         pictures: list[Any] = [values[name] for name in self._pictures]
         return any(faster_one_by_one(x.numel() // (len(x) if own_rows else 1), x.device) for x in pictures)
 
-    def _filled(self) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
-        """Places in the template, and the stacked tensors of which each member's go there."""
+    def _filled(self, template: _Template) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
+        """Places in a template, and the stacked tensors of which each member's go there."""
         # a ParameterList looks each of its own up by name, which takes as long as a layer of a small network
         stacked = self.stacked._parameters.values()
         tensors: list[Any] = [*stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
-        return self._template_slots, [tensors[which] for which in self._which]
+        return template.slots, [tensors[which] for which in self._which]
 
 
 def picture_modalities(network: FusionNetwork) -> list[str]:

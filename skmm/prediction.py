@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -104,18 +104,44 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _member_outputs(
         self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Outputs of every head of every member (K, n, H, C), and which heads have something to say (n, H)."""
-        # as arrays, whose operations take a fraction of what those of tensors take on a single row
-        outputs, exists = (np.asarray(x.cpu()) for x in self.net_.outputs(data, dtype, rows=rows))
-        if outputs.ndim == 2 or (outputs.ndim == 3 and self.n_members > 1 and self.modality_loss == 0):
-            outputs = outputs[..., None, :]
-        if self.n_members == 1:
-            outputs = outputs[None]
-        heads = np.any(exists, axis=-1, keepdims=True)
-        if self.modality_loss > 0:
-            heads = np.concatenate([heads, exists], axis=-1)
-        return outputs.astype(np.float64), heads
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Some rows at a time: their positions, outputs of every head of every member (K, n, H, C), and which heads
+        have something to say (n, H)."""
+        for positions, *found in self.net_.batches(data, dtype, rows=rows):
+            # as arrays, whose operations take a fraction of what those of tensors take on a single row
+            outputs, exists = (np.asarray(x.cpu()) for x in found)
+            if outputs.ndim == 2 or (outputs.ndim == 3 and self.n_members > 1 and self.modality_loss == 0):
+                outputs = outputs[..., None, :]
+            if self.n_members == 1:
+                outputs = outputs[None]
+            heads = np.any(exists, axis=-1, keepdims=True)
+            if self.modality_loss > 0:
+                heads = np.concatenate([heads, exists], axis=-1)
+            yield positions, outputs.astype(np.float64), heads
+
+    def _reduced(
+        self,
+        data: Batches,
+        dtype: torch.dtype,
+        reduce: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, ...]],
+        rows: np.ndarray | None = None,
+    ) -> list[np.ndarray]:
+        """What is left of the outputs, a few arrays (n, ...): they are reduced as they come, not held together."""
+        n = len(data) if rows is None else len(rows)
+        found: list[np.ndarray] = []
+        for positions, outputs, exists in self._member_outputs(data, dtype, rows):
+            parts = reduce(positions, outputs, exists)
+            if len(positions) == n and (np.diff(positions) == 1).all():
+                return list(parts)
+            if not found:
+                found = [np.empty((n, *part.shape[1:]), part.dtype) for part in parts]
+            for whole, part in zip(found, parts, strict=True):
+                whole[positions] = part
+        return found
+
+    def _combined(self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None) -> list[np.ndarray]:
+        """Combined outputs (n, C), and which samples have any modality (n,)."""
+        return self._reduced(data, dtype, lambda _, outputs, e: (self._combine(outputs, e), e[:, 0]), rows)
 
     def _load(self, X: Any) -> tuple[Batches, torch.dtype, Blocks]:
         """Checked samples on the device, in the precision that their prediction is computed in."""
@@ -129,9 +155,8 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _outputs(self, X: Any) -> np.ndarray:
         """Combined outputs, (n_samples, C) logits or values."""
         data, dtype, blocks = self._load(X)
-        outputs, exists = self._member_outputs(data, dtype)
-        combined = self._combine(outputs, exists)
-        empty = ~exists[:, 0]
+        combined, exists = self._combined(data, dtype)
+        empty = ~exists
         if empty.any():
             warnings.warn(
                 f"{empty.sum()} of {len(blocks)} samples have no modality at all, the first is row "
@@ -150,11 +175,12 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _outputs_by_head(self, X: Any) -> dict[str, np.ndarray]:
         """Outputs of each head alone, averaged over the members; NaN where its modality is missing."""
         data, dtype, _ = self._load(X)
-        outputs, exists = self._member_outputs(data, dtype)
-        return {
-            head: np.where(exists[:, h, None], average(outputs[:, :, h], self._link), np.nan)
-            for h, head in enumerate(self._heads)
-        }
+
+        def averaged(positions: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
+            each = (average(outputs[:, :, h], self._link) for h in range(outputs.shape[2]))
+            return tuple(np.where(exists[:, h, None], x, np.nan) for h, x in enumerate(each))
+
+        return dict(zip(self._heads, self._reduced(data, dtype, averaged), strict=True))
 
     def transform(self, X: Any) -> np.ndarray:
         """The fused representation.
@@ -236,7 +262,7 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         True
         """
         data, dtype, _ = self._load(X)
-        (found, masks), _ = self.net_.outputs(data, dtype, "attention_weights", batch_size=len(data))
+        (found, masks), _ = self.net_.outputs(data, dtype, "attention_weights", whole=True)
         n_tokens = {name: mask.shape[-1] for name, mask in masks.items()}
         shown = []
         for (target, sources), weights in found.items():
@@ -322,7 +348,7 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _told(self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None) -> np.ndarray:
         """Log-probabilities, or of a regressor values, (n, C)."""
-        combined = self._combine(*self._member_outputs(data, dtype, rows))
+        combined, _ = self._combined(data, dtype, rows)
         if self._link == "identity":
             return self._finish(combined).reshape(len(combined), -1)
         return log_expit(combined) if self._link == "sigmoid" else torch.from_numpy(combined).log_softmax(1).numpy()

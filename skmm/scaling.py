@@ -17,6 +17,7 @@ from skmm.prefetch import read_ahead
 
 CLIP = 5.0  # standardised inputs past this many deviations say no more
 _CHUNK = 1 << 22  # values converted at a time, so that no whole block is ever copied to float64
+_COLUMNS = 1 << 16  # of a sparse block that its principal directions have
 _STORED = 1 << 18  # and of a sparse block, each with its row
 
 
@@ -24,8 +25,10 @@ def _chunks(block: Block, present: np.ndarray, n_jobs: int | None) -> Iterator[t
     """Rows that exist, some at a time, as float64 (rows or steps, *shape), with the row of each."""
     rows = np.flatnonzero(present)
     if isinstance(block, RaggedArray):
-        part = block[rows]
-        yield part.values.astype(np.float64), np.repeat(rows, part.lengths)
+        held = np.cumsum(block.lengths[rows]) * max(1, math.prod(block.inner_shape))
+        for chosen in np.split(rows, np.flatnonzero(np.diff(held // _CHUNK)) + 1):
+            part = block[chosen]
+            yield part.values.astype(np.float64), np.repeat(chosen, part.lengths)
         return
     size = max(1, _CHUNK // max(1, math.prod(block.shape[1:])))
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
@@ -103,7 +106,8 @@ class Scaler:
         """Standardise (*, d) in the precision of x."""
         place = x.dtype, x.device
         if place not in self._tensors:  # what a single row would otherwise spend most of its time on
-            mean, scale = torch.as_tensor(self.mean), torch.as_tensor(self.scale)
+            # copies, since what was loaded as a memory map cannot be written to, of which torch warns
+            mean, scale = torch.from_numpy(self.mean.copy()), torch.from_numpy(self.scale.copy())
             self._tensors[place] = mean.to(x.device, x.dtype), scale.to(x.device, x.dtype)
         mean, scale = self._tensors[place]
         return standardised(x, mean, scale)
@@ -129,7 +133,8 @@ class Projection:
     """Principal directions of a wide sparse block, learned in fit: a dense copy of few columns for its encoder.
 
     Truncated singular value decomposition of the rows, not centred so that they stay sparse (latent semantic
-    analysis, Deerwester et al. 1990), and one scale for all components.
+    analysis, Deerwester et al. 1990), and one scale for all components. Of more than 65,536 columns those of the
+    largest sum of squares are read: the directions are a dense table of columns times components.
 
     Parameters
     ----------
@@ -144,6 +149,11 @@ class Projection:
     def __init__(self, block: Block, weights: np.ndarray, n_components: int) -> None:
         rows = np.flatnonzero(weights > 0)
         weighted = sp.diags_array(np.sqrt(weights[rows])) @ sp.csr_array(block)[rows].astype(np.float64)
+        self.columns: np.ndarray | None = None
+        if weighted.shape[1] > _COLUMNS:
+            mass = np.bincount(weighted.indices, weighted.data**2, minlength=weighted.shape[1])
+            self.columns = np.sort(np.argsort(-mass, kind="stable")[:_COLUMNS])
+            weighted = weighted[:, self.columns]
         k = min(n_components, *weighted.shape)
         _, singular, directions = randomized_svd(weighted, k, random_state=0)
         scale = math.sqrt((singular**2).sum() / (weights[rows].sum() * k)) or 1.0
@@ -151,4 +161,5 @@ class Projection:
 
     def apply(self, block: Block) -> np.ndarray:
         """(n, n_features) sparse -> (n, n_components)."""
-        return sp.csr_array(block) @ self.matrix
+        block = sp.csr_array(block)
+        return (block if self.columns is None else block[:, self.columns]) @ self.matrix

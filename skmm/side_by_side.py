@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves  # torch's own walk through nested dicts and tuples, private by name
 
 from skmm.batches import AbsentColumn, Batches, DenseColumn, RaggedColumn, SparseColumn, VectorColumns
-from skmm.network import FusionNetwork, Masks, MemberNetworks, Values, of_member
+from skmm.network import FusionNetwork, Masks, MemberNetworks, Values, _Template, of_member
 from skmm.scaling import Scaler, standardised
 from skmm.training import TrainingSet
 
@@ -108,6 +108,7 @@ class Together(MemberNetworks):
                 if type(child) is nn.Dropout:
                     self.dropouts.append(MembersDropout())
                     setattr(layer, name, self.dropouts[-1])
+        self._idle.append(_Template(self._template[0]))  # whose layers of dropout these are: the only one ever used
 
     def drop_out(self, values: Values, present: Masks, generators: list[torch.Generator]) -> None:
         """Draw what the layers of dropout multiply by in the next call, which has these inputs (K, B, ...)."""
@@ -131,8 +132,8 @@ class Together(MemberNetworks):
         for layer, each in zip(layers, shapes, strict=True):
             layer.factors = [layer.factor(next(bits).reshape(-1, *shape)) for shape in each]
 
-    def _filled(self) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
-        slots, tensors = super()._filled()
+    def _filled(self, template: _Template) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
+        slots, tensors = super()._filled(template)
         given = [layer for layer in self.dropouts if layer.factors]
         return slots + [(vars(layer), "factors") for layer in given], tensors + [layer.factors for layer in given]
 

@@ -38,12 +38,12 @@ from skmm.speech_network import (
     split_by_length,
 )
 from skmm.stacking import encode_groups
-from skmm.training import auto_batch_size, find_device, seeded
+from skmm.training import Trained, auto_batch_size, find_device, seeded
 
 _ERRORS = ("raise", "drop")
 
 
-class SpeechRecognizer(Decoding, SpecParams, BaseEstimator):
+class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
     """Recogniser of speech: y are transcripts, X is audio and, if there is any, what helps to understand it.
 
     Convolutions shorten the audio's time axis, an encoder reads it, a fusion brings the other modalities (a context

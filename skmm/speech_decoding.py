@@ -9,12 +9,12 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skmm.decoding import UNITS, BeamSearch, LanguageModel, check_weight, greedy_search
+from skmm.inputs import shared
 from skmm.metrics import check_transcripts, word_error_rate
 from skmm.spec import unknown
 from skmm.table import Table
@@ -76,10 +76,11 @@ class Decoding:
         corpus = self._corpus()
         # the sentences themselves, since a list may be changed in place
         key = (self.lm_unit, self.lm_order, corpus)
-        if "_language_made" not in self.__dict__ or self._language_made[0] != key:
+        made = self.__dict__.get("_language_made")  # looked up once: another thread may put its own there
+        if made is None or made[0] != key:
             texts = [*self._texts.elements(), *corpus]
-            self._language_made = key, LanguageModel(texts, unit=self.lm_unit, order=self.lm_order)
-        return self._language_made[1]
+            made = self._language_made = key, LanguageModel(texts, unit=self.lm_unit, order=self.lm_order)
+        return made[1]
 
     def _check_emissions(self, emissions: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Each sample's frames, or an error that names the row."""
@@ -124,7 +125,7 @@ class Decoding:
                 raise ValueError(f"return_alternatives needs decoder='beam', got decoder={self.decoder!r}.")
         samples = self._check_emissions(emissions)
         if self.decoder == "greedy":
-            found = [greedy_search(torch.from_numpy(frames))[0] for frames in samples]
+            found = [greedy_search(shared(frames))[0] for frames in samples]
             texts = ["".join(self.symbols_[s - 1] for s in symbols) for symbols in found]
         else:
             search = BeamSearch(

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skmm._process import computing
 from skmm.augmentation import Batch
 from skmm.batches import Batches
 from skmm.blocks import BlockInfo
@@ -296,6 +297,7 @@ class SpeechNetwork(nn.Module):
     """
 
     # torch gives its recurrent layers no batching rule
+    modality_heads: ClassVar = ()
     unsupported: ClassVar = {"vmap": "the number of frames differs between batches"}
 
     def __init__(
@@ -309,7 +311,7 @@ class SpeechNetwork(nn.Module):
         inherited: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        self.audio = audio
+        self.audio, self.n_outputs = audio, 1 + n_symbols
         choices = check_encoders(encoders, list(infos))
         dim = inherited["hidden_dim"]
         size = math.prod(infos[audio].shape)
@@ -467,7 +469,8 @@ class SpeechNet(MultimodalNet):
 
     def log_probs(self, data: Batches, lengths: np.ndarray, most: int) -> list[Tensor]:
         """Outputs of all samples, on the CPU, each with the padding of its batch."""
-        module = self.module_.eval()
+        computing()
+        module = self.ready(torch.float32)
         outputs: list[Any] = [None] * len(lengths)
         with torch.inference_mode():
             batches = split_by_length(lengths, self.batch_size, most)

@@ -22,6 +22,8 @@ _BIAS_PENALTY = 1.0  # pull of the biases towards 0, in samples
 MIXINGS = (None, 100.0, 30.0)
 _TEMPERATURE_PENALTY = 1.0  # pull of the logarithm of a temperature towards 0, in samples
 _ROWS_PER_TEMPERATURE = 30  # samples with the same heads, below which they have none of their own
+_NUMBERS = 1 << 25  # of the heads' outputs: above that many they are stored in float32
+_AT_A_TIME = 1 << 24  # of these that are computed with together, in float64
 _ROWS_PER_FEATURE = 10  # samples for each number that a mixing matrix reads, below which none is tried
 
 
@@ -143,6 +145,11 @@ class Stack:
         return MIXINGS if link == "softmax" and enough else MIXINGS[:1]
 
     @staticmethod
+    def stored(n_numbers: int) -> type[np.floating]:
+        """The type in which so many numbers to fit on are kept."""
+        return np.float64 if n_numbers <= _NUMBERS else np.float32
+
+    @staticmethod
     def features(outputs: np.ndarray, exists: np.ndarray, link: str) -> np.ndarray:
         """What is weighted: outputs (..., n, H, C), exists (n, H) -> the same shape; 0 where a head is silent."""
         if link == "softmax":
@@ -151,26 +158,50 @@ class Stack:
             outputs = outputs.clip(FLOOR, -FLOOR)
         return np.where(exists[..., None], outputs, 0.0)
 
-    def fit(self, features: np.ndarray, target: Tensor, weights: np.ndarray, start: Stack | None = None) -> Stack:
-        """Fit on features (n, H, C), target of the loss and weights (n,), beginning at another stack's solution."""
-        n, n_heads, n_outputs = features.shape
+    def fit(
+        self,
+        features: np.ndarray,
+        target: Tensor,
+        weights: np.ndarray,
+        start: Stack | None = None,
+        *,
+        rows: np.ndarray | None = None,
+    ) -> Stack:
+        """Fit on some rows, or on all, of features (n, H, C), target of the loss and weights (n,).
+
+        Begins at the solution of another stack,
+        if one is given. Some of the rows at a time, so that there is no second copy of them all.
+        """
+        rows = np.arange(len(features)) if rows is None else rows
+        n, (n_heads, n_outputs) = len(rows), features.shape[1:]
         shared = self.link == "softmax"  # one weight per head, since the classes compete
         size = n_heads if shared else n_heads * n_outputs
-        z = torch.from_numpy(features)
         mixed = 0 if self.mixing is None else n_heads * n_outputs
-        each = torch.from_numpy(weights / weights.sum())
+        each = torch.from_numpy(weights[rows] / weights[rows].sum())
+        parts = _parts(n, features)
+
+        def cut(part: slice) -> tuple[Tensor, Tensor, Tensor]:
+            z = features[rows[part]].astype(np.float64, copy=False)
+            return torch.from_numpy(z), target[rows[part]], each[part]
+
+        cuts = [cut(part) for part in parts] if len(parts) == 1 else None
 
         def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
             parameters = torch.from_numpy(x).requires_grad_()
             w, b, d = parameters.split([size, n_outputs, mixed * n_outputs])
-            combined = (z * w.view(n_heads, -1)).sum(1) + b
             pull = _PENALTY * (w - 1 / n_heads).square().sum() + _BIAS_PENALTY * b.square().sum()
             if self.mixing is not None:
-                combined = combined + z.flatten(1) @ d.view(mixed, n_outputs)
                 pull = pull + self.mixing * d.square().sum()
-            value = (self.loss(combined, target) * each).sum() + pull / n
-            (gradient,) = torch.autograd.grad(value, parameters)
-            return float(value.detach()), gradient.numpy()
+            total, slope = 0.0, np.zeros_like(x)
+            for z, own, share in cuts or map(cut, parts):
+                combined = (z * w.view(n_heads, -1)).sum(1) + b
+                if self.mixing is not None:
+                    combined = combined + z.flatten(1) @ d.view(mixed, n_outputs)
+                value = (self.loss(combined, own) * share).sum() + pull / n
+                pull = torch.zeros(())  # once
+                (gradient,) = torch.autograd.grad(value, parameters)
+                total, slope = total + float(value.detach()), slope + gradient.numpy()
+            return total, slope
 
         first = np.concatenate([np.full(size, 1 / n_heads), np.zeros((1 + mixed) * n_outputs)])
         bounds = [(0, None)] * size + [(None, None)] * (len(first) - size)
@@ -180,21 +211,23 @@ class Stack:
         self.weights = x[:size].reshape(n_heads, -1)
         self.bias = x[size : size + n_outputs]
         self.matrix = x[size + n_outputs :].reshape(mixed, n_outputs)
-        self.temperatures = self._fit_temperatures(features, target, weights)
+        self.temperatures = self._fit_temperatures(features, target, weights, rows)
         return self
 
-    def _fit_temperatures(self, features: np.ndarray, target: Tensor, weights: np.ndarray) -> dict[bytes, float]:
+    def _fit_temperatures(
+        self, features: np.ndarray, target: Tensor, weights: np.ndarray, rows: np.ndarray
+    ) -> dict[bytes, float]:
         """Temperature by which heads speak, where that differs between samples."""
-        keys = _speaking(features)
+        keys = np.concatenate([_speaking(features[rows[part]]) for part in _parts(len(rows), features)])
         found, counts = np.unique(keys, return_counts=True)
         found = found[counts >= _ROWS_PER_TEMPERATURE]
         if self.link == "identity" or len(found) < 2:
             return {}
-        combined, temperatures = self._sum(features), {}
+        temperatures = {}
         for key in found:
-            rows = np.flatnonzero(keys == key)
-            own, t = torch.from_numpy(combined[rows]), target[rows]
-            each = torch.from_numpy(weights[rows] / weights[rows].sum())
+            same = rows[keys == key]
+            own, t = torch.from_numpy(self._sum(features, same)), target[same]
+            each = torch.from_numpy(weights[same] / weights[same].sum())
 
             def objective(log_t: float, own: Tensor = own, t: Tensor = t, each: Tensor = each) -> float:
                 value = float((self.loss(own * math.exp(-log_t), t) * each).sum())
@@ -203,16 +236,24 @@ class Stack:
             temperatures[key] = math.exp(minimize_scalar(objective, bounds=(-2, 2), method="bounded").x)
         return temperatures
 
-    def combine(self, features: np.ndarray) -> np.ndarray:
-        """Combined outputs: (n, H, C) -> (n, C)."""
-        combined = self._sum(features)
-        if not self.temperatures:
-            return combined
-        return combined / np.array([self.temperatures.get(key, 1.0) for key in _speaking(features)])[:, None]
+    def combine(self, features: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Combined outputs of some rows, or of all: (n, H, C) -> (n, C)."""
+        rows = np.arange(len(features)) if rows is None else rows
+        combined = self._sum(features, rows)
+        if self.temperatures:
+            for part in _parts(len(rows), features):
+                keys = _speaking(features[rows[part]])
+                combined[part] /= np.array([self.temperatures.get(key, 1.0) for key in keys])[:, None]
+        return combined
 
-    def _sum(self, features: np.ndarray) -> np.ndarray:
-        combined = (features * self.weights).sum(axis=1) + self.bias
-        return combined if self.mixing is None else combined + features.reshape(len(features), -1) @ self.matrix
+    def _sum(self, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        combined = np.empty((len(rows), features.shape[2]))
+        for part in _parts(len(rows), features):
+            z = features[rows[part]]
+            combined[part] = (z * self.weights).sum(axis=1) + self.bias
+            if self.mixing is not None:
+                combined[part] += z.reshape(len(z), -1) @ self.matrix
+        return combined
 
     def table(self, heads: list[str], outputs: list[str]) -> Table:
         """Weights by head, and the biases, as a table."""
@@ -225,6 +266,12 @@ class Stack:
                 for h, w in zip([*heads, "bias"], [*self.weights, self.bias], strict=True)
             ]
         )
+
+
+def _parts(n: int, features: np.ndarray) -> list[slice]:
+    """So many rows, in parts that are computed with together."""
+    size = max(1, _AT_A_TIME // max(1, features[:1].size))
+    return [slice(start, start + size) for start in range(0, max(1, n), size)]
 
 
 def _speaking(features: np.ndarray) -> np.ndarray:

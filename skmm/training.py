@@ -12,7 +12,6 @@ import functools
 import inspect
 import math
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,11 @@ from skorch.callbacks import Callback, EpochTimer, PrintLog
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
+from skmm._process import computing
+from skmm._process import seeded as seeded  # callers know it from here
 from skmm.augmentation import Augmentation, Batch
 from skmm.batches import Batches, take_rows
-from skmm.network import MemberNetworks, existing
+from skmm.network import MemberNetworks, Width, existing
 from skmm.spec import Optimizer
 
 # -- learning-rate schedules: share of training done -> factor on the learning rate -------------------------------
@@ -107,19 +108,6 @@ def free_memory(device: torch.device) -> int:
     return min(found, default=4 * 2**30)
 
 
-# torch has one random generator for all threads: of two that draw at once neither would be reproducible
-_one_at_a_time = threading.RLock()
-
-
-@contextlib.contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch inside the block, and leave the caller's random state as it was; other threads wait."""
-    devices = [device] if device.type == "cuda" else []
-    with _one_at_a_time, torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
 # -- data ---------------------------------------------------------------------------------------------------------
 
 
@@ -150,11 +138,13 @@ class _BatchIterator:
     """Cuts batches by row numbers, in an order of its own for each member, or in one where they share their rows.
 
     Gives (values, masks), targets, weights, and the number of axes before those of a sample: 2 for batches of each
-    member's own, else 1.
+    member's own, else 1. Without generators the batches are cut by what they hold in a network of some ``width``.
     """
 
-    def __init__(self, dataset: TrainingSet, batch_size: int, generators: list[torch.Generator] | None) -> None:
-        self.dataset, self.batch_size, self.generators = dataset, batch_size, generators
+    def __init__(
+        self, dataset: TrainingSet, batch_size: int, generators: list[torch.Generator] | None, width: Width
+    ) -> None:
+        self.dataset, self.batch_size, self.generators, self.width = dataset, batch_size, generators, width
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         d = self.dataset
@@ -169,8 +159,13 @@ class _BatchIterator:
             rows = rows[0]
         if weights is not None and len(weights) == 1:
             weights = weights[0]
-        parts = rows.split(self.batch_size, -1)
-        weight_parts = [None] * len(parts) if weights is None else weights.split(self.batch_size, -1)
+        if self.generators is None:
+            positions = [p.to(rows.device) for p in d.data.parts(rows, self.batch_size, self.width)]
+            parts: Any = [rows[..., p] for p in positions]
+            weight_parts: Any = [None if weights is None else weights[..., p] for p in positions]
+        else:
+            parts = rows.split(self.batch_size, -1)
+            weight_parts = [None] * len(parts) if weights is None else weights.split(self.batch_size, -1)
         for batch, weight, cut in zip(parts, weight_parts, d.data.stream(parts), strict=True):
             yield cut, take_rows(d.target, batch), weight, batch.ndim
 
@@ -289,6 +284,7 @@ class MultimodalNet(NeuralNet):
         self.augment = augment
         self.precision = precision
         self.compiled = compiled
+        self.streamed_ = False  # whether partial_fit trained it
 
     # skorch's own callbacks read the loss of every batch; here it is read once an epoch
     @property
@@ -345,11 +341,11 @@ class MultimodalNet(NeuralNet):
 
     def get_iterator(self, dataset: TrainingSet, training: bool = False) -> _BatchIterator:
         if not training:
-            return _BatchIterator(dataset, self._prediction_size(dataset.data), None)
+            return _BatchIterator(dataset, self._most(dataset.data), None, self.module_.width)
         # a fit that goes on draws new orders
         epochs_before = len(self.history)
         generators = [torch.Generator().manual_seed((s + 7919 * epochs_before) % 2**63) for s in self.seeds]
-        return _BatchIterator(dataset, self.batch_size, generators)
+        return _BatchIterator(dataset, self.batch_size, generators, self.module_.width)
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         super().on_epoch_begin(net, **kwargs)
@@ -443,10 +439,9 @@ class MultimodalNet(NeuralNet):
             self.faster_.append(torch.compile(self.module_.single, mode=graphs))
         return self.faster_[0]
 
-    def _prediction_size(self, data: Batches) -> int:
-        """Samples that go through the network at a time where nothing is learned from them."""
-        # in a network pictures and videos take many times their own memory
-        return self.batch_size if data.lazy else max(self.batch_size, min(1024, 2**24 // data.numbers))
+    def _most(self, data: Batches) -> int:
+        """Samples that may go through the network at a time where nothing is learned from them."""
+        return self.batch_size if data.lazy else max(self.batch_size, 1024)
 
     def _clip(self, largest: float) -> None:
         """Scale each member's gradient down to the largest norm allowed."""
@@ -496,20 +491,56 @@ class MultimodalNet(NeuralNet):
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         super().on_train_begin(net, X=X, y=y, **kwargs)
+        if self.optimizer_ is None:  # unpickled without: begin anew, where the schedule is
+            horizon = self.total_steps_
+            self.initialize_optimizer()
+            self.total_steps_ = horizon
         self.copies_: dict[torch.dtype, nn.Module] = {}
 
-    def outputs(
+    def batches(
         self,
         data: Batches,
         dtype: torch.dtype,
         method: str = "forward",
         rows: np.ndarray | None = None,
-        batch_size: int | None = None,
-    ) -> tuple[Any, Tensor]:
-        """Outputs for the rows, or for all samples, without gradient, and which modalities each has.
+        *,
+        whole: bool = False,
+    ) -> Iterator[tuple[np.ndarray, Any, Tensor]]:
+        """Outputs for the rows, or for all samples, without gradient, some of them at a time.
 
-        Shape: (n, ...) or for several members (K, n, ...), and (n, M). A method may return several tensors.
+        Yields
+        ------
+        positions : ndarray of int
+            Which of the rows these are; ``whole`` has all in one.
+        outputs : Tensor of shape (n, ...) or for several members (K, n, ...), or several in dicts and tuples
+        exists : Tensor of bool, shape (n, M)
+            Which modalities each has.
         """
+        computing()
+        module = self.ready(dtype)
+        chosen = torch.arange(len(data)) if rows is None else torch.from_numpy(rows)
+        n = len(chosen)
+        parts = [torch.arange(n)] if whole else data.parts(chosen, self._most(data), self.module_.width)
+        cuts = data.stream([chosen[part].to(data.device) for part in parts])
+        for part, (values, present) in zip(parts, cuts, strict=True):
+            with torch.inference_mode():
+                outputs, exists = module(values, present, method=method), existing(present)
+            yield part.numpy(), outputs, exists
+
+    def outputs(
+        self, data: Batches, dtype: torch.dtype, method: str = "forward", *, whole: bool = False
+    ) -> tuple[Any, Tensor]:
+        """What :meth:`batches` gives, of all samples in their order."""
+        positions, parts, exists = zip(*self.batches(data, dtype, method, whole=whole), strict=True)
+        if len(parts) == 1:
+            return parts[0], exists[0]
+        axis = 0 if self.module_.n_members == 1 else 1
+        order = torch.from_numpy(np.argsort(np.concatenate(positions))).to(data.device)
+        joined = tree_map(lambda *each: torch.cat(each, axis).index_select(axis, order), *parts)
+        return joined, torch.cat(exists)[order]
+
+    def ready(self, dtype: torch.dtype) -> nn.Module:
+        """The network as it predicts; nothing is changed in it that another thread would see."""
         module = self.module_
         if dtype == torch.float64:
             # a copy in double precision, made once; results then do not depend on how rows are batched
@@ -518,19 +549,34 @@ class MultimodalNet(NeuralNet):
             module = self.copies_[dtype]
         if module.training:  # a walk over all layers, which costs a tenth of one row's prediction
             module.eval()
-        parts, exists = [], []
-        chosen = torch.arange(len(data)) if rows is None else torch.from_numpy(rows)
-        with torch.inference_mode():
-            batches = chosen.to(data.device).split(batch_size or self._prediction_size(data))
-            for values, present in data.stream(batches):
-                parts.append(module(values, present, method=method))
-                exists.append(existing(present))
-        if len(parts) == 1:
-            return parts[0], exists[0]
-        axis = 0 if module.n_members == 1 else 1
-        return tree_map(lambda *each: torch.cat(each, axis), *parts), torch.cat(exists)
+        return module
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state["copies_"], state["faster_"] = {}, []  # made again when needed
+        light = object.__new__(type(self))
+        # what skorch was given and what it made of it are the same; the rest is made again when needed
+        light.__dict__.update(vars(self), module=None, criterion=None, copies_={}, faster_=[])
+        return super(MultimodalNet, light).__getstate__()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.module, self.criterion = self.module_, self.criterion_
+
+    def without_training_state(self) -> MultimodalNet:
+        """The same net without its optimizer, which takes twice as much as the weights, for a pickle."""
+        light = object.__new__(type(self))
+        light.__dict__.update(vars(self), optimizer_=None)
+        return light
+
+
+class Trained:
+    """An estimator with a net: its pickle holds what training goes on from only where it is known to go on."""
+
+    warm_start: bool
+
+    def __getstate__(self) -> dict[str, Any]:
+        above: Any = super()
+        state: dict[str, Any] = {**above.__getstate__()}
+        net = state.get("net_")
+        if net is not None and not (self.warm_start or net.streamed_):
+            state["net_"] = net.without_training_state()
         return state

@@ -48,7 +48,8 @@ def make_task(task, n=80, missing=10):
 def member_outputs(estimator, X):
     """Outputs of every head of every member (K, n, H, C), and which heads speak (n, H)."""
     data, dtype, _ = estimator._load(X)
-    return estimator._member_outputs(data, dtype)
+    ((_, outputs, exists),) = estimator._member_outputs(data, dtype)
+    return outputs, exists
 
 
 # -- the solution -------------------------------------------------------------------------------------------------

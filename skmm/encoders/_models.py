@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from skmm._optional import import_optional
+from skmm._process import seeded
 from skmm.blocks import Block, sample_shape
 from skmm.layers import l2_normalize, masked_mean
 from skmm.spec import unknown
@@ -37,19 +38,21 @@ _TOLD = {"transformers_version", "dtype", "torch_dtype", "architectures", "name_
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers from reporting on what it loads, and from drawing from the caller's random numbers."""
+    """Keep transformers from reporting on what it loads, and from drawing from the caller's random numbers.
+
+    One thread at a time: a module that is made while another thread loads would be made as that one's are.
+    """
     logging = import_optional("transformers.utils.logging", extra="pretrained")
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # of the weights that a file lacks
+    with seeded(0, torch.device("cpu")):  # of the weights that a file lacks
+        level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
             yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
+        finally:
+            logging.set_verbosity(level)
+            if bar:
+                logging.enable_progress_bar()
 
 
 def load_pretrained(what: str, name: str, loader: str, **options: Any) -> Any:
@@ -171,7 +174,7 @@ class Backbone(nn.Module):
         mask = torch.ones(2, len(longer), dtype=torch.bool)
         mask[0, len(short) :] = False
         filled = F.pad(short, (0, len(longer) - len(short)))
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), seeded(0, torch.device("cpu")):
             apart = self(short[None], alone)[0][0]
             beside = self(torch.stack([filled, longer]), mask)[0][0]
         return bool((apart - beside).norm() > 1e-3 * apart.norm())
@@ -184,10 +187,12 @@ class Backbone(nn.Module):
         with torch.inference_mode():
             return self.eval()(x, mask)[0].cpu().numpy()
 
-    def fingerprint(self) -> str:
-        """What the vectors depend on, as a hash."""
+    def fingerprint(self, without: Collection[str] = ()) -> str:
+        """What the vectors depend on, but for some tensors, as a hash."""
         digest = hashlib.sha256(f"{self.pooling} {self.extra_repr()} {settings_of(self.model)}".encode())
         for key, tensor in sorted(self.state_dict().items()):
+            if key in without:
+                continue
             digest.update(key.encode())
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()

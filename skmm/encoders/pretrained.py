@@ -268,6 +268,7 @@ class PretrainedEncoder(nn.Module):
         super().__init__()
         self.out_dim = hidden_dim
         self.tokens, self.max_length = tokens, max_length
+        self.base = (model, info.kind, pooling, lora_rank)
         self.thaws_at = _thaw_epoch(freeze)
         self.backbone: Any = None
         if info.source is None:  # else its vectors are what comes in
@@ -284,6 +285,44 @@ class PretrainedEncoder(nn.Module):
                 raise ValueError(f"model={model!r} has no linear layer in an attention, for lora_rank={lora_rank}.")
         dim = info.shape[0] if self.backbone is None else self.backbone.dim
         self.output = DenseBlock(nn.Linear(dim, hidden_dim), hidden_dim, activation=activation, dropout=dropout)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Of additions to a model the pickle holds these, and not the model, as where it is frozen alone."""
+        state = dict(vars(self))
+        if self.backbone is None or self.base[-1] is None or next(self.backbone.parameters()).is_meta:
+            return state
+        added = {path: layer for path, layer in self.backbone.named_modules() if isinstance(layer, LowRankLinear)}
+        own = {f"{path}.{key}" for path in added for key in ("down", "up")}
+        state["_modules"] = {name: module for name, module in self._modules.items() if name != "backbone"}
+        state["added"] = {path: (layer.down, layer.up) for path, layer in added.items()}
+        state["fingerprint"] = self.backbone.fingerprint(own)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        added, fingerprint = state.pop("added", None), state.pop("fingerprint", None)
+        super().__setstate__(state)
+        if added is None:
+            return
+        model, kind, pooling, rank = state["base"]
+        backbone = copy.deepcopy(load_backbone(model_name(model), kind, pooling)).requires_grad_(False)
+        if backbone.fingerprint() != fingerprint:
+            raise ValueError(
+                f"model={model!r} is another one than in fit, and a pickle holds what lora_rank={rank} added alone."
+            )
+        device = next(self.parameters()).device
+        add_low_rank(backbone, rank)
+        for path, (down, up) in added.items():
+            layer: Any = backbone.get_submodule(path)
+            layer.down, layer.up = down, up
+        rest = {"output": self._modules.pop("output")}
+        self.backbone = backbone.to(device).train(self.training)
+        self._modules.update(rest)  # after it, as it was
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PretrainedEncoder:
+        copied = object.__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(vars(self), memo))  # the model too, which no file need be read for
+        return copied
 
     @classmethod
     def reader(
