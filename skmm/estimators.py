@@ -111,7 +111,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Combine the heads by a convex model fitted on out-of-fold predictions; False averages the members' fused
         heads. "auto" stacks if there are several members.
     warm_start : bool, default=False
-        Go on from the last fit's network instead of a new one.
+        Go on from the last fit's network instead of a new one. A pickle then holds the state of the optimizer too.
     callbacks : list of skorch callbacks or None, default=None
         Handed to skorch.
     device : str, default="auto"

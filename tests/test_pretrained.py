@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import joblib
@@ -550,6 +551,34 @@ def test_low_rank_additions_alone_are_trained(kind, n_members, folder):
     assert {name.rpartition(".")[2] for name in added} == {"down", "up"}
     assert all((after[name] != 0).any() for name in added)
     assert all(torch.equal(after[name], p) for name, p in start.items())
+
+
+def test_a_pickle_holds_the_additions_and_finds_the_model(folder, tmp_path):
+    values, model = block("tokens", folder)
+    place = shutil.copytree(model, tmp_path / "model")
+    encoder = Encoder("pretrained", model=str(place), lora_rank=2)
+    clf = small(encoders=encoder, max_epochs=2, hidden_dim=4).fit(Blocks(raw=values), Y)
+    content = pickle.dumps(clf)
+    tensors = weights(clf)
+    held = {name for name, p in tensors.items() if p.numpy().tobytes() in content}
+    assert held == {name for name in tensors if name.rpartition(".")[2] in ("down", "up")}
+    again = pickle.loads(content)
+    np.testing.assert_array_equal(outputs(again, Blocks(raw=values)), outputs(clf, Blocks(raw=values)))
+    for other in (clf, again):
+        other.set_params(warm_start=True)
+    going_on = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(
+        outputs(going_on.fit(Blocks(raw=values), Y), Blocks(raw=values)),
+        outputs(clf.fit(Blocks(raw=values), Y), Blocks(raw=values)),
+    )
+    network = transformers.AutoModel.from_pretrained(place)
+    network.embeddings.word_embeddings.weight.data.mul_(2)
+    network.save_pretrained(place)
+    with pytest.raises(ValueError, match="is another one than in fit, and a pickle holds what lora_rank=2 added"):
+        pickle.loads(content)
+    shutil.rmtree(place)
+    with pytest.raises(ValueError, match="there is no such folder"):
+        pickle.loads(content)
 
 
 def test_low_rank_addition_formula():

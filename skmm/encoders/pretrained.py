@@ -202,7 +202,8 @@ class PretrainedEncoder(nn.Module):
         Whether its weights stay; up to the epoch before N, counted from 1, with ``"until_epoch_3"``.
     lora_rank : int or None, default=None
         Train a low-rank addition to each linear layer of the model's attention (Hu et al. 2021), and nothing else
-        of it. Needs ``freeze=True``.
+        of it. Needs ``freeze=True``. With one member a pickle of the estimator holds what was added and not the
+        model, which must be found under the same name, and be the same, where it is read.
     pooling : {"auto", "mean", "cls", "pooler"}, default="auto"
         The vector of a sample: the mean over its tokens or places, the first token, or the model's own pooler.
         "auto" is, for text, what sentence-transformers saved beside the model, else the mean; for images the
