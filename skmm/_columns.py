@@ -8,6 +8,8 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import validate_data
 
 from skmm._optional import import_optional
 
@@ -76,7 +78,27 @@ def column_names(X: Any) -> list[Any] | None:
     return list(X.columns) if hasattr(X, "columns") else None
 
 
-def find_name(column: str, names: list[Any] | None, where: str) -> int:
+def note_columns(estimator: Any, X: Any) -> None:
+    """Set ``n_features_in_`` and, where the names of all columns are strings, ``feature_names_in_``."""
+    if _are_mixed(X):  # which scikit-learn refuses, instead of taking the table for one without names
+        X = np.broadcast_to(0.0, X.shape)
+    validate_data(estimator, X=X, skip_check_array=True)
+
+
+def select(X: Any, positions: Positions) -> Any:
+    """Columns as a transformer of scikit-learn takes them: their names all strings, or none of them."""
+    part = _safe_indexing(X, positions, axis=1)
+    if isinstance(positions, list) and _are_mixed(part):
+        return part.set_axis([str(name) for name in part.columns], axis=1)
+    return part
+
+
+def _are_mixed(table: Any) -> bool:
+    """Whether some names of columns are strings and others are not."""
+    return len({isinstance(name, str) for name in column_names(table) or []}) == 2
+
+
+def find_name(column: Any, names: list[Any] | None, where: str) -> int:
     if names is None:
         raise ValueError(f"{where} names column {column!r}, but X is an array without column names.")
     found = [i for i, name in enumerate(names) if name == column]

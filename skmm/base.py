@@ -23,12 +23,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skmm._columns import as_frame
+from skmm._columns import as_frame, note_columns
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.batches import Batches
 from skmm.blocks import Blocks, FlatLayout
 from skmm.compose import ModalityTransformer
 from skmm.inputs import Inputs, check_finite
+from skmm.leaks import warn_of_leaks
 from skmm.losses import HeadsLoss
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_fusion, unsupported
 from skmm.plan import TrainingPlan, hide, training_set
@@ -161,7 +162,7 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
             )
         if not reset:
             return self.modality_transformer_.transform(X)
-        validate_data(self, X, skip_check_array=True)
+        note_columns(self, X)
         self.modality_transformer_ = ModalityTransformer.from_frame(X)
         return self.modality_transformer_.fit_transform(X)
 
@@ -289,6 +290,8 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
             )
         blocks = self._read(X, reset=reset)
         check_consistent_length(blocks, y, groups)
+        if reset and isinstance(self.modalities, str) and not _is_named(X):
+            warn_of_leaks(self.modality_transformer_.find_leaks(X, y, groups), stacklevel=5)
         target = self._encode_target(y, reset)
         weights = _check_sample_weight(
             sample_weight, target, dtype=np.float64, ensure_non_negative=True, allow_all_zero_weights=False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,12 +11,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import _safe_indexing
 
 from skmm._columns import as_values, missing_cells
+from skmm.written import NumberForm, read_array, read_date
 
 _DAY = np.timedelta64(1, "D")
 _YEAR = 365.2425
-# a date with its year last, and maybe a time of day: which of the first two is the day, the cell does not say
-YEAR_LAST = re.compile(r"\s*(\d{1,2})([/.-])(\d{1,2})\2(\d{4})(?:[ T](\d{2}:\d{2}(?::\d{2})?))?\s*")
-DAY_FIRST, MONTH_FIRST = "day/month/year", "month/day/year"
 
 
 def cells(column: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -37,64 +34,63 @@ def short(cell: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _columns(table: Any) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+def columns_of(table: Any) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
     """Name or position, values and missing cells of each column of a table."""
     names = list(getattr(table, "columns", range(table.shape[1])))
     for i, name in enumerate(names):
         yield name, *cells(_safe_indexing(table, i, axis=1))
 
 
-def as_floats(name: Any, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Cells of these rows as float64, durations in seconds.
+def as_floats(name: Any, values: np.ndarray, rows: np.ndarray, form: NumberForm | None = None) -> np.ndarray:
+    """Cells of these rows as float64, durations in seconds; strings by the form in which they are written.
 
     Raises
     ------
     ValueError
         If one is no number; names the column and the row.
     """
-    there = values[rows]
+    there, form = values[rows], form or NumberForm()
     if there.dtype.kind == "m":
         return there / np.timedelta64(1, "s")
-    try:
-        return there.astype(np.float64)
-    except (TypeError, ValueError):  # objects, among them durations, or one that is no number
-        return np.array([_float(name, row, value) for row, value in zip(rows, there, strict=True)])
+    if there.dtype.kind not in "OUS" or form == NumberForm():
+        try:
+            return there.astype(np.float64)
+        except (TypeError, ValueError):  # durations, placeholders, or what is no number
+            there = there.astype(object)
+    return np.array([_float(name, row, value, form) for row, value in zip(rows, there, strict=True)], np.float64)
 
 
-def _float(name: Any, row: int, value: Any) -> float:
+def _float(name: Any, row: int, value: Any, form: NumberForm) -> float:
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     if isinstance(value, np.timedelta64):
         return float(value / np.timedelta64(1, "s"))
     try:
-        return float(value)
+        return form.read(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"column {name!r}, row {row}: {short(value)} is no number.") from error
+        raise ValueError(
+            f"column {name!r}, row {row}: {short(value)} is no number {form}".rstrip() + "."
+        ) from error
 
 
-def numbers(table: Any) -> np.ndarray:
-    """A table of numbers as float64, missing cells NaN, durations in seconds."""
+def numbers(table: Any, forms: Sequence[NumberForm] | None = None) -> np.ndarray:
+    """A table of numbers as float64, missing cells NaN, durations in seconds.
+
+    ``forms`` are those in which the columns write numbers as strings, by default as Python does.
+    """
     out = np.full(table.shape, np.nan, order="F")
-    for j, (name, values, missing) in enumerate(_columns(table)):
+    for j, (name, values, missing) in enumerate(columns_of(table)):
         rows = np.flatnonzero(~missing)
-        out[rows, j] = as_floats(name, values, rows)
+        out[rows, j] = as_floats(name, values, rows, forms[j] if forms else None)
         if np.isinf(out[:, j]).any():
             raise ValueError(f"column {name!r}, row {np.isinf(out[:, j]).argmax()}: the number is infinite.")
-    return out
-
-
-def labels(table: Any) -> np.ndarray:
-    """A table of categories as strings, missing cells None."""
-    out = np.full(table.shape, None, dtype=object)
-    for j, (_, values, missing) in enumerate(_columns(table)):
-        out[~missing, j] = [str(value) for value in values[~missing].tolist()]
     return out
 
 
 def dates(table: Any, order: str | None = None) -> np.ndarray:
     """A table of dates as numbers: years since 1970, and the places in year, week and day on a circle."""
     parts = []
-    for name, values, missing in _columns(table):
+    for name, values, missing in columns_of(table):
         times = np.full(len(values), np.datetime64("NaT"), dtype="datetime64[us]")
         if values.dtype.kind == "M":
             times = values.astype("datetime64[us]")
@@ -123,17 +119,14 @@ def as_date(value: Any, order: str | None = None) -> np.datetime64:
     Parameters
     ----------
     value : str, date, datetime, time or datetime64
-        A string has the year first, as in ISO 8601, or last where an ``order`` is given.
+        A string as :func:`~skmm.written.read_date` reads it.
     order : {"day/month/year", "month/day/year"}, optional
         How to read a string with the year last.
     """
     if isinstance(value, str):
-        parts = YEAR_LAST.fullmatch(value) if order else None
-        if parts:
-            first, _, second, year, time = parts.groups()
-            day, month = (first, second) if order == DAY_FIRST else (second, first)
-            value = f"{year}-{month:0>2}-{day:0>2}T{time or '00:00'}"
-        value = datetime.datetime.fromisoformat(value)
+        value = read_date(value, order)
+        if value is None:
+            return np.datetime64("NaT", "us")
     elif isinstance(value, datetime.time):
         value = datetime.datetime.combine(datetime.date(1970, 1, 1), value)
     elif not isinstance(value, (datetime.date, np.datetime64)):
@@ -172,14 +165,24 @@ def _checked_texts(column: Any) -> list[str]:
 
 
 def as_array(cell: Any) -> np.ndarray:
-    """A cell as an array; an array of arrays, as tables of arrow have lists of lists, as one of more dimensions."""
+    """A cell as an array, one that is written as text too.
+
+    An array of arrays, as tables of arrow have lists of lists, is one of more dimensions.
+
+    Raises
+    ------
+    ValueError
+        If it is text that is no array of numbers, or lists of unequal length.
+    """
+    if isinstance(cell, str):
+        return read_array(cell)
     array = np.asarray(cell)
     return np.array([as_array(part) for part in array]) if array.dtype == object and array.ndim else array
 
 
 def stacked(column: Any) -> np.ndarray:
     """Arrays of one shape, as one array."""
-    arrays = [as_array(cell) for cell in cells(column)[0]]
+    arrays = _arrays(column)
     odd = next((i for i, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
     if odd is not None:
         raise ValueError(f"row {odd} has shape {arrays[odd].shape}, the rows before it {arrays[0].shape}.")
@@ -187,5 +190,27 @@ def stacked(column: Any) -> np.ndarray:
 
 
 def listed(column: Any) -> list[np.ndarray]:
-    """Arrays of any length."""
-    return [as_array(cell) for cell in cells(column)[0]]
+    """Arrays of any length: sequences of numbers, also where all of them are whole, which Blocks takes for ids."""
+    return [array.astype(np.float64) if array.dtype.kind in "biu" else array for array in _arrays(column)]
+
+
+def token_ids(column: Any) -> list[np.ndarray]:
+    """Arrays of ids of any length."""
+    arrays = _arrays(column)
+    odd = next((i for i, array in enumerate(arrays) if array.ndim != 1 or array.dtype.kind not in "iu"), None)
+    if odd is not None:
+        raise ValueError(
+            f"row {odd}: expected a list of whole numbers, the ids of tokens, got {short(arrays[odd])}."
+        )
+    return arrays
+
+
+def _arrays(column: Any) -> list[np.ndarray]:
+    """Cells as arrays."""
+    arrays = []
+    for row, cell in enumerate(cells(column)[0]):
+        try:
+            arrays.append(as_array(cell))
+        except ValueError as error:
+            raise ValueError(f"row {row}: {short(cell)} is no array of numbers.") from error
+    return arrays

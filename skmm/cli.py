@@ -163,7 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
-        args.run(args)
+        with warnings.catch_warnings():  # what a command says itself, no library need say again
+            args.run(args)
     except UsageError as error:
         print(f"skmm: {error}", file=sys.stderr)
         return 2
@@ -202,6 +203,7 @@ def _compared(args: argparse.Namespace) -> str:
     from sklearn.utils.multiclass import type_of_target
 
     from skmm import MultimodalClassifier, MultimodalRegressor
+    from skmm.leaks import ignore_leaks
     from skmm.model_selection import compare_fusions
 
     X, y, groups = data.X, data.y, data.groups
@@ -213,6 +215,9 @@ def _compared(args: argparse.Namespace) -> str:
     if rows < n_rows:
         chosen = np.sort(np.random.default_rng(args.seed).permutation(n_rows)[:rows])
         X, y, groups = (None if part is None else _safe_indexing(part, chosen) for part in (X, y, groups))
+    for suspect in [] if data.transformer is None else data.transformer.find_leaks(X, y, groups):
+        print(f"skmm: {suspect}; if that will not be known of new rows, leave it out", file=sys.stderr)
+    ignore_leaks()
     asked = {name: getattr(args, name) for name in _DEMO_PARAMS}
     params = {**data.params, **{name: value for name, value in asked.items() if value is not None}}
     try:
@@ -243,6 +248,7 @@ def _compared(args: argparse.Namespace) -> str:
         "summary": list(result.summary),
         "differences": list(result.differences),
         "skipped": result.skipped,
+        "suspects": result.suspects,
         "verdict": result.verdict,
     }
     return json.dumps(found, indent=2) + "\n"

@@ -25,20 +25,24 @@ from sklearn.utils._repr_html.estimator import _VisualBlock
 # private: nothing public gives nested parameters (text__ngram_range) of a list of named transformers
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skmm._columns import (
     Positions,
     as_frame,
     check_table,
     column_names,
+    find_name,
     find_positions,
     missing_cells,
+    note_columns,
     pass_through,
+    select,
 )
 from skmm.blocks import Blocks
 from skmm.frames import Loading, plan_frame
 from skmm.kinds import Block, RaggedArray, is_lazy, spread
+from skmm.leaks import find_leaks
 from skmm.selector import ModalitySelector
 from skmm.table import Table
 
@@ -220,8 +224,10 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         Numbers, categories and dates become one modality, ``"table"`` (imputed and standardised numbers, one-hot
         categories, dates as the year and the places in year, week and day); each column of texts (TF-IDF), of
         image, audio or video files (by extension, and a file that can be read), and of arrays becomes a modality
-        named after it. A column that tells nothing is dropped with a warning: one without values, with one value
-        for all rows, or with a number or code of its own for each row. :meth:`describe` tells what was decided.
+        named after it. Strings are numbers, dates or arrays where all of a column are written as such in one way
+        (``$1,200.00``, ``3,50``, ``5 kg``, ``2001-05``, ``[0.1, 0.2]``), and are read in that way from then on. A
+        column that tells nothing is dropped with a warning: one without values, with one value for all rows, with
+        a number or code of its own for each row, or a saved index. :meth:`describe` tells what was decided.
 
         Parameters
         ----------
@@ -238,10 +244,11 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         errors : {"raise", "missing"}, default="raise"
             What the loaders do with a file that cannot be read: an error that names the row, or a missing row.
         **named : str or transformer
-            What a column is, by its name: ``"number"``, ``"category"``, ``"date"``, ``"day/month/year"``,
-            ``"month/day/year"``, ``"text"``, ``"characters"`` (a text whose words are not set apart by spaces),
-            ``"image"``, ``"audio"``, ``"video"``, ``"soundtrack"`` (the sound of a video, or a format that only
-            FFmpeg reads), ``"array"`` (cells of one shape), ``"sequence"``, ``"drop"``; or its transformer.
+            What a column is, by its name: ``"number"`` (``"1,234.5"`` or ``"1.234,5"`` where it is text and its
+            commas may be either), ``"category"``, ``"date"``, ``"day/month/year"``, ``"month/day/year"``,
+            ``"text"``, ``"characters"`` (a text whose words are not set apart by spaces), ``"image"``, ``"audio"``,
+            ``"video"``, ``"soundtrack"`` (the sound of a video, or a format that only FFmpeg reads), ``"array"``
+            (cells of one shape), ``"sequence"``, ``"tokens"``, ``"drop"``; or its transformer.
 
         Returns
         -------
@@ -370,6 +377,31 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             plan.append(("remainder", self.remainder, labels, rest))
         return plan
 
+    def find_leaks(self, X: Any, y: Any, groups: Any = None) -> list[str]:
+        """Name columns that are learned from and alone tell the target, or number the rows; nothing is fitted.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            A table.
+        y : array-like of shape (n_samples,)
+            What is to be predicted of its rows. Of fewer than 30 rows nothing is said.
+        groups : array-like of shape (n_samples,), optional
+            Group of each row, where no fold parts a group.
+
+        Returns
+        -------
+        list of str
+            A sentence for each column whose values come again, always with the same target (texts that differ in
+            case, spaces and punctuation alone are the same), whose numbers or dates lie in one interval for each
+            class or rise or fall with the values to be predicted, or which numbers the rows in another order.
+        """
+        X = as_frame(X)
+        check_table(X)
+        self._check_transformers()
+        chosen = [np.atleast_1d(p).tolist() for _, t, _, p in self._plan(X) if not _is_left_out(t, p)]
+        return find_leaks(X, sorted({place for places in chosen for place in places}), y, groups)
+
     def fit(self, X: Any, y: Any = None) -> ModalityTransformer:
         """Fit each modality's transformer on the rows that exist.
 
@@ -407,7 +439,9 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         self._check_transformers()
         if y is not None:
             check_consistent_length(X, y)
-        validate_data(self, X=X, skip_check_array=True)
+        note_columns(self, X)
+        # of any type, where scikit-learn's feature_names_in_ knows strings alone
+        self._names = column_names(X)
         plan = self._plan(X)
         active = [entry for entry in plan if not _is_left_out(entry[1], entry[3])]
         if not active:
@@ -419,7 +453,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             _Job(
                 name,
                 clone(transformer, safe=False),
-                _safe_indexing(X, positions, axis=1),
+                select(X, positions),
                 y=y,
                 progress=f"({number} of {len(active)})" if self.verbose else "",
             )
@@ -464,8 +498,8 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         check_table(X)
         names = column_names(X)
         positions = self._positions
-        if names is not None and hasattr(self, "feature_names_in_"):
-            positions = self._positions_by_name(names, X.shape[1])
+        if names is not None and self._names is not None:
+            positions = self._positions_by_name(names, self._names)
         elif X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[1]} features, but ModalityTransformer is expecting {self.n_features_in_} features "
@@ -473,14 +507,16 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             )
         transformers = self.named_transformers_
         return self._run_all(
-            _Job(name, transformers[name], _safe_indexing(X, where, axis=1), self._templates[name])
+            _Job(name, transformers[name], select(X, where), self._templates[name])
             for name, where in positions.items()
         )[0]
 
-    def _positions_by_name(self, names: list[Any], n_columns: int) -> dict[str, Positions]:
+    def _positions_by_name(self, names: list[Any], known: list[Any]) -> dict[str, Positions]:
         """Where the columns of each modality stand now, without modalities all of whose columns are gone."""
-        known = self.feature_names_in_
-        wanted = {name: np.atleast_1d(known[positions]).tolist() for name, positions in self._positions.items()}
+        wanted = {
+            name: [known[place] for place in ([positions] if isinstance(positions, int) else positions)]
+            for name, positions in self._positions.items()
+        }
         absent = {name: columns for name, columns in wanted.items() if set(columns).isdisjoint(names)}
         if len(absent) == len(wanted):
             raise ValueError(f"X lacks the columns of every modality, {absent}; the columns of X are {names}.")
@@ -490,10 +526,13 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
                 f"{names}.",
                 stacklevel=3,
             )
-        return {
-            name: find_positions(known[positions], names, n_columns, f"modality {name!r}")
-            for name, positions in self._positions.items()
+        found = {
+            name: [find_name(column, names, f"modality {name!r}") for column in columns]
+            for name, columns in wanted.items()
             if name not in absent
+        }
+        return {
+            name: places[0] if isinstance(self._positions[name], int) else places for name, places in found.items()
         }
 
     # -- what was fitted -------------------------------------------------------------------------------------
@@ -522,9 +561,8 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         check_is_fitted(self)
         known = getattr(self, "feature_names_in_", None)
         if input_features is None:
-            names = (
-                np.array([f"x{i}" for i in range(self.n_features_in_)], dtype=object) if known is None else known
-            )
+            own = [f"x{i}" for i in range(self.n_features_in_)] if self._names is None else map(str, self._names)
+            names = np.array(list(own), dtype=object)
         else:
             names = np.asarray(input_features, dtype=object)
             if known is not None and not np.array_equal(names, known):

@@ -22,35 +22,46 @@ from sklearn.utils import _safe_indexing
 
 from skmm._sources import check_folder, is_encoded, unpacked
 from skmm.cells import (
-    DAY_FIRST,
-    MONTH_FIRST,
-    YEAR_LAST,
     ColumnTfidf,
     as_array,
-    as_date,
     as_floats,
     cells,
     date_names,
     dates,
-    labels,
     listed,
     numbers,
     short,
     stacked,
     texts,
+    token_ids,
 )
+from skmm.findings import (
+    MAX_CATEGORIES,
+    Found,
+    Reading,
+    few,
+    names_rows,
+    plain_number,
+    ways_out,
+    words,
+    written_dates,
+    written_numbers,
+)
+from skmm.kinds import RaggedArray, block_kind
+from skmm.levels import Categories
 from skmm.spec import unknown
+from skmm.written import (
+    COMMA,
+    DAY_FIRST,
+    MONTH_FIRST,
+    POINT,
+    NumberForm,
+    is_array,
+    is_placeholder,
+    number_form,
+)
 
-# Of strings that come again and again no more than this many are categories of their own.
-_MAX_CATEGORIES = 40
 _PROBED = 5, 50  # files, evenly spaced, that are tried until one can be read: these first, then more
-# one word of these characters, different in every row, names the row
-_CODE = re.compile(r"[\x21-\x7e]{1,64}")
-_ID_NAME = re.compile(r"(?i:(^|[_\W])(id|uuid|guid|index|key|row)$)|[a-z](Id|ID|Key)$")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]|$)")
-_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
-_LEADING_ZERO = re.compile(r"\s*[-+]?0\d")  # of a code: a number would not have it
-_ODD = 0.1  # strings of which no more than this share are no numbers are numbers with faults
 _PATH = re.compile(r"[^\s].*[/\\][^/\\]*\.[A-Za-z]\w{0,4}")
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
 _EXTENSIONS = {
@@ -110,7 +121,7 @@ def _characters() -> Any:
 
 
 _KINDS = {
-    "number": _Kind("SimpleImputer + StandardScaler"),
+    **dict.fromkeys(("number", POINT, COMMA), _Kind("SimpleImputer + StandardScaler")),
     "category": _Kind("OneHotEncoder"),
     **dict.fromkeys(("date", DAY_FIRST, MONTH_FIRST), _Kind("year, and places in year, week and day")),
     "text": _Kind("TfidfVectorizer", _text),
@@ -121,6 +132,7 @@ _KINDS = {
     "soundtrack": _Kind("VideoAudio + LogMel", _soundtrack),
     "array": _Kind("stacked", lambda: FunctionTransformer(stacked)),
     "sequence": _Kind("passed on", lambda: FunctionTransformer(listed)),
+    "tokens": _Kind("passed on", lambda: FunctionTransformer(token_ids)),
     "drop": _Kind("dropped"),
 }
 _FILES = ("image", "audio", "video", "soundtrack")
@@ -153,15 +165,6 @@ class Loading:
         return clone(transformer).set_params(**told) if told else transformer
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a column holds, and why that is believed; ``useless`` says why nothing can be learned from it."""
-
-    kind: str
-    why: str
-    useless: str = ""
-
-
 def find_kind(name: Any, column: Any, loading: Loading = Loading()) -> Found:
     """Kind of a column, by its type and its content.
 
@@ -173,29 +176,29 @@ def find_kind(name: Any, column: Any, loading: Loading = Loading()) -> Found:
     """
     dtype = str(getattr(column, "dtype", "object"))
     if dtype.startswith("Struct") and not _family_of(dict.fromkeys(field.name for field in column.dtype.fields)):
-        raise ValueError(
-            f"column {name!r} is a {dtype}: make columns of its fields (unnest), or {_ways_out(name)}."
-        )
+        raise ValueError(f"column {name!r} is a {dtype}: make columns of its fields (unnest), or {ways_out(name)}.")
     try:
         values, missing = cells(column)
     except Exception as error:  # of a type that numpy lacks, whatever the table's package raises
         raise ValueError(
-            f"column {name!r} of type {dtype} is nothing that numpy reads ({error}); cast it, or {_ways_out(name)}."
+            f"column {name!r} of type {dtype} is nothing that numpy reads ({error}); cast it, or {ways_out(name)}."
         ) from error
     there, rows = values[~missing], np.flatnonzero(~missing)
     if not len(there):
         return Found("drop", "no cell has a value", "all its cells are missing")
     kind = values.dtype.kind
     if kind == "c":
-        raise ValueError(f"column {name!r} holds complex numbers; {_ways_out(name)}")
+        raise ValueError(f"column {name!r} holds complex numbers; {ways_out(name)}")
     if dtype.lower().startswith(("category", "categorical", "enum")):
-        return _few(there, missing, Found("category", f"its type is {dtype}"))
+        declared = _declared(name, there, dtype)
+        if declared is not None:
+            return few(there, missing, declared)
     if kind == "M":
-        return _few(there, missing, Found("date", f"its type is {dtype}"))
+        return few(there, missing, Found("date", f"its type is {dtype}"))
     if kind == "b":
-        return _few(there, missing, Found("category", f"its type is {dtype}"))
+        return few(there, missing, Found("category", f"its type is {dtype}"))
     if kind in "iufm":
-        return _few(there, missing, _number(name, there, f"its type is {dtype}"))
+        return few(there, missing, plain_number(name, there, f"its type is {dtype}"))
     family = _family(name, values, missing)
     if family == "array":
         return _array(name, there, rows, loading)
@@ -204,16 +207,25 @@ def find_kind(name: Any, column: Any, loading: Loading = Loading()) -> Found:
     if family in _FILES:
         return _probed(name, [family], there, f"its cells are {type(there[0]).__name__} objects", loading)
     if family in ("number", "duration"):
-        return _few(there, missing, _number(name, as_floats(name, values, rows), f"its cells are {family}s"))
+        return few(there, missing, plain_number(name, as_floats(name, values, rows), f"its cells are {family}s"))
     if family == "boolean":
-        return _few(there, missing, Found("category", "its cells are True and False"))
+        return few(there, missing, Found("category", "its cells are True and False"))
     if family == "date":
-        return _few(there, missing, Found("date", "its cells are dates"))
+        return few(there, missing, Found("date", "its cells are dates"))
     return _strings(name, [os.fspath(cell) for cell in there], missing, loading)
 
 
-def _ways_out(name: Any) -> str:
-    return f"say what it is, e.g. from_frame(df, {{{name!r}: 'category'}}), or {{{name!r}: 'drop'}}"
+def _declared(name: Any, there: np.ndarray, dtype: str) -> Found | None:
+    """Of a column of categories whose cells are no strings or dates, that these name categories.
+
+    Strings and dates are often stored as categories to save memory, which says nothing of them.
+    """
+    if there.dtype.kind == "M" or (there.dtype.kind == "O" and {*map(_family_of, there)} <= {"string", "date"}):
+        return None
+    found = Found("category", f"its type is {dtype}, of {type(there[0]).__name__}")
+    if names_rows(name) and (there.dtype.kind in "iuf" or isinstance(there[0], Real)):
+        return replace(found, useless=plain_number(name, as_floats(name, there, np.arange(len(there))), "").useless)
+    return found
 
 
 def _family(name: Any, values: np.ndarray, missing: np.ndarray) -> str:
@@ -224,7 +236,7 @@ def _family(name: Any, values: np.ndarray, missing: np.ndarray) -> str:
     if odd is not None:
         both = [f"{type(values[row]).__name__} in row {row} ({short(values[row])})" for row in rows[[0, odd]]]
         what = f"mixes {' and '.join(both)}" if families[odd] else f"holds {both[1]}, which no transformer reads"
-        raise ValueError(f"column {name!r} {what}; {_ways_out(name)}")
+        raise ValueError(f"column {name!r} {what}; {ways_out(name)}")
     return families[0]
 
 
@@ -261,29 +273,7 @@ def _is_picture(frame: Any) -> bool:
     return _family_of(frame) in ("bytes", "image")
 
 
-def _few(there: np.ndarray, missing: np.ndarray, found: Found) -> Found:
-    """Of a column with one value for all rows, that it is useless."""
-    if found.useless or len(set(there.tolist())) > 1:
-        return found
-    if not missing.any():
-        return Found(found.kind, found.why, f"all its cells are {short(there[0])}")
-    return Found("category", f"{found.why}, with one value {short(there[0])}: what tells is whether it is missing")
-
-
-def _number(name: Any, there: np.ndarray, why: str) -> Found:
-    whole = there.dtype.kind in "iu" or (there.dtype.kind == "f" and bool((there == np.floor(there)).all()))
-    if whole and len(there) > 2:
-        distinct = np.unique(there)
-        if len(distinct) == len(there):
-            named = bool(_ID_NAME.search(str(name)))
-            if (np.diff(there) == 1).all() and (named or there[0] in (0, 1)):
-                return Found("number", why, "it counts the rows")
-            if named:
-                return Found("number", why, "it names each row by a number of its own")
-    return Found("number", why)
-
-
-def _array(name: Any, there: np.ndarray, rows: np.ndarray, loading: Loading) -> Found:
+def _array(name: Any, there: np.ndarray, rows: np.ndarray, loading: Loading, what: str = "arrays") -> Found:
     arrays = []
     for row, cell in zip(rows, there, strict=True):
         try:
@@ -291,57 +281,56 @@ def _array(name: Any, there: np.ndarray, rows: np.ndarray, loading: Loading) -> 
         except ValueError:  # lists of lists of unequal length
             array = np.empty(1, dtype=object)
         if array.dtype.kind not in "biuf":
-            raise ValueError(f"column {name!r}, row {row}: {short(cell)} is no array of numbers; {_ways_out(name)}")
+            raise ValueError(f"column {name!r}, row {row}: {short(cell)} is no array of numbers; {ways_out(name)}")
         if not array.size:
             raise ValueError(
                 f"column {name!r}, row {row}: {short(cell)} is empty; mark what is missing with None, or "
-                f"{_ways_out(name)}"
+                f"{ways_out(name)}"
             )
         arrays.append(array)
     shapes = [array.shape for array in arrays]
     if len(set(shapes)) > 1 and all(array.dtype == np.uint8 and array.ndim == 3 for array in arrays):
         return _probed(name, ["image"], there, f"its cells are pictures of {len(set(shapes))} shapes", loading)
     if len(set(shapes)) == 1:
-        return Found("array", f"its cells are arrays of shape {shapes[0]}")
-    return Found("sequence", f"its cells are arrays of {len(set(shapes))} shapes, such as {shapes[0]}")
+        return Found("array", f"its cells are {what} of shape {shapes[0]}")
+    why = f"its cells are {what} of {len(set(shapes))} shapes, such as {shapes[0]}"
+    if {array.ndim for array in arrays} == {1} and block_kind(RaggedArray.from_list(arrays)) == "tokens":
+        return Found("tokens", f"{why}, of whole numbers: say 'sequence' if these are no ids")
+    return Found("sequence", why)
 
 
 def _strings(name: Any, strings: list[str], missing: np.ndarray, loading: Loading) -> Found:
-    distinct = set(strings)
     there = np.array(strings, dtype=object)
-    found = _files(name, strings, loading) or _written_numbers(name, strings, missing)
+    found = _files(name, strings, loading)
     if found is not None:
-        return _few(there, missing, found) if found.kind == "number" else found
-    if all(_DATE.match(cell) for cell in strings) and _are_dates(distinct):
-        return _few(there, missing, Found("date", "its cells are dates, year-month-day"))
-    order = _order_of_dates(distinct)
-    if order is not None and _are_dates(distinct, order):
-        return _few(there, missing, Found(order, f"its cells are dates, {order}"))
-    found = _words(strings)
-    if order is None and _are_dates(distinct, DAY_FIRST) and _are_dates(distinct, MONTH_FIRST):
-        why = f"dates, but is {strings[0]!r} day or month first: say {DAY_FIRST!r} or {MONTH_FIRST!r}"
-        return _few(there, missing, Found("characters" if found.useless else found.kind, why))
+        return found
+    rows = np.flatnonzero(~missing)
+    # what says that a value is unknown does not say what the others are
+    said = [i for i, cell in enumerate(strings) if not is_placeholder(cell)]
+    texts, rows_of = [strings[i] for i in said], rows[said]
+    marks = sorted({strings[i].strip() for i in {*range(len(strings))} - {*said}})
+    hindrances = []
+    for read in (written_numbers, _written_arrays, written_dates) if texts else ():
+        found, hindrance = read(name, texts, rows_of)
+        if found is None:
+            hindrances += [hindrance] if hindrance else []
+        elif not marks:
+            return few(there, missing, found)
+        elif found.kind in _TABLE and found.kind != "category":
+            why = f"{found.why}; {len(strings) - len(said)} are missing ({', '.join(map(repr, marks))})"
+            return few(np.array(texts, dtype=object), np.ones(1, dtype=bool), replace(found, why=why))
+        else:
+            hindrances.append(f"{found.why}, but for {marks[0]!r}")
+    found = words(strings)
     if found.useless or found.kind in ("text", "characters"):
         _refuse_paths(name, strings, loading)
-    return _few(there, missing, found) if len(distinct) == 1 else found
-
-
-def _words(strings: list[str]) -> Found:
-    """What strings are that are no files, numbers or dates."""
-    n, distinct = len(strings), set(strings)
-    if len(distinct) == 1:
-        return Found("category", "its cells are strings")
-    if len(distinct) <= min(_MAX_CATEGORIES, max(2, n // 2)):
-        return Found("category", f"{len(distinct)} strings in {n} cells")
-    words = sum(len(cell.split()) for cell in distinct) / len(distinct)
-    if words >= 2:
-        return Found("text", f"{len(distinct)} strings of {words:.1f} words on average")
-    codes = all(_CODE.fullmatch(cell) for cell in distinct)
-    if codes and len(distinct) == n:
-        return Found("category", "strings of one word", "it names each row by a string of its own")
-    if codes:
-        return Found("category", f"{len(distinct)} strings of one word in {n} cells")
-    return Found("characters", f"{len(distinct)} strings without spaces between words")
+    if hindrances:
+        hindrance = f"{hindrances[0]}: correct it, mark it as missing, or say what the column is"
+        if found.useless:
+            found = replace(found, useless=f"{found.useless}; {hindrance}")
+        else:
+            found = replace(found, why=f"{found.why}; {hindrance}")
+    return few(there, missing, found) if len(set(strings)) == 1 else found
 
 
 def _extension(cell: str) -> str:
@@ -364,7 +353,7 @@ def _files(name: Any, strings: list[str], loading: Loading) -> Found | None:
     if 2 * count < len(said) or (others and others[0][1] == count):
         both = [kind, others[0][0]]
         a, b = (said[[_KIND_OF.get(ext) for ext in extensions].index(each)] for each in both)
-        raise ValueError(f"column {name!r} mixes {' and '.join(both)} files ({a!r}, {b!r}); {_ways_out(name)}")
+        raise ValueError(f"column {name!r} mixes {' and '.join(both)} files ({a!r}, {b!r}); {ways_out(name)}")
     own = [cell for cell, ext in zip(said, extensions, strict=True) if _KIND_OF.get(ext) == kind]
     known = sorted({_extension(cell) for cell in own})
     why = f"its cells end in .{', .'.join(known)}"
@@ -384,39 +373,22 @@ def _refuse_paths(name: Any, strings: list[str], loading: Loading) -> None:
         raise ValueError(
             f"column {name!r} looks like paths of files, such as {example!r}, of which no transformer is known; "
             f"name the kind of file ({', '.join(map(repr, _FILES))}) or a transformer of your own, or "
-            f"{_ways_out(name)}."
+            f"{ways_out(name)}."
         )
 
 
-def _written_numbers(name: Any, strings: list[str], missing: np.ndarray) -> Found | None:
-    """Numbers that are written as strings."""
-    odd = [i for i, cell in enumerate(strings) if not _NUMBER.fullmatch(cell)]
-    if len(odd) > _ODD * len(strings) or any(_LEADING_ZERO.match(cell) for cell in strings):
-        return None
-    if odd:
-        row = np.flatnonzero(~missing)[odd[0]]
-        raise ValueError(
-            f"column {name!r} holds numbers, written as strings, in all rows but {len(odd)}: row {row} has "
-            f"{short(strings[odd[0]])}. Correct it or mark it as missing, or {_ways_out(name)}."
-        )
-    return _number(name, np.array(strings, dtype=np.float64), "its cells are numbers, written as strings")
-
-
-def _order_of_dates(strings: set[str]) -> str | None:
-    """Whether day or month comes first in dates whose year is last, where a day above 12 tells."""
-    parts = [YEAR_LAST.fullmatch(cell) for cell in strings]
-    days = {DAY_FIRST: 1, MONTH_FIRST: 3}
-    told = [order for order, place in days.items() if any(p is not None and int(p[place]) > 12 for p in parts)]
-    return told[0] if len(told) == 1 else None
-
-
-def _are_dates(strings: set[str], order: str | None = None) -> bool:
-    if order and not all(YEAR_LAST.fullmatch(cell) for cell in strings):
-        return False
-    try:
-        return all(as_date(cell, order) is not None for cell in strings)
-    except ValueError:
-        return False
+def _written_arrays(name: Any, strings: list[str], rows: np.ndarray) -> Reading:
+    """Arrays of numbers that are written as strings."""
+    odd = [i for i, cell in enumerate(strings) if not is_array(cell)]
+    n = len(strings)
+    if not odd:
+        try:
+            return _array(name, np.array(strings, dtype=object), rows, Loading(), "arrays, written as strings,"), ""
+        except ValueError as error:
+            return None, f"they look like arrays: {str(error).partition(';')[0]}"
+    if 2 * len(odd) > n:
+        return None, ""
+    return None, f"{n - len(odd)} of {n} are arrays, row {rows[odd[0]]} has {short(strings[odd[0]])}"
 
 
 def _spaced(n: int, n_wanted: int) -> list[int]:
@@ -444,39 +416,59 @@ def _probed(name: Any, kinds: Sequence[str], files: Any, why: str, loading: Load
                 return Found(kind, f"{why}, and one that was tried can be read")
     raise ValueError(
         f"column {name!r} looks like {' or '.join(kinds)} files ({why}), but none of the {len(places)} that were "
-        f"tried can be read: {errors[0]} Otherwise {_ways_out(name)}."
+        f"tried can be read: {errors[0]} Otherwise {ways_out(name)}."
     )
 
 
 # -- modalities ----------------------------------------------------------------------------------------------------
 
 
-def _table(by_kind: Mapping[str, list[Any]]) -> ColumnTransformer:
+@dataclass(frozen=True)
+class _Column:
+    """A column of the table: where it stands among those of the modality, and how its numbers are written."""
+
+    name: Any
+    place: int
+    form: NumberForm | None = None
+
+
+def _table(by_kind: Mapping[str, list[_Column]]) -> ColumnTransformer:
     """One transformer for columns of numbers, categories and dates, and for texts that share their modality."""
     from sklearn.impute import SimpleImputer  # brings neighbours, which nothing else here needs
 
     impute = SimpleImputer(keep_empty_features=True)
     one_hot = OneHotEncoder(
-        max_categories=_MAX_CATEGORIES, handle_unknown="infrequent_if_exist", sparse_output=False
+        max_categories=MAX_CATEGORIES, handle_unknown="infrequent_if_exist", sparse_output=False
     )
+    forms = [column.form or NumberForm() for column in by_kind.get("number", [])]
     steps = {
-        "number": make_pipeline(_reading(numbers), impute, StandardScaler()),
-        "category": make_pipeline(_reading(labels), one_hot),
+        "number": make_pipeline(
+            _reading(numbers, forms=None if set(forms) == {NumberForm()} else forms), impute, StandardScaler()
+        ),
+        "category": make_pipeline(Categories(), one_hot),
     }
     for kind, order in {"date": None, DAY_FIRST: DAY_FIRST, MONTH_FIRST: MONTH_FIRST}.items():
         read = FunctionTransformer(dates, feature_names_out=date_names, kw_args={"order": order})
         steps[kind] = make_pipeline(read, impute, StandardScaler())
-    parts = [(kind, step, by_kind[kind]) for kind, step in steps.items() if by_kind.get(kind)]
+    parts = [
+        (kind, step, [column.place for column in by_kind[kind]])
+        for kind, step in steps.items()
+        if by_kind.get(kind)
+    ]
     words = [
-        (modality_name(f"text_{column}", set()), make_pipeline(FunctionTransformer(texts), make()), column)
+        (
+            modality_name(f"text_{column.name}", set()),
+            make_pipeline(FunctionTransformer(texts), make()),
+            column.place,
+        )
         for kind, make in {"text": _text, "characters": _characters}.items()
         for column in by_kind.get(kind, [])
     ]
     return ColumnTransformer([*parts, *words], sparse_threshold=bool(words))
 
 
-def _reading(function: Callable[[Any], np.ndarray]) -> FunctionTransformer:
-    return FunctionTransformer(function, feature_names_out="one-to-one")
+def _reading(function: Callable[..., np.ndarray], **known: Any) -> FunctionTransformer:
+    return FunctionTransformer(function, feature_names_out="one-to-one", kw_args=known)
 
 
 _TABLE = ("number", "category", "date", DAY_FIRST, MONTH_FIRST)
@@ -490,19 +482,26 @@ def modality_of(frame: Any, columns: list[Any], loading: Loading = Loading()) ->
     ValueError
         If files or arrays are among several columns.
     """
-    by_kind: dict[str, list[Any]] = {}
-    for name in columns:
-        column = _safe_indexing(frame, list(frame.columns).index(name), axis=1)
-        by_kind.setdefault(find_kind(name, column, loading).kind, []).append(name)
+    by_kind: dict[str, list[_Column]] = {}
+    names = list(frame.columns)
+    for place, name in enumerate(columns):
+        found = find_kind(name, _safe_indexing(frame, names.index(name), axis=1), loading)
+        by_kind.setdefault(found.kind, []).append(_Column(name, place, found.form))
     kinds = list(by_kind)
+    selected = _selection(names, [names.index(name) for name in columns])
     if "drop" in kinds:
-        raise ValueError(f"column {by_kind['drop'][0]!r} has no values.")
+        raise ValueError(f"column {by_kind['drop'][0].name!r} has no values.")
     if len(columns) == 1 and _KINDS[kinds[0]].make is not None:
-        return loading.made(kinds[0]), columns[0]
+        return loading.made(kinds[0]), selected[0]
     alone = next((kind for kind in kinds if kind not in (*_TABLE, "text", "characters")), None)
     if alone is not None:
-        raise ValueError(f"column {by_kind[alone][0]!r} is {alone}, which is a modality of its own.")
-    return _table(by_kind), columns
+        raise ValueError(f"column {by_kind[alone][0].name!r} is {alone}, which is a modality of its own.")
+    return _table(by_kind), selected
+
+
+def _selection(names: list[Any], places: list[int]) -> list[Any]:
+    """Columns as a ModalityTransformer selects them: by name, or by place where a name is no string."""
+    return [names[place] for place in places] if all(isinstance(name, str) for name in names) else places
 
 
 def modality_name(column: Any, taken: set[str]) -> str:
@@ -550,25 +549,26 @@ def plan_frame(
                 "and transform."
             )
     rows: list[dict[str, Any]] = []
-    table: dict[str, list[Any]] = {}
-    alone: list[tuple[Any, Any]] = []
+    table: dict[str, list[tuple[int, NumberForm | None]]] = {}
+    alone: list[tuple[int, Any]] = []
     for place, name in enumerate(names):
-        # names that are no strings are no way to select a column
-        column = name if isinstance(name, str) else place
         choice = overrides.get(name)
+        column = _safe_indexing(frame, place, axis=1)
         if choice is None:
-            found = find_kind(name, _safe_indexing(frame, place, axis=1), loading)
+            found = find_kind(name, column, loading)
+        elif isinstance(choice, str):
+            found = _chosen(choice, column)
         else:
-            found = Found(choice if isinstance(choice, str) else "given", "you say so")
+            found = Found("given", _CHOSEN)
         kind = "drop" if found.useless else found.kind
         made = kind
         if kind == "given":
-            alone.append((name, (loading.placed(choice), column)))
+            alone.append((place, loading.placed(choice)))
             made = type(choice).__name__
         elif kind in _TABLE:
-            table.setdefault(kind, []).append(column)
+            table.setdefault(kind, []).append((place, found.form))
         elif kind != "drop":
-            alone.append((name, (loading.made(kind), column)))
+            alone.append((place, loading.made(kind)))
         rows.append(
             {
                 "column": name,
@@ -585,19 +585,35 @@ def plan_frame(
                 stacklevel=3,
             )
     transformers: list[tuple[str, Any, Any]] = []
-    modalities: dict[Any, str] = {}
     taken = set(reserved)
     if table:
-        transformers.append(("table", _table(table), [c for columns in table.values() for c in columns]))
+        places = [place for columns in table.values() for place, _ in columns]
+        by_kind = {
+            kind: [_Column(names[place], places.index(place), form) for place, form in columns]
+            for kind, columns in table.items()
+        }
+        transformers.append(("table", _table(by_kind), _selection(names, places)))
         taken.add("table")
-        modalities = {c: "table" for columns in table.values() for c in columns}
-    for name, (transformer, column) in alone:
-        modality = modality_name(name, taken)
+        for place in places:
+            rows[place]["modality"] = "table"
+    for place, transformer in alone:
+        modality = modality_name(names[place], taken)
         taken.add(modality)
-        transformers.append((modality, transformer, column))
-        modalities[column] = modality
+        transformers.append((modality, transformer, _selection(names, [place])[0]))
+        rows[place]["modality"] = modality
     if not transformers:
         raise ValueError(f"no column of {names} is left to learn from: each is dropped.")
-    for place, row in enumerate(rows):
-        row["modality"] = modalities.get(row["column"] if isinstance(row["column"], str) else place)
     return transformers, rows
+
+
+_CHOSEN = "you say so"
+
+
+def _chosen(kind: str, column: Any) -> Found:
+    """What a column was said to be, with the form of its numbers."""
+    if kind not in ("number", POINT, COMMA):
+        return Found(kind, _CHOSEN)
+    values, missing = cells(column)
+    strings = [cell for cell in values[~missing] if isinstance(cell, str) and not is_placeholder(cell)]
+    form = number_form(strings, None if kind == "number" else kind)[0] if strings else None
+    return Found("number", _CHOSEN, form=form)

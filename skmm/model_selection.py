@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,11 @@ from tqdm import tqdm
 from skmm.base import MultimodalEstimator
 from skmm.baselines import check_task, make_baselines
 from skmm.blocks import Blocks
+from skmm.compose import ModalityTransformer
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.inputs import Inputs
 from skmm.inspection._removal import at_blocks, check_rate, draw_seed, score_without
+from skmm.leaks import ignore_leaks, warn_of_leaks
 from skmm.network import FusionNetwork, check_encoders, known_fusion
 from skmm.search import FusionSearchCV
 from skmm.spec import Fusion, list_fusions, unknown
@@ -60,6 +62,9 @@ class FusionComparison:
         Level of the intervals.
     skipped : dict of str to str
         Fusions that were not compared, since their network cannot be built for these samples, and why.
+    suspects : list of str
+        Of a table, columns that alone tell the target perfectly, or number the rows, as
+        :meth:`ModalityTransformer.find_leaks` finds them: what they are worth is what the scores are worth.
     verdict : str
         The comparison in one sentence.
 
@@ -85,6 +90,7 @@ class FusionComparison:
     metric: str
     confidence: float
     skipped: dict[str, str] = field(default_factory=dict)
+    suspects: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
@@ -109,7 +115,8 @@ class FusionComparison:
 
     def _sentences(self) -> list[str]:
         """What stands below the tables."""
-        return [*(f"{name} is left out: {reason}" for name, reason in self.skipped.items()), self.verdict]
+        left_out = [f"{name} is left out: {reason}" for name, reason in self.skipped.items()]
+        return [*left_out, *(f"Beware: {suspect}." for suspect in self.suspects), self.verdict]
 
     def __repr__(self) -> str:
         differences = [repr(self.differences)] if len(self.differences) else []
@@ -240,7 +247,13 @@ def compare_fusions(
     Returns
     -------
     FusionComparison
-        With the table ``summary``, the table ``differences`` to the best baseline, ``verdict``, and ``skipped``.
+        With the table ``summary``, the table ``differences`` to the best baseline, ``verdict``, ``skipped`` and
+        ``suspects``.
+
+    Warns
+    -----
+    UserWarning
+        Once, before anything is fitted, if X is a table of which a column alone tells ``y``, or numbers the rows.
 
     Raises
     ------
@@ -296,6 +309,8 @@ def compare_fusions(
     metrics = _metrics(scoring, regression)
     check_scoring(estimator, metrics)  # an unknown scorer fails here, before any fit
 
+    suspects = _suspects(estimator, X, y, groups)
+    warn_of_leaks(suspects, stacklevel=2)
     last, prefix = _last(estimator)
     networks = isinstance(last, MultimodalEstimator)
     if networks or baselines is True or missing_rates is not None:
@@ -341,7 +356,20 @@ def compare_fusions(
         results.setdefault(name, []).append(result)
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
     skipped = {name: str(error) for name, error in refused.items()}
-    return _summarise(results, set(names), list(metrics), removals, ratio, confidence, skipped)
+    found = _summarise(results, set(names), list(metrics), removals, ratio, confidence, skipped)
+    return replace(found, suspects=suspects)
+
+
+def _suspects(estimator: Any, X: Any, y: Any, groups: Any) -> list[str]:
+    """Columns of a table that the estimator learns from and that alone tell the target, or number the rows."""
+    first = estimator.steps[0][1] if isinstance(estimator, Pipeline) else estimator
+    if isinstance(X, Blocks) or not hasattr(X, "columns"):
+        return []
+    if isinstance(first, MultimodalEstimator) and first.modalities == "auto":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # each fit will say what it drops
+            first = ModalityTransformer.from_frame(X)
+    return first.find_leaks(X, y, groups) if isinstance(first, ModalityTransformer) else []
 
 
 def _candidates(estimator: BaseEstimator, fusions: Any, random_state: Any) -> dict[str, BaseEstimator]:
@@ -481,16 +509,18 @@ def _evaluate(
 ) -> dict[str, float]:
     """Fit one method on one fold, and score it, then again without some of the test samples' modalities."""
     try:
-        found = cross_validate(
-            model,
-            X,
-            y,
-            cv=[split],
-            scoring=metrics,
-            params=params,
-            error_score="raise",
-            return_estimator=bool(removals),
-        )
+        with warnings.catch_warnings():
+            ignore_leaks()  # they were looked for in the whole table
+            found = cross_validate(
+                model,
+                X,
+                y,
+                cv=[split],
+                scoring=metrics,
+                params=params,
+                error_score="raise",
+                return_estimator=bool(removals),
+            )
         (fitted,) = found.pop("estimator", [None])
         scores = {key.removeprefix("test_"): float(values[0]) for key, values in found.items()}
         if removals:

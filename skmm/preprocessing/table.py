@@ -12,8 +12,9 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmm._columns import missing_cells
 from skmm.blocks import RaggedArray
+from skmm.cells import columns_of
+from skmm.levels import Known, levels, warn_of_new
 
 
 class TableTokens(
@@ -61,7 +62,9 @@ class TableTokens(
 
     Notes
     -----
-    Numbers are categories by their value: 1, 1.0 and True are the same. Bin continuous columns first, e.g. with
+    Categories are equal by their value, whatever their type: 1, 1.0 and True are the same, and so is the string
+    "1" where the column held numbers in ``fit``. One warning tells of a column nearly all of whose categories are
+    new at ``transform``. Bin continuous columns first, e.g. with
     :class:`~sklearn.preprocessing.KBinsDiscretizer`, or leave them to a modality of their own.
 
     Examples
@@ -96,16 +99,15 @@ class TableTokens(
         if 0 in X.shape:
             what = "sample(s)" if X.shape[0] == 0 else "feature(s)"
             raise ValueError(f"Found array with 0 {what} (shape={X.shape}) while a minimum of 1 is required.")
-        missing = missing_cells(X)
-        values = X.to_numpy() if hasattr(X, "to_numpy") else X
-        return [(values[:, j], missing[:, j]) for j in range(X.shape[1])]
+        # each column by itself: of all together numpy would make objects, or floats that round large integers
+        return [(values, missing) for _, values, missing in columns_of(X)]
 
     def _column_name(self, j: int) -> str:
         return repr(self.feature_names_in_[j]) if hasattr(self, "feature_names_in_") else str(j)
 
     def _categories(self, j: int, values: np.ndarray, missing: np.ndarray) -> list[Hashable]:
         """Cells of a column that are not missing."""
-        cells = values[~missing].tolist()
+        cells = levels(values[~missing])
         for place, cell in enumerate(cells):
             if not isinstance(cell, Hashable):
                 row = int(np.flatnonzero(~missing)[place])
@@ -176,9 +178,14 @@ class TableTokens(
         columns = self._columns(X, reset=False)
         out = np.empty((len(columns[0][0]), len(columns)), dtype=np.int64)
         for j, (values, missing) in enumerate(columns):
-            ids, unknown = self.ids_[j], self.unknown_ids_[j]
+            known, unknown = Known(self.ids_[j]), self.unknown_ids_[j]
+            there = self._categories(j, values, missing)
+            found = [known.get(category) for category in there]
+            if unknown >= self.n_seen_ids_:  # else it stands for rare categories, of which training learned
+                name = self.feature_names_in_[j] if hasattr(self, "feature_names_in_") else j
+                warn_of_new(name, there, found, self.ids_[j])
             out[missing, j] = self.missing_ids_[j]
-            out[~missing, j] = [ids.get(category, unknown) for category in self._categories(j, values, missing)]
+            out[~missing, j] = [unknown if i is None else i for i in found]
         return RaggedArray(out.reshape(-1), np.arange(len(out) + 1, dtype=np.int64) * out.shape[1])
 
     def __sklearn_tags__(self) -> Any:
