@@ -150,7 +150,9 @@ def test_parquet_gives_what_csv_gives(frame, csv, tmp_path, capsys):
     ["review", "review,title", "review,price,shop", "shop", "price", "price,shop", "label2", "flag", "day,price"],
 )
 def test_every_mixture_of_columns_becomes_a_modality(frame, tmp_path, capsys, columns):
-    frame["label2"] = frame["label"].astype("category")
+    # in another order: a copy of the target would be named as one
+    frame["label2"] = frame["label"].sample(frac=1, random_state=0).to_numpy()
+    frame["label2"] = frame["label2"].astype("category")
     frame["flag"] = frame["age"] > 40
     frame["day"] = pd.date_range("2020-01-01", periods=N)
     frame.to_parquet(tmp_path / "films.parquet")

@@ -16,7 +16,7 @@ from conftest import small
 from PIL import Image
 from sklearn.base import clone
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor
@@ -484,6 +484,143 @@ def test_columns_that_are_numbered(media):
     transformer = ModalityTransformer.from_frame(df, {1: CountVectorizer()})
     assert list(transformer.fit_transform(df)) == ["table", "1", "2"]
     assert transformer.describe()["transformer"][1] == "CountVectorizer"
+
+
+NAMES = {
+    "numbers": [0, 1, 2, 3],
+    "numbers without the first": [1, 2, 3, 4],
+    "numbers in another order": [3, 0, 2, 1],
+    "fractions": [0.5, 1.5, 2.5, 3.5],
+    "tuples": [("a", 1), ("a", 2), ("b", 1), ("b", 2)],
+    "several levels": pd.MultiIndex.from_product([["a", "b"], ["x", "y"]]),
+    "numbers and strings": ["a", 1, "b", 0],
+    "dates": list(pd.date_range("2020-01-01", periods=4)),
+}
+
+
+@pytest.mark.parametrize("columns", NAMES.values(), ids=NAMES)
+def test_columns_of_any_names_are_those_that_were_typed(columns):
+    """What each column becomes is what it becomes under a name that is a string."""
+    rng = np.random.default_rng(0)
+    named = pd.DataFrame({"a": rng.normal(size=60), "b": np.arange(60) % 3 == 0, "c": rng.normal(size=60)})
+    named["d"] = reviews(60)
+    df = named.set_axis(pd.Index(columns) if not isinstance(columns, pd.MultiIndex) else columns, axis=1)
+    wanted, found = ModalityTransformer.from_frame(named), ModalityTransformer.from_frame(df)
+    assert found.describe()["kind"] == wanted.describe()["kind"] == ["number", "category", "number", "text"]
+    assert found.describe()["column"] == list(df.columns)
+    blocks, same = found.fit_transform(df), wanted.fit_transform(named)
+    assert blocks["table"].shape == (60, 4)
+    np.testing.assert_array_equal(blocks["table"], same["table"])
+    assert (blocks[list(blocks)[1]] != same["d"]).nnz == 0
+    # later they are found by their names, wherever they stand
+    later = df[list(df.columns)[::-1]]
+    np.testing.assert_array_equal(found.transform(later)["table"], blocks["table"])
+    with pytest.raises(ValueError, match="X lacks the columns of every modality"):
+        found.transform(named.set_axis(list("wxyz"), axis=1))
+    assert len(found.get_feature_names_out()) == 4 + same["d"].shape[1]
+    y = named["b"].to_numpy()
+    auto = small(modalities="auto", max_epochs=2).fit(df[:24], y[:24])
+    by_names = small(modalities="auto", max_epochs=2).fit(named[:24], y[:24])
+    np.testing.assert_array_equal(auto.predict_proba(df), by_names.predict_proba(named))
+
+
+def test_one_modality_of_columns_that_are_numbered():
+    df = pd.DataFrame({2: np.linspace(0, 1, N), 0: reviews(), 1: shops()})
+    made, columns = modality_of(df, [1, 2])
+    read = ModalityTransformer([("table", made, columns)]).fit_transform(df)["table"]
+    np.testing.assert_array_equal(read[:, 1:], np.stack([shops() == "north", shops() == "south"], axis=1))
+
+
+@pytest.mark.parametrize("categorical", [pd.Categorical, lambda cells: pl.Series(cells, dtype=pl.Categorical)])
+def test_cells_of_a_categorical_say_what_it_is(media, categorical):
+    """The type tells how they are stored."""
+    columns = {
+        "photo": (media["photo"], "image"),
+        "text": (reviews(), "text"),
+        "shop": (shops().tolist(), "category"),
+        "day": ([f"2020-01-{1 + i:02}" for i in range(N)], "date"),
+        "price": ([f"${i * 1.5:.2f}" for i in range(N)], "number"),
+    }
+    make = pl.DataFrame if isinstance(categorical(["a"]), pl.Series) else pd.DataFrame
+    df = make({name: categorical(cells) for name, (cells, _) in columns.items()})
+    plain = pd.DataFrame({name: cells for name, (cells, _) in columns.items()})
+    transformer = ModalityTransformer.from_frame(df)
+    assert transformer.describe()["kind"] == [kind for _, kind in columns.values()]
+    blocks, same = transformer.fit_transform(df), ModalityTransformer.from_frame(plain).fit_transform(plain)
+    np.testing.assert_array_equal(blocks["photo"], same["photo"])
+    np.testing.assert_array_equal(blocks["table"], same["table"])
+    assert (blocks["text"] != same["text"]).nnz == 0
+
+
+def test_columns_that_parquet_kept_as_dictionaries_are_typed_by_their_cells(tmp_path):
+    df = pd.DataFrame(
+        {"text": pd.Categorical(reviews()), "shop": pd.Categorical(shops()), "price": np.linspace(0, 1, N)}
+    )
+    df.to_parquet(tmp_path / "films.parquet")
+    for options in ({}, {"dtype_backend": "pyarrow"}):
+        read = pd.read_parquet(tmp_path / "films.parquet", **options)
+        assert ModalityTransformer.from_frame(read).describe()["kind"] == ["text", "category", "number"]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Categorical([1, 2, 3] * 8),
+        pd.Categorical([1.5, 2.5, None] * 8),
+        pd.Categorical([True, False] * 12),
+        pd.cut(np.linspace(0, 1, N), 4),
+    ],
+)
+def test_numbers_and_intervals_that_are_declared_categories_are_such(column):
+    assert kind_of(column) == "category"
+
+
+SAVED = ["Unnamed: 0", "Unnamed: 0.1", "Unnamed: 0.1.1", "level_0", "level_1", "__index_level_0__", "", "row_names"]
+
+
+@pytest.mark.parametrize("name", [*SAVED, "index", "Index"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        np.random.default_rng(0).permutation(N),
+        np.random.default_rng(0).choice(1000, N, replace=False).astype(float),
+        pd.array(np.random.default_rng(0).choice(1000, N, replace=False), dtype="Int64"),
+        [str(i) for i in np.random.default_rng(0).permutation(N) + 5],
+    ],
+    ids=["shuffled", "cut", "nullable", "strings"],
+)
+def test_an_index_that_was_saved_is_no_feature(name, cells):
+    df = pd.DataFrame({name: cells, "price": np.linspace(0, 1, N)})
+    with pytest.warns(
+        UserWarning, match=f"column {name!r} is dropped: (by its name it is the index|it names each row)"
+    ):
+        transformer = ModalityTransformer.from_frame(df)
+    assert transformer.fit_transform(df)["table"].shape == (N, 1)
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_the_index_of_tables_that_were_put_together_is_no_feature(name):
+    df = pd.DataFrame({name: np.random.default_rng(0).permutation(N) % (N // 2), "price": np.linspace(0, 1, N)})
+    with pytest.warns(UserWarning, match=f"column {name!r} is dropped: by its name it is the index of a table"):
+        ModalityTransformer.from_frame(df)
+
+
+@pytest.mark.parametrize("cells", [np.arange(N) % 5, np.linspace(0, 1, N), shops()])
+def test_a_column_that_pandas_named_may_hold_more_than_an_index(cells):
+    df = pd.DataFrame({"Unnamed: 0": cells, "price": np.linspace(0, 1, N)})
+    assert ModalityTransformer.from_frame(df).describe()["modality"] == ["table", "table"]
+
+
+def test_noise_that_was_sorted_shuffled_and_saved_tells_nothing(tmp_path):
+    """The index of the sorted table would tell the label."""
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame({"noise": rng.normal(size=120), "other": rng.normal(size=120), "y": np.arange(120) // 60})
+    df.sample(frac=1, random_state=0).to_csv(tmp_path / "noise.csv")
+    read = pd.read_csv(tmp_path / "noise.csv")
+    with pytest.warns(UserWarning, match="column 'Unnamed: 0' is dropped"):
+        transformer = ModalityTransformer.from_frame(read, y="drop")
+    score = cross_val_score(make_pipeline(transformer, small(max_epochs=5)), read, read["y"], cv=3).mean()
+    assert score < 0.7
 
 
 def test_overrides_win_over_what_is_found(media):
