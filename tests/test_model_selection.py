@@ -519,9 +519,11 @@ def test_a_pipeline_from_a_table(rng):
     transformer = ModalityTransformer(
         [("text", TfidfVectorizer(), "review"), ("table", "passthrough", ["price", "age"])]
     )
-    result = compare_fusions(
-        frame, y, estimator=make_pipeline(transformer, small()), fusions=["concat"], cv=3, random_state=0
-    )
+    # of so few words many reviews are copies of one another
+    with pytest.warns(UserWarning, match="column 'review' alone tells the target"):
+        result = compare_fusions(
+            frame, y, estimator=make_pipeline(transformer, small()), fusions=["concat"], cv=3, random_state=0
+        )
     assert set(result.scores) == {"concat", "LR concat", "LR text", "LR table", "late mean", "stacked"}
     assert result.scores["LR text"]["accuracy"].tolist() == [1, 1, 1]
     folds = StratifiedKFold(3).split(frame, y)
