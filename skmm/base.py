@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping
@@ -28,6 +30,7 @@ from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.batches import Batches
 from skmm.blocks import Blocks, FlatLayout
 from skmm.compose import ModalityTransformer
+from skmm.fitting import all_or_nothing
 from skmm.inputs import Inputs, check_finite
 from skmm.leaks import warn_of_leaks
 from skmm.losses import HeadsLoss
@@ -234,7 +237,17 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
             raise unknown("lr_schedule", self.lr_schedule, SCHEDULES)
         if not isinstance(as_spec(Optimizer, self.optimizer), Optimizer):
             raise ValueError(f"optimizer must be a name, an Optimizer or a class, got {self.optimizer!r}.")
-        as_spec(Optimizer, self.optimizer).resolve()
+        optimizer = as_spec(Optimizer, self.optimizer)
+        optimizer.resolve()
+        # one that looks at the loss several times in a step has one number for all, and that before it is scaled
+        closure = inspect.signature(optimizer.target().step).parameters.get("closure")
+        alone = closure is not None and closure.default is closure.empty
+        if alone and (self.n_members > 1 or self.precision == "16"):
+            raise ValueError(
+                f"optimizer={self.optimizer!r} computes one loss several times in a step, for one network in full "
+                f"precision: it needs n_members=1 and precision='32' or 'bf16', got n_members={self.n_members} and "
+                f"precision={self.precision!r}. Set these, or choose another, such as 'adamw'."
+            )
 
     def _seed(self) -> int:
         if self.random_state is None:  # drawn apart from numpy's global state, which fitting must not touch
@@ -261,6 +274,14 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If something is wrong with the parameters or the samples. The estimator is then as it was before.
+        KeyboardInterrupt
+            After Ctrl-C, so that whatever runs this fit ends too. After whole epochs what was learned is kept, and
+            the estimator is fitted; before the first has ended it is as it was before.
         """
         going_on = self.warm_start and hasattr(self, "net_")
         return self._fit(X, y, sample_weight, groups, reset=not going_on, epochs=None)
@@ -269,14 +290,16 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
         self, X: Any, y: Any, sample_weight: Any, groups: Any = None, *, reset: bool, epochs: int | None
     ) -> Self:
         """Train from the start (``reset``) or go on; ``epochs`` None for the estimator's own number."""
-        plan = self._prepare(X, y, sample_weight, groups, reset=reset, epochs=epochs)
-        device, seed = self._place_and_seed()
-        with seeded(seed, device):
-            if reset:
-                self._build(len(plan.train), device)
-            training, validation = self._load_training(plan, device)
-            self._train(training, validation, epochs)
-            self._complete(plan, training)
+        with all_or_nothing(self, None if reset else self.net_.undo()):
+            plan = self._prepare(X, y, sample_weight, groups, reset=reset, epochs=epochs)
+            device, seed = self._place_and_seed()
+            with seeded(seed, device):
+                if reset:
+                    self._build(len(plan.train), device)
+                training, validation = self._load_training(plan, device)
+                self._train(training, validation, epochs)
+                self._complete(plan, training)
+        self._pass_on_ctrl_c()
         return self
 
     def _prepare(
@@ -307,6 +330,7 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
             self._split_seed = int(self._random.randint(2**31 - 1))
             check_finite(blocks)
         else:
+            self._random, self.inputs_ = copy.deepcopy(self._random), copy.copy(self.inputs_)
             blocks = self.inputs_.check(blocks, training=True)
             if self.net_.module_.n_members != self.n_members:
                 raise ValueError(
@@ -479,13 +503,19 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
         while len(net.history) and "train_loss" not in net.history[-1]:
             net.history.pop()  # an epoch that was interrupted
         done = len(net.history) - before
-        net.interrupted_ = done < epochs and not (stopper is not None and stopper.stopped)
-        if net.interrupted_:
+        if net.interrupted_ and not done:
+            raise KeyboardInterrupt("training was interrupted before its first epoch had ended")
+        if done < epochs and not (stopper is not None and stopper.stopped):
             warnings.warn(
                 f"training was interrupted after {done} of {epochs} epochs; what was learned is kept.",
                 stacklevel=4,
             )
         self._keep_history()
+
+    def _pass_on_ctrl_c(self) -> None:
+        """Raise the interrupt that ended training, whose result is kept: no search goes on with such a fit."""
+        if self.net_.interrupted_:
+            raise KeyboardInterrupt(f"training was interrupted after {self.n_iter_} epochs")
 
     def _keep_history(self) -> None:
         net = self.net_

@@ -40,6 +40,7 @@ from skmm._columns import (
     select,
 )
 from skmm.blocks import Blocks
+from skmm.fitting import all_or_nothing
 from skmm.frames import Loading, plan_frame
 from skmm.kinds import Block, RaggedArray, is_lazy, spread
 from skmm.leaks import find_leaks
@@ -434,6 +435,10 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         Blocks
             One modality per transformer that is not dropped, n_samples rows.
         """
+        with all_or_nothing(self):
+            return self._fit_transform(X, y)
+
+    def _fit_transform(self, X: Any, y: Any) -> Blocks:
         X = as_frame(X)
         check_table(X)
         self._check_transformers()

@@ -286,9 +286,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
                 "class_weight='balanced' needs all of y at once; for partial_fit give a dict of weights."
             )
         first = not hasattr(self, "net_")
-        self._known_classes = None if classes is None else np.unique(np.asarray(classes))
         if not first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes={classes!r} is not the same as in the first call, {self.classes_.tolist()}.")
+        self._known_classes = None if classes is None else np.unique(np.asarray(classes))
         try:
             return self._fit(X, y, sample_weight, reset=first, epochs=1)
         finally:

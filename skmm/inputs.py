@@ -136,9 +136,10 @@ class Inputs:
 
     def _note(self, blocks: Blocks) -> None:
         """Remember which modalities samples had, and which they lacked."""
-        self.seen.update(name for name, mask in blocks.present.items() if mask.any())
-        self.lacked.update(name for name, mask in blocks.present.items() if not mask.all())
-        self.lacked.update(self.infos.keys() - blocks.keys())
+        # new sets: what a fit that goes on adds is to be forgotten if it fails
+        self.seen = self.seen | {name for name, mask in blocks.present.items() if mask.any()}
+        lacked = {name for name, mask in blocks.present.items() if not mask.all()}
+        self.lacked = self.lacked | lacked | (self.infos.keys() - blocks.keys())
 
     def convert(self, blocks: Blocks) -> Blocks:
         """The modalities of the fit, in its order and of the kinds that it had there.

@@ -6,15 +6,14 @@ import html
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.stats
-from sklearn.base import BaseEstimator, clone, is_regressor
+from sklearn.base import BaseEstimator, TransformerMixin, clone, is_regressor
 from sklearn.metrics import check_scoring, f1_score, make_scorer, recall_score
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 
 # documented, though private: the one function that selects rows of anything that scikit-learn reads
 from sklearn.utils import _safe_indexing
@@ -448,13 +447,26 @@ def _before(estimator: Any, model: Any) -> Pipeline:
         steps.append(estimator[:-1])
     last, _ = _last(estimator)
     if isinstance(last, MultimodalEstimator):
-        steps.append(FunctionTransformer(_read, kw_args={"reader": last}))
+        steps.append(_Reader(last))
     return clone(make_pipeline(*steps, model))
 
 
-def _read(X: Any, reader: MultimodalEstimator) -> Blocks:
-    """X as the estimator reads it."""
-    return clone(reader)._read(X, reset=True)
+class _Reader(TransformerMixin, BaseEstimator):
+    """X as an estimator reads it, which learns in its fit how."""
+
+    def __init__(self, estimator: MultimodalEstimator) -> None:
+        self.estimator = estimator
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        self.fit_transform(X, y)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> Blocks:
+        self.reader_ = clone(self.estimator)
+        return self.reader_._read(X, reset=True)
+
+    def transform(self, X: Any) -> Blocks:
+        return self.reader_._read(X, reset=False)
 
 
 def _metrics(scoring: Any, regression: bool) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from sklearn.utils.validation import _check_method_params
 
 from skmm.base import MultimodalEstimator, _is_named
 from skmm.blocks import Blocks
+from skmm.fitting import all_or_nothing, forget_fit
 from skmm.search_tasks import Candidate, Data, Fold, Halving, Task, content_key, divide, failure, make_fold
 from skmm.table import Table
 from skmm.training import find_device
@@ -109,7 +110,8 @@ class FusionSearchCV(BaseSearchCV):
     divide the stacks among them, and the candidates of a large one, the latter not under ``halving``. joblib's
     threads draw their random numbers one after the other, so they gain nothing over one process.
 
-    Ctrl-C keeps what is finished: other fits have a score of NaN, and nothing is refitted.
+    Ctrl-C ends the search, with a KeyboardInterrupt, and keeps what is finished: ``cv_results_`` then has a score of
+    NaN for all other fits, and there is no ``best_estimator_``. A fit that was interrupted is never scored.
 
     References
     ----------
@@ -194,11 +196,20 @@ class FusionSearchCV(BaseSearchCV):
         -------
         self
         """
+        with all_or_nothing(self):
+            interrupted = self._search(X, y, params)
+        if interrupted is not None:
+            raise interrupted
+        return self
+
+    def _search(self, X: Any, y: Any, params: dict[str, Any]) -> KeyboardInterrupt | None:
+        """All of a fit; the interrupt that ended it early, if there was one."""
         self._validate_params()
         check_scalar(self.factor, "factor", Integral, min_val=2)
         for name, automatic in (("min_epochs", "auto"), ("n_iter", None)):
             if getattr(self, name) != automatic:
                 check_scalar(getattr(self, name), name, Integral, min_val=1)
+        forget_fit(self)
         if _is_named(X) and not isinstance(X, Blocks):
             X = Blocks(X)
         scorer, refit_metric = self._get_scorers()
@@ -248,9 +259,16 @@ class FusionSearchCV(BaseSearchCV):
             self.best_params_ = results["params"][self.best_index_]
             if not callable(self.refit):
                 self.best_score_ = results[f"mean_test_{refit_metric}"][self.best_index_]
-        if self.refit and not interrupted:
-            self._refit(X, y, routed.estimator.fit)
-        return self
+        if self.refit and interrupted is None:
+            try:
+                self._refit(X, y, routed.estimator.fit)
+            except KeyboardInterrupt as error:
+                interrupted = error
+                warnings.warn(
+                    "the search was interrupted in its refit: cv_results_ is kept, there is no best_estimator_.",
+                    stacklevel=3,
+                )
+        return interrupted
 
     def _refit(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
         start = time.perf_counter()
@@ -289,8 +307,10 @@ class FusionSearchCV(BaseSearchCV):
             raise ValueError("No fits were performed: there are no candidates.")
         return found
 
-    def _evaluate(self, candidates: list[Candidate], data: Data) -> tuple[list[dict[str, Any]], bool]:
-        """A result for each candidate and fold, and whether Ctrl-C left some without."""
+    def _evaluate(
+        self, candidates: list[Candidate], data: Data
+    ) -> tuple[list[dict[str, Any]], KeyboardInterrupt | None]:
+        """A result for each candidate and fold, and the interrupt that left some without."""
         pipelines = {c.before: c.estimator for c in candidates if c.before is not None}
         folds: dict[Any, list[Fold]] = {key: [] for key in pipelines}
         wanted = [(key, i) for key in pipelines for i in range(len(data.splits))]
@@ -315,22 +335,22 @@ class FusionSearchCV(BaseSearchCV):
             batch_size=1,
             pre_dispatch=self.pre_dispatch,
         )
-        results, report, interrupted = {}, [], False
+        results, report, interrupted = {}, [], None
         try:
             for outcome in parallel(delayed(task.run)() for task in tasks):
                 results.update(outcome.results)
                 report += outcome.report
                 if outcome.interrupted:
                     raise KeyboardInterrupt
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if not results:
                 raise
-            interrupted = True
+            interrupted = error
             n = len(candidates) * len(data.splits)
             warnings.warn(
                 f"the search was interrupted after {len(results)} of {n} fits, which are kept in cv_results_; "
                 "nothing is refitted.",
-                stacklevel=3,
+                stacklevel=4,
             )
         self.stacks_ = Table(report)
         lacking = failure(replace(data, error_score=np.nan), "interrupted")

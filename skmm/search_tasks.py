@@ -462,9 +462,6 @@ class Task:
             except Exception:
                 self._fail(candidate, fold)
                 continue
-            # skorch ends training at Ctrl-C and says nothing; a callback of the user's ends it in the same way
-            if getattr(vars(estimator).get("net_"), "interrupted_", False) and not estimator.callbacks:
-                raise KeyboardInterrupt
             epochs = max(epochs, _epochs(estimator))
             self._keep(candidate, fold, estimator, time.perf_counter() - start + fold.seconds, False)
         self._report(pairs, time.perf_counter() - begin, epochs, reason)

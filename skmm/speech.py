@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections import Counter
@@ -20,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
 from skmm.base import MultimodalEstimator, _is_named, as_blocks
 from skmm.blocks import Blocks
+from skmm.fitting import all_or_nothing
 from skmm.inputs import Inputs, check_finite
 from skmm.losses import HeadsLoss
 from skmm.metrics import check_transcripts, word_error_rate
@@ -208,10 +210,16 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
     _split: Any = MultimodalEstimator._split
     _train: Any = MultimodalEstimator._train
     _keep_history: Any = MultimodalEstimator._keep_history
+    _pass_on_ctrl_c: Any = MultimodalEstimator._pass_on_ctrl_c
     _check_training: Any = MultimodalEstimator._check_params
 
     inputs_: Inputs
     net_: SpeechNet
+    audio_: str
+    _strides: tuple[int, ...]
+    _most: int
+    _split_seed: int
+    _random: np.random.RandomState
 
     def __init__(
         self,
@@ -352,7 +360,7 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
             warnings.warn(
                 f"{silent.sum()} of {len(weights)} samples have no audio ({self.audio_!r}) and are left out of "
                 f"training, the first is row {silent.argmax()}.",
-                stacklevel=3,
+                stacklevel=4,
             )
             weights = np.where(silent, 0.0, weights)
         frames = n_frames(lengths, self._strides)
@@ -370,7 +378,7 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
             )
             if self.errors == "raise":
                 raise ValueError(f"{found}. Shorten the strides, or leave such rows out by errors='drop'.")
-            warnings.warn(f"{found}. They are left out of training.", stacklevel=3)
+            warnings.warn(f"{found}. They are left out of training.", stacklevel=4)
             weights = np.where(short, 0.0, weights)
         if not weights.any():
             raise ValueError("no sample is left to train on.")
@@ -395,13 +403,28 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If something is wrong with the parameters or the samples. The estimator is then as it was before.
+        KeyboardInterrupt
+            After Ctrl-C, so that whatever runs this fit ends too. After whole epochs what was learned is kept, and
+            the estimator is fitted; before the first has ended it is as it was before.
         """
+        going_on = self.warm_start and hasattr(self, "net_")
+        with all_or_nothing(self, self.net_.undo() if going_on else None):
+            self._fit(X, y, sample_weight, groups, reset=not going_on)
+        self._pass_on_ctrl_c()
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool) -> None:
+        """Train from the start (``reset``) or go on."""
         self._check_params()
         if y is None:
             raise ValueError(
                 f"requires y to be passed, but the target y is None: {type(self).__name__} is supervised."
             )
-        reset = not (self.warm_start and hasattr(self, "net_"))
         blocks = self._read(X, reset=reset)
         texts = [tidy(text) for text in check_transcripts(y)]
         check_consistent_length(blocks, texts, groups)
@@ -417,6 +440,7 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
         if reset:
             self._start(blocks)
         else:
+            self._random, self.inputs_ = copy.deepcopy(self._random), copy.copy(self.inputs_)
             blocks = self._check_input(blocks, training=True)
         lengths = audio_lengths(blocks, self.audio_)
         weights = self._drop_unusable(lengths, texts, weights)
@@ -461,7 +485,6 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
 
             self.net_.n_batches_ = len(split_by_length(lengths[rows[train]], self.net_.batch_size, self._most))
             self._train(part(train), None if valid is None else part(valid), None)
-        return self
 
     def _start(self, blocks: Blocks) -> None:
         """What a first fit learns before it trains."""

@@ -12,6 +12,8 @@ import functools
 import inspect
 import math
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,38 @@ def free_memory(device: torch.device) -> int:
     return min(found, default=4 * 2**30)
 
 
+# -- how training ends before its last epoch ----------------------------------------------------------------------
+
+
+class EndOfTraining(KeyboardInterrupt):
+    """How a callback ends training: skorch takes a KeyboardInterrupt for that, so Ctrl-C must be told from it."""
+
+
+@contextlib.contextmanager
+def noting_ctrl_c() -> Iterator[list[int]]:
+    """Note in the list that is given whether Ctrl-C was pressed in the block; it raises as it always does.
+
+    Only the main thread is ever interrupted. A handler of the user's own is left alone.
+    """
+    noted: list[int] = []
+
+    def handler(number: int, frame: Any) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    watched = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if watched:
+        signal.signal(signal.SIGINT, handler)
+    try:
+        yield noted
+    finally:
+        if watched and signal.getsignal(signal.SIGINT) is handler:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 # -- data ---------------------------------------------------------------------------------------------------------
 
 
@@ -189,18 +223,16 @@ class _BestWeights(Callback):
         loss = net.member_losses_["valid"]
         active = self.waited_ < self.patience
         better = active & (loss < self.best_ - self.tol)
+        if bool(better.any()):
+            kept = {key: value.clone() for key, value in net.module_.state_dict().items()}
+            if net.module_.n_members > 1 and self.state_:
+                for key, value in kept.items():
+                    value[~better] = self.state_[key][~better]
+            self.state_ = kept  # at once, so that Ctrl-C never leaves layers of two epochs
         self.best_ = torch.where(better, loss, self.best_)
         self.waited_ = torch.where(better, 0, self.waited_ + active.long())
-        state = net.module_.state_dict()
-        if net.module_.n_members == 1:
-            if bool(better):
-                self.state_ = {key: value.clone() for key, value in state.items()}
-        else:
-            for key, value in state.items():
-                kept = self.state_.setdefault(key, value.clone())
-                kept[better] = value[better]
-        if not bool((self.waited_ < self.patience).any()):
-            raise KeyboardInterrupt  # how a skorch callback ends training
+        if self.stopped:
+            raise EndOfTraining
 
     def on_train_end(self, net: MultimodalNet, **kwargs: Any) -> None:
         if self.state_:
@@ -315,7 +347,10 @@ class MultimodalNet(NeuralNet):
                 groups.append({**group, "lr": lr * factor, **({"weight_decay": decay} if decays else {})})
         if "fused" in takes and options.get("fused") is None and not options.get("foreach"):
             options["fused"] = True  # one kernel for all parameters
-        self.optimizer_ = cls(groups, lr=lr, **options)
+        try:
+            self.optimizer_ = cls(groups, lr=lr, **options)
+        except ValueError as error:
+            raise ValueError(f"optimizer {cls.__name__}: {error} Choose another, such as 'adamw'.") from None
         self.base_lr_ = lr
         self.schedule_factor_ = SCHEDULES[self.schedule]
         self.total_steps_ = None
@@ -325,6 +360,8 @@ class MultimodalNet(NeuralNet):
         kind = torch.device(self.device).type
         self.scaler_ = torch.amp.GradScaler(kind, init_scale=256.0, enabled=self.precision == "16")
         self.faster_: list[Any] = []  # the compiled network, once there is one, hidden from skorch
+        self.ctrl_c_: list[int] = []
+        self.interrupted_ = False
         return self
 
     def set_horizon(self, n_samples: int) -> None:
@@ -338,6 +375,56 @@ class MultimodalNet(NeuralNet):
 
     def check_data(self, X: Any, y: Any = None) -> None:
         """Data were checked by the estimator."""
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """skorch's, but that a callback which ends training is told from Ctrl-C."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except EndOfTraining:
+            raise
+        except KeyboardInterrupt as error:
+            if self.ctrl_c_:
+                raise
+            raise EndOfTraining from error
+
+    def fit_loop(self, *args: Any, **kwargs: Any) -> MultimodalNet:
+        """skorch's, which ends without a word at Ctrl-C; ``interrupted_`` says then that there was one."""
+        self.interrupted_ = False
+        try:
+            with noting_ctrl_c() as self.ctrl_c_:
+                super().fit_loop(*args, **kwargs)
+        except EndOfTraining:
+            raise
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            raise
+        finally:
+            # Python drops what a signal raises inside a finalizer, but it was noted
+            self.interrupted_ = self.interrupted_ or bool(self.ctrl_c_)
+            self.ctrl_c_ = []
+        return self
+
+    def undo(self) -> Callable[[], None]:
+        """What brings the net back to how it is now, its weights and its optimizer included."""
+        attributes, n_epochs = dict(vars(self)), len(self.history)
+        tensors = [*self.module_.parameters(), *self.module_.buffers()]
+        values, trained = [x.detach().clone() for x in tensors], [x.requires_grad for x in tensors]
+        stepped = self.optimizer_  # None in an unpickled net, which would begin anew
+        optimizer = None if stepped is None else copy.deepcopy(stepped.state_dict())
+        scaler = self.scaler_.state_dict()
+
+        def restore() -> None:
+            self.__dict__.update(attributes)
+            del self.history[n_epochs:]
+            with torch.no_grad():
+                for x, value, required in zip(tensors, values, trained, strict=True):
+                    x.copy_(value).requires_grad_(required)
+            if stepped is not None:
+                stepped.load_state_dict(optimizer)
+            self.scaler_.load_state_dict(scaler)
+            self.copies_.clear()
+
+        return restore
 
     def get_iterator(self, dataset: TrainingSet, training: bool = False) -> _BatchIterator:
         if not training:

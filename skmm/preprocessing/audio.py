@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmm._columns import is_missing
 from skmm._optional import import_optional
 from skmm.blocks import RaggedArray
+from skmm.fitting import all_or_nothing
 from skmm.preprocessing._files import FileLoader, LazyFiles, Source, as_column, describe
 from skmm.preprocessing._params import check_positive, check_real
 from skmm.preprocessing._truncated import check_whole
@@ -439,12 +440,12 @@ class LogMel(TransformerMixin, BaseEstimator):
                 f"the bands must lie between 0 and half the sample rate, {nyquist:g} Hz; got fmin={self.fmin!r} "
                 f"and fmax={self.fmax!r}."
             )
-        width, self._step = round(self.window * self.sample_rate), round(self.hop * self.sample_rate)
+        width, step = round(self.window * self.sample_rate), round(self.hop * self.sample_rate)
         # librosa and others count in samples: nobody looks at more than a second at once
-        if width < 2 or self._step < 1 or max(self.window, self.hop) > 1:
+        if width < 2 or step < 1 or max(self.window, self.hop) > 1:
             raise ValueError(
                 f"window={self.window!r} and hop={self.hop!r} are seconds, at most 1; at {self.sample_rate:g} "
-                f"samples per second they are {width} and {self._step} samples, where at least 2 and 1 are needed."
+                f"samples per second they are {width} and {step} samples, where at least 2 and 1 are needed."
             )
         n_fft = 1 << (width - 1).bit_length()
         filters = _mel_filters(self.sample_rate, n_fft, self.n_mels, self.fmin, fmax)
@@ -454,10 +455,10 @@ class LogMel(TransformerMixin, BaseEstimator):
                 f"n_mels={self.n_mels}: band {empty[0]} is narrower than the {self.sample_rate / n_fft:g} Hz "
                 f"between two frequencies of a window of {self.window!r} s. Ask for fewer bands or a longer window."
             )
-        self.filters_ = filters.astype(np.float32)
-        self._taper = np.zeros(n_fft, dtype=np.float32)  # the window, in the middle of the transform's length
+        taper = np.zeros(n_fft, dtype=np.float32)  # the window, in the middle of the transform's length
         start = (n_fft - width) // 2
-        self._taper[start : start + width] = np.hanning(width + 1)[:-1]  # periodic
+        taper[start : start + width] = np.hanning(width + 1)[:-1]  # periodic
+        self.filters_, self._taper, self._step = filters.astype(np.float32), taper, step
         return self
 
     def transform(self, X: Any) -> Any:
@@ -596,10 +597,13 @@ class MFCC(LogMel):
         -------
         self : MFCC
         """
-        super().fit(X)
-        check_positive("n_mfcc", self.n_mfcc)
-        if self.n_mfcc > self.n_mels:
-            raise ValueError(f"n_mfcc={self.n_mfcc} coefficients of n_mels={self.n_mels} bands: at most as many.")
+        with all_or_nothing(self):
+            super().fit(X)
+            check_positive("n_mfcc", self.n_mfcc)
+            if self.n_mfcc > self.n_mels:
+                raise ValueError(
+                    f"n_mfcc={self.n_mfcc} coefficients of n_mels={self.n_mels} bands: at most as many."
+                )
         return self
 
     def _width(self) -> int:

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmm._cache import VectorCache
 from skmm._optional import import_optional
 from skmm.encoders._models import load_pretrained, settings_of
+from skmm.fitting import all_or_nothing
 from skmm.preprocessing._files import FileLoader, Source, as_column, failure_text, file_tags, open_source, warn
 from skmm.preprocessing._params import check_positive
 from skmm.spec import unknown
@@ -565,12 +566,13 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             raise unknown("pooling", self.pooling, POOLINGS)
         check_positive("batch_size", self.batch_size)
         as_column(X)
-        self._loaded = self._load()
-        reader = self._reader()
-        reader._check_params()
-        white = np.full((1, 64, 64, 3), 255, dtype=np.uint8)
-        self.n_features_out_ = self._n_features_out = self._loaded.embed(reader.transform(white)).shape[1]
-        self._fingerprint = self._loaded.fingerprint()
+        with all_or_nothing(self):
+            self._loaded = self._load()
+            reader = self._reader()
+            reader._check_params()
+            white = np.full((1, 64, 64, 3), 255, dtype=np.uint8)
+            self.n_features_out_ = self._n_features_out = self._loaded.embed(reader.transform(white)).shape[1]
+            self._fingerprint = self._loaded.fingerprint()
         return self
 
     def transform(self, X: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmm.blocks import RaggedArray
 from skmm.cells import columns_of
+from skmm.fitting import all_or_nothing
 from skmm.levels import Known, levels, warn_of_new
 
 
@@ -130,6 +131,11 @@ class TableTokens(
         -------
         self : TableTokens
         """
+        with all_or_nothing(self):
+            self._learn(X)
+        return self
+
+    def _learn(self, X: Any) -> None:
         columns = self._columns(X, reset=True)
         least = self._least_count(len(columns[0][0]))
         self.ids_: list[dict[Any, int]] = []
@@ -148,7 +154,6 @@ class TableTokens(
         # what this table did not hold has its ids past all others, where the encoder takes them for unseen
         self.missing_ids_ = _fill(missing_ids, n)
         self.unknown_ids_ = _fill(unknown_ids, n + missing_ids.count(None))
-        return self
 
     def _least_count(self, n_samples: int) -> float:
         least = self.min_frequency

@@ -14,6 +14,7 @@ from skmm._columns import is_missing
 from skmm._optional import import_optional
 from skmm.blocks import RaggedArray
 from skmm.encoders._models import quiet
+from skmm.fitting import all_or_nothing
 from skmm.preprocessing._files import as_column, describe
 from skmm.preprocessing._params import check_positive
 from skmm.training import find_device, seeded
@@ -257,8 +258,9 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, _TextTransformer):
         """
         check_positive("batch_size", self.batch_size)
         _texts(X)
-        self._loaded = self._load()
-        self.n_features_out_ = self._n_features_out = self._embed([""]).shape[1]
+        with all_or_nothing(self):
+            self._loaded = self._load()
+            self.n_features_out_ = self._n_features_out = self._embed([""]).shape[1]
         return self
 
     def transform(self, X: Any) -> np.ndarray:
