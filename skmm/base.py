@@ -15,7 +15,9 @@ import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
-from sklearn.utils import check_consistent_length, check_scalar
+
+# documented, though private: the one function that selects rows of anything that scikit-learn reads
+from sklearn.utils import _safe_indexing, check_consistent_length, check_scalar
 
 # scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
 from sklearn.utils.validation import (
@@ -37,7 +39,7 @@ from skmm.losses import HeadsLoss
 from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_fusion, unsupported
 from skmm.plan import TrainingPlan, hide, training_set
 from skmm.prediction import NetworkOutputs
-from skmm.samples import canonical, digest
+from skmm.samples import canonical, digest, frame_order
 from skmm.spec import Optimizer, SpecParams, as_spec, unknown
 from skmm.stacking import Stack, assign_folds, average, blind_weights, choose, encode_groups, left_out_fold
 from skmm.training import (
@@ -166,8 +168,15 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
         if not reset:
             return self.modality_transformer_.transform(X)
         note_columns(self, X)
-        self.modality_transformer_ = ModalityTransformer.from_frame(X)
-        return self.modality_transformer_.fit_transform(X)
+        self.modality_transformer_ = transformer = ModalityTransformer.from_frame(X)
+        # sums are rounded by the order of their terms, and what is learned is not to depend on that of the rows
+        order = frame_order(X)
+        try:
+            blocks = transformer.fit_transform(_safe_indexing(X, order))
+        except Exception:
+            transformer.fit_transform(X)  # says the same of the rows as they were given
+            raise
+        return blocks[np.argsort(order)]
 
     def _columns(self, name: str, columns: Any, n_columns: int) -> np.ndarray:
         """Column numbers of one modality."""
@@ -355,7 +364,7 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
             if _is_named(X):
                 self.n_features_in_ = self.inputs_.n_features
             self.modalities_ = self.inputs_.infos
-            blocks = self.inputs_.convert(blocks)
+            blocks = self.inputs_.begin(blocks, rows[[] if valid is None else valid])
             self._learn_target(target[chosen], distinct[train])
         if epochs is None:
             labels = self._stratify(target[chosen])
@@ -424,6 +433,13 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
             splitter = GroupShuffleSplit
         else:
             splitter = ShuffleSplit if labels is None else StratifiedShuffleSplit
+            alone = np.flatnonzero(np.bincount([] if labels is None else labels) == 1)
+            if len(alone):
+                raise ValueError(
+                    "early_stopping holds out a part that is stratified by class, for which each class needs 2 "
+                    f"distinct samples; there is 1 of each of the classes {self._class_names(alone)}. Leave such "
+                    "samples out, or set early_stopping=False."
+                )
         split = splitter(n_splits=1, test_size=self.validation_fraction, random_state=self._split_seed)
         try:
             return next(split.split(everything, labels, groups))
@@ -436,6 +452,10 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
     def _stratify(self, target: np.ndarray) -> np.ndarray | None:
         """Classes by which held-out parts are stratified."""
         return None
+
+    def _class_names(self, classes: np.ndarray) -> list[Any]:
+        """Such classes as the user wrote them."""
+        return classes.tolist()
 
     def _build(self, n_samples: int, device: torch.device) -> None:
         """The networks and the net that trains them."""

@@ -74,7 +74,9 @@ def _as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
             f"modality {name!r} is None, expected one row per sample. Leave it out, or give None in the place of "
             "each sample that lacks it."
         )
-    if isinstance(value, (RaggedArray, _LazyRows)):
+    if isinstance(value, RaggedArray):
+        return value, value.lengths > 0  # None became an empty sample
+    if isinstance(value, _LazyRows):
         return value, None
     if is_dataset(value):
         try:

@@ -18,6 +18,8 @@ from zipfile import BadZipFile
 
 # Each command imports what it needs, so that --help does not wait for torch.
 
+_INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
+
 # The built-in comparison is to be done within two minutes on two cores.
 _DEMO_ROWS = 400
 _DEMO_PARAMS = {"max_epochs": 20, "n_members": 4}
@@ -153,7 +155,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 2 where what the user gave cannot be used (the reason goes to stderr).
+        0; 2 where what the user gave cannot be used (the reason goes to stderr); 130 after Ctrl-C, which reports
+        nothing.
 
     Examples
     --------
@@ -168,6 +171,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"skmm: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as error:
+        print("\n".join(["skmm: interrupted.", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        return _INTERRUPTED
     return 0
 
 

@@ -35,6 +35,7 @@ from skmm.losses import (
     quantile_error,
     squared_error,
 )
+from skmm.scaling import power_of_two
 from skmm.spec import unknown
 
 
@@ -362,6 +363,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     def _stratify(self, target: np.ndarray) -> np.ndarray | None:
         return target if target.ndim == 1 else None
 
+    def _class_names(self, classes: np.ndarray) -> list[Any]:
+        return self.classes_[classes].tolist()
+
     def _loss_per_sample(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         return cross_entropy if self._link == "softmax" else binary_cross_entropy
 
@@ -449,6 +453,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+_LARGEST = 1e300  # target whose predictions, off by some deviations, are still numbers
 
 
 class MultimodalRegressor(RegressorMixin, MultimodalEstimator):
@@ -600,6 +607,13 @@ modality_transformer_, n_features_in_, feature_names_in_
             y = column_or_1d(y, warn=True)
         if y.ndim > 2:
             raise ValueError(f"y must be of shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
+        largest = float(np.abs(y).max())
+        if largest > _LARGEST:
+            row = int(np.argmax(np.abs(y).reshape(len(y), -1).max(axis=1)))
+            raise ValueError(
+                f"y, row {row}: a value of size {largest:g} is too large to be predicted in float64, at most "
+                f"{_LARGEST:g} is. Divide y by a number, or take its logarithm (TransformedTargetRegressor)."
+            )
         n_outputs = 1 if y.ndim == 1 else y.shape[1]
         if reset:
             self._n_outputs, self._single = n_outputs, y.ndim == 1
@@ -608,9 +622,10 @@ modality_transformer_, n_features_in_, feature_names_in_
         return y.reshape(len(y), -1)
 
     def _learn_target(self, target: np.ndarray, weights: np.ndarray) -> None:
-        self._mean = np.average(target, axis=0, weights=weights)
-        deviation = np.sqrt(np.average((target - self._mean) ** 2, axis=0, weights=weights))
-        self._deviation = np.where(deviation > 0, deviation, 1.0)
+        unit = power_of_two(target)
+        mean = np.average(target / unit, axis=0, weights=weights)
+        deviation = np.sqrt(np.average((target / unit - mean) ** 2, axis=0, weights=weights)) * unit
+        self._mean, self._deviation = mean * unit, np.where(deviation > 0, deviation, 1.0)
         self._prior_output = np.zeros(self._n_outputs)
 
     def _tensor_target(self, target: np.ndarray) -> np.ndarray:

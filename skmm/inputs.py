@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -112,6 +113,7 @@ class Inputs:
         self.infos: dict[str, BlockInfo] = {}
         self.seen: set[str] = set()  # modalities that some training sample had
         self.lacked: set[str] = set(blocks) if dropped else set()  # and that some lacked
+        self.held_out: set[str] = set()  # modalities that only samples had which the training did not see
         self._note(blocks)
         read = {name: as_kind(block, _kinds_of(encoders[name])) for name, block in blocks.items()}
         blocks = Blocks._trusted(read, blocks.present, len(blocks))
@@ -140,13 +142,31 @@ class Inputs:
         self.seen = self.seen | {name for name, mask in blocks.present.items() if mask.any()}
         lacked = {name for name, mask in blocks.present.items() if not mask.all()}
         self.lacked = self.lacked | lacked | (self.infos.keys() - blocks.keys())
+        self.held_out = self.held_out - self.seen
+
+    def begin(self, blocks: Blocks, held_out: np.ndarray) -> Blocks:
+        """All samples of the fit, converted, the rows included that the training does not see.
+
+        A modality that only these have, of which nothing is learned, counts as missing, here and in predictions.
+        """
+        there = {name: int(mask[held_out].sum()) for name, mask in blocks.present.items()}
+        self.held_out = {name for name in there if there[name] and name not in self.seen}
+        for name in sorted(self.held_out):
+            warnings.warn(
+                f"modality {name!r}: early_stopping holds out all samples that have it ({there[name]}), so nothing "
+                "is learned of it, and it counts as missing, in predictions too.",
+                stacklevel=5,
+            )
+        return self.convert(blocks)
 
     def convert(self, blocks: Blocks) -> Blocks:
         """The modalities of the fit, in its order and of the kinds that it had there.
 
         Those of which no sample tells anything are left out.
         """
-        present = blocks.present
+        present = {
+            name: np.zeros_like(mask) if name in self.held_out else mask for name, mask in blocks.present.items()
+        }
         names = [n for n in self.infos if n in blocks and not _is_list_of_none(blocks[n], present[n])]
         converted = {name: as_kind(blocks[name], (self._read_info(name).kind,)) for name in names}
         return Blocks._trusted(converted, {name: present[name] for name in names}, len(blocks))
@@ -178,7 +198,7 @@ class Inputs:
         for name in blocks:
             if name not in self.infos:
                 raise unknown("modality", name, self.infos)
-            if name not in self.seen and blocks.present[name].any():
+            if name not in self.seen | self.held_out and blocks.present[name].any():
                 raise ValueError(
                     f"modality {name!r}, row {blocks.present[name].argmax()}: there is a value, but every training "
                     "sample lacked this modality, so nothing is known of it."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -100,6 +101,11 @@ class FusionComparison:
                 "baselines this does not say whether a deep fusion is needed."
             )
         row = next(iter(self.differences))
+        if np.isnan(row["difference"]):
+            return (
+                f"Whether a deep fusion helps cannot be said: the {self.metric} of {row['fusion']} or of "
+                f"{row['baseline']} is nan on some fold. Choose folds that hold every class, or another metric."
+            )
         if row["low"] > 0:
             finding, comparison = "helps", "is better than"
         elif row["high"] < 0:
@@ -261,6 +267,14 @@ def compare_fusions(
         cannot be built for these samples, a name occurs twice, the estimator has no parameter ``fusion``, there are
         fewer than two folds, or ``missing_rates`` names an unknown modality or a rate out of range. An error in a
         fit is raised with a note that names the method and the fold.
+    KeyboardInterrupt
+        After Ctrl-C. Nothing is returned then, and no fit that was interrupted is ever scored.
+
+    Warns
+    -----
+    UserWarning
+        If a metric cannot be computed, such as a log-loss on a fold that lacks a class. Its score is then nan, and
+        so are the means over it, which rank last.
 
     Notes
     -----
@@ -351,8 +365,23 @@ def compare_fusions(
         for name, model, i, extra in tasks
     )
     results: dict[str, list[dict[str, Any]]] = {}
-    for (name, *_), result in zip(tasks, tqdm(fits, total=len(tasks), disable=not verbose), strict=True):
-        results.setdefault(name, []).append(result)
+    unscored: dict[str, list[tuple[str, int]]] = {}
+    try:
+        shown = tqdm(fits, total=len(tasks), disable=not verbose)
+        for (name, _, fold, _), (result, reasons) in zip(tasks, shown, strict=True):
+            results.setdefault(name, []).append(result)
+            for reason in reasons:
+                unscored.setdefault(reason, []).append((name, fold))
+    except KeyboardInterrupt as error:
+        done = sum(map(len, results.values()))
+        error.add_note(f"compare_fusions ended after {done} of {len(tasks)} fits; none is reported.")
+        raise
+    for reason, fits_of in unscored.items():
+        warnings.warn(
+            f"{len(fits_of)} of {len(tasks)} fits, the first is {fits_of[0][0]!r} on fold {fits_of[0][1]}, have no "
+            f"score (nan): {reason}",
+            stacklevel=2,
+        )
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
     skipped = {name: str(error) for name, error in refused.items()}
     found = _summarise(results, set(names), list(metrics), removals, ratio, confidence, skipped)
@@ -518,8 +547,13 @@ def _evaluate(
     params: Any,
     removals: list[tuple[str, float]],
     seed: int,
-) -> dict[str, float]:
-    """Fit one method on one fold, and score it, then again without some of the test samples' modalities."""
+) -> tuple[dict[str, float], list[str]]:
+    """Fit one method on one fold, and score it, then again without some of the test samples' modalities.
+
+    Where a metric cannot be computed the score is nan; what it raised is the second of what is returned.
+    """
+    reasons: dict[str, None] = {}
+    scorer = _Scorer(metrics, reasons)
     try:
         with warnings.catch_warnings():
             ignore_leaks()  # they were looked for in the whole table
@@ -528,7 +562,7 @@ def _evaluate(
                 X,
                 y,
                 cv=[split],
-                scoring=metrics,
+                scoring=scorer,
                 params=params,
                 error_score="raise",
                 return_estimator=bool(removals),
@@ -537,14 +571,28 @@ def _evaluate(
         scores = {key.removeprefix("test_"): float(values[0]) for key, values in found.items()}
         if removals:
             rest, blocks = at_blocks(fitted, _rows(X, split[1]))
-            scorer = check_scoring(rest, metrics)
         for modality, rate in removals:
             reduced, _ = score_without(scorer, rest, blocks, _rows(y, split[1]), [modality], rate, [seed, fold])
             scores |= {metric + _suffix(modality, rate): float(score) for metric, score in reduced.items()}
     except Exception as error:
         error.add_note(f"Raised by {name!r} on fold {fold}.")
         raise
-    return scores
+    return scores, list(reasons)
+
+
+class _Scorer:
+    """Scores of several metrics; nan for one that raises, which is noted, as scikit-learn's searches do."""
+
+    def __init__(self, metrics: Mapping[str, Any], reasons: dict[str, None]) -> None:
+        self.metrics, self.reasons = metrics, reasons
+
+    def __call__(self, estimator: Any, X: Any, y: Any, **params: Any) -> dict[str, float]:
+        found = check_scoring(estimator, self.metrics, raise_exc=False)(estimator, X, y, **params)
+        for metric, score in found.items():
+            if isinstance(score, str):  # the traceback
+                self.reasons[f"{metric}: {score.strip().splitlines()[-1]}"] = None
+                found[metric] = math.nan
+        return found
 
 
 def _summarise(
@@ -564,7 +612,8 @@ def _summarise(
     shown = {metric: metric.removeprefix("neg_") for metric in metrics}
     first = metrics[0]
     suffixes = [_suffix(*removal) for removal in removals]
-    ranked = sorted(results, key=lambda name: -folds(name, first).mean())
+    means = {name: folds(name, first).mean() for name in results}
+    ranked = sorted(results, key=lambda name: (np.isnan(means[name]), -means[name]))
     rows = []
     for name in ranked:
         row: dict[str, Any] = {"method": name, "kind": "baseline" if name in baselines else "fusion"}

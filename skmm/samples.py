@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from typing import Any
 
+import joblib
 import numpy as np
 import scipy.sparse as sp
+
+# documented, though private: the one function that selects rows of anything that scikit-learn reads
+from sklearn.utils import _safe_indexing
 
 from skmm.blocks import Block, Blocks, RaggedArray, is_lazy
 
@@ -57,7 +62,8 @@ def _block_keys(block: Block, present: np.ndarray, full: bool) -> np.ndarray:
         for probe in np.linspace(0, 1, 4) if not full else []:
             step = block.offsets[:-1] + (probe * np.maximum(lengths - 1, 0)).astype(np.int64)
             at = np.minimum(step, len(flat) - 1)
-            keys = _mix(keys) + _words(flat[at], np.arange(size)).sum(axis=1, dtype=np.uint64)
+            words = _words(flat[at], np.arange(size)).sum(axis=1, dtype=np.uint64)
+            keys = _mix(keys) + np.where(lengths > 0, words, 0)  # of an empty one the step is the next sample's
         if full and len(block.values):
             step = np.arange(len(flat)) - np.repeat(block.offsets[:-1], lengths)
             words = _mix(_words(flat, np.arange(size)).sum(axis=1, dtype=np.uint64) + _places(step))
@@ -79,6 +85,46 @@ def _sample_keys(X: Blocks, y: np.ndarray, full: bool) -> np.ndarray:
     for name, block in X.items():
         keys = _mix(keys) + _block_keys(block, X.present[name], full)
     return keys
+
+
+def frame_order(frame: Any) -> np.ndarray:
+    """Rows of a DataFrame in an order of their own, which shuffling does not change: (n_samples,) positions.
+
+    Equal rows, and those that differ in cells alone whose content cannot be hashed, stay in the order they have.
+    """
+    keys = np.zeros(len(frame), dtype=np.uint64)
+    for j in range(frame.shape[1]):
+        values = _safe_indexing(frame, j, axis=1).to_numpy()
+        kind = values.dtype.kind
+        if kind == "f":
+            values = values.astype(np.float64)
+            words = np.where(np.isnan(values), np.nan, values).view(np.uint64)
+        elif kind in "biumM":
+            words = values.view(np.int64) if kind in "mM" else values.astype(np.int64)
+            words = words.view(np.uint64)
+        else:
+            seen: dict[str, int] = {}
+            cells = values.tolist()
+            for cell in cells:
+                if isinstance(cell, str) and cell not in seen:
+                    seen[cell] = _cell_word(cell)
+            words = np.array([seen[c] if isinstance(c, str) else _cell_word(c) for c in cells], dtype=np.uint64)
+        keys = _mix(keys) + _mix(words + _ODD)
+    return np.argsort(keys, kind="stable")
+
+
+def _cell_word(cell: Any) -> int:
+    """64 bits of a cell's content, the same in every process; 0 where it has none that can be hashed."""
+    if isinstance(cell, str):
+        content = cell.encode("utf-8", "surrogatepass")
+    elif isinstance(cell, bytes):
+        content = cell
+    else:
+        try:
+            content = joblib.hash(cell).encode()
+        except Exception:  # whatever an object's own pickling raises
+            return 0
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def digest(X: Blocks, y: np.ndarray, folds: np.ndarray) -> str:

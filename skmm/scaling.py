@@ -52,6 +52,14 @@ def _stored_chunks(block: Block) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield block.data[first : first + own.sum()].astype(np.float64), np.repeat(start + np.arange(len(own)), own)
 
 
+def power_of_two(values: np.ndarray) -> np.ndarray:
+    """The power of two below the largest value of each column, (n, d) -> (d,).
+
+    A division by it rounds nothing, and what is left can be squared: 1e200 and 1e-200 cannot in float64.
+    """
+    return np.ldexp(1.0, np.frexp(np.abs(values).max(axis=0))[1] - 1)
+
+
 class Scaler:
     """Shift and scale of one modality, learned in fit.
 
@@ -68,22 +76,27 @@ class Scaler:
     def fit(cls, block: Block, present: np.ndarray, weights: np.ndarray, n_jobs: int | None = None) -> Scaler:
         """Learn from the rows that exist, in one pass; ``n_jobs`` processes read a lazy block."""
         if sp.issparse(block):
-            mass, sum_of_squares = 0.0, 0.0
+            mass, sum_of_squares, one = 0.0, 0.0, 0.0
             for stored, rows in _stored_chunks(block):
                 each = (weights * present)[rows]
                 stored = np.where(each > 0, stored, 0.0)
                 mass += each[stored != 0].sum()
-                sum_of_squares += (each * stored**2).sum()
-            rms = math.sqrt(sum_of_squares / mass) if mass else 1.0
+                if not one and stored.any():
+                    one = float(power_of_two(stored))
+                sum_of_squares += (each * (stored / (one or 1.0)) ** 2).sum()
+            rms = math.sqrt(sum_of_squares / mass) * one if mass else 1.0
             return cls(np.zeros(1), np.array([rms or 1.0]))
         # a picture of (height, width) has one channel, not one for each column
         channels = 1 if block_kind(block) == "image" and len(block.shape) == 3 else sample_shape(block)[-1]
         total, mean, squares = 0.0, np.zeros(channels), np.zeros(channels)
+        unit: Any = None
         for x, rows in _chunks(block, present, n_jobs):
             each, flat = cls._per_channel(x, weights[rows], channels)
             mass = each.sum()
             if not mass:
                 continue
+            unit = power_of_two(flat) if unit is None else unit
+            flat = flat / unit
             # moments of the parts joined, as in Chan et al. 1983
             own = each @ flat / mass
             away = own - mean
@@ -95,7 +108,7 @@ class Scaler:
         scale = np.sqrt(squares / total)
         # a constant feature has a deviation of rounding errors, not of information
         constant = scale <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(mean), 1e-300)
-        return cls(mean, np.where(constant, 1.0, scale))
+        return cls(mean * unit, np.where(constant, 1.0, scale * unit))
 
     @staticmethod
     def _per_channel(x: np.ndarray, weights: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:

@@ -110,8 +110,8 @@ class FusionSearchCV(BaseSearchCV):
     divide the stacks among them, and the candidates of a large one, the latter not under ``halving``. joblib's
     threads draw their random numbers one after the other, so they gain nothing over one process.
 
-    Ctrl-C ends the search, with a KeyboardInterrupt, and keeps what is finished: ``cv_results_`` then has a score of
-    NaN for all other fits, and there is no ``best_estimator_``. A fit that was interrupted is never scored.
+    Ctrl-C ends the search with a KeyboardInterrupt and keeps what is finished: in ``cv_results_`` all other fits
+    have a score of NaN, and there is no ``best_estimator_``. A fit that was interrupted is never scored.
 
     References
     ----------

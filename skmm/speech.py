@@ -467,7 +467,7 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
                 self.inputs_.lacked.update(name for name in blocks if name != self.audio_)
             self.modalities_ = self.inputs_.infos
             self.n_features_in_ = self.inputs_.n_features
-            blocks = self.inputs_.convert(blocks)
+            blocks = self.inputs_.begin(blocks, rows[[] if valid is None else valid])
         self._learn_language(Counter(kept), reset=reset)
         with seeded(int(self._random.randint(2**31 - 1)), device):
             if reset:

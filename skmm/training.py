@@ -350,7 +350,9 @@ class MultimodalNet(NeuralNet):
         try:
             self.optimizer_ = cls(groups, lr=lr, **options)
         except ValueError as error:
-            raise ValueError(f"optimizer {cls.__name__}: {error} Choose another, such as 'adamw'.") from None
+            raise ValueError(
+                f"optimizer {cls.__name__}: {str(error).rstrip('.')}; choose another, such as 'adamw'."
+            ) from None
         self.base_lr_ = lr
         self.schedule_factor_ = SCHEDULES[self.schedule]
         self.total_steps_ = None
