@@ -435,7 +435,7 @@ def test_a_loss_that_is_no_number(cls, n_members):
 
 
 class Stop(Callback):
-    """Ctrl-C in an epoch: at its end, or after its first batch."""
+    """Ends training from a callback as skorch's do, in an epoch: at its end, or after its first batch."""
 
     def __init__(self, epoch, at):
         self.epoch, self.at = epoch, at

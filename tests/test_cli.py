@@ -616,3 +616,14 @@ def test_files_that_cannot_be_read(frame, tmp_path, capsys, chosen):
     assert "7.png" in capsys.readouterr().err
     with pytest.warns(UserWarning, match="1 of .* rows cannot be read"):
         assert main([*command, "--unreadable", "missing"]) == 0
+
+
+def test_ctrl_c_ends_the_command_without_a_result(monkeypatch, capsys):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(skmm.model_selection, "_evaluate", interrupted)
+    assert main(["compare", "--fusions", "concat", "--rows", "60", "--jobs", "1", "--no-baselines"]) == 130
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "skmm: interrupted.\ncompare_fusions ended after 0 of 5 fits; none is reported." in err

@@ -1,5 +1,6 @@
 """MultimodalClassifier and MultimodalRegressor: targets, weights, training options, parameters, forms of input."""
 
+import warnings
 from collections import OrderedDict, UserDict
 from types import MappingProxyType
 
@@ -1182,3 +1183,78 @@ def test_the_fused_head_takes_a_name_that_no_modality_has(names, label):
     assert list(reg.predict_by_head(X)) == [label, *names]
     bare = small(modality_loss=0, max_epochs=1).fit(X, y)
     assert list(bare.predict_proba_by_head(X)) == [label]
+
+
+# -- targets and inputs of any size, held-out parts, optimizers -----------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-200, 1e200, 1e299])
+def test_targets_and_inputs_of_any_size_are_learned(unit):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 3))
+    y = np.column_stack([x[:, 0], x[:, 1] * unit])
+    reg = MultimodalRegressor(n_members=2, max_epochs=40, random_state=0).fit({"x": x}, y)
+    found = reg.predict({"x": x}) / [1, unit]
+    assert np.corrcoef(found[:, 1], x[:, 1])[0, 1] > 0.9
+    assert 0.5 < found[:, 1].std() < 1.5
+    assert reg.oof_score_ > 0.5
+    scaled = {"dense": x * unit, "sparse": sp.csr_array(x * unit)}
+    reg.fit(scaled, y[:, 0])
+    assert np.corrcoef(reg.predict(scaled), x[:, 0])[0, 1] > 0.9
+
+
+def test_a_target_too_large_to_be_predicted():
+    with pytest.raises(ValueError, match=r"y, row 3: a value of size 1e\+305 is too large"):
+        MultimodalRegressor().fit({"x": np.arange(6.0)[:, None]}, [1.0, 2.0, 3.0, -1e305, 4.0, 5.0])
+
+
+def test_a_modality_that_only_the_held_out_part_has_counts_as_missing():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)), np.arange(40) % 2
+    clf = MultimodalClassifier(n_members=1, max_epochs=2, early_stopping=True, random_state=0)
+    warned = 0
+    for row in range(0, 40, 2):
+        rare = np.full((40, 2), np.nan)
+        rare[row : row + 2] = 1.0
+        X = Blocks(x=x, rare=rare)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            clf.fit(X, y)
+        if any("'rare': early_stopping holds out all samples that have it" in str(w.message) for w in caught):
+            warned += 1
+            lacking = Blocks(X, present={"rare": np.zeros(40, dtype=bool)})
+            np.testing.assert_array_equal(clf.predict_proba(X), clf.predict_proba(lacking))
+        assert clf.predict(X).shape == (40,)
+        if warned == 1:
+            break
+    assert warned == 1
+
+
+def test_early_stopping_names_the_class_that_is_alone():
+    X = {"x": np.arange(21.0)[:, None]}
+    with pytest.raises(ValueError, match=r"1 of each of the classes \['owl'\]"):
+        MultimodalClassifier(early_stopping=True).fit(X, ["cat"] * 10 + ["dog"] * 10 + ["owl"])
+
+
+def test_an_optimizer_of_one_loss_needs_one_network():
+    X, y = {"x": np.arange(20.0)[:, None]}, np.arange(20) % 2
+    for wrong in ({"n_members": 2}, {"n_members": 1, "precision": "16"}):
+        with pytest.raises(ValueError, match="optimizer='lbfgs'.*needs n_members=1.*such as 'adamw'"):
+            MultimodalClassifier(optimizer="lbfgs", **wrong).fit(X, y)
+    assert MultimodalClassifier(optimizer="lbfgs", n_members=1, max_epochs=2).fit(X, y).n_iter_ == 2
+    with pytest.raises(ValueError, match="optimizer Muon: .*; choose another, such as 'adamw'"):
+        MultimodalClassifier(optimizer="muon").fit(X, y)
+
+
+@pytest.mark.parametrize("cls", [MultimodalClassifier, MultimodalRegressor])
+def test_the_order_of_a_frame_means_nothing(cls):
+    rng = np.random.default_rng(0)
+    words = ["red", "wine", "good", "bad", "sky", "far", "tree"]
+    text = [" ".join(rng.choice(words, 4)) for _ in range(40)]
+    df = pd.DataFrame({"a": rng.normal(size=40) * 7, "shop": rng.choice(["n", "s"], 40), "text": text})
+    y, mixed = (df["a"].to_numpy() > 0).astype(int), rng.permutation(40)
+    one, other = (cls(modalities="auto", n_members=2, max_epochs=3, random_state=0) for _ in range(2))
+    one.fit(df, y)
+    other.fit(df.iloc[mixed], y[mixed])
+    np.testing.assert_array_equal(one.predict(df), other.predict(df))
+    np.testing.assert_allclose(one.oof_prediction_[mixed], other.oof_prediction_, atol=1e-6)

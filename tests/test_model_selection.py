@@ -890,3 +890,42 @@ def test_result_shows_and_pickles(X, y):
     assert "<b>" not in html
     assert "LR &lt;b&gt;" in html
     assert repr(pickle.loads(pickle.dumps(result))) == text
+
+
+# -- what belongs to a fit stays in it, and folds that lack a class ------------------------------------------------
+
+
+def test_baselines_read_a_frame_as_their_training_rows_were_read():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 60)
+    words = np.array(["red wine good", "blue sky far", "green leaf tree"])
+    # the words of the test rows are not all those of the training rows
+    text = [f"{words[label]} w{rng.integers(200)} v{rng.integers(200)}" for label in y]
+    frame = pd.DataFrame({"text": text, "number": rng.normal(size=60)})
+    clf = MultimodalClassifier(modalities="auto", n_members=1, max_epochs=1, random_state=0)
+    lr = {"LR text": make_baselines(Blocks(text=sp.csr_array((60, 2)), x=np.zeros((60, 1))), y)["LR text"]}
+    found = compare_fusions(frame, y, estimator=clf, fusions=["concat"], baselines=lr, cv=3)
+    same = make_pipeline(ModalityTransformer.from_frame(frame), lr["LR text"])
+    expected = cross_val_score(same, frame, y, cv=StratifiedKFold(3))
+    np.testing.assert_array_equal(found.scores["LR text"]["accuracy"], expected)
+    assert expected.mean() > 0.9
+
+
+def test_a_fold_without_a_class_has_no_score_of_probabilities():
+    rng = np.random.default_rng(0)
+    y = np.array(["a", "b"] * 15)
+    y[[0, 4, 8]] = "c"
+    X = Blocks(text=rng.normal(size=(30, 3)), image=rng.normal(size=(30, 2)))
+    with pytest.warns(UserWarning, match=r"'concat' on fold 0, have no score \(nan\): neg_log_loss: ValueError"):
+        found = compare_fusions(
+            X,
+            y,
+            estimator=small(),
+            fusions=["concat"],
+            baselines={"LR": make_baselines(X, y, tune=False)["LR text"]},
+            cv=KFold(3),
+            scoring=["neg_log_loss", "accuracy"],
+        )
+    assert np.isnan(found.scores["concat"]["log_loss"][0])
+    assert np.isfinite(found.scores["concat"]["accuracy"]).all()
+    assert "cannot be said: the log_loss of concat or of LR is nan" in found.verdict

@@ -3,12 +3,13 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
 from skmm import Blocks
 from skmm.blocks import RaggedArray
-from skmm.samples import canonical
+from skmm.samples import canonical, frame_order
 
 N = 20
 
@@ -268,3 +269,53 @@ def test_nothing_is_written_to(kind):
 def test_one_sample():
     rows, weights, owner = canonical(Blocks(x=np.ones((1, 3))), np.zeros(1), np.array([0.5]))
     assert (rows.tolist(), weights.tolist(), owner.tolist()) == ([0], [0.5], [0])
+
+
+# -- frames, and lists that hold None ------------------------------------------------------------------------------
+
+
+def frame():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "number": rng.normal(size=N) * 100,
+            "count": rng.integers(0, 3, N),
+            "gap": np.where(np.arange(N) % 4 == 0, np.nan, rng.normal(size=N)),
+            "word": rng.choice(["red", "green", "blue"], N),
+            "cells": [None if i == 3 else rng.normal(size=3) for i in range(N)],
+            "day": pd.date_range("2020-01-01", periods=N),
+            "level": pd.Categorical(rng.choice(["x", "y"], N)),
+            "list": [[i, str(i)] for i in range(N)],
+        }
+    )
+
+
+@pytest.mark.parametrize("columns", [*[[name] for name in frame()], list(frame())], ids=str)
+def test_rows_of_a_frame_have_an_order_of_their_own(columns):
+    given = frame().loc[:, columns]
+    mixed = given.iloc[np.random.default_rng(1).permutation(N)]
+    first, second = (x.iloc[frame_order(x)].map(repr).to_numpy() for x in (given, mixed))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_rows_of_a_polars_frame_have_an_order_of_their_own():
+    polars = pytest.importorskip("polars")
+    given = polars.DataFrame({"number": np.arange(N) * 0.1, "word": [f"w{i % 7}" for i in range(N)]})
+    mixed = given[np.random.default_rng(1).permutation(N).tolist()]
+    assert given[frame_order(given).tolist()].equals(mixed[frame_order(mixed).tolist()])
+
+
+@pytest.mark.parametrize("number", [np.int64, np.float64])
+def test_an_empty_sample_of_a_ragged_array_has_no_neighbour(number):
+    """Its place in the order is its own, and it is missing, as the None that it was made of."""
+    rows = [None if i % 4 == 0 else (np.arange(1 + i % 5) + i).astype(number) for i in range(N)]
+    X = Blocks(x=RaggedArray.from_list(rows), y=np.arange(N)[:, None])
+    np.testing.assert_array_equal(X.present["x"], np.arange(N) % 4 != 0)
+    mixed = np.random.default_rng(1).permutation(N)
+    again = Blocks(x=RaggedArray.from_list([rows[i] for i in mixed]), y=mixed[:, None])
+    # lengths alone decide of an empty row, whether it is marked missing or not
+    for blocks in (X, again):
+        blocks.present["x"][:] = True
+    target, weights = np.zeros(N), np.ones(N)
+    first, second = canonical(X, target, weights)[0], canonical(again, target, weights)[0]
+    np.testing.assert_array_equal(first, mixed[second])

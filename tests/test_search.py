@@ -540,7 +540,8 @@ def test_what_is_finished_at_an_interrupt_is_kept(monkeypatch, error_score):
     search = FusionSearchCV(exact(), grid, cv=2, error_score=error_score)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        search.fit(X, y)
+        with pytest.raises(KeyboardInterrupt):  # whatever runs the search ends too
+            search.fit(X, y)
     assert any("interrupted after 4 of 8 fits" in str(w.message) for w in caught)
     assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, True, False, False]
     assert search.best_params_["hidden_dim"] == 8
@@ -561,7 +562,8 @@ def test_an_interrupt_of_a_fit_alone_ends_the_search(monkeypatch):
     search = FusionSearchCV(exact(encoders={"sequence": "gru"}), {"lr": [0.01, 0.05]}, cv=2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        search.fit(X, y)
+        with pytest.raises(KeyboardInterrupt):
+            search.fit(X, y)
     assert any("interrupted after 1 of 4 fits" in str(w.message) for w in caught)
     assert len(done) == 6
     assert np.isfinite(search.cv_results_["split0_test_score"]).tolist() == [True, False]
