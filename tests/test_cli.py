@@ -623,7 +623,7 @@ def test_ctrl_c_ends_the_command_without_a_result(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(skmm.model_selection, "_evaluate", interrupted)
-    assert main(["compare", "--fusions", "concat", "--rows", "60", "--jobs", "1", "--no-baselines"]) == 130
+    assert main(["compare", "--fusions", "concat", "--rows", "200", "--jobs", "1", "--no-baselines"]) == 130
     out, err = capsys.readouterr()
     assert out == ""
     assert "skmm: interrupted.\ncompare_fusions ended after 0 of 5 fits; none is reported." in err

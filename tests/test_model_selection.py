@@ -906,11 +906,12 @@ def test_baselines_read_a_frame_as_their_training_rows_were_read():
     lr = {"LR text": make_baselines(Blocks(text=sp.csr_array((60, 2)), x=np.zeros((60, 1))), y)["LR text"]}
     found = compare_fusions(frame, y, estimator=clf, fusions=["concat"], baselines=lr, cv=3)
     same = make_pipeline(ModalityTransformer.from_frame(frame), lr["LR text"])
-    expected = cross_val_score(same, frame, y, cv=StratifiedKFold(3))
+    expected = cross_val_score(same, frame, y, cv=StratifiedKFold(3), scoring="accuracy")
     np.testing.assert_array_equal(found.scores["LR text"]["accuracy"], expected)
     assert expected.mean() > 0.9
 
 
+@pytest.mark.filterwarnings("ignore:. of 6 fits, the first is")
 def test_a_fold_without_a_class_has_no_score_of_probabilities():
     rng = np.random.default_rng(0)
     y = np.array(["a", "b"] * 15)
