@@ -70,7 +70,7 @@ class RaggedArray:
 
     @classmethod
     def from_list(cls, items: Iterable[Any]) -> RaggedArray:
-        """Join a sequence of arrays; ``None`` becomes an empty sample."""
+        """Join a sequence of arrays; ``None`` becomes an empty sample, which in Blocks is a missing one."""
         arrays = [None if item is None else np.asarray(item) for item in items]
         scalar = next((i for i, a in enumerate(arrays) if a is not None and a.ndim == 0), None)
         if scalar is not None:
