@@ -33,6 +33,7 @@ from skmm.batches import Batches
 from skmm.blocks import Blocks, FlatLayout
 from skmm.compose import ModalityTransformer
 from skmm.fitting import all_or_nothing
+from skmm.forms import refuse_unnamed
 from skmm.inputs import Inputs, check_finite
 from skmm.leaks import warn_of_leaks
 from skmm.losses import HeadsLoss
@@ -145,6 +146,7 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
             return blocks
         if isinstance(self.modalities, str) and self.modalities == "auto":
             return self._read_frame(X, reset)
+        refuse_unnamed(X)
         X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype="numeric", ensure_all_finite=False)
         if self.modalities is None:
             return Blocks({"X": X})
@@ -337,7 +339,8 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
             # A new fit draws its numbers from random_state; one that goes on continues with those of the first.
             self._random = np.random.RandomState(self._seed())
             self._split_seed = int(self._random.randint(2**31 - 1))
-            check_finite(blocks)
+            choices = check_encoders(self.encoders, list(blocks))
+            check_finite(blocks, choices)
         else:
             self._random, self.inputs_ = copy.deepcopy(self._random), copy.copy(self.inputs_)
             blocks = self.inputs_.check(blocks, training=True)
@@ -350,7 +353,6 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
         train, valid = self._split(target[rows], groups)
         chosen = rows[train]
         if reset:
-            choices = check_encoders(self.encoders, list(blocks))
             self.inputs_ = Inputs(
                 blocks[chosen],
                 distinct[train],

@@ -10,19 +10,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from skmm._hdf5 import StoredDataset, is_dataset
-from skmm.kinds import (
-    KINDS,
-    Block,
-    BlockInfo,
-    RaggedArray,
-    _LazyRows,
-    _unmasked,
-    block_kind,
-    is_lazy,
-    sample_shape,
-    spread,
-)
+from skmm.forms import as_block
+from skmm.kinds import KINDS, Block, BlockInfo, RaggedArray, block_kind, is_lazy, sample_shape
 
 # the kinds of block can be had from here too
 __all__ = [
@@ -36,113 +25,6 @@ __all__ = [
     "is_lazy",
     "sample_shape",
 ]
-
-
-def _numeric(name: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind in "biuf":
-        return array
-    if array.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: modality {name!r} has dtype {array.dtype}.")
-    bad = next((v for v in array.ravel().tolist() if isinstance(v, (str, bytes))), None)
-    if array.dtype.kind == "O" and bad is None:
-        try:
-            return array.astype(np.float64)
-        except (TypeError, ValueError):
-            pass
-    found = "" if bad is None else f", for example {bad!r}"
-    raise ValueError(
-        f"modality {name!r} must be numeric, it has dtype {array.dtype}{found}. Turn text, categories and "
-        "files into numbers first, e.g. ModalityTransformer([('text', TfidfVectorizer(), 'review')])."
-    )
-
-
-def _is_list_of_samples(value: Any) -> bool:
-    """Lists of arrays are ragged; nested lists of numbers are if their lengths differ."""
-    if not isinstance(value, (list, tuple)):
-        return False
-    items = [v for v in value if v is not None]
-    if any(getattr(v, "ndim", 0) for v in items):
-        return True
-    nested = [v for v in items if isinstance(v, (list, tuple))]
-    return bool(nested) and (len(nested) < len(items) or len({len(v) for v in nested}) > 1)
-
-
-def _as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
-    """One block and, where the value says so itself, which of its rows exist."""
-    if value is None:
-        raise ValueError(
-            f"modality {name!r} is None, expected one row per sample. Leave it out, or give None in the place of "
-            "each sample that lacks it."
-        )
-    if isinstance(value, RaggedArray):
-        return value, value.lengths > 0  # None became an empty sample
-    if isinstance(value, _LazyRows):
-        return value, None
-    if is_dataset(value):
-        try:
-            value = StoredDataset(value)
-        except ValueError as error:
-            raise ValueError(f"modality {name!r}: {error}; give its values, dataset[:], if you trust it.") from None
-    if sp.issparse(value):
-        if value.ndim != 2:
-            raise ValueError(f"modality {name!r}: a sparse block must have 2 dimensions, got {value.ndim}.")
-        csr = value.tocsr()
-        _numeric(name, csr.data)
-        return csr, None
-    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, without importing torch
-        value = value.detach().cpu().numpy()
-    if hasattr(value, "to_numpy"):  # pandas, polars: a DataFrame or a Series
-        missing = value.isna() if hasattr(value, "isna") else None
-        value = value.to_numpy()
-        if value.dtype == object and missing is not None:
-            value = np.where(missing, None, value)  # pandas has several marks
-    if isinstance(value, np.ma.MaskedArray):
-        try:
-            unmasked = _unmasked(value, np.arange(len(value)) if value.ndim else np.zeros(0))
-        except ValueError as error:
-            raise ValueError(f"modality {name!r}, {error}") from None
-        return _as_block(name, value.data)[0], unmasked
-    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1:
-        value = value.tolist()  # its cells may be arrays or lists
-    if _is_list_of_samples(value):
-        present = np.array([v is not None for v in value])
-        try:
-            ragged = RaggedArray.from_list(value)
-        except ValueError as error:
-            raise ValueError(f"modality {name!r}: {error}") from None
-        empty = np.flatnonzero(present & (ragged.lengths == 0))
-        if len(empty):
-            raise ValueError(
-                f"modality {name!r}, row {empty[0]}: an empty sequence. Mark a missing sample with None."
-            )
-        return RaggedArray(_numeric(name, ragged.values), ragged.offsets), present
-    if isinstance(value, (list, tuple)) and any(isinstance(v, (list, tuple)) for v in value):
-        rows = np.flatnonzero([v is not None for v in value])
-        try:
-            array = np.asarray([value[row] for row in rows])
-        except ValueError as error:  # numpy's, of lists of unequal length inside the samples
-            raise ValueError(f"modality {name!r}: {error}") from None
-        return spread(_as_block(name, array)[0], rows, len(value)), np.isin(np.arange(len(value)), rows)
-    if not isinstance(value, np.ndarray):
-        if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):
-            lazy = len(value.shape) >= 2
-            value = _LazyRows(value, np.arange(value.shape[0])) if lazy else np.asarray(value)
-        else:
-            value = np.asarray(value)
-    ndim = len(value.shape)
-    if ndim == 0:
-        raise ValueError(f"modality {name!r} is a single value {value!r}, expected one row per sample.")
-    if ndim > 5:
-        raise ValueError(f"modality {name!r} has {ndim} dimensions, expected 1 to 5: {_kinds_text()}.")
-    if is_lazy(value):
-        _numeric(name, np.empty(0, value.dtype))
-        return value, None
-    value = _numeric(name, value)
-    return (value.reshape(-1, 1) if value.ndim == 1 else value), None
-
-
-def _kinds_text() -> str:
-    return "; ".join(f"{kind}: {text}" for kind, text in KINDS.items())
 
 
 def _all_nan(block: Block) -> np.ndarray:
@@ -239,12 +121,12 @@ class Blocks:
     ----------
     blocks : mapping of str to block, optional
         For names that are no Python identifiers. A block is a dense array of 1 to 5 dimensions, a scipy sparse
-        matrix (kept as CSR), a DataFrame of numbers, a list of samples, a masked array (a sample is missing where
+        matrix (kept as CSR), a DataFrame, Series or table of numbers (pandas, polars, pyarrow), a list of samples, a masked array (a sample is missing where
         it is masked whole), a torch tensor, a memory map, or any array-like with ``shape``, ``dtype`` and row
         indexing (an HDF5 data set), which is then read batch by batch.
 
-        A list of arrays holds sequences, whatever their lengths: 1-D arrays of whole numbers are token ids, other
-        1-D arrays have one number a step. A list of lists of numbers is the same if their lengths differ, and
+        A list of arrays holds sequences, whatever their lengths: 1-D arrays of whole numbers are token ids (to an
+        encoder that is named and reads no tokens, numbers), other 1-D arrays have one number a step. A list of lists of numbers is the same if their lengths differ, and
         the array that it makes if they do not. ``None`` in the place of a sample says that it is missing and
         changes nothing else. Where vectors, images or videos are wanted, by the encoder that is named or since they
         were fitted, a list of arrays of one shape is read as the array that it makes.
@@ -309,7 +191,7 @@ class Blocks:
         for name, value in given.items():
             if not isinstance(name, str):
                 raise ValueError(f"modality names must be strings, got {name!r}.")
-            block, exists = _as_block(name, value)
+            block, exists = as_block(name, value)
             exists = ~_all_nan(block) if exists is None else exists & ~_all_nan(block)
             self._blocks[name] = block
             self._present[name] = exists

@@ -27,8 +27,9 @@ from skmm.batches import (
 )
 from skmm.blocks import Blocks
 from skmm.kinds import KINDS, Block, BlockInfo, RaggedArray, block_kind, is_lazy, sample_shape, spread
+from skmm.network import default_encoder
 from skmm.scaling import Projection, Scaler, scaled
-from skmm.spec import Encoder, as_spec, unknown
+from skmm.spec import ENCODERS, Encoder, as_spec, unknown
 from skmm.training import free_memory
 
 
@@ -39,7 +40,11 @@ def as_kind(block: Block, wanted: tuple[str, ...]) -> Block:
         return block
     if isinstance(block, RaggedArray):
         array = _as_array(block)
-        return array if block_kind(array) in wanted else block
+        if block_kind(array) in wanted:
+            return array
+        if kind == "tokens" and "sequence" in wanted:  # of one number a step, in a type that holds them all
+            return RaggedArray(block.values.astype(np.result_type(block.dtype, np.float32)), block.offsets)
+        return block
     if kind == "sparse":
         return block.toarray() if "vector" in wanted else block
     if kind == "vector" and "sparse" in wanted:
@@ -111,6 +116,7 @@ class Inputs:
         self.readers = {name: r for name, choice in encoders.items() if (r := _reader_of(name, choice)) is not None}
         self.raw: dict[str, BlockInfo] = {}  # of modalities that a frozen encoder turns into vectors, what it reads
         self.infos: dict[str, BlockInfo] = {}
+        self.ids: dict[str, np.ndarray] = {}  # token ids of training in order, where their place is their number
         self.seen: set[str] = set()  # modalities that some training sample had
         self.lacked: set[str] = set(blocks) if dropped else set()  # and that some lacked
         self.held_out: set[str] = set()  # modalities that only samples had which the training did not see
@@ -120,8 +126,11 @@ class Inputs:
         self.scalers: dict[str, Scaler | None] = {}
         self.projections: dict[str, Projection] = {}
         for name, block in blocks.items():
-            self.infos[name] = info = _info(name, block)
             present, reader = blocks.present[name], self.readers.get(name)
+            self.infos[name] = info = _info(name, block)
+            if info.kind == "tokens" and _numbers_ids(encoders[name], info):
+                self.ids[name] = ids = np.unique(_as_ids(block.values[np.repeat(present, block.lengths)]))
+                self.infos[name] = info = BlockInfo("tokens", (max(1, len(ids)),))
             if reader is not None:
                 reader.check(name, info.kind, block)
                 if reader.frozen:
@@ -291,7 +300,7 @@ class Inputs:
                 )
             values, offsets = block.values, shared(block.offsets).to(device)
             if self.infos[name].kind == "tokens":
-                return RaggedColumn(torch.from_numpy(values.astype(np.int64)).to(device), offsets)
+                return RaggedColumn(torch.from_numpy(self._numbers(name, _as_ids(values))).to(device), offsets)
             return RaggedColumn(
                 _scaled(values if values.ndim > 1 else values[:, None], scaler, dtype, device), offsets
             )
@@ -308,6 +317,22 @@ class Inputs:
             elif kind == "vector":
                 return data
         return DenseColumn(data, missing, scaler, dtype, sequence=kind == "sequence", raw=raw)
+
+    def _numbers(self, name: str, ids: np.ndarray) -> np.ndarray:
+        """Token ids as the network reads them: by their place among those of training, all others as the number
+        that follows."""
+        known = self.ids.get(name)
+        if known is None:
+            return ids
+        places = np.searchsorted(known, ids)
+        new = places == len(known)
+        new[~new] = known[places[~new]] != ids[~new]
+        return np.where(new, self.infos[name].shape[0], places)
+
+
+def _as_ids(values: np.ndarray) -> np.ndarray:
+    """Token ids in torch's type; those beyond it wrap around, each to a number of its own below 0."""
+    return values.astype(np.int64)
 
 
 def _room(device: torch.device) -> float:
@@ -348,6 +373,18 @@ def _kinds_of(choice: Any) -> tuple[str, ...]:
     return tuple(getattr(target, "kinds", arrays if isinstance(target, nn.Module) else KINDS))
 
 
+def _numbers_ids(choice: Any, info: BlockInfo) -> bool:
+    """Whether ids are numbered anew for an encoder, since to it they are names without a meaning.
+
+    Ids of a pretrained tokenizer have one, and of a user's module nobody knows: they stay, unless the class says
+    ``numbers_ids = True``.
+    """
+    spec = as_spec(Encoder, choice)
+    if isinstance(spec, Encoder):
+        spec = ENCODERS[default_encoder(info)] if spec.name == "auto" else spec.target()
+    return bool(getattr(spec, "numbers_ids", False))
+
+
 def _info(name: str, block: Block) -> BlockInfo:
     kind, shape = block_kind(block), sample_shape(block)
     if kind == "tokens":
@@ -367,10 +404,15 @@ def _shape_text(kind: str, shape: tuple[int, ...]) -> str:
     return f"steps of shape {shape}" if kind == "sequence" else f"samples of shape {shape}"
 
 
-def check_finite(blocks: Blocks) -> None:
-    """No infinity, NaN only where a whole row is missing, and no negative token ids."""
+def check_finite(blocks: Blocks, encoders: Mapping[str, Any] | None = None) -> None:
+    """No infinity, NaN only where a whole row is missing, and no negative token ids.
+
+    With ``encoders``, whole numbers that their encoder reads as a sequence are no token ids.
+    """
     with np.errstate(over="ignore", invalid="ignore"):  # a sum that overflows only has its values looked at
         for name, block in blocks.items():
+            if encoders is not None and block_kind(block) == "tokens":
+                block = as_kind(block, _kinds_of(encoders[name]))
             _check_values(name, block, blocks.present[name])
 
 
@@ -380,10 +422,19 @@ def _sum_is_finite(values: np.ndarray) -> bool:
 
 
 def _check_values(name: str, block: Block, present: np.ndarray) -> None:
+    if block_kind(block) == "sequence" and not isinstance(block, RaggedArray) and block.shape[1] == 0 < len(block):
+        raise ValueError(
+            f"modality {name!r}: sequences of 0 steps, the shape is {tuple(block.shape)}. Leave the modality out, "
+            "or give None in the place of each sample that lacks it."
+        )
     if isinstance(block, RaggedArray) and block_kind(block) == "tokens" and block.values.min(initial=0) < 0:
         first = int((block.values < 0).argmax())
         holder = int(np.searchsorted(block.offsets, first, side="right") - 1)
-        raise ValueError(f"modality {name!r}, row {holder}: token id {block.values[first]} is negative.")
+        raise ValueError(
+            f"modality {name!r}, row {holder}: token id {block.values[first]} is negative. A list of whole numbers "
+            "holds token ids: give what is measured, such as sound, as floats, or name an encoder of sequences, "
+            f"encoders={{{name!r}: 'conv1d'}}."
+        )
     if is_lazy(block) or block.dtype.kind != "f":
         return
     if isinstance(block, RaggedArray) or sp.issparse(block):

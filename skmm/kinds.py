@@ -14,7 +14,7 @@ KINDS = {
     "vector": "a dense (n, d) array of numbers",
     "sparse": "a scipy CSR matrix (n, d)",
     "sequence": "a dense (n, time, d) array, or a list of (time, d) arrays of any length",
-    "tokens": "a list of 1-D integer arrays of any length",
+    "tokens": "a list of 1-D integer arrays of any length: ids, whose size means nothing",
     "image": "a (n, height, width, channels) array, or (n, height, width) of dtype uint8",
     "video": "a (n, time, height, width, channels) array",
 }
@@ -140,7 +140,7 @@ class _LazyRows:
     def __init__(self, base: Any, rows: np.ndarray, warned_of: set[str] | None = None) -> None:
         self.base, self.rows = base, rows
         self.shape = (len(rows), *base.shape[1:])
-        self.dtype = base.dtype
+        self.dtype = native(base.dtype)
         # what reading in other processes warned of, shared by all selections of rows
         self.warned_of: set[str] = set() if warned_of is None else warned_of
 
@@ -149,7 +149,7 @@ class _LazyRows:
 
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, (int, np.integer)):
-            return np.asarray(self.base[int(self.rows[rows])])
+            return np.asarray(self.base[int(self.rows[rows])], dtype=self.dtype)
         return _LazyRows(self.base, self.rows[rows], self.warned_of)
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +161,7 @@ class _LazyRows:
         found = self.base[unique]
         masked = isinstance(found, np.ma.MaskedArray)
         exists = _unmasked(found, unique) if masked else np.ones(len(unique), dtype=bool)
-        return np.asarray(found)[inverse], exists[inverse]
+        return np.asarray(found, dtype=self.dtype)[inverse], exists[inverse]
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return self.read(np.arange(len(self)))[0].astype(dtype or self.dtype, copy=False)
@@ -185,6 +185,13 @@ def _unmasked(array: np.ma.MaskedArray, rows: np.ndarray) -> np.ndarray:
     return np.any(~hidden, axis=1)
 
 
+def native(dtype: Any) -> np.dtype:
+    """The type in which numbers of a type are read: in this machine's byte order, and of no more than 64 bits."""
+    dtype = np.dtype(dtype)
+    wide = dtype.kind == "f" and dtype.itemsize > 8
+    return np.dtype(np.float64) if wide else dtype.newbyteorder("=")
+
+
 # ndarray, scipy CSR, RaggedArray or _LazyRows; scipy has no types to name it by
 Block = Any
 
@@ -199,13 +206,28 @@ def block_kind(block: Block) -> str:
     if sp.issparse(block):
         return "sparse"
     if isinstance(block, RaggedArray):
-        if not block.inner_shape and np.issubdtype(block.dtype, np.integer):
-            return "tokens"
-        return "sequence"
+        return samples_kind(block.dtype, block.inner_shape)
     ndim = len(block.shape)
     if ndim == 3 and block.dtype == np.uint8:
         return "image"
     return {2: "vector", 3: "sequence", 4: "image", 5: "video"}[ndim]
+
+
+def samples_kind(dtype: Any, step_shape: tuple[int, ...]) -> str:
+    """Whether a list of arrays, whatever their lengths, holds ``"tokens"`` or a ``"sequence"``.
+
+    Whole numbers, one a step, are ids of tokens, whatever integer type they have: what they are is nowhere to be
+    seen, and ids are by far the more frequent. Anything else is a sequence. To an encoder that is named and reads
+    sequences, but no tokens, whole numbers are a sequence of one number a step (see :func:`skmm.inputs.as_kind`).
+
+    Parameters
+    ----------
+    dtype : dtype
+        The type that all arrays have in common.
+    step_shape : tuple of int
+        The shape of one step, ``array.shape[1:]``.
+    """
+    return "tokens" if not step_shape and np.issubdtype(dtype, np.integer) else "sequence"
 
 
 def sample_shape(block: Block) -> tuple[int, ...]:

@@ -32,8 +32,13 @@ def _words(x: np.ndarray, place: np.ndarray) -> np.ndarray:
 
     The place goes into the mixing: words times places would give sums that often agree for small integers.
     """
-    x = np.ascontiguousarray(x, dtype=np.float64) + 0.0  # -0.0 equals 0.0
-    return _mix(x.view(np.uint64) + _places(place))
+    numbers = np.ascontiguousarray(x, dtype=np.float64) + 0.0  # -0.0 equals 0.0
+    words = numbers.view(np.uint64) + _places(place)
+    if x.dtype.kind in "iu" and x.dtype.itemsize == 8:  # ids beyond 2^53 are told apart by what a float loses
+        with np.errstate(invalid="ignore"):
+            lost = x.astype(np.uint64) - numbers.astype(x.dtype).astype(np.uint64)
+        words = words + _mix(lost)
+    return _mix(words)
 
 
 def _places(index: np.ndarray) -> np.ndarray:

@@ -15,9 +15,11 @@ from skmm.spec import INHERIT, register_encoder
 
 @register_encoder("embedding")
 class EmbeddingEncoder(nn.Module):
-    """A learned vector per id.
+    """A learned vector per id that training saw.
 
-    Ids past the largest that training saw add nothing, as scikit-learn's vectorizers ignore unseen words.
+    An estimator numbers the ids of training anew, 0, 1, 2, ..., so that they may be as large and as far apart as
+    they like. An id that was not among them adds nothing, as scikit-learn's vectorizers ignore unseen words; nor
+    does one that comes only with a later ``partial_fit``, or with ``warm_start`` in a later ``fit``.
 
     Parameters
     ----------
@@ -48,6 +50,7 @@ class EmbeddingEncoder(nn.Module):
     """
 
     kinds: ClassVar = ("tokens",)
+    numbers_ids: ClassVar = True
 
     def __init__(
         self,
