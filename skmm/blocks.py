@@ -121,15 +121,16 @@ class Blocks:
     ----------
     blocks : mapping of str to block, optional
         For names that are no Python identifiers. A block is a dense array of 1 to 5 dimensions, a scipy sparse
-        matrix (kept as CSR), a DataFrame, Series or table of numbers (pandas, polars, pyarrow), a list of samples, a masked array (a sample is missing where
-        it is masked whole), a torch tensor, a memory map, or any array-like with ``shape``, ``dtype`` and row
-        indexing (an HDF5 data set), which is then read batch by batch.
+        matrix (kept as CSR), a DataFrame, Series or table of numbers (pandas, polars, pyarrow), a list of samples,
+        a masked array (a sample is missing where it is masked whole), a torch tensor, a memory map, or any
+        array-like with ``shape``, ``dtype`` and row indexing (an HDF5 data set), which is then read batch by batch.
 
         A list of arrays holds sequences, whatever their lengths: 1-D arrays of whole numbers are token ids (to an
-        encoder that is named and reads no tokens, numbers), other 1-D arrays have one number a step. A list of lists of numbers is the same if their lengths differ, and
-        the array that it makes if they do not. ``None`` in the place of a sample says that it is missing and
-        changes nothing else. Where vectors, images or videos are wanted, by the encoder that is named or since they
-        were fitted, a list of arrays of one shape is read as the array that it makes.
+        encoder that is named and reads sequences but no tokens, numbers), other 1-D arrays have one number a step.
+        A list of lists of numbers is the same if their lengths differ, and the array that it makes if they do not.
+        ``None`` in the place of a sample says that it is missing and changes nothing else. Where vectors, images or
+        videos are wanted, by the encoder that is named or since they were fitted, a list of arrays of one shape is
+        read as the array that it makes.
     present : mapping of str to array of bool, shape (n_samples,), optional
         Rows that exist, per modality. A row is missing if it is marked so here, is all NaN, masked, or ``None``.
         In a sparse block a row is missing if all its stored values are NaN. Of a dense sequence (n_samples, time,

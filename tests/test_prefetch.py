@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import h5py
 import numpy as np
@@ -146,11 +147,165 @@ def test_an_error_in_another_process_reaches_the_user(data):
     assert "Raised in modality 'sound', while its block was read." in caught.value.__notes__
 
 
-def test_a_process_that_dies_is_an_error_and_the_next_fit_works(data):
+def test_a_process_that_dies_is_an_error_that_names_the_rows_and_the_next_fit_works(data):
     x, y = data
-    with pytest.raises(RuntimeError, match="process"):
-        small(n_jobs=2, batch_size=16, scale_inputs=False).fit(Blocks(x=Fatal(x, fail_at=7)), y)
+    with pytest.raises(
+        RuntimeError, match=r"process that read a Fatal was killed.*(16|8) rows from \d+ to"
+    ) as caught:
+        small(n_jobs=2, batch_size=16, scale_inputs=False).fit(Blocks(sound=Fatal(x, fail_at=7)), y)
+    assert "Raised in modality 'sound', while its block was read." in caught.value.__notes__
     small(n_jobs=2, batch_size=16, max_epochs=1, scale_inputs=False).fit(Blocks(x=Rows(x)), y)
+
+
+class FatalLoader(ImageLoader):
+    """Kills the process that reads a file."""
+
+    def _decode(self, source):
+        if source.endswith("21.jpg"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._decode(source)
+
+
+def test_a_process_that_dies_names_the_file(pictures):
+    files, y = pictures
+    blocks = Blocks(photo=FatalLoader(16, lazy=True).transform(files))
+    with pytest.raises(RuntimeError, match=r"was killed.*row 21, '.*21\.jpg'"):
+        small(n_jobs=2, batch_size=16, scale_inputs=False).fit(blocks, y)
+
+
+class Hungry(Rows):
+    """Asks for more memory than there is."""
+
+    def __getitem__(self, rows):
+        return np.empty((len(rows), 2**45), dtype=self.dtype) if self.fail_at in rows else super().__getitem__(rows)
+
+
+def test_memory_that_runs_out_in_another_process_names_the_rows(data):
+    x, y = data
+    with pytest.raises(MemoryError, match=r"rows from \d+ to \d+: no memory to read it") as caught:
+        small(n_jobs=2, batch_size=16, scale_inputs=False).fit(Blocks(sound=Hungry(x, fail_at=7)), y)
+    assert "Raised in modality 'sound', while its block was read." in caught.value.__notes__
+
+
+@pytest.mark.slow
+def test_processes_that_died_between_two_calls_are_replaced():
+    block = Blocks(x=Where(np.zeros((N, 1), dtype=np.int64)))["x"]
+    batches = np.arange(N).reshape(-1, 8)
+    pids = {int(v) for values, _ in prefetch.read_ahead(block, batches, 2) for v in values.ravel()}
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert gone(pids)
+    found = {int(v) for values, _ in prefetch.read_ahead(block, batches, 2) for v in values.ravel()}
+    assert found
+    assert not found & pids
+
+
+def gone(pids, seconds=60):
+    """Whether processes end; the time is only what a test waits at most."""
+    end = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+SCRIPT = """
+import os, sys, time, warnings
+import numpy as np
+from skmm import Blocks, MultimodalClassifier
+
+class Slow:
+    shape, dtype, n_jobs = (64, 4, 3), np.dtype(float), 2
+
+    def __getitem__(self, rows):
+        with open(os.path.join(sys.argv[1], f"{os.getpid()}.pid"), "w"):
+            pass
+        time.sleep(0.02)
+        return np.random.default_rng(0).normal(size=(len(rows), 4, 3))
+
+X, y = Blocks(sound=Slow()), np.arange(64) % 2
+clf = MultimodalClassifier(n_members=1, max_epochs=4, batch_size=4, device="cpu", random_state=0).fit(X, y)
+print("ready", flush=True)
+for fit in range(1000):
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that training was interrupted
+            clf.set_params(max_epochs=int(sys.argv[2])).fit(X, y)
+    except KeyboardInterrupt:
+        pass
+    print(clf.predict(X).shape, flush=True)
+"""
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """Starts the script in a session of its own, its temporary files in a folder."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    started = []
+
+    def start(epochs):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(tmp_path), str(epochs)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def readers(folder, process):
+    return {int(file.stem) for file in folder.glob("*.pid")} - {process.pid}
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at processes in /proc")
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_is_left_of_a_process_that_is_killed(script, tmp_path, end):
+    process = script(epochs=10_000)
+    assert process.stdout.readline() == "ready\n"
+    assert len(readers(tmp_path, process)) == 2
+    process.send_signal(end)
+    process.wait()
+    assert gone(readers(tmp_path, process))
+    end_of_wait = time.monotonic() + 60
+    while list(tmp_path.glob("skmm-*")) and time.monotonic() < end_of_wait:
+        time.sleep(0.1)
+    assert list(tmp_path.glob("skmm-*")) == []
+
+
+@linux
+@pytest.mark.slow
+def test_an_interrupt_of_a_lazy_fit_leaves_the_processes_to_the_next_call(script, tmp_path):
+    """As a terminal sends it: to all processes of the session, those that read among them."""
+    process = script(epochs=10_000)
+    time.sleep(3)  # whatever is going on then, such as the import in the processes that read
+    assert process.stdout.readline() == "ready\n"
+    before = readers(tmp_path, process)
+    for k in range(10):
+        time.sleep(0.2 + 0.07 * k)
+        os.killpg(process.pid, signal.SIGINT)
+        line = process.stdout.readline()
+        assert line == "(64,)\n", line or process.stderr.read()
+    assert readers(tmp_path, process) == before
+    process.kill()
+    assert gone(before)
 
 
 @pytest.mark.slow

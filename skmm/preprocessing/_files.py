@@ -380,6 +380,10 @@ class LazyFiles:
         self.note(wanted, ~np.isin(wanted, list(failures)))
         return block if np.ndim(places) else block[0]
 
+    def name_of(self, row: int) -> str:
+        """What a row is read from, in words."""
+        return describe(self.items[row])
+
     def note(self, rows: np.ndarray, exists: np.ndarray) -> None:
         """Take notice of rows that were read, here or by another process, and of which of them exist.
 
