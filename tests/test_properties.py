@@ -183,7 +183,7 @@ def asked(estimator, X):
 # -- the promises --------------------------------------------------------------------------------------------------
 
 
-@cases(120)
+@cases(90)
 @given(samples(), st.data())
 def test_rows_are_apart_and_nothing_is_changed(case, data):
     X, y, estimator = case
@@ -203,7 +203,7 @@ def test_rows_are_apart_and_nothing_is_changed(case, data):
     assert global_state() == state
 
 
-@cases(60)
+@cases(50)
 @given(samples(ways=("Blocks", "dict", "2-D")), st.integers(0, 100))
 def test_the_order_of_training_samples_means_nothing(case, seed):
     X, y, estimator = case
@@ -213,7 +213,7 @@ def test_the_order_of_training_samples_means_nothing(case, seed):
     np.testing.assert_array_equal(first, again)
 
 
-@cases(60)
+@cases(30)
 @given(samples(ways=("Blocks", "dict")))
 def test_a_dict_is_its_blocks(case):
     X, y, estimator = case
@@ -272,7 +272,7 @@ def test_bad_input_is_refused_by_the_name_of_its_modality(case, fault, data):
         fitted(estimator, bad, y)
 
 
-@cases(60)
+@cases(40)
 @given(samples(ways=("dict",)), st.sampled_from(sorted(SPOILT)), st.data())
 def test_bad_input_of_a_later_call_is_refused_by_the_name_of_its_modality(case, fault, data):
     X, y, estimator = case
