@@ -183,7 +183,10 @@ class Blocks:
         **named: Any,
     ) -> None:
         if blocks is not None and not isinstance(blocks, (Mapping, Blocks)):
-            raise TypeError(f"Blocks takes a mapping of name to block, got {type(blocks).__name__}.")
+            raise TypeError(
+                f"Blocks takes a mapping of name to block, got {type(blocks).__name__}: give a dict, "
+                "{'text': ..., 'image': ...}, or Blocks(text=..., image=...)."
+            )
         given: dict[str, Any] = {**(dict(blocks.items()) if blocks is not None else {}), **named}
         if not given:
             raise ValueError("Blocks needs at least one modality, e.g. Blocks(text=t, image=i).")

@@ -27,6 +27,7 @@ from skmm.baselines import check_task, make_baselines
 from skmm.blocks import Blocks
 from skmm.compose import ModalityTransformer
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
+from skmm.forms import refuse_unnamed
 from skmm.inputs import Inputs
 from skmm.inspection._removal import at_blocks, check_rate, draw_seed, score_without
 from skmm.leaks import ignore_leaks, warn_of_leaks
@@ -310,6 +311,8 @@ def compare_fusions(
     regression, one_target = check_task(y, None if estimator is None else is_regressor(estimator))
     if estimator is None:
         estimator = MultimodalRegressor() if regression else MultimodalClassifier()
+    if isinstance(estimator, MultimodalEstimator):
+        refuse_unnamed(X)
     candidates = _candidates(estimator, fusions, random_state)
     _check_confidence(confidence)
     if params and baselines:

@@ -28,6 +28,7 @@ from sklearn.utils.validation import _check_method_params
 from skmm.base import MultimodalEstimator, _is_named
 from skmm.blocks import Blocks
 from skmm.fitting import all_or_nothing, forget_fit
+from skmm.forms import refuse_unnamed
 from skmm.search_tasks import Candidate, Data, Fold, Halving, Task, content_key, divide, failure, make_fold
 from skmm.table import Table
 from skmm.training import find_device
@@ -212,6 +213,8 @@ class FusionSearchCV(BaseSearchCV):
         forget_fit(self)
         if _is_named(X) and not isinstance(X, Blocks):
             X = Blocks(X)
+        if isinstance(self.estimator, MultimodalEstimator):
+            refuse_unnamed(X)
         scorer, refit_metric = self._get_scorers()
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)

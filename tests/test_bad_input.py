@@ -17,10 +17,12 @@ from skmm import (
     MultimodalClassifier,
     MultimodalRegressor,
     Optimizer,
+    compare_fusions,
     list_encoders,
     list_fusions,
     list_optimizers,
 )
+from skmm.model_selection import FusionSearchCV
 
 ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
 every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
@@ -492,3 +494,20 @@ def test_a_fit_that_failed_leaves_the_next_one_alone(cls):
     with pytest.raises(ValueError, match="loss became"):
         estimator.fit(X, y)
     np.testing.assert_array_equal(estimator.set_params(lr=0.02).fit(X, y).predict(X), expected)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda X, y: FusionSearchCV(small(), {"lr": [0.01, 0.1]}, cv=3).fit(X, y),
+        lambda X, y: compare_fusions(X, y, estimator=small(), fusions=["late"], cv=3),
+    ],
+    ids=["FusionSearchCV", "compare_fusions"],
+)
+def test_blocks_without_names_are_told_to_have_some(run):
+    y = np.arange(30) % 2
+    blocks = [make_block("vector", y), make_block("sequence", y)]
+    with pytest.raises(
+        ValueError, match=r"list of 2 arrays .* give a dict, \{'modality_0': X\[0\], 'modality_1'.*Blocks"
+    ):
+        run(blocks, y)
