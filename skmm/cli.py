@@ -257,6 +257,7 @@ def _compared(args: argparse.Namespace) -> str:
         "suspects": result.suspects,
         "verdict": result.verdict,
     }
+    found = json.loads(json.dumps(found), parse_constant=lambda _: None)  # a score that is none: JSON has no NaN
     return json.dumps(found, indent=2) + "\n"
 
 

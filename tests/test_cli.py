@@ -314,6 +314,20 @@ def test_what_is_read_is_never_written(csv, npz, tmp_path, capsys, monkeypatch, 
     assert not seen
 
 
+@pytest.mark.filterwarnings("ignore:. of 2 fits, the first is:UserWarning")
+def test_a_score_that_is_none_is_null_in_json(frame, tmp_path, capsys):
+    frame["label"] = np.where(frame["user"] == 0, "rare", frame["label"])  # a fold without it cannot be scored
+    frame.to_csv(tmp_path / "films.csv", index=False)
+    asked = ["--modality", "table=price,age", "--groups", "user", "--scoring", "neg_log_loss", "--no-baselines"]
+    code, _, _ = run(
+        capsys, "compare", str(tmp_path / "films.csv"), "--target", "label", *asked, *QUICK,
+        "--json", str(tmp_path / "out.json"),
+    )  # fmt: skip
+    written = json.loads((tmp_path / "out.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert code == 0
+    assert written["summary"][0]["log_loss"] is None
+
+
 @pytest.mark.parametrize(
     ("out", "message"),
     [

@@ -204,7 +204,7 @@ def test_rows_are_apart_and_nothing_is_changed(case, data):
 
 
 @cases(50)
-@given(samples(ways=("Blocks", "dict", "2-D")), st.integers(0, 100))
+@given(samples(), st.integers(0, 100))
 def test_the_order_of_training_samples_means_nothing(case, seed):
     X, y, estimator = case
     order = np.random.default_rng(seed).permutation(len(y))
