@@ -435,15 +435,15 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
             splitter = GroupShuffleSplit
         else:
             splitter = ShuffleSplit if labels is None else StratifiedShuffleSplit
-            alone = np.flatnonzero(np.bincount([] if labels is None else labels) == 1)
-            if len(alone):
-                raise ValueError(
-                    "early_stopping holds out a part that is stratified by class, for which each class needs 2 "
-                    f"distinct samples; there is 1 of each of the classes {self._class_names(alone)}. Leave such "
-                    "samples out, or set early_stopping=False."
-                )
         split = splitter(n_splits=1, test_size=self.validation_fraction, random_state=self._split_seed)
         try:
+            alone = np.flatnonzero(np.bincount([] if labels is None else labels) == 1)
+            if len(alone) and groups is None:  # scikit-learn's own message speaks of encoded classes
+                raise ValueError(
+                    "the part that is held out is stratified by class, for which each class needs 2 distinct "
+                    f"samples; there is 1 of each of the classes {self._class_names(alone)}. Leave such samples "
+                    "out, or set early_stopping=False."
+                )
             return next(split.split(everything, labels, groups))
         except ValueError as error:
             raise ValueError(
