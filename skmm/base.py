@@ -28,6 +28,7 @@ from sklearn.utils.validation import (
 )
 
 from skmm._columns import as_frame, note_columns
+from skmm._process import seeded
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.batches import Batches
 from skmm.blocks import Blocks, FlatLayout
@@ -53,7 +54,6 @@ from skmm.training import (
     auto_batch_size,
     auto_epochs,
     find_device,
-    seeded,
 )
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
+from skmm._process import seeded
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.base import MultimodalEstimator
 from skmm.batches import DenseColumn, take_rows
@@ -25,7 +26,7 @@ from skmm.losses import HeadsLoss
 from skmm.network import FusionNetwork, existing, faster_one_by_one, picture_modalities, unsupported
 from skmm.plan import TrainingPlan
 from skmm.side_by_side import Rows, Together, join_batches, joinable
-from skmm.training import MultimodalNet, TrainingSet, seeded
+from skmm.training import MultimodalNet, TrainingSet
 
 # Optimizers that treat every number for itself: those of others may be changed by what they are stacked with.
 _ELEMENTWISE = frozenset(

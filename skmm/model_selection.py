@@ -22,6 +22,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
+from skmm._process import seeded
 from skmm.base import MultimodalEstimator
 from skmm.baselines import check_task, make_baselines
 from skmm.blocks import Blocks
@@ -35,7 +36,7 @@ from skmm.network import FusionNetwork, check_encoders, known_fusion
 from skmm.search import FusionSearchCV
 from skmm.spec import Fusion, list_fusions, unknown
 from skmm.table import Table
-from skmm.training import find_device, seeded
+from skmm.training import find_device
 
 __all__ = ["FusionComparison", "FusionSearchCV", "compare_fusions", "corrected_interval", "make_baselines"]
 

@@ -18,6 +18,7 @@ from sklearn.utils import check_consistent_length
 # scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
+from skmm._process import seeded
 from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
 from skmm.base import MultimodalEstimator, _is_named, as_blocks
 from skmm.blocks import Blocks
@@ -40,7 +41,7 @@ from skmm.speech_network import (
     split_by_length,
 )
 from skmm.stacking import encode_groups
-from skmm.training import Trained, auto_batch_size, find_device, seeded
+from skmm.training import Trained, auto_batch_size, find_device
 
 _ERRORS = ("raise", "drop")
 

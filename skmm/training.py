@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
 from skmm._process import computing
-from skmm._process import seeded as seeded  # callers know it from here
 from skmm.augmentation import Augmentation, Batch
 from skmm.batches import Batches, take_rows
 from skmm.network import MemberNetworks, Width, existing
