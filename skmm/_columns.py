@@ -71,6 +71,10 @@ def as_frame(X: Any) -> Any:
     frame = X.to_pandas(types_mapper=integers)
     for name, labels in names.items():
         frame[name] = [None if is_missing(code) or code < 0 else labels[code] for code in frame[name]]
+    for name in frame.columns[[type(dtype).__module__.startswith("datasets.") for dtype in frame.dtypes]]:
+        frame[name] = pd.Series(
+            list(frame[name]), index=frame.index, dtype=object
+        )  # of theirs no rows can be taken
     return frame
 
 

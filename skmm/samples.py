@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from typing import Any
@@ -13,7 +14,9 @@ import scipy.sparse as sp
 # documented, though private: the one function that selects rows of anything that scikit-learn reads
 from sklearn.utils import _safe_indexing
 
+from skmm._columns import is_missing
 from skmm.blocks import Block, Blocks, RaggedArray, is_lazy
+from skmm.cells import as_array
 
 _PROBES = 16  # values of a block that the first look at a sample reads
 _SPARSE_ROWS = 8192  # of a sparse block that are looked at together: their words take more memory than they do
@@ -101,15 +104,16 @@ def frame_order(frame: Any) -> np.ndarray:
     for j in range(frame.shape[1]):
         values = _safe_indexing(frame, j, axis=1).to_numpy()
         kind = values.dtype.kind
-        if kind == "f":
+        if kind == "f" and values.ndim == 1:
             values = values.astype(np.float64)
             words = np.where(np.isnan(values), np.nan, values).view(np.uint64)
-        elif kind in "biumM":
-            words = values.view(np.int64) if kind in "mM" else values.astype(np.int64)
+        elif kind in "biumM" and values.ndim == 1:
+            # packages count time in units of their own
+            words = values.astype(f"{kind}8[us]").view(np.int64) if kind in "mM" else values.astype(np.int64)
             words = words.view(np.uint64)
         else:
             seen: dict[str, int] = {}
-            cells = values.tolist()
+            cells = list(values)
             for cell in cells:
                 if isinstance(cell, str) and cell not in seen:
                     seen[cell] = _cell_word(cell)
@@ -119,7 +123,14 @@ def frame_order(frame: Any) -> np.ndarray:
 
 
 def _cell_word(cell: Any) -> int:
-    """64 bits of a cell's content, the same in every process; 0 where it has none that can be hashed."""
+    """64 bits of a cell's content, the same in every process and table; 0 where it has none that can be hashed."""
+    if is_missing(cell):
+        return 0
+    if isinstance(cell, (list, tuple, np.ndarray)):
+        with contextlib.suppress(ValueError):  # numpy's, of lists of unequal length
+            array = as_array(cell)
+            if array.dtype.kind in "biuf":  # a table of lists says the same as one of arrays
+                cell = array.shape, array.astype(np.float64).tobytes()
     if isinstance(cell, str):
         content = cell.encode("utf-8", "surrogatepass")
     elif isinstance(cell, bytes):

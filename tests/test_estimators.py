@@ -1252,7 +1252,7 @@ def test_the_order_of_a_frame_means_nothing(cls):
     words = ["red", "wine", "good", "bad", "sky", "far", "tree"]
     text = [" ".join(rng.choice(words, 4)) for _ in range(40)]
     df = pd.DataFrame({"a": rng.normal(size=40) * 7, "shop": rng.choice(["n", "s"], 40), "text": text})
-    y, mixed = (df["a"].to_numpy() > 0).astype(int), rng.permutation(40)
+    y, mixed = (df["a"].to_numpy() + 5 * rng.normal(size=40) > 0).astype(int), rng.permutation(40)
     one, other = (cls(modalities="auto", n_members=2, max_epochs=3, random_state=0) for _ in range(2))
     one.fit(df, y)
     other.fit(df.iloc[mixed], y[mixed])
