@@ -257,11 +257,6 @@ def compare_fusions(
         With the table ``summary``, the table ``differences`` to the best baseline, ``verdict``, ``skipped`` and
         ``suspects``.
 
-    Warns
-    -----
-    UserWarning
-        Once, before anything is fitted, if X is a table of which a column alone tells ``y``, or numbers the rows.
-
     Raises
     ------
     ValueError
@@ -275,8 +270,9 @@ def compare_fusions(
     Warns
     -----
     UserWarning
-        If a metric cannot be computed, such as a log-loss on a fold that lacks a class. Its score is then nan, and
-        so are the means over it, which rank last.
+        Once, before anything is fitted, if X is a table of which a column alone tells ``y``, or numbers the rows.
+        Also if a metric cannot be computed, such as a log-loss on a fold that lacks a class: its score is then nan,
+        and so are the means over it, which rank last.
 
     Notes
     -----
