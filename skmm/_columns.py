@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
+from skmm._missing import is_missing, missing_cells
 from skmm._optional import import_optional
 
 Positions = int | list[int]
@@ -150,33 +150,6 @@ def as_values(column: Any) -> np.ndarray:
         values[:] = column.to_list()
         return values
     return column.to_numpy() if hasattr(column, "to_numpy") else np.asarray(column)
-
-
-def is_missing(value: Any) -> bool:
-    pandas = sys.modules.get("pandas")  # its marks can only be met if it was imported
-    return (
-        value is None
-        or (isinstance(value, (float, np.floating, np.datetime64, np.timedelta64)) and bool(value != value))
-        or (pandas is not None and (value is pandas.NA or value is pandas.NaT))
-    )
-
-
-def missing_cells(table: Any) -> np.ndarray:
-    """Which cells of a table, shape (n, d), or of a column, shape (n,), hold no value."""
-    if hasattr(table, "isna"):  # pandas
-        return table.isna().to_numpy()
-    if hasattr(table, "iter_columns"):  # a polars DataFrame
-        return np.column_stack([missing_cells(column) for column in table.iter_columns()])
-    if hasattr(table, "is_null"):  # a polars Series
-        null = table.is_null().to_numpy()
-        if table.dtype.is_float():
-            return null | table.is_nan().fill_null(True).to_numpy()
-        return null
-    if table.dtype.kind == "O":
-        return np.frompyfunc(is_missing, 1, 1)(table).astype(bool)
-    if table.dtype.kind in "fcmM":
-        return np.not_equal(table, table)
-    return np.zeros(table.shape, dtype=bool)
 
 
 def pass_through(table: Any) -> Any:

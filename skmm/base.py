@@ -27,13 +27,14 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skmm._checks import unknown
 from skmm._columns import as_frame, note_columns
-from skmm._process import seeded
+from skmm._devices import find_device, seeded
+from skmm._fitting import all_or_nothing
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.batches import Batches
 from skmm.blocks import Blocks, FlatLayout
 from skmm.compose import ModalityTransformer
-from skmm.fitting import all_or_nothing
 from skmm.forms import refuse_unnamed
 from skmm.inputs import Inputs, check_finite
 from skmm.leaks import warn_of_leaks
@@ -42,7 +43,7 @@ from skmm.network import FusionNetwork, MemberNetworks, check_encoders, choose_f
 from skmm.plan import TrainingPlan, hide, training_set
 from skmm.prediction import NetworkOutputs
 from skmm.samples import canonical, digest, frame_order
-from skmm.spec import Optimizer, SpecParams, as_spec, unknown
+from skmm.spec import Optimizer, SpecParams, as_spec
 from skmm.stacking import Stack, assign_folds, average, blind_weights, choose, encode_groups, left_out_fold
 from skmm.training import (
     PRECISIONS,
@@ -53,7 +54,6 @@ from skmm.training import (
     _BestWeights,
     auto_batch_size,
     auto_epochs,
-    find_device,
 )
 
 

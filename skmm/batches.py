@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from skmm.blocks import Block, BlockInfo, block_kind
-from skmm.layers import SparseRows
-from skmm.network import Masks, Values, Width
+from skmm.layers import Masks, SparseRows, Values
+from skmm.network import Width
 from skmm.prefetch import Read, read_ahead
 from skmm.scaling import Scaler, scaled
 

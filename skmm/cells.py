@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import _safe_indexing
 
-from skmm._columns import as_values, missing_cells
+from skmm._columns import as_values
+from skmm._missing import missing_cells
 from skmm.written import NumberForm, read_array, read_date
 
 _DAY = np.timedelta64(1, "D")

@@ -34,13 +34,13 @@ from skmm._columns import (
     column_names,
     find_name,
     find_positions,
-    missing_cells,
     note_columns,
     pass_through,
     select,
 )
+from skmm._fitting import all_or_nothing
+from skmm._missing import missing_cells
 from skmm.blocks import Blocks
-from skmm.fitting import all_or_nothing
 from skmm.frames import Loading, plan_frame
 from skmm.kinds import Block, RaggedArray, is_lazy, spread
 from skmm.leaks import find_leaks

@@ -20,8 +20,8 @@ import torch
 from sklearn.utils import check_scalar
 from torch import Tensor
 
+from skmm._checks import unknown
 from skmm._optional import import_optional
-from skmm.spec import unknown
 
 BLANK = 0
 UNITS = ("word", "character")

@@ -26,6 +26,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
+from skmm._checks import unknown
 from skmm.base import MultimodalEstimator, can_partial_fit
 from skmm.losses import (
     absolute_error,
@@ -36,7 +37,6 @@ from skmm.losses import (
     squared_error,
 )
 from skmm.scaling import power_of_two
-from skmm.spec import unknown
 
 
 class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):

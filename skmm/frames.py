@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils import _safe_indexing
 
+from skmm._checks import unknown
 from skmm._sources import check_folder, is_encoded, unpacked
 from skmm.cells import (
     ColumnTfidf,
@@ -49,7 +50,6 @@ from skmm.findings import (
 )
 from skmm.kinds import RaggedArray, block_kind
 from skmm.levels import Categories
-from skmm.spec import unknown
 from skmm.written import (
     COMMA,
     DAY_FIRST,

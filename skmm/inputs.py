@@ -13,6 +13,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import unknown
+from skmm._devices import free_memory
 from skmm.batches import (
     AbsentColumn,
     Batches,
@@ -29,8 +31,7 @@ from skmm.blocks import Blocks
 from skmm.kinds import KINDS, Block, BlockInfo, RaggedArray, block_kind, is_lazy, sample_shape, spread
 from skmm.network import default_encoder
 from skmm.scaling import Projection, Scaler, scaled
-from skmm.spec import ENCODERS, Encoder, as_spec, unknown
-from skmm.training import free_memory
+from skmm.spec import ENCODERS, Encoder, as_spec
 
 
 def as_kind(block: Block, wanted: tuple[str, ...]) -> Block:

@@ -6,15 +6,14 @@ Every function here works under ``torch.func.vmap`` and never mixes samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from numbers import Integral
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skmm.spec import unknown
+from skmm._checks import at_least_one, divisors, is_whole, unknown
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -26,28 +25,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "identity": nn.Identity,
 }
-
-
-def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number by its type: not 2.0, and not True."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def at_least(least: int, **values: Any) -> None:
-    """Refuse hyperparameters that are no whole numbers of ``least`` or more, by name."""
-    for name, value in values.items():
-        if not is_whole(value) or value < least:
-            raise ValueError(f"{name}={value!r} must be at least {least}, a whole number.")
-
-
-def at_least_one(**values: Any) -> None:
-    """Refuse sizes, ranks and numbers of layers that are no whole numbers of 1 or more, by name."""
-    at_least(1, **values)
-
-
-def divisors(size: int) -> list[int]:
-    """The numbers that divide a size."""
-    return [n for n in range(1, size + 1) if size % n == 0]
 
 
 def check_heads(n_heads: Any, hidden_dim: Any) -> None:
@@ -355,3 +332,14 @@ def add_positions(x: Tensor) -> Tensor:
     half = torch.arange(0, dim, 2, device=x.device, dtype=x.dtype)
     angle = step * torch.exp(half * (-math.log(10000.0) / dim))
     return x + torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)[:, :dim]
+
+
+Values = Mapping[str, Tensor | SparseRows]
+
+
+Masks = Mapping[str, Tensor]
+
+
+def existing(present: Masks, axes: int = 1) -> Tensor:
+    """Which modalities each sample has: masks (B,) or (B, T) -> (B, M); of 2 axes (K, B, ...) -> (K, B, M)."""
+    return torch.stack([mask if mask.ndim == axes else mask.any(-1) for mask in present.values()], -1)

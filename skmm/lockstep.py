@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn, optim
 from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
-from skmm._process import seeded
+from skmm._devices import seeded
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.base import MultimodalEstimator
 from skmm.batches import DenseColumn, take_rows
+from skmm.layers import existing
 from skmm.losses import HeadsLoss
-from skmm.network import FusionNetwork, existing, faster_one_by_one, picture_modalities, unsupported
+from skmm.network import FusionNetwork, faster_one_by_one, picture_modalities, unsupported
 from skmm.plan import TrainingPlan
 from skmm.side_by_side import Rows, Together, join_batches, joinable
 from skmm.training import MultimodalNet, TrainingSet

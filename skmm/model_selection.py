@@ -22,7 +22,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
-from skmm._process import seeded
+from skmm._checks import unknown
+from skmm._devices import find_device, seeded
 from skmm.base import MultimodalEstimator
 from skmm.baselines import check_task, make_baselines
 from skmm.blocks import Blocks
@@ -34,9 +35,8 @@ from skmm.inspection._removal import at_blocks, check_rate, draw_seed, score_wit
 from skmm.leaks import ignore_leaks, warn_of_leaks
 from skmm.network import FusionNetwork, check_encoders, known_fusion
 from skmm.search import FusionSearchCV
-from skmm.spec import Fusion, list_fusions, unknown
+from skmm.spec import Fusion, list_fusions
 from skmm.table import Table
-from skmm.training import find_device
 
 __all__ = ["FusionComparison", "FusionSearchCV", "compare_fusions", "corrected_interval", "make_baselines"]
 

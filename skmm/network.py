@@ -15,12 +15,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.utils._pytree import tree_leaves, tree_map  # torch has no public one; its own functions build on this
 
+from skmm._checks import unknown
 from skmm.blocks import KINDS, BlockInfo
-from skmm.layers import SparseRows, make_linear, masked_mean
-from skmm.spec import ENCODERS, FUSIONS, Encoder, Fusion, as_spec, check_level, unknown
-
-Values = Mapping[str, Tensor | SparseRows]
-Masks = Mapping[str, Tensor]
+from skmm.layers import Masks, SparseRows, Values, make_linear, masked_mean
+from skmm.spec import ENCODERS, FUSIONS, Encoder, Fusion, as_spec, check_level
 
 # Which encoder reads a kind of block when the user names none.
 DEFAULT_ENCODERS = {
@@ -271,11 +269,6 @@ class FusionNetwork(nn.Module):
 
     def _decide(self, fused: Tensor) -> Tensor:
         return fused if self.head is None else self.head(fused)
-
-
-def existing(present: Masks, axes: int = 1) -> Tensor:
-    """Which modalities each sample has: masks (B,) or (B, T) -> (B, M); of 2 axes (K, B, ...) -> (K, B, M)."""
-    return torch.stack([mask if mask.ndim == axes else mask.any(-1) for mask in present.values()], -1)
 
 
 def unsupported(module: nn.Module, what: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.batches import Batches, ChangedBatches
 from skmm.blocks import Blocks
-from skmm.network import Masks, Values
+from skmm.layers import Masks, Values
 from skmm.training import TrainingSet
 
 

@@ -16,11 +16,12 @@ from sklearn.utils import check_scalar
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skmm._checks import unknown
 from skmm.batches import Batches, ChangedBatches
 from skmm.blocks import Blocks, RaggedArray
 from skmm.inputs import Inputs
-from skmm.network import Masks, Values
-from skmm.spec import Fusion, as_spec, offers, unknown
+from skmm.layers import Masks, Values
+from skmm.spec import Fusion, as_spec, offers
 from skmm.stacking import Stack, average
 from skmm.training import MultimodalNet
 

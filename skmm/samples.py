@@ -14,7 +14,7 @@ import scipy.sparse as sp
 # documented, though private: the one function that selects rows of anything that scikit-learn reads
 from sklearn.utils import _safe_indexing
 
-from skmm._columns import is_missing
+from skmm._missing import is_missing
 from skmm.blocks import Block, Blocks, RaggedArray, is_lazy
 from skmm.cells import as_array
 

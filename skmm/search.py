@@ -25,13 +25,13 @@ from sklearn.utils.parallel import Parallel, delayed
 # what cuts fit parameters to the rows of a fold
 from sklearn.utils.validation import _check_method_params
 
+from skmm._devices import find_device
+from skmm._fitting import all_or_nothing, forget_fit
 from skmm.base import MultimodalEstimator, _is_named
 from skmm.blocks import Blocks
-from skmm.fitting import all_or_nothing, forget_fit
 from skmm.forms import refuse_unnamed
 from skmm.search_tasks import Candidate, Data, Fold, Halving, Task, content_key, divide, failure, make_fold
 from skmm.table import Table
-from skmm.training import find_device
 
 
 class FusionSearchCV(BaseSearchCV):

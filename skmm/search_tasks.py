@@ -31,11 +31,10 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.validation import _check_method_params
 from torch import nn
 
-from skmm._process import seeded
+from skmm._devices import find_device, free_memory, seeded
 from skmm.base import MultimodalEstimator
 from skmm.lockstep import Learner, Lockstep, obstacle, shape, slower_together
 from skmm.spec import Spec
-from skmm.training import find_device, free_memory
 
 # Parameters that need not agree within one loop. All others need to, so does one that is not thought of here.
 _OF_EACH = {

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves  # torch's own walk through nested dicts and tuples, private by name
 
 from skmm.batches import AbsentColumn, Batches, DenseColumn, RaggedColumn, SparseColumn, VectorColumns
-from skmm.network import FusionNetwork, Masks, MemberNetworks, Values, _Template, of_member
+from skmm.layers import Masks, Values
+from skmm.network import FusionNetwork, MemberNetworks, _Template, of_member
 from skmm.scaling import Scaler, standardised
 from skmm.training import TrainingSet
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
@@ -12,20 +11,13 @@ import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_scalar
 
+from skmm._checks import unknown
 from skmm.table import Table
 
 T = TypeVar("T", bound=type)
 
 # Default of a hyperparameter that takes the estimator's value of that name.
 INHERIT: Any = None
-
-
-def unknown(what: str, value: Any, valid: Any) -> ValueError:
-    """Error for a name that is not among the valid ones: quotes it, lists them, suggests the nearest."""
-    names = [str(v) for v in valid]
-    near = difflib.get_close_matches(str(value), names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return ValueError(f"unknown {what} {value!r}, valid are {names}.{hint}")
 
 
 class Registry(dict[str, Any]):

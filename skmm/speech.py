@@ -18,17 +18,18 @@ from sklearn.utils import check_consistent_length
 # scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
 
-from skmm._process import seeded
+from skmm._checks import unknown
+from skmm._devices import find_device, seeded
+from skmm._fitting import all_or_nothing
 from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
 from skmm.base import MultimodalEstimator, _is_named, as_blocks
 from skmm.blocks import Blocks
-from skmm.fitting import all_or_nothing
 from skmm.inputs import Inputs, check_finite
 from skmm.losses import HeadsLoss
 from skmm.metrics import check_transcripts, word_error_rate
 from skmm.network import MemberNetworks, check_encoders
 from skmm.samples import canonical
-from skmm.spec import Optimizer, SpecParams, as_spec, unknown
+from skmm.spec import Optimizer, SpecParams, as_spec
 from skmm.speech_decoding import Decoding, tidy
 from skmm.speech_input import audio_lengths, choose_strides, find_audio, refuse_integers, refuse_pairs
 from skmm.speech_network import (
@@ -41,7 +42,7 @@ from skmm.speech_network import (
     split_by_length,
 )
 from skmm.stacking import encode_groups
-from skmm.training import Trained, auto_batch_size, find_device
+from skmm.training import Trained, auto_batch_size
 
 _ERRORS = ("raise", "drop")
 

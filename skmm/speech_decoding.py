@@ -13,10 +13,10 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from skmm._checks import unknown
 from skmm.decoding import UNITS, BeamSearch, LanguageModel, check_weight, greedy_search
 from skmm.inputs import shared
 from skmm.metrics import check_transcripts, word_error_rate
-from skmm.spec import unknown
 from skmm.table import Table
 
 DECODERS = ("greedy", "beam")

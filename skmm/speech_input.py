@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from skmm._checks import unknown
 from skmm.blocks import Block, Blocks, RaggedArray, block_kind
-from skmm.spec import unknown
 
 _LONGEST_PAIRS = 2000  # steps of 2 numbers; more are the two channels of a recording rather than frames
 

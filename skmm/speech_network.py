@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skmm._process import computing
+from skmm._checks import at_least_one
+from skmm._devices import computing
 from skmm.augmentation import Batch
 from skmm.batches import Batches
 from skmm.blocks import BlockInfo
@@ -20,14 +21,15 @@ from skmm.fusion.base import Placeholders
 from skmm.layers import (
     Attention,
     DenseBlock,
+    Masks,
     TransformerBlock,
+    Values,
     add_positions,
-    at_least_one,
     keep,
     make_activation,
     masked_mean,
 )
-from skmm.network import Masks, Values, _make_encoder, check_encoders
+from skmm.network import _make_encoder, check_encoders
 from skmm.spec import INHERIT, Encoder, Fusion, Registry, Spec, as_spec
 from skmm.training import MultimodalNet, TrainingSet, take_rows
 

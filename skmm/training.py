@@ -11,11 +11,9 @@ import copy
 import functools
 import inspect
 import math
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +23,11 @@ from skorch.callbacks import Callback, EpochTimer, PrintLog
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
-from skmm._process import computing
+from skmm._devices import computing
 from skmm.augmentation import Augmentation, Batch
 from skmm.batches import Batches, take_rows
-from skmm.network import MemberNetworks, Width, existing
+from skmm.layers import existing
+from skmm.network import MemberNetworks, Width
 from skmm.spec import Optimizer
 
 # -- learning-rate schedules: share of training done -> factor on the learning rate -------------------------------
@@ -78,35 +77,6 @@ def auto_batch_size(n_samples: int) -> int:
 def auto_epochs(n_samples: int, batch_size: int) -> int:
     """Enough for 800 steps, but at least 5 epochs and at most 100."""
     return min(100, max(5, math.ceil(800 / math.ceil(n_samples / batch_size))))
-
-
-def find_device(device: str | torch.device) -> torch.device:
-    """The device by name; ``"auto"`` is a GPU where there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device={device!r} is none: {error}") from None
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}: no GPU can be used here; 'auto' takes one where there is one.")
-    return found
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free, and that a container's limit leaves."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    found = []
-    with contextlib.suppress(OSError), open("/proc/meminfo") as lines:
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    with contextlib.suppress(OSError, ValueError):  # no limit reads "max"
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{what}").read_text()) for what in ("max", "current"))
-        found.append(max(0, limit - used))
-    if not found:
-        with contextlib.suppress(AttributeError, ValueError, OSError):
-            found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
-    return min(found, default=4 * 2**30)
 
 
 # -- how training ends before its last epoch ----------------------------------------------------------------------

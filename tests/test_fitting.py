@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor
-from skmm.fitting import all_or_nothing, forget_fit
+from skmm._fitting import all_or_nothing, forget_fit
 from skmm.model_selection import FusionSearchCV, compare_fusions
 from skmm.preprocessing.audio import MFCC
 from skmm.preprocessing.table import TableTokens

@@ -16,9 +16,9 @@ from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor
+from skmm._pretrained import load_backbone
 from skmm.blocks import BlockInfo
 from skmm.encoders import _models
-from skmm.encoders._models import load_backbone
 from skmm.encoders.pretrained import LowRankLinear, PretrainedReader, add_low_rank
 from skmm.preprocessing.pretrained import PretrainedTokens
 from skmm.testing import check_encoder

@@ -20,7 +20,8 @@ from skmm import (
     register_encoder,
     register_fusion,
 )
-from skmm.spec import ENCODERS, FUSIONS, OPTIMIZERS, Registry, as_spec, check_level, unknown
+from skmm._checks import unknown
+from skmm.spec import ENCODERS, FUSIONS, OPTIMIZERS, Registry, as_spec, check_level
 
 FAMILIES = [(Fusion, FUSIONS), (Encoder, ENCODERS), (Optimizer, OPTIMIZERS)]
 EVERY = [(kind, name) for kind, registry in FAMILIES for name in registry]

@@ -10,7 +10,7 @@ from sklearn.metrics import d2_pinball_score, log_loss, mean_absolute_error, mea
 from skorch.callbacks import Callback
 
 from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor
-from skmm._process import seeded
+from skmm._devices import find_device, seeded
 from skmm.losses import (
     absolute_error,
     binary_cross_entropy,
@@ -19,7 +19,7 @@ from skmm.losses import (
     quantile_error,
     squared_error,
 )
-from skmm.training import SCHEDULES, auto_batch_size, auto_epochs, find_device
+from skmm.training import SCHEDULES, auto_batch_size, auto_epochs
 
 members = pytest.mark.parametrize("n_members", [1, 3])
 every_estimator = pytest.mark.parametrize("cls", [MultimodalClassifier, MultimodalRegressor])

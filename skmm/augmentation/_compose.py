@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skmm._checks import unknown
 from skmm.augmentation.base import (
     JOINT,
     Augmentation,
@@ -20,7 +21,6 @@ from skmm.augmentation.base import (
 )
 from skmm.blocks import KINDS, BlockInfo
 from skmm.layers import SparseRows
-from skmm.spec import unknown
 
 
 class _OfModality:

@@ -14,7 +14,7 @@ from sklearn.utils import check_scalar
 from torch import Tensor
 
 from skmm.blocks import KINDS
-from skmm.network import Masks, Values
+from skmm.layers import Masks, Values
 
 
 class Batch(NamedTuple):

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from skmm.augmentation.base import Batch, JointAugmentation, across, where_exists
-from skmm.layers import SparseRows
-from skmm.network import Values, existing
+from skmm.layers import SparseRows, Values, existing
 
 
 class ModalityDropout(JointAugmentation):

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_consistent_length
 
+from skmm._checks import unknown
 from skmm._reading import reading
 from skmm.blocks import Blocks, RaggedArray
 from skmm.datasets._pickles import read_pickle
 from skmm.preprocessing.sequences import align, read_csd, segment
-from skmm.spec import unknown
 
 MODALITIES = ("text", "audio", "vision")
 NONFINITE = ("zero", "missing", "raise")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
+from skmm._checks import unknown
 from skmm.blocks import Blocks, RaggedArray
-from skmm.spec import unknown
 
 # Draws of the numeric integration behind the Bayes accuracy.
 _N_DRAWS = 50_000

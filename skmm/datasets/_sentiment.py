@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
+from skmm._checks import unknown
 from skmm._optional import import_optional
 from skmm.datasets._generated import _check_number, _presence
-from skmm.spec import unknown
 
 _NAMES = ["text", "image", "audio"]
 _RATE = 8000  # samples per second

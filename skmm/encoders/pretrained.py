@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from skmm._cache import VectorCache
+from skmm._pretrained import Backbone, load_backbone, model_name
 from skmm.blocks import Block, BlockInfo, is_lazy
-from skmm.encoders._models import Backbone, load_backbone, model_name
 from skmm.layers import DenseBlock, keep
 from skmm.prefetch import read_ahead
 from skmm.spec import INHERIT, register_encoder

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import at_least, at_least_one
 from skmm.fusion.base import Placeholders
-from skmm.layers import DenseBlock, at_least, at_least_one, keep, make_activation
+from skmm.layers import DenseBlock, keep, make_activation
 from skmm.spec import INHERIT, register_fusion
 
 

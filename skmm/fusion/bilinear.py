@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one
 from skmm.fusion.base import ProjectedProduct, sum_groups
-from skmm.layers import at_least_one, l2_normalize, signed_sqrt
+from skmm.layers import l2_normalize, signed_sqrt
 from skmm.spec import INHERIT, register_fusion
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one, divisors, is_whole
 from skmm.fusion.base import Placeholders, multiply, sum_groups, unit_linear
-from skmm.layers import at_least_one, divisors, is_whole, l2_normalize, signed_sqrt
+from skmm.layers import l2_normalize, signed_sqrt
 from skmm.spec import INHERIT, register_fusion
 
 

@@ -10,16 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skmm.layers import (
-    TransformerBlock,
-    add_positions,
-    at_least,
-    at_least_one,
-    check_heads,
-    is_whole,
-    keep,
-    masked_mean,
-)
+from skmm._checks import at_least, at_least_one, is_whole
+from skmm.layers import TransformerBlock, add_positions, check_heads, keep, masked_mean
 from skmm.spec import INHERIT, register_fusion
 
 

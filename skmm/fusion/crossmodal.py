@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one
 from skmm.fusion.base import Placeholders
-from skmm.layers import TransformerBlock, add_positions, at_least_one, check_heads, keep, masked_last
+from skmm.layers import TransformerBlock, add_positions, check_heads, keep, masked_last
 from skmm.spec import INHERIT, register_fusion
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one
 from skmm.blocks import BlockInfo
 from skmm.encoders.conv import Conv1dEncoder
 from skmm.fusion.base import Placeholders
-from skmm.layers import DenseBlock, at_least_one, make_activation, make_linear, masked_max, masked_mean
+from skmm.layers import DenseBlock, make_activation, make_linear, masked_max, masked_mean
 from skmm.spec import INHERIT, register_fusion
 
 

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skmm.layers import at_least_one, keep, make_activation
-from skmm.spec import INHERIT, register_fusion, unknown
+from skmm._checks import at_least_one, unknown
+from skmm.layers import keep, make_activation
+from skmm.spec import INHERIT, register_fusion
 
 
 @register_fusion("film")

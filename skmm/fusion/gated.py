@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one
 from skmm.fusion.base import Placeholders
-from skmm.layers import DenseBlock, at_least_one, keep, masked_softmax
+from skmm.layers import DenseBlock, keep, masked_softmax
 from skmm.spec import INHERIT, register_fusion
 
 

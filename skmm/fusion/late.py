@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skmm._checks import unknown
 from skmm.layers import masked_log_mean, masked_softmax
-from skmm.spec import register_fusion, unknown
+from skmm.spec import register_fusion
 
 
 @register_fusion("late")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one
 from skmm.fusion.base import ProjectedProduct
-from skmm.layers import at_least_one
 from skmm.spec import INHERIT, register_fusion
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one, is_whole, unknown
 from skmm.fusion.base import Placeholders, multiply, sum_groups
-from skmm.layers import DenseBlock, at_least_one, is_whole
-from skmm.spec import INHERIT, register_fusion, unknown
+from skmm.layers import DenseBlock
+from skmm.spec import INHERIT, register_fusion
 
 # Entries that the tensor may have where the sizes are chosen by rule: a layer of 64 units on it has 65,536 weights.
 _TARGET_SIZE = 1024

@@ -11,10 +11,10 @@ from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_scalar
 from sklearn.utils.parallel import Parallel, delayed
 
+from skmm._checks import unknown
 from skmm._optional import import_optional
 from skmm.blocks import Blocks
 from skmm.inspection._removal import at_blocks, check_rate, draw_seed, score_without
-from skmm.spec import unknown
 
 # a modality, or several that go missing independently of one another
 Names = str | tuple[str, ...]

@@ -16,9 +16,10 @@ import scipy.sparse as sp
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from skmm._columns import as_values, is_missing
+from skmm._checks import unknown
+from skmm._columns import as_values
+from skmm._missing import is_missing
 from skmm._sources import check_folder, decoded, is_encoded, local_path, unpacked
-from skmm.spec import unknown
 
 ERRORS = ["raise", "missing"]
 # files that a thread reads at a time

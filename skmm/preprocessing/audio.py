@@ -13,12 +13,12 @@ from scipy.fft import dct
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skmm._columns import is_missing
+from skmm._checks import check_positive, check_real
+from skmm._fitting import all_or_nothing
+from skmm._missing import is_missing
 from skmm._optional import import_optional
 from skmm.blocks import RaggedArray
-from skmm.fitting import all_or_nothing
 from skmm.preprocessing._files import FileLoader, LazyFiles, Source, as_column, describe
-from skmm.preprocessing._params import check_positive, check_real
 from skmm.preprocessing._truncated import check_whole
 
 MARGIN = 0.1  # seconds read past the end that is kept: more than the resampling filter sees

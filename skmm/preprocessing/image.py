@@ -18,14 +18,12 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._cache import VectorCache
+from skmm._checks import check_positive, unknown
+from skmm._devices import find_device, seeded
+from skmm._fitting import all_or_nothing
 from skmm._optional import import_optional
-from skmm._process import seeded
-from skmm.encoders._models import load_pretrained, settings_of
-from skmm.fitting import all_or_nothing
+from skmm._pretrained import load_pretrained, settings_of
 from skmm.preprocessing._files import FileLoader, Source, as_column, failure_text, file_tags, open_source, warn
-from skmm.preprocessing._params import check_positive
-from skmm.spec import unknown
-from skmm.training import find_device
 
 CHANNELS = {"RGB": 3, "L": 1, "RGBA": 4}
 ASPECTS = ["stretch", "crop", "pad"]

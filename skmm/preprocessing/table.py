@@ -12,9 +12,9 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skmm._fitting import all_or_nothing
 from skmm.blocks import RaggedArray
 from skmm.cells import columns_of
-from skmm.fitting import all_or_nothing
 from skmm.levels import Known, levels, warn_of_new
 
 

@@ -10,15 +10,14 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.utils.validation import check_is_fitted
 
-from skmm._columns import is_missing
+from skmm._checks import check_positive
+from skmm._devices import find_device, seeded
+from skmm._fitting import all_or_nothing
+from skmm._missing import is_missing
 from skmm._optional import import_optional
-from skmm._process import seeded
+from skmm._pretrained import quiet
 from skmm.blocks import RaggedArray
-from skmm.encoders._models import quiet
-from skmm.fitting import all_or_nothing
 from skmm.preprocessing._files import as_column, describe
-from skmm.preprocessing._params import check_positive
-from skmm.training import find_device
 
 
 def _texts(X: Any) -> list[str]:

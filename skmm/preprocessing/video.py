@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from skmm._checks import check_positive, check_real
 from skmm._optional import import_optional
 from skmm.preprocessing._containers import MAX_FRAME_PIXELS, open_container, packets_of
 from skmm.preprocessing._files import FileLoader, Source, describe
-from skmm.preprocessing._params import check_positive, check_real
 from skmm.preprocessing._truncated import check_chunks
 from skmm.preprocessing.audio import BLOCK, AudioLoader, reads
 from skmm.preprocessing.image import (

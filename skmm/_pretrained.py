@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
+from skmm._checks import unknown
+from skmm._devices import seeded
 from skmm._optional import import_optional
-from skmm._process import seeded
 from skmm.blocks import Block, sample_shape
 from skmm.layers import l2_normalize, masked_mean
-from skmm.spec import unknown
 
 POOLINGS = ["auto", "pooler", "cls", "mean"]
 # What a model of each kind of block reads.
