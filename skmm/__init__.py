@@ -3,7 +3,8 @@
 # the families register themselves with the specs
 from skmm import encoders, fusion
 from skmm.blocks import Blocks
-from skmm.compose import ModalitySelector, ModalityTransformer, make_modality_transformer
+from skmm.compose import ModalityTransformer, make_modality_transformer
+from skmm.compose._transformer import ModalitySelector
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.model_selection import compare_fusions
 from skmm.spec import (

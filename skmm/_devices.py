@@ -1,4 +1,4 @@
-"""Where torch computes: devices and their memory, its one random generator, its threads, which a fork leaves behind."""
+"""Where torch computes: devices, its one random generator, and its threads, which a fork leaves behind."""
 
 from __future__ import annotations
 

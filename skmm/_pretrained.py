@@ -23,7 +23,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from skmm._checks import unknown
 from skmm._devices import seeded
 from skmm._optional import import_optional
-from skmm.blocks import Block, sample_shape
+from skmm.blocks._blocks import Block, sample_shape
 from skmm.layers import l2_normalize, masked_mean
 
 POOLINGS = ["auto", "pooler", "cls", "mean"]

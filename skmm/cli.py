@@ -209,7 +209,7 @@ def _compared(args: argparse.Namespace) -> str:
     from sklearn.utils.multiclass import type_of_target
 
     from skmm import MultimodalClassifier, MultimodalRegressor
-    from skmm.leaks import ignore_leaks
+    from skmm.compose._leaks import ignore_leaks
     from skmm.model_selection import compare_fusions
 
     X, y, groups = data.X, data.y, data.groups
@@ -455,7 +455,7 @@ def _read_csv(path: Path, args: argparse.Namespace) -> Any:
     """The table of a file of which separator and encoding are given or found out."""
     import pandas as pd
 
-    from skmm._csv import find_encoding, find_separator
+    from skmm.files._csv import find_encoding, find_separator
 
     encoding = args.encoding
     if encoding is None:
@@ -481,7 +481,7 @@ def _transformer(
 ) -> Any:
     """What makes the modalities that were chosen, or without a choice those that the columns say."""
     from skmm.compose import ModalityTransformer
-    from skmm.frames import Loading, modality_of
+    from skmm.compose._frames import Loading, modality_of
 
     base = path.parent if args.base is None else args.base
     places = {"base_dir": base, "within": base if args.within is None else args.within}

@@ -343,3 +343,12 @@ Masks = Mapping[str, Tensor]
 def existing(present: Masks, axes: int = 1) -> Tensor:
     """Which modalities each sample has: masks (B,) or (B, T) -> (B, M); of 2 axes (K, B, ...) -> (K, B, M)."""
     return torch.stack([mask if mask.ndim == axes else mask.any(-1) for mask in present.values()], -1)
+
+
+def unsupported(module: nn.Module, what: str) -> str:
+    """Which layer does not run under ``"vmap"``, ``"compile"`` or ``"export"``, and why; nothing if all do."""
+    for layer in module.modules():
+        if what in getattr(layer, "unsupported", {}):
+            reasons: Any = layer.unsupported
+            return f"{type(layer).__name__}: {reasons[what]}"
+    return ""

@@ -10,8 +10,11 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_scalar
+from torch import nn
 
 from skmm._checks import unknown
+from skmm.blocks import KINDS
+from skmm.blocks._blocks import BlockInfo
 from skmm.table import Table
 
 T = TypeVar("T", bound=type)
@@ -439,3 +442,40 @@ def list_optimizers(*, describe: bool = False) -> list[str] | Table:
     True
     """
     return _listing(Optimizer, describe, lambda cls: {"class": f"torch.optim.{cls.__name__}"})
+
+
+# Which encoder reads a kind of block when the user names none.
+DEFAULT_ENCODERS = {
+    "vector": "mlp",
+    "sparse": "mlp",
+    "sequence": "conv1d",
+    "image": "conv2d",
+    "tokens": "embedding",
+    "video": "conv2d_temporal",
+}
+
+
+def default_encoder(info: BlockInfo) -> str:
+    """The name of the encoder that reads a block where the user names none; steps that are pictures are a video."""
+    pictures = info.kind == "sequence" and len(info.shape) == 3
+    return DEFAULT_ENCODERS["video" if pictures else info.kind]
+
+
+def kinds_of(choice: Any) -> tuple[str, ...]:
+    """Kinds that an encoder asks for; where it does not say all, but of a user's module those that are arrays."""
+    spec = as_spec(Encoder, choice)
+    target = spec.target() if isinstance(spec, Encoder) and spec.name != "auto" else spec
+    arrays = [kind for kind in KINDS if kind != "sparse"]
+    return tuple(getattr(target, "kinds", arrays if isinstance(target, nn.Module) else KINDS))
+
+
+def numbers_ids_anew(choice: Any, info: BlockInfo) -> bool:
+    """Whether ids are numbered anew for an encoder, since to it they are names without a meaning.
+
+    Ids of a pretrained tokenizer have one, and of a user's module nobody knows: they stay, unless the class says
+    ``numbers_ids = True``.
+    """
+    spec = as_spec(Encoder, choice)
+    if isinstance(spec, Encoder):
+        spec = ENCODERS[default_encoder(info)] if spec.name == "auto" else spec.target()
+    return bool(getattr(spec, "numbers_ids", False))

@@ -182,7 +182,7 @@ def test_without_modalities_the_columns_say_what_they_are(csv, capsys):
 
 
 def test_fusions_that_cannot_read_the_data_are_listed(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("skmm.model_selection.list_fusions", lambda: ["concat", "tensor"])
+    monkeypatch.setattr("skmm.model_selection._compare.list_fusions", lambda: ["concat", "tensor"])
     rng = np.random.default_rng(0)
     numbers = pd.DataFrame({f"m{i}": rng.normal(size=N) for i in range(19)}).assign(label=["a", "b"] * (N // 2))
     numbers.to_csv(tmp_path / "many.csv", index=False)

@@ -14,11 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
-from skmm.losses import cross_entropy, squared_error
-from skmm.network import Width
-from skmm.scaling import Projection, Scaler
+from skmm.estimators._stacking import Stack
+from skmm.inputs._batches import Width
+from skmm.inputs._scaling import Projection, Scaler
 from skmm.speech import SpeechRecognizer
-from skmm.stacking import Stack
+from skmm.training._losses import cross_entropy, squared_error
 
 CPU = torch.device("cpu")
 
@@ -57,7 +57,7 @@ def test_a_long_sample_fills_up_no_others(kind, monkeypatch):
     clf = MultimodalClassifier(max_epochs=1, n_members=2, hidden_dim=8, random_state=0).fit(X, np.arange(200) % 2)
     calls = [clf.predict_proba, clf.transform, lambda X: clf.predict_proba_by_head(X)["a"]]
     expected = [call(X) for call in calls]
-    monkeypatch.setattr("skmm.batches._NUMBERS", 2**17)
+    monkeypatch.setattr("skmm.inputs._batches._NUMBERS", 2**17)
     with Largest() as largest:
         found = [call(X) for call in calls]
     for one, other in zip(expected, found, strict=True):
@@ -71,7 +71,7 @@ def test_each_part_holds_no_more_than_is_allowed(kind, monkeypatch):
     clf = small(max_epochs=1).fit({"a": block}, np.arange(200) % 2)
     data = clf.inputs_.load(clf.inputs_.check(Blocks(a=block)), torch.float32, CPU)
     (held,) = data.held(Width(members=2, step=10))
-    monkeypatch.setattr("skmm.batches._NUMBERS", int(20 * held.min()))
+    monkeypatch.setattr("skmm.inputs._batches._NUMBERS", int(20 * held.min()))
     parts = [part.numpy() for part in data.parts(torch.arange(200), 64, Width(members=2, step=10))]
     assert sorted(np.concatenate(parts)) == list(range(200))
     assert [100] in [part.tolist() for part in parts]
@@ -90,7 +90,7 @@ def test_early_stopping_sees_the_same_loss_however_its_batches_are_cut(monkeypat
     block = with_a_long_one("sequence", np.random.default_rng(0))
     curves = []
     for numbers in (2**24, 2**12):
-        monkeypatch.setattr("skmm.batches._NUMBERS", numbers)
+        monkeypatch.setattr("skmm.inputs._batches._NUMBERS", numbers)
         clf = small(early_stopping=True, max_epochs=3, n_members=2).fit({"a": block}, np.arange(200) % 2)
         curves.append([row["valid_loss"] for row in clf.history_])
     np.testing.assert_allclose(*curves, rtol=1e-5)
@@ -99,7 +99,7 @@ def test_early_stopping_sees_the_same_loss_however_its_batches_are_cut(monkeypat
 def test_ragged_steps_are_scaled_alike_in_parts(monkeypatch):
     X = Blocks(a=with_a_long_one("sequence", np.random.default_rng(0)))
     at_once = Scaler.fit(X["a"], X.present["a"], np.ones(200))
-    monkeypatch.setattr("skmm.scaling._CHUNK", 100)
+    monkeypatch.setattr("skmm.inputs._scaling._CHUNK", 100)
     in_parts = Scaler.fit(X["a"], X.present["a"], np.ones(200))
     np.testing.assert_allclose(in_parts.mean, at_once.mean, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(in_parts.scale, at_once.scale, rtol=1e-9)
@@ -117,7 +117,7 @@ def test_a_stack_fitted_in_parts_is_the_one_fitted_at_once(link, loss, mixing, m
     z[:40, 1] = 0  # a head that is silent
     target = torch.from_numpy(labels if link == "softmax" else np.eye(3)[labels])
     at_once = Stack(link, loss, mixing).fit(z, target, np.ones(120))
-    monkeypatch.setattr("skmm.stacking._AT_A_TIME", 100)
+    monkeypatch.setattr("skmm.estimators._stacking._AT_A_TIME", 100)
     in_parts = Stack(link, loss, mixing).fit(z, target, np.ones(120))
     np.testing.assert_allclose(in_parts.combine(z), at_once.combine(z), atol=1e-3)
     assert in_parts.temperatures.keys() == at_once.temperatures.keys()
@@ -128,8 +128,8 @@ def test_out_of_fold_predictions_stay_the_same_where_they_are_stored_in_float32(
     X, y = make_data(90, kinds=("vector", "sequence"))
     X = Blocks({name: X[name] for name in X}, present={"sequence": np.arange(90) % 3 > 0})
     double = small(cls, n_members=3, max_epochs=2, modality_loss=0.5).fit(X, y.astype(int))
-    monkeypatch.setattr("skmm.stacking._NUMBERS", 0)
-    monkeypatch.setattr("skmm.stacking._AT_A_TIME", 50)
+    monkeypatch.setattr("skmm.estimators._stacking._NUMBERS", 0)
+    monkeypatch.setattr("skmm.estimators._stacking._AT_A_TIME", 50)
     single = small(cls, n_members=3, max_epochs=2, modality_loss=0.5).fit(X, y.astype(int))
     np.testing.assert_allclose(single.oof_prediction_, double.oof_prediction_, atol=1e-3)
 
@@ -138,7 +138,7 @@ def test_the_directions_of_very_many_columns_are_those_of_the_heaviest(monkeypat
     X = sp.random_array((40, 500), density=0.05, format="csr", rng=np.random.default_rng(0))
     heavy = np.argsort(-np.asarray(X.multiply(X).sum(axis=0)).ravel(), kind="stable")[:100]
     expected = Projection(sp.csr_array(X[:, np.sort(heavy)]), np.ones(40), 5)
-    monkeypatch.setattr("skmm.scaling._COLUMNS", 100)
+    monkeypatch.setattr("skmm.inputs._scaling._COLUMNS", 100)
     found = Projection(X, np.ones(40), 5)
     assert found.matrix.shape == (100, 5)
     np.testing.assert_allclose(found.apply(X), expected.apply(sp.csr_array(X[:, np.sort(heavy)])), atol=1e-12)

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
-from skmm.kinds import RaggedArray
+from skmm.blocks import RaggedArray
 
 THOROUGH = os.environ.get("SKMM_HYPOTHESIS") == "thorough"
 

@@ -98,7 +98,7 @@ def measure(files: list[str], labels: list[int], args: argparse.Namespace, out: 
     from skorch.callbacks import Callback
 
     from skmm import Blocks, MultimodalClassifier
-    from skmm.prefetch import read_ahead
+    from skmm.blocks._prefetch import read_ahead
     from skmm.preprocessing import ImageLoader
 
     n = len(files)

@@ -12,7 +12,7 @@ these two, each at its peak.
 A second table: milliseconds of an optimizer's step where each of some candidates has a learning rate of its own, by
 one fused optimizer for each, as FusionSearchCV does it, and by one of rate 1 whose step, taken from zeros, is added
 by each network's own rate. A third: seconds of eight members on pictures of several sizes, at once and one after
-another, which :data:`skmm.network.PICTURES_LIMIT` chooses between.
+another, which :data:`skmm.network._members.PICTURES_LIMIT` chooses between.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from speed_fit import machine
 from speed_search import FUSIONS
 from torch.utils.flop_counter import FlopCounterMode
 
-import skmm.network
+import skmm.network._members
 from skmm import Blocks, MultimodalClassifier
 from skmm.model_selection import FusionSearchCV
 
@@ -108,7 +108,7 @@ def pictures() -> None:
     print("\n| pictures | fit at once, s | one by one, s | times | prediction at once, s | one by one, s | times |")
     print("|---|---|---|---|---|---|---|")
     rng = np.random.default_rng(0)
-    chosen = skmm.network.PICTURES_LIMIT
+    chosen = skmm.network._members.PICTURES_LIMIT
     for size in (8, 16, 32, 64):
         X = Blocks(
             photo=rng.integers(0, 256, (256, size, size, 3)).astype(np.uint8), table=rng.normal(size=(256, 8))
@@ -117,7 +117,7 @@ def pictures() -> None:
         clf = MultimodalClassifier(max_epochs=3, device="cpu", random_state=0)
         seconds = []
         for limit in (10**12, 0):
-            skmm.network.PICTURES_LIMIT = limit
+            skmm.network._members.PICTURES_LIMIT = limit
             seconds += [
                 median(lambda X=X, y=y, clf=clf: clf.fit(X, y), 3),
                 median(lambda X=X, clf=clf: clf.predict(X), 5),
@@ -128,7 +128,7 @@ def pictures() -> None:
             f"| {told_at_once:.3f} | {told_alone:.3f} | {told_at_once / told_alone:.1f} |",
             flush=True,
         )
-    skmm.network.PICTURES_LIMIT = chosen
+    skmm.network._members.PICTURES_LIMIT = chosen
 
 
 def main() -> None:

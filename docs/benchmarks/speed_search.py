@@ -23,7 +23,7 @@ from sklearn.model_selection import GridSearchCV
 from speed_fit import machine
 
 from skmm import MultimodalClassifier
-from skmm.search import FusionSearchCV
+from skmm.model_selection import FusionSearchCV
 
 FUSIONS = ["early", "late", "concat", "sum", "attention", "mfb", "mfh"]
 GRIDS: dict[str, dict[str, list[Any]]] = {

@@ -19,7 +19,7 @@ from skmm.augmentation.base import (
     across,
     where_exists,
 )
-from skmm.blocks import KINDS, BlockInfo
+from skmm.blocks._blocks import KINDS, BlockInfo
 from skmm.layers import SparseRows
 
 

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_scalar
 from torch import Tensor
 
-from skmm.blocks import KINDS
+from skmm.blocks._blocks import KINDS
 from skmm.layers import Masks, Values
 
 

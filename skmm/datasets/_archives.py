@@ -13,9 +13,10 @@ import numpy as np
 from sklearn.utils import Bunch, check_consistent_length
 
 from skmm._checks import unknown
-from skmm._reading import reading
-from skmm.blocks import Blocks, RaggedArray
+from skmm.blocks import Blocks
+from skmm.blocks._blocks import RaggedArray
 from skmm.datasets._pickles import read_pickle
+from skmm.files._reading import reading
 from skmm.preprocessing.sequences import align, read_csd, segment
 
 MODALITIES = ("text", "audio", "vision")

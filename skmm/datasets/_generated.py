@@ -12,7 +12,8 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
 from skmm._checks import unknown
-from skmm.blocks import Blocks, RaggedArray
+from skmm.blocks import Blocks
+from skmm.blocks._blocks import RaggedArray
 
 # Draws of the numeric integration behind the Bayes accuracy.
 _N_DRAWS = 50_000

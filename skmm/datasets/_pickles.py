@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from skmm._reading import Budget, check_regular, reading
+from skmm.files._reading import Budget, check_regular, reading
 
 _MOST_TIMES = 4  # by which the content of a file may be larger in memory than the file
 _DEEPEST = 100  # containers in one another

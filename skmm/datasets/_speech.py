@@ -15,7 +15,8 @@ import numpy as np
 from scipy.signal import lfilter, resample_poly
 from sklearn.utils import check_random_state, check_scalar
 
-from skmm.blocks import Blocks, RaggedArray
+from skmm.blocks import Blocks
+from skmm.blocks._blocks import RaggedArray
 from skmm.datasets._generated import _check_number
 
 SAMPLE_RATE = 8000

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skmm.blocks import BlockInfo
+from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.layers import Attention, add_positions, keep
 from skmm.spec import INHERIT, register_encoder
@@ -98,7 +98,7 @@ class ConformerEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.blocks._blocks import BlockInfo
     >>> from skmm.encoders.conformer import ConformerEncoder
     >>> info = BlockInfo("sequence", (3,))
     >>> encoder = ConformerEncoder(info, True, hidden_dim=8, dropout=0.1, activation="relu")

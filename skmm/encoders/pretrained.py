@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skmm._cache import VectorCache
 from skmm._pretrained import Backbone, load_backbone, model_name
-from skmm.blocks import Block, BlockInfo, is_lazy
+from skmm.blocks._blocks import Block, BlockInfo, is_lazy
+from skmm.blocks._prefetch import read_ahead
+from skmm.files._cache import VectorCache
 from skmm.layers import DenseBlock, keep
-from skmm.prefetch import read_ahead
 from skmm.spec import INHERIT, register_encoder
 
 _ROWS_AT_A_TIME = 1024  # samples that are looked up at a time
@@ -239,7 +239,7 @@ class PretrainedEncoder(nn.Module):
     Of a frozen model, which was run before, the network reads the vectors:
 
     >>> import torch
-    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.blocks._blocks import BlockInfo
     >>> from skmm.encoders.pretrained import PretrainedEncoder
     >>> info = BlockInfo("vector", (384,), source="tokens")
     >>> params = {"model": "path/to/a/model", "hidden_dim": 8, "dropout": 0.1, "activation": "relu"}

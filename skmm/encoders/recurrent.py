@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from skmm.blocks import BlockInfo
+from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.spec import INHERIT, register_encoder
 
@@ -92,7 +92,7 @@ _DOC = """{name} over the steps of a sequence.
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.blocks._blocks import BlockInfo
     >>> from skmm.encoders.recurrent import {cls}
     >>> info = BlockInfo("sequence", (3,))
     >>> encoder = {cls}(info, False, bidirectional=True, hidden_dim=8, dropout=0.1, activation="relu")

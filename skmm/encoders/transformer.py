@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from skmm.blocks import BlockInfo
+from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.layers import TransformerBlock, add_positions
 from skmm.spec import INHERIT, register_encoder
@@ -43,7 +43,7 @@ class TransformerEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.blocks._blocks import BlockInfo
     >>> from skmm.encoders.transformer import TransformerEncoder
     >>> info = BlockInfo("sequence", (3,))
     >>> encoder = TransformerEncoder(info, True, hidden_dim=8, dropout=0.1, activation="relu")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skmm._checks import at_least_one
-from skmm.blocks import BlockInfo
+from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.conv import Conv1dEncoder
 from skmm.fusion.base import Placeholders
 from skmm.layers import DenseBlock, make_activation, make_linear, masked_max, masked_mean
@@ -55,7 +55,7 @@ class EarlyFusion(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks import BlockInfo
+    >>> from skmm.blocks._blocks import BlockInfo
     >>> from skmm.fusion.early import EarlyFusion
     >>> infos = {"text": BlockInfo("vector", (3,)), "image": BlockInfo("image", (8, 8))}
     >>> fusion = EarlyFusion(infos, hidden_dim=4, dropout=0.1, activation="relu")

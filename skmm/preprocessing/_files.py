@@ -17,9 +17,9 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from skmm._checks import unknown
-from skmm._columns import as_values
 from skmm._missing import is_missing
-from skmm._sources import check_folder, decoded, is_encoded, local_path, unpacked
+from skmm.columns._columns import as_values
+from skmm.files._sources import check_folder, decoded, is_encoded, local_path, unpacked
 
 ERRORS = ["raise", "missing"]
 # files that a thread reads at a time

@@ -17,7 +17,7 @@ from skmm._checks import check_positive, check_real
 from skmm._fitting import all_or_nothing
 from skmm._missing import is_missing
 from skmm._optional import import_optional
-from skmm.blocks import RaggedArray
+from skmm.blocks._blocks import RaggedArray
 from skmm.preprocessing._files import FileLoader, LazyFiles, Source, as_column, describe
 from skmm.preprocessing._truncated import check_whole
 

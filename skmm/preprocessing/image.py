@@ -17,12 +17,12 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skmm._cache import VectorCache
 from skmm._checks import check_positive, unknown
 from skmm._devices import find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._optional import import_optional
 from skmm._pretrained import load_pretrained, settings_of
+from skmm.files._cache import VectorCache
 from skmm.preprocessing._files import FileLoader, Source, as_column, failure_text, file_tags, open_source, warn
 
 CHANNELS = {"RGB": 3, "L": 1, "RGBA": 4}

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import check_positive
 from skmm._pretrained import load_tokenizer, model_name, sentence_limit
-from skmm.blocks import RaggedArray
+from skmm.blocks._blocks import RaggedArray
 from skmm.preprocessing.text import _texts, _TextTransformer
 
 _UNLIMITED = 10**9  # a tokenizer that knows of no limit says more

@@ -13,9 +13,9 @@ import scipy.sparse as sp
 from sklearn.utils import Bunch
 
 from skmm._checks import unknown
-from skmm._hdf5 import open_hdf5
 from skmm._optional import import_optional
 from skmm.blocks import Blocks
+from skmm.files._hdf5 import open_hdf5
 
 _SAME = 1e-6  # seconds: times that are closer are the same; the sources round theirs
 _MOST_OVERLAPS = 10_000_000  # of steps and targets in one video; times that tile it have about as many as steps

@@ -13,9 +13,9 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmm._fitting import all_or_nothing
-from skmm.blocks import RaggedArray
-from skmm.cells import columns_of
-from skmm.levels import Known, levels, warn_of_new
+from skmm.blocks._blocks import RaggedArray
+from skmm.columns._cells import columns_of
+from skmm.columns._levels import Known, levels, warn_of_new
 
 
 class TableTokens(

@@ -16,7 +16,7 @@ from skmm._fitting import all_or_nothing
 from skmm._missing import is_missing
 from skmm._optional import import_optional
 from skmm._pretrained import quiet
-from skmm.blocks import RaggedArray
+from skmm.blocks._blocks import RaggedArray
 from skmm.preprocessing._files import as_column, describe
 
 

@@ -15,7 +15,8 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from skorch.callbacks import Callback
 
 from skmm._optional import import_optional
-from skmm.blocks import BlockInfo, Blocks
+from skmm.blocks import Blocks
+from skmm.blocks._blocks import BlockInfo
 from skmm.testing._modules import NAMES, takes
 
 _N = 41  # an odd number, so that a last batch holds one sample

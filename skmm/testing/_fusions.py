@@ -11,7 +11,7 @@ from sklearn.exceptions import SkipTestWarning
 from sklearn.utils.estimator_checks import check_estimator
 from torch import nn
 
-from skmm.blocks import BlockInfo
+from skmm.blocks._blocks import BlockInfo
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.spec import Fusion, Spec
 from skmm.testing._estimators import check_estimator_on_blocks

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
-from skmm.blocks import KINDS, BlockInfo
-from skmm.layers import SparseRows
-from skmm.network import choose_fusion, unsupported
+from skmm.blocks._blocks import KINDS, BlockInfo
+from skmm.layers import SparseRows, unsupported
+from skmm.network._network import choose_fusion
 from skmm.spec import Encoder, Fusion, Spec, as_spec
 
 # Tensors and SparseRows by modality, and which of their rows or steps exist.

@@ -1,0 +1,6 @@
+"""Named blocks that share their rows, and the forms that they take."""
+
+from skmm.blocks._blocks import Blocks, FlatLayout
+from skmm.blocks._kinds import KINDS, Block, BlockInfo, RaggedArray, block_kind, is_lazy
+
+__all__ = ["KINDS", "Block", "BlockInfo", "Blocks", "FlatLayout", "RaggedArray", "block_kind", "is_lazy"]

@@ -1,0 +1,1 @@
+"""Columns of a table: which ones are meant, and what their cells hold."""

@@ -1,0 +1,129 @@
+"""Categories by their value: what is equal is the same level, whatever its type."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import warnings
+from collections.abc import Hashable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from skmm.columns._cells import columns_of, short
+from skmm.columns._columns import note_columns
+
+# strings that stand for a number as it is: a leading zero makes them a code
+_PLAIN = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?")
+# a column of which this share, of no fewer cells, is new is likely to be another than that of fit
+_NEARLY_ALL, _LEAST = 0.9, 5
+
+
+def levels(values: np.ndarray) -> list[Any]:
+    """Cells of a column as Python objects which are equal, and hash alike, where the cells are equal."""
+    if values.dtype.kind in "mM":  # numpy gives those of nanoseconds as integers
+        return values.astype(f"{values.dtype.kind}8[us]").tolist()
+    if values.dtype.kind == "f" and values.dtype.itemsize < 8:
+        return [float(str(value)) for value in values]  # the decimal that a float32 stands for
+    if values.dtype.kind == "O":
+        return [_level(value) for value in values.tolist()]
+    return values.tolist()
+
+
+def _level(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return levels(np.asarray(value).reshape(1))[0]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime.datetime):  # pandas' Timestamp too
+        return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value
+    if isinstance(value, datetime.date):
+        return datetime.datetime.combine(value, datetime.time())
+    return value
+
+
+def written(level: Any) -> str:
+    """A level as a string, the same for all numbers of one value and the strings that are written like them."""
+    if isinstance(level, str) and _PLAIN.fullmatch(level):
+        level = float(level)
+    if isinstance(level, float) and level.is_integer():
+        level = int(level)
+    return str(level)
+
+
+def _writing(level: Any) -> str:
+    """As :func:`written`, with true and false as the numbers that they equal."""
+    return {"True": "1", "False": "0"}.get(text := written(level), text)
+
+
+class Known:
+    """What stands for each level that was seen.
+
+    A level that is not among them is the one that is written like it: ``"1"`` and ``"1.0"`` are 1, and ``"True"``
+    is True, in a table that was read as strings.
+    """
+
+    def __init__(self, known: Mapping[Any, Any]) -> None:
+        self.known = known
+        self.by_writing: dict[str, Any] = {}
+        for level, value in known.items():
+            self.by_writing.setdefault(_writing(level), value)
+
+    def get(self, level: Any) -> Any:
+        """What stands for a level, None for one that is new."""
+        found = self.known.get(level)
+        return self.by_writing.get(_writing(level)) if found is None else found
+
+
+class Categories(
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    BaseEstimator,
+    auto_wrap_output_keys=None,  # type: ignore[call-arg]
+):
+    """A table of categories as strings, for OneHotEncoder: equal values are equal strings, missing cells None."""
+
+    def fit(self, X: Any, y: Any = None) -> Categories:
+        note_columns(self, X)
+        self.labels_: list[dict[Hashable, str]] = []
+        for _, values, missing in columns_of(X):
+            labels: dict[Hashable, str] = {}
+            taken: set[str] = set()
+            for level in dict.fromkeys(_hashable(levels(values[~missing]))):
+                label = written(level)
+                labels[level] = label = repr(level) if label in taken else label
+                taken.add(label)
+            self.labels_.append(labels)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        out = np.full(X.shape, None, dtype=object)
+        for j, (name, values, missing) in enumerate(columns_of(X)):
+            known, there = Known(self.labels_[j]), list(_hashable(levels(values[~missing])))
+            found = [known.get(level) for level in there]
+            warn_of_new(name, there, found, self.labels_[j])
+            # what no label starts with is new to OneHotEncoder too
+            out[~missing, j] = [
+                f"\0{written(level)}" if label is None else label for level, label in zip(there, found, strict=True)
+            ]
+        return out
+
+
+def _hashable(cells: Iterable[Any]) -> Iterable[Hashable]:
+    return (cell if isinstance(cell, Hashable) else str(cell) for cell in cells)
+
+
+def warn_of_new(name: Any, there: list[Any], found: list[Any], known: Mapping[Any, Any]) -> None:
+    """Warn if nearly all cells of a column are levels that fit has not seen; ``found`` has None for these."""
+    new = [level for level, label in zip(there, found, strict=True) if label is None]
+    if known and len(new) >= max(_LEAST, _NEARLY_ALL * len(there)):
+        seen = ", ".join(short(level) for level in list(known)[:3])
+        warnings.warn(
+            f"column {name!r}: {len(new)} of {len(there)} cells are categories that fit did not see, such as "
+            f"{short(new[0])}; it saw {len(known)}, such as {seen}. They say nothing to the model.",
+            stacklevel=3,
+        )

@@ -1,0 +1,6 @@
+"""From a table to blocks: one transformer per modality."""
+
+from skmm.compose._selector import ModalitySelector
+from skmm.compose._transformer import ModalityTransformer, make_modality_transformer
+
+__all__ = ["ModalitySelector", "ModalityTransformer", "make_modality_transformer"]

@@ -1,0 +1,6 @@
+"""The classifier and the regressor."""
+
+from skmm.estimators._classifier import MultimodalClassifier
+from skmm.estimators._regressor import MultimodalRegressor
+
+__all__ = ["MultimodalClassifier", "MultimodalRegressor"]

@@ -1,0 +1,450 @@
+"""MultimodalClassifier and MultimodalRegressor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.special import expit
+from sklearn.base import (
+    ClassifierMixin,
+)
+from sklearn.metrics import accuracy_score
+from sklearn.utils import assert_all_finite
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+# scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
+from sklearn.utils.validation import (
+    check_array,
+    column_or_1d,
+)
+
+from skmm.estimators._base import MultimodalEstimator, can_partial_fit
+from skmm.training._losses import (
+    binary_cross_entropy,
+    cross_entropy,
+)
+
+
+class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
+    """Classifier that fuses several kinds of input in one network.
+
+    Parameters
+    ----------
+    fusion : str, Fusion, or nn.Module class or instance, default="concat"
+        How the modalities are put together: a name from :func:`list_fusions`, ``Fusion("mfb", factor=5)``, or
+        your own. "auto" takes "gated" where all of several modalities are sequences, else "concat".
+    encoders : None, str, Encoder, nn.Module, or dict of str to these, default=None
+        What reads each modality: one for all, or by modality. None, and ``"auto"``, choose by the kind of block
+        (see :func:`list_encoders`). A module of your own maps a batch (B, ...) to (B, d) or (B, time, d).
+        Fusions of the input, such as ``"early"``, use none.
+    modalities : "auto", dict of str to columns, FlatLayout or None, default=None
+        For a 2-D array or DataFrame as X: the columns of each modality, by slice, numbers, mask or names; or the
+        layout from :meth:`Blocks.to_flat`. "auto" takes a DataFrame of any columns (numbers, categories, dates,
+        texts, files of the working directory, arrays) and fits ``ModalityTransformer.from_frame`` to it. None makes
+        a 2-D X one modality named ``"X"``.
+    hidden_dim : int, default=64
+        Width of encoders and fusion, where they do not say otherwise.
+    dropout : float, default=0.3
+        Dropout of encoders and fusion, where they do not say otherwise.
+    activation : str, default="relu"
+        Activation of encoders and fusion, where they do not say otherwise.
+    optimizer : str, Optimizer or torch.optim class, default="adamw"
+        A name from :func:`list_optimizers`, or ``Optimizer("sgd", momentum=0.9)``.
+    lr : float or "auto", default="auto"
+        Learning rate. "auto": 0.05 for sgd, 0.003 for adam and its kin.
+    weight_decay : float, default=0.05
+        Weight decay, on weights only, not on biases, norms and placeholders.
+    lr_schedule : {"cosine", "linear", "step", "exponential", "constant"} or None, default="cosine"
+        Course of the learning rate over training. "cosine" warms up over the first twentieth; "step" divides by
+        ten at each third; "exponential" falls to a hundredth.
+    max_epochs : int or "auto", default="auto"
+        Passes over the data. "auto": enough for 800 steps, at least 5, at most 100.
+    batch_size : int or "auto", default="auto"
+        Samples per step. "auto": 32 below 2,500 samples, 64 below 5,000, else 128.
+    clip_grad_norm : float or None, default=None
+        Largest norm of the gradient.
+    early_stopping : bool, default=False
+        Hold out a stratified part of the training samples, stop when the loss on it has not fallen for
+        ``n_iter_no_change`` epochs, and keep the weights of its best epoch.
+    validation_fraction : float, default=0.1
+        Share of the training samples held out by ``early_stopping``.
+    n_iter_no_change : int, default=10
+        Epochs without improvement after which ``early_stopping`` ends training.
+    tol : float, default=1e-4
+        Least fall of the loss that ``early_stopping`` takes for an improvement.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the loss.
+    scale_inputs : bool, default=True
+        Learn a standardisation in fit and apply it: vectors per feature, sequences and images per channel, clipped
+        at five deviations; sparse blocks are only divided by one number. False takes the values as they are.
+    sparse_components : int or None, default=256
+        A sparse block with more columns goes to its encoder compressed to this many by a truncated singular value
+        decomposition, learned in fit; its modality head reads all columns besides. None hands the encoder all.
+        The decomposition has at most 65,536 columns, those of the largest sum of squares.
+    n_members : int, default=8
+        Networks trained at once, each from other initial weights, in another order, and without one fold of the
+        training samples (stratified by class, and by ``groups`` where given to ``fit``).
+    modality_loss : float, default=0.5
+        Weight in the loss of one head per modality beside the fused one, which makes each encoder useful by
+        itself. 0 builds no such heads.
+    modality_dropout : float, default=0.0
+        Probability with which each modality of a training sample is hidden from a step, never all that it has: the
+        network learns to do without, and then predicts where a whole modality is absent.
+    augment : dict of str to augmentation or list of augmentations, or None, default=None
+        Changes of training batches, never of predictions: by modality, and under ``"*"`` those of all modalities
+        together, ``{"photo": [RandomFlip(), RandomCrop(2)], "*": Mixup(0.2)}`` (see :mod:`skmm.augmentation`). A
+        grid reaches ``augment__photo__1__padding`` in a list, and ``augment__*__alpha`` where there is one.
+    stack : bool or "auto", default="auto"
+        Combine the heads by a convex model fitted on out-of-fold predictions; False averages the members' fused
+        heads. "auto" stacks if there are several members.
+    warm_start : bool, default=False
+        Go on from the last fit's network instead of a new one. A pickle then holds the state of the optimizer too.
+    callbacks : list of skorch callbacks or None, default=None
+        Handed to skorch.
+    device : str, default="auto"
+        Where to train: "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
+    precision : {"32", "bf16", "16"}, default="32"
+        Arithmetic of the network in training: float32, or torch's automatic mixed precision with bfloat16 or
+        float16 (its loss scaled against underflow). Weights, losses and predictions stay float32.
+    compile : bool, default=False
+        Compile the network for training by ``torch.compile``, as CUDA graphs on a GPU: the first steps take tens of
+        seconds, those after them less than without, which pays for large networks and long training. Needs
+        ``n_members=1`` and a fusion and encoders that torch can compile.
+    n_jobs : int or None, default=None
+        Processes that read lazy blocks (an HDF5 data set, files of ``ImageLoader(lazy=True)``) ahead of the batches
+        that need them; -1 for one per core. None is what such a block's loader says, else 1, which reads each batch
+        in this process when it is needed. Blocks in memory need none.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, the order of batches, dropout and held-out parts. With None each fit differs. Neither
+        numpy's nor torch's global random state is read or changed.
+    verbose : int, default=0
+        1 shows a progress bar, 2 skorch's log of each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels; for multilabel targets the numbers of the outputs.
+    fusion_ : Fusion or nn.Module
+        The fusion, which ``fusion="auto"`` chose.
+    modalities_ : dict of str to BlockInfo
+        Kind and shape of each modality, in order.
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the network.
+    history_ : skorch.history.History
+        What each epoch left, ``history_[:, "train_loss"]``.
+    loss_curve_ : list of float
+        Training loss after each epoch.
+    n_iter_ : int
+        Epochs done.
+    oof_prediction_ : ndarray of shape (n_samples, n_classes)
+        With several members: probabilities of each training sample by the members, and a stack, that did not see
+        it.
+    oof_score_ : float
+        Accuracy of these: an honest score without a held-out set. With a stack it is slightly optimistic on small
+        data (measured on random labels: 0.02 at 120 samples, 0.01 at 1000), since the members whose outputs fit
+        the stack know the labels of the fold on which it is scored.
+    stack_weights_ : Table
+        Weight of each head in the stack.
+    modality_transformer_ : ModalityTransformer
+        With ``modalities="auto"``: what reads the columns; its ``describe()`` says what was decided of each.
+    n_features_in_ : int
+        Columns of a 2-D X; of a Blocks all numbers of a sample.
+    feature_names_in_ : ndarray of str
+        Column names, where X was a DataFrame.
+
+    Notes
+    -----
+    Training runs in float32. Predictions are computed in float64 where every block is given in float64 or wide
+    integers, as scikit-learn keeps the precision of its input, otherwise in float32.
+
+    Identical samples are merged and their weights added before training, and the order in which samples are given
+    means nothing: a sample given twice is the same as one of weight 2. Samples with several dimensions, sparse
+    or ragged, are treated alike; with a lazily read block samples stay as they come.
+
+    A row that lacks a modality (all NaN, or None) is learned from and predicted without it. A row that lacks all
+    gets the class frequencies of training, with a warning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import Blocks, MultimodalClassifier
+    >>> rng = np.random.RandomState(0)
+    >>> y = rng.randint(2, size=60)
+    >>> X = Blocks(text=y[:, None] + rng.randn(60, 5), audio=y[:, None, None] + rng.randn(60, 12, 3))
+    >>> clf = MultimodalClassifier(fusion="mfb", max_epochs=20, random_state=0).fit(X, y)
+    >>> clf.predict_proba(X[:3]).shape
+    (3, 2)
+    >>> clf.score(X, y) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        fusion: Any = "concat",
+        *,
+        encoders: Any = None,
+        modalities: Any = None,
+        hidden_dim: int = 64,
+        dropout: float = 0.3,
+        activation: str = "relu",
+        optimizer: Any = "adamw",
+        lr: float | str = "auto",
+        weight_decay: float = 0.05,
+        lr_schedule: str | None = "cosine",
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        clip_grad_norm: float | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        class_weight: Any = None,
+        scale_inputs: bool = True,
+        sparse_components: int | None = 256,
+        n_members: int = 8,
+        modality_loss: float = 0.5,
+        modality_dropout: float = 0.0,
+        augment: Any = None,
+        stack: bool | str = "auto",
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: str = "auto",
+        precision: str = "32",
+        compile: bool = False,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.fusion = fusion
+        self.encoders = encoders
+        self.modalities = modalities
+        self.hidden_dim = hidden_dim
+        self.dropout = dropout
+        self.activation = activation
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.clip_grad_norm = clip_grad_norm
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.class_weight = class_weight
+        self.scale_inputs = scale_inputs
+        self.sparse_components = sparse_components
+        self.n_members = n_members
+        self.modality_loss = modality_loss
+        self.modality_dropout = modality_dropout
+        self.augment = augment
+        self.stack = stack
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @available_if(can_partial_fit)
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Train for one pass over some samples; the input scaling is that of the first call.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, or a matrix of 0 and 1.
+        classes : array-like of shape (n_classes,), optional
+            All classes that there will be. Needed in the first call, unless ``y`` holds them all.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples, not negative.
+
+        Returns
+        -------
+        self
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all of y at once; for partial_fit give a dict of weights."
+            )
+        first = not hasattr(self, "net_")
+        if not first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"classes={classes!r} is not the same as in the first call, {self.classes_.tolist()}.")
+        self._known_classes = None if classes is None else np.unique(np.asarray(classes))
+        try:
+            return self._fit(X, y, sample_weight, reset=first, epochs=1)
+        finally:
+            del self._known_classes
+
+    # -- target --------------------------------------------------------------------------------------------------
+
+    def _encode_target(self, y: Any, reset: bool) -> np.ndarray:
+        if not sp.issparse(y):
+            assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
+        if kind == "multilabel-indicator":
+            indicator = check_array(y, accept_sparse="csr", dtype=None, ensure_2d=True, input_name="y")
+            indicator = np.asarray(indicator.toarray() if hasattr(indicator, "toarray") else indicator)
+            if reset:
+                self.classes_ = np.arange(indicator.shape[1])
+                self._link, self._n_outputs = "sigmoid", indicator.shape[1]
+            elif self._link != "sigmoid" or indicator.shape[1] != self._n_outputs:
+                raise ValueError(
+                    f"y has {indicator.shape[1]} outputs, unlike the {self._n_outputs} of the first fit."
+                )
+            return indicator.astype(np.float64)
+        if kind == "multiclass-multioutput":
+            raise ValueError(
+                "y has several columns of classes; fit one classifier for each (MultiOutputClassifier)."
+            )
+        y = column_or_1d(y, warn=True)
+        if reset:
+            known = getattr(self, "_known_classes", None)
+            self.classes_ = np.unique(y) if known is None else known
+            self._link, self._n_outputs = "softmax", len(self.classes_)
+        elif self._link != "softmax":
+            raise ValueError("y is one column of classes, unlike the multilabel matrix of the first fit.")
+        foreign = np.setdiff1d(y, self.classes_)
+        if len(foreign):
+            raise ValueError(f"y holds {foreign[0]!r}, which is not among the classes {self.classes_.tolist()}.")
+        return np.searchsorted(self.classes_, y)
+
+    def _weigh(self, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        if self._link == "sigmoid":
+            if self.class_weight is not None:
+                raise ValueError("class_weight is for one label per sample; for multilabel use sample_weight.")
+            return weights
+        seen = np.unique(target[weights > 0])
+        if len(self.classes_) < 2 or (len(seen) < 2 and not hasattr(self, "_known_classes")):
+            raise ValueError(
+                f"y holds one class, {self.classes_[seen].tolist()}; a classifier needs at least 2 classes."
+            )
+        if self.class_weight is not None:
+            labels = self.classes_[target]
+            each = compute_class_weight(
+                self.class_weight, classes=self.classes_[seen], y=labels, sample_weight=weights
+            )
+            factor = np.ones(len(self.classes_))
+            factor[seen] = each
+            weights = weights * factor[target]
+        return weights
+
+    def _learn_target(self, target: np.ndarray, weights: np.ndarray) -> None:
+        if self._link == "sigmoid":
+            p = np.average(target, axis=0, weights=weights).clip(1e-6, 1 - 1e-6)
+            self._prior_output = np.log(p / (1 - p))
+        else:
+            counts = np.bincount(target, weights, self._n_outputs)
+            self._prior_output = np.log((counts / counts.sum()).clip(1e-6))
+
+    def _tensor_target(self, target: np.ndarray) -> np.ndarray:
+        return target.astype(np.float32 if self._link == "sigmoid" else np.int64)
+
+    def _stratify(self, target: np.ndarray) -> np.ndarray | None:
+        return target if target.ndim == 1 else None
+
+    def _class_names(self, classes: np.ndarray) -> list[Any]:
+        return self.classes_[classes].tolist()
+
+    def _loss_per_sample(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        return cross_entropy if self._link == "softmax" else binary_cross_entropy
+
+    def _output_names(self) -> list[str]:
+        return [str(label) for label in self.classes_]
+
+    def _oof_score(self, combined: np.ndarray, target: np.ndarray, weights: np.ndarray) -> float:
+        chosen = combined > 0 if self._link == "sigmoid" else combined.argmax(axis=1)
+        return float(accuracy_score(target.astype(int), chosen.astype(int), sample_weight=weights))
+
+    # -- predictions ---------------------------------------------------------------------------------------------
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logits.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            For two classes the log-odds of the second; for multilabel the log-odds of each output.
+        """
+        logits = self._outputs(X)
+        if self._link == "softmax" and logits.shape[1] == 2:
+            return logits[:, 1] - logits[:, 0]
+        return logits
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            For multilabel the probability that each output is 1.
+        """
+        return self._finish(self._outputs(X))
+
+    def _finish(self, combined: np.ndarray) -> np.ndarray:
+        if self._link == "sigmoid":
+            return expit(combined)
+        return torch.from_numpy(combined).softmax(1).numpy()
+
+    def predict_proba_by_head(self, X: Any) -> dict[str, np.ndarray]:
+        """Probabilities according to each head alone.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, n_classes)
+            ``"fused"`` (``"fused_"`` where a modality has that name), and with ``modality_loss`` above 0 each
+            modality; averaged over the members, NaN where the modality is missing.
+        """
+        return {head: self._finish(logits) for head, logits in self._outputs_by_head(X).items()}
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable class.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), or (n_samples, n_outputs) of 0 and 1 for multilabel
+        """
+        logits = self._outputs(X)
+        if self._link == "sigmoid":
+            return (logits > 0).astype(np.int64)
+        return self.classes_[logits.argmax(axis=1)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+_LARGEST = 1e300  # target whose predictions, off by some deviations, are still numbers

@@ -1,0 +1,353 @@
+"""What a fitted estimator says of samples: outputs of its heads, the fused representation, weights inside it."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import log_expit
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_scalar
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skmm._checks import unknown
+from skmm.blocks import Blocks
+from skmm.blocks._given import sample_lengths
+from skmm.estimators._stacking import Stack, average
+from skmm.inputs._batches import Batches, ChangedBatches
+from skmm.inputs._inputs import Inputs
+from skmm.layers import Masks, Values
+from skmm.spec import Fusion, as_spec, offers
+from skmm.training._net import MultimodalNet
+
+
+class AttentionWeights(NamedTuple):
+    """What the tokens of one modality read.
+
+    Attributes
+    ----------
+    target : str
+        The modality whose tokens attend.
+    columns : list of (str or None, int)
+        What the last axis stands for: a modality and the number of its token. None is a learned one: the null
+        token, and of ``"bottleneck"`` the bottleneck tokens and then the class token, which alone has a row.
+    values : ndarray of shape (n_samples, n_heads, n_tokens, n_columns)
+        Weights, the mean over the members. Those of a token that exists sum to 1, all others are 0.
+    """
+
+    target: str
+    columns: list[tuple[str | None, int]]
+    values: np.ndarray
+
+
+def _occluded(data: Batches, name: str, steps: slice) -> Batches:
+    """The samples of some batches, with zeros in the place of some steps of one modality."""
+
+    def occlude(rows: torch.Tensor, values: Values, present: Masks) -> tuple[Values, Masks]:
+        x: Any = values[name]
+        x = x.clone()
+        x[:, steps] = 0
+        return {**values, name: x}, present
+
+    return ChangedBatches(data, occlude)
+
+
+def _fusion_has(method: str) -> Any:
+    """Whether the fusion chosen has a method, for ``available_if``."""
+
+    def check(estimator: Any) -> bool:
+        spec = as_spec(Fusion, getattr(estimator, "fusion_", estimator.fusion))
+        if offers(spec, method):
+            return True
+        raise AttributeError(f"fusion {estimator.fusion!r} has no {method}.")
+
+    return check
+
+
+class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """The part of an estimator that reads its fitted network, and changes nothing in it."""
+
+    fusion: Any
+    n_members: int
+    modality_loss: float
+    modalities_: dict[str, Any]
+    inputs_: Inputs
+    net_: MultimodalNet
+    stack_: Stack
+    _link: str
+    _prior_output: np.ndarray
+    _finish: Any
+
+    @abstractmethod
+    def _read(self, X: Any, *, reset: bool) -> Blocks:
+        """X as Blocks, whatever its form."""
+
+    @property
+    def _heads(self) -> list[str]:
+        """Names of the heads: ``"fused"``, where a modality has that name ``"fused_"``, and the modalities."""
+        fused = "fused"
+        while fused in self.modalities_:
+            fused += "_"
+        return [fused, *self.modalities_] if self.modality_loss > 0 else [fused]
+
+    def _member_outputs(
+        self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Some rows at a time: their positions, outputs of every head of every member (K, n, H, C), and which heads
+        have something to say (n, H)."""
+        for positions, *found in self.net_.batches(data, dtype, rows=rows):
+            # as arrays, whose operations take a fraction of what those of tensors take on a single row
+            outputs, exists = (np.asarray(x.cpu()) for x in found)
+            if outputs.ndim == 2 or (outputs.ndim == 3 and self.n_members > 1 and self.modality_loss == 0):
+                outputs = outputs[..., None, :]
+            if self.n_members == 1:
+                outputs = outputs[None]
+            heads = np.any(exists, axis=-1, keepdims=True)
+            if self.modality_loss > 0:
+                heads = np.concatenate([heads, exists], axis=-1)
+            yield positions, outputs.astype(np.float64), heads
+
+    def _reduced(
+        self,
+        data: Batches,
+        dtype: torch.dtype,
+        reduce: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, ...]],
+        rows: np.ndarray | None = None,
+    ) -> list[np.ndarray]:
+        """What is left of the outputs, a few arrays (n, ...): they are reduced as they come, not held together."""
+        n = len(data) if rows is None else len(rows)
+        found: list[np.ndarray] = []
+        for positions, outputs, exists in self._member_outputs(data, dtype, rows):
+            parts = reduce(positions, outputs, exists)
+            if len(positions) == n and (np.diff(positions) == 1).all():
+                return list(parts)
+            if not found:
+                found = [np.empty((n, *part.shape[1:]), part.dtype) for part in parts]
+            for whole, part in zip(found, parts, strict=True):
+                whole[positions] = part
+        return found
+
+    def _combined(self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None) -> list[np.ndarray]:
+        """Combined outputs (n, C), and which samples have any modality (n,)."""
+        return self._reduced(data, dtype, lambda _, outputs, e: (self._combine(outputs, e), e[:, 0]), rows)
+
+    def _load(self, X: Any) -> tuple[Batches, torch.dtype, Blocks]:
+        """Checked samples on the device, in the precision that their prediction is computed in."""
+        check_is_fitted(self)
+        blocks = self.inputs_.check(self._read(X, reset=False))
+        dtype = self.inputs_.dtype(blocks)
+        # where the weights are now: a net trained on a GPU may have been unpickled where there is none
+        device = next(self.net_.module_.parameters()).device
+        return self.inputs_.load(blocks, dtype, device, once=True), dtype, blocks
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """Combined outputs, (n_samples, C) logits or values."""
+        data, dtype, blocks = self._load(X)
+        combined, exists = self._combined(data, dtype)
+        empty = ~exists
+        if empty.any():
+            warnings.warn(
+                f"{empty.sum()} of {len(blocks)} samples have no modality at all, the first is row "
+                f"{np.flatnonzero(empty)[0]}; their prediction is the one of training as a whole.",
+                stacklevel=3,
+            )
+            combined = np.where(empty[:, None], self._prior_output, combined)
+        return combined
+
+    def _combine(self, outputs: np.ndarray, exists: np.ndarray) -> np.ndarray:
+        """Outputs (K, n, H, C) of all members and heads as one, (n, C)."""
+        if hasattr(self, "stack_"):
+            return self.stack_.combine(Stack.features(outputs, exists, self._link).mean(axis=0))
+        return average(outputs[:, :, 0], self._link)
+
+    def _outputs_by_head(self, X: Any) -> dict[str, np.ndarray]:
+        """Outputs of each head alone, averaged over the members; NaN where its modality is missing."""
+        data, dtype, _ = self._load(X)
+
+        def averaged(positions: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
+            each = (average(outputs[:, :, h], self._link) for h in range(outputs.shape[2]))
+            return tuple(np.where(exists[:, h, None], x, np.nan) for h, x in enumerate(each))
+
+        return dict(zip(self._heads, self._reduced(data, dtype, averaged), strict=True))
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The fused representation.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_fused)
+            What the head reads, of several members side by side; of a decision fusion such as ``"late"`` the
+            combined logits.
+        """
+        data, dtype, _ = self._load(X)
+        fused, _ = self.net_.outputs(data, dtype, "fuse")
+        if fused.ndim == 3:
+            fused = fused.movedim(0, 1).flatten(1)
+        return fused.cpu().numpy()
+
+    @available_if(_fusion_has("gates"))
+    def gates(self, X: Any) -> dict[str, np.ndarray]:
+        """Weights with which the fusion takes up each modality, or expert: the mean over the members.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples,) or (n_samples, n_units)
+            By modality; of ``"moe"`` by expert. Where the fusion normalises them they sum to 1 over those that a
+            sample has; the class of the fusion says what they are.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmm import MultimodalClassifier
+        >>> rng = np.random.default_rng(0)
+        >>> X = {"text": rng.normal(size=(40, 3)), "image": rng.normal(size=(40, 2))}
+        >>> y = X["text"][:, 0] > 0
+        >>> clf = MultimodalClassifier("attention", max_epochs=2, random_state=0).fit(X, y)
+        >>> gates = clf.gates(X)
+        >>> np.allclose(gates["text"] + gates["image"], 1)
+        True
+        """
+        data, dtype, _ = self._load(X)
+        found, _ = self.net_.outputs(data, dtype, "gates")
+        return {name: self._over_members(weights) for name, weights in found.items()}
+
+    @available_if(_fusion_has("attention_weights"))
+    def attention_weights(self, X: Any) -> list[AttentionWeights]:
+        """What the tokens of each modality read of the others, in the last layer that crosses modalities.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples. All are held in memory at once.
+
+        Returns
+        -------
+        list of AttentionWeights
+            One for each modality, or of ``"crossmodal"`` for each ordered pair.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmm import MultimodalClassifier
+        >>> rng = np.random.default_rng(0)
+        >>> X = {"text": rng.normal(size=(40, 6, 3)), "image": rng.normal(size=(40, 2))}
+        >>> y = X["image"][:, 0] > 0
+        >>> clf = MultimodalClassifier("attention", max_epochs=2, random_state=0).fit(X, y)
+        >>> text, image = clf.attention_weights(X)
+        >>> text.target, text.columns
+        ('text', [(None, 0), ('image', 0)])
+        >>> np.allclose(image.values.sum(axis=-1), 1)
+        True
+        """
+        data, dtype, _ = self._load(X)
+        (found, masks), _ = self.net_.outputs(data, dtype, "attention_weights", whole=True)
+        n_tokens = {name: mask.shape[-1] for name, mask in masks.items()}
+        shown = []
+        for (target, sources), weights in found.items():
+            steps = [(source, step) for source in sources for step in range(n_tokens[source])]
+            learned = [(None, number) for number in range(weights.shape[-1] - len(steps))]
+            shown.append(AttentionWeights(target, [*learned, *steps], self._over_members(weights)))
+        return shown
+
+    def frame_evidence(
+        self, X: Any, modalities: str | Iterable[str] | None = None, *, width: int = 1
+    ) -> dict[str, np.ndarray]:
+        """How much each frame of a video, or step of a sequence, speaks for each class.
+
+        The fall of the class's log-probability where the frame is occluded: set to zero as the network reads it,
+        which with ``scale_inputs`` is the mean of training. Above 0 it speaks for the class, below 0 against it. Of
+        a regressor it is the fall of the predicted value.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+        modalities : str or iterable of str, default=None
+            Sequences and videos to ask; None for all.
+        width : int, default=1
+            Odd number of neighbouring frames that are occluded together, the frame in their middle: neighbours
+            often show the same, and then one of them alone is not missed.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, n_frames, n_classes)
+            By modality, n_frames that of the longest sample; NaN where a sample has no such frame. Of a regressor
+            the last axis is that of the targets.
+
+        Raises
+        ------
+        ValueError
+            If a modality is neither sequence nor video, or if ``width`` is not odd.
+
+        Notes
+        -----
+        All samples are predicted once for each frame, and lazily read blocks are read as often. Evidence does not
+        add up over frames: what two of them show alike is missed only where both are gone.
+
+        References
+        ----------
+        Zeiler and Fergus 2014, Visualizing and understanding convolutional networks (there patches of a picture).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmm import MultimodalClassifier
+        >>> rng = np.random.default_rng(0)
+        >>> X = {"sensor": rng.normal(size=(80, 6, 3)), "table": rng.normal(size=(80, 2))}
+        >>> y = X["sensor"][:, 4, 0] > 0  # the fifth of six steps decides
+        >>> clf = MultimodalClassifier(max_epochs=10, random_state=0).fit(X, y)
+        >>> evidence = clf.frame_evidence(X)["sensor"]
+        >>> evidence.shape
+        (80, 6, 2)
+        >>> int(np.abs(evidence).mean(axis=(0, 2)).argmax())
+        4
+        """
+        data, dtype, blocks = self._load(X)
+        known = [name for name, info in self.modalities_.items() if info.kind in ("sequence", "video")]
+        chosen = known if modalities is None else [modalities] if isinstance(modalities, str) else list(modalities)
+        for name in chosen:
+            if name not in known:
+                raise unknown("sequence or video:", name, known)
+        if not known:
+            raise ValueError(f"none of the modalities {list(self.modalities_)} is a sequence or a video.")
+        check_scalar(width, "width", Integral, min_val=1)
+        if width % 2 == 0:
+            raise ValueError(f"width={width} must be odd, so that the frame stands in the middle.")
+        whole = self._told(data, dtype, None)
+        found = {}
+        for name in chosen:
+            lengths = sample_lengths(blocks, name)
+            found[name] = np.full((len(blocks), lengths.max(initial=0), whole.shape[1]), np.nan)
+            for step in range(found[name].shape[1]):
+                rows = np.flatnonzero(lengths > step)
+                occluded = _occluded(data, name, slice(max(0, step - width // 2), step + width // 2 + 1))
+                found[name][rows, step] = whole[rows] - self._told(occluded, dtype, rows)
+        return found
+
+    def _told(self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None) -> np.ndarray:
+        """Log-probabilities, or of a regressor values, (n, C)."""
+        combined, _ = self._combined(data, dtype, rows)
+        if self._link == "identity":
+            return self._finish(combined).reshape(len(combined), -1)
+        return log_expit(combined) if self._link == "sigmoid" else torch.from_numpy(combined).log_softmax(1).numpy()
+
+    def _over_members(self, values: torch.Tensor) -> np.ndarray:
+        """The mean over the members, if there are several: (K, n, ...) or (n, ...) -> (n, ...)."""
+        values = values.mean(0) if self.n_members > 1 else values
+        return values.cpu().numpy()

@@ -1,0 +1,246 @@
+"""The regressor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils import check_scalar
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_array, column_or_1d
+
+from skmm._checks import unknown
+from skmm.estimators._base import MultimodalEstimator, can_partial_fit
+from skmm.estimators._classifier import _LARGEST
+from skmm.inputs._scaling import power_of_two
+from skmm.training._losses import absolute_error, huber_error, quantile_error, squared_error
+
+
+class MultimodalRegressor(RegressorMixin, MultimodalEstimator):
+    """Regressor that fuses several kinds of input in one network.
+
+    The target is standardised for training, per output, and predictions are scaled back.
+
+    Parameters
+    ----------
+    fusion, encoders, modalities, hidden_dim, dropout, activation, optimizer, lr, weight_decay, lr_schedule, \
+max_epochs, batch_size, clip_grad_norm, early_stopping, validation_fraction, n_iter_no_change, tol, scale_inputs, \
+sparse_components, n_members, modality_loss, modality_dropout, augment, stack, warm_start, callbacks, device, \
+precision, compile, n_jobs, random_state, verbose
+        As for :class:`MultimodalClassifier`.
+    loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
+        What training makes small, averaged over the outputs.
+    alpha : float, default=0.5
+        The quantile that ``loss="quantile"`` predicts.
+    epsilon : float, default=1.35
+        Where ``loss="huber"`` turns from squared to absolute, in standard deviations of the target.
+
+    Attributes
+    ----------
+    modalities_, net_, history_, loss_curve_, n_iter_, oof_prediction_, oof_score_, stack_weights_, \
+modality_transformer_, n_features_in_, feature_names_in_
+        As for :class:`MultimodalClassifier`, with values for probabilities and R2 for accuracy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import Blocks, MultimodalRegressor
+    >>> rng = np.random.RandomState(0)
+    >>> X = Blocks(table=rng.randn(80, 4), sensor=rng.randn(80, 10, 2))
+    >>> y = X["table"][:, 0] + X["sensor"].mean(axis=(1, 2))
+    >>> reg = MultimodalRegressor(random_state=0).fit(X, y)
+    >>> reg.predict(X[:2]).shape
+    (2,)
+    >>> reg.score(X, y) > 0.8
+    True
+    """
+
+    def __init__(
+        self,
+        fusion: Any = "concat",
+        *,
+        encoders: Any = None,
+        modalities: Any = None,
+        hidden_dim: int = 64,
+        dropout: float = 0.3,
+        activation: str = "relu",
+        loss: str = "squared_error",
+        alpha: float = 0.5,
+        epsilon: float = 1.35,
+        optimizer: Any = "adamw",
+        lr: float | str = "auto",
+        weight_decay: float = 0.05,
+        lr_schedule: str | None = "cosine",
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        clip_grad_norm: float | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        scale_inputs: bool = True,
+        sparse_components: int | None = 256,
+        n_members: int = 8,
+        modality_loss: float = 0.5,
+        modality_dropout: float = 0.0,
+        augment: Any = None,
+        stack: bool | str = "auto",
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: str = "auto",
+        precision: str = "32",
+        compile: bool = False,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.fusion = fusion
+        self.encoders = encoders
+        self.modalities = modalities
+        self.hidden_dim = hidden_dim
+        self.dropout = dropout
+        self.activation = activation
+        self.loss = loss
+        self.alpha = alpha
+        self.epsilon = epsilon
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.clip_grad_norm = clip_grad_norm
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.scale_inputs = scale_inputs
+        self.sparse_components = sparse_components
+        self.n_members = n_members
+        self.modality_loss = modality_loss
+        self.modality_dropout = modality_dropout
+        self.augment = augment
+        self.stack = stack
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    _link = "identity"
+    _LOSSES = ("squared_error", "absolute_error", "huber", "quantile")
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if self.loss not in self._LOSSES:
+            raise unknown("loss", self.loss, self._LOSSES)
+        check_scalar(self.alpha, "alpha", Real, min_val=0, max_val=1, include_boundaries="neither")
+        check_scalar(self.epsilon, "epsilon", Real, min_val=0, include_boundaries="neither")
+
+    @available_if(can_partial_fit)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one pass over some samples; the scaling of inputs and target is that of the first call.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples, not negative.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, reset=not hasattr(self, "net_"), epochs=1)
+
+    def _encode_target(self, y: Any, reset: bool) -> np.ndarray:
+        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if y.ndim > 2:
+            raise ValueError(f"y must be of shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
+        largest = float(np.abs(y).max())
+        if largest > _LARGEST:
+            row = int(np.argmax(np.abs(y).reshape(len(y), -1).max(axis=1)))
+            raise ValueError(
+                f"y, row {row}: a value of size {largest:g} is too large to be predicted in float64, at most "
+                f"{_LARGEST:g} is. Divide y by a number, or take its logarithm (TransformedTargetRegressor)."
+            )
+        n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        if reset:
+            self._n_outputs, self._single = n_outputs, y.ndim == 1
+        elif n_outputs != self._n_outputs:
+            raise ValueError(f"y has {n_outputs} outputs, unlike the {self._n_outputs} of the first fit.")
+        return y.reshape(len(y), -1)
+
+    def _learn_target(self, target: np.ndarray, weights: np.ndarray) -> None:
+        unit = power_of_two(target)
+        mean = np.average(target / unit, axis=0, weights=weights)
+        deviation = np.sqrt(np.average((target / unit - mean) ** 2, axis=0, weights=weights)) * unit
+        self._mean, self._deviation = mean * unit, np.where(deviation > 0, deviation, 1.0)
+        self._prior_output = np.zeros(self._n_outputs)
+
+    def _tensor_target(self, target: np.ndarray) -> np.ndarray:
+        return ((target - self._mean) / self._deviation).astype(np.float32)
+
+    def _loss_per_sample(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        losses = {
+            "squared_error": squared_error,
+            "absolute_error": absolute_error,
+            "huber": huber_error(self.epsilon),
+            "quantile": quantile_error(self.alpha),
+        }
+        return losses[self.loss]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predicted targets.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        return self._finish(self._outputs(X))
+
+    def _finish(self, combined: np.ndarray) -> np.ndarray:
+        values = combined * self._deviation + self._mean
+        return values[:, 0] if self._single else values
+
+    def predict_by_head(self, X: Any) -> dict[str, np.ndarray]:
+        """Predicted targets according to each head alone.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            ``"fused"`` (``"fused_"`` where a modality has that name), and with ``modality_loss`` above 0 each
+            modality; averaged over the members, NaN where the modality is missing.
+        """
+        return {head: self._finish(values) for head, values in self._outputs_by_head(X).items()}
+
+    def _oof_score(self, combined: np.ndarray, target: np.ndarray, weights: np.ndarray) -> float:
+        return float(r2_score(target, combined, sample_weight=weights))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

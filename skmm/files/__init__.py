@@ -1,0 +1,1 @@
+"""Files that somebody else made, or may write to."""

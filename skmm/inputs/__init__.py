@@ -1,0 +1,1 @@
+"""From blocks to tensors: columns on a device, batches, scaling."""

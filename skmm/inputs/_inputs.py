@@ -1,0 +1,345 @@
+"""Blocks to tensors: what a fitted estimator remembers of its input."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from skmm._checks import unknown
+from skmm._devices import free_memory
+from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind, is_lazy
+from skmm.blocks._given import check_finite
+from skmm.blocks._kinds import as_kind, is_list_of_none, sample_shape
+from skmm.inputs._batches import (
+    _NUMPY,
+    AbsentColumn,
+    Batches,
+    Column,
+    DenseColumn,
+    LazyColumn,
+    RaggedColumn,
+    SparseColumn,
+    StreamedColumn,
+    _scaled,
+    _tensor,
+    like,
+    naming,
+    shared,
+)
+from skmm.inputs._scaling import Projection, Scaler
+from skmm.spec import Encoder, as_spec, kinds_of, numbers_ids_anew
+
+
+class Inputs:
+    """What a fitted estimator remembers of its modalities: names, kinds, shapes and scaling.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        Training samples.
+    weights : ndarray of shape (n_samples,)
+        Sample weights, for the scaling.
+    encoders : dict of str to encoder
+        The encoder chosen for each modality, whose kinds decide how a block is read.
+    scale : bool
+        Whether to learn a scaling.
+    sparse_components : int or None
+        Size of the dense copy of a sparse block that is wider than that.
+    dropped : bool
+        Whether training drops modalities at random, and so knows samples without them.
+    n_jobs : int or None
+        Processes that read lazy blocks.
+    device : torch.device
+        Where a frozen encoder's model runs.
+    """
+
+    def __init__(
+        self,
+        blocks: Blocks,
+        weights: np.ndarray,
+        encoders: Mapping[str, Any],
+        scale: bool,
+        sparse_components: int | None = None,
+        *,
+        dropped: bool = False,
+        n_jobs: int | None = None,
+        device: torch.device,
+    ) -> None:
+        self.n_jobs = n_jobs
+        self.readers = {name: r for name, choice in encoders.items() if (r := _reader_of(name, choice)) is not None}
+        self.raw: dict[str, BlockInfo] = {}  # of modalities that a frozen encoder turns into vectors, what it reads
+        self.infos: dict[str, BlockInfo] = {}
+        self.ids: dict[str, np.ndarray] = {}  # token ids of training in order, where their place is their number
+        self.seen: set[str] = set()  # modalities that some training sample had
+        self.lacked: set[str] = set(blocks) if dropped else set()  # and that some lacked
+        self.held_out: set[str] = set()  # modalities that only samples had which the training did not see
+        self._note(blocks)
+        read = {name: as_kind(block, kinds_of(encoders[name])) for name, block in blocks.items()}
+        blocks = Blocks._trusted(read, blocks.present, len(blocks))
+        self.scalers: dict[str, Scaler | None] = {}
+        self.projections: dict[str, Projection] = {}
+        for name, block in blocks.items():
+            present, reader = blocks.present[name], self.readers.get(name)
+            self.infos[name] = info = _info(name, block)
+            if info.kind == "tokens" and numbers_ids_anew(encoders[name], info):
+                self.ids[name] = ids = np.unique(_as_ids(block.values[np.repeat(present, block.lengths)]))
+                self.infos[name] = info = BlockInfo("tokens", (max(1, len(ids)),))
+            if reader is not None:
+                reader.check(name, info.kind, block)
+                if reader.frozen:
+                    self.raw[name] = info
+                    block, present = reader.vectors(name, info.kind, block, present, device)
+                    self.infos[name] = info = BlockInfo("vector", block.shape[1:], source=info.kind)
+            learnable = info.kind == "sparse" and present.any()
+            if learnable and sparse_components is not None and info.shape[0] > sparse_components:
+                self.projections[name] = projection = Projection(block, weights * present, sparse_components)
+                self.infos[name] = replace(info, n_components=projection.matrix.shape[1])
+            learn = scale and info.kind != "tokens" and (reader is None or reader.frozen)
+            with naming(name):
+                self.scalers[name] = Scaler.fit(block, present, weights, n_jobs) if learn else None
+
+    def _note(self, blocks: Blocks) -> None:
+        """Remember which modalities samples had, and which they lacked."""
+        # new sets: what a fit that goes on adds is to be forgotten if it fails
+        self.seen = self.seen | {name for name, mask in blocks.present.items() if mask.any()}
+        lacked = {name for name, mask in blocks.present.items() if not mask.all()}
+        self.lacked = self.lacked | lacked | (self.infos.keys() - blocks.keys())
+        self.held_out = self.held_out - self.seen
+
+    def begin(self, blocks: Blocks, held_out: np.ndarray) -> Blocks:
+        """All samples of the fit, converted, the rows included that the training does not see.
+
+        A modality that only these have, of which nothing is learned, counts as missing, here and in predictions.
+        """
+        there = {name: int(mask[held_out].sum()) for name, mask in blocks.present.items()}
+        self.held_out = {name for name in there if there[name] and name not in self.seen}
+        for name in sorted(self.held_out):
+            warnings.warn(
+                f"modality {name!r}: early_stopping holds out all samples that have it ({there[name]}), so nothing "
+                "is learned of it, and it counts as missing, in predictions too.",
+                stacklevel=5,
+            )
+        return self.convert(blocks)
+
+    def convert(self, blocks: Blocks) -> Blocks:
+        """The modalities of the fit, in its order and of the kinds that it had there.
+
+        Those of which no sample tells anything are left out.
+        """
+        present = {
+            name: np.zeros_like(mask) if name in self.held_out else mask for name, mask in blocks.present.items()
+        }
+        names = [n for n in self.infos if n in blocks and not is_list_of_none(blocks[n], present[n])]
+        converted = {name: as_kind(blocks[name], (self._read_info(name).kind,)) for name in names}
+        return Blocks._trusted(converted, {name: present[name] for name in names}, len(blocks))
+
+    def _read_info(self, name: str) -> BlockInfo:
+        """The block as it comes in, which a frozen encoder turns into vectors."""
+        return self.raw.get(name, self.infos[name])
+
+    @property
+    def n_features(self) -> int:
+        """Numbers per sample; per step for a sequence without one length."""
+        return sum(math.prod(info.shape) * (info.length or 1) for info in self.infos.values())
+
+    def check(self, blocks: Blocks, *, training: bool = False) -> Blocks:
+        """Samples as training's were, or an error that names the modality and what was expected.
+
+        A modality may be absent as a whole where training knew samples without it. What ``training`` goes on with
+        adds to what is known. One that is a list of None is left out of what is returned.
+        """
+        if training:
+            self._note(blocks)
+        for name in self.infos:
+            if name not in blocks and name not in self.lacked:
+                raise ValueError(
+                    f"modality {name!r} is missing; fitted with {list(self.infos)}, got {list(blocks)}, and no "
+                    "training sample lacked it. An estimator learns to do without a modality from samples that "
+                    "lack it, or with modality_dropout, e.g. modality_dropout=0.2."
+                )
+        for name in blocks:
+            if name not in self.infos:
+                raise unknown("modality", name, self.infos)
+            if name not in self.seen | self.held_out and blocks.present[name].any():
+                raise ValueError(
+                    f"modality {name!r}, row {blocks.present[name].argmax()}: there is a value, but every training "
+                    "sample lacked this modality, so nothing is known of it."
+                )
+        blocks = self.convert(blocks)
+        for name, block in blocks.items():
+            info = self._read_info(name)
+            kind = block_kind(block)
+            if kind != info.kind:
+                raise ValueError(
+                    f"modality {name!r} was {info.kind} in fit ({KINDS[info.kind]}), now it is {kind}."
+                )
+            if kind != "tokens" and sample_shape(block) != info.shape:
+                raise ValueError(
+                    f"modality {name!r} has {_shape_text(kind, sample_shape(block))}, "
+                    f"fitted with {_shape_text(kind, info.shape)}."
+                )
+            if name in self.readers:
+                self.readers[name].check(name, kind, block)
+        check_finite(blocks)
+        return blocks
+
+    def dtype(self, blocks: Blocks) -> torch.dtype:
+        """float64 where every block is given in that precision, as scikit-learn keeps it; else float32."""
+        numeric = [
+            np.dtype(np.float32) if name in self.raw else b.dtype
+            for name, b in blocks.items()
+            if self.infos[name].kind != "tokens"
+        ]
+        wide = bool(numeric) and all(np.result_type(np.float32, t) == np.float64 for t in numeric)
+        return torch.float64 if wide else torch.float32
+
+    def load(self, blocks: Blocks, dtype: torch.dtype, device: torch.device, *, once: bool = False) -> Batches:
+        """Move converted blocks to a device, scaled, with zeros where a sample or a whole modality is missing.
+
+        What the device has no room for stays in the memory of the host, the largest modalities first. What is read
+        ``once`` is scaled when its batch is cut, so that there is never a second copy of it all.
+        """
+        streamed, room = set(), _room(device)
+        if room < math.inf:
+            sizes = {name: _n_bytes(block, dtype) for name, block in blocks.items() if name not in self.raw}
+            by_size = sorted(sizes, key=lambda name: sizes[name])
+            together = np.cumsum([sizes[name] for name in by_size])
+            streamed = {name for name, size in zip(by_size, together, strict=True) if size > room}
+        there = [name for name, mask in blocks.present.items() if mask.any()]
+        columns: dict[str, Column | Tensor] = {}
+        for name, info in self.infos.items():
+            if name not in there:
+                peers = [n for n in there if info.length and self.infos[n].length == info.length]
+                columns[name] = AbsentColumn(info, dtype, device, peers)
+                continue
+            place = torch.device("cpu") if name in streamed else device
+            column = self._column(name, blocks[name], blocks.present[name], dtype, place, once)
+            if name in streamed:
+                if isinstance(column, Tensor):
+                    column = DenseColumn(column, None, None, dtype, sequence=False, raw=False)
+                column = StreamedColumn(column, device)
+            columns[name] = column
+        return Batches(columns, len(blocks), device)
+
+    def _column(
+        self, name: str, block: Block, present: np.ndarray, dtype: torch.dtype, device: torch.device, once: bool
+    ) -> Column | Tensor:
+        scaler = self.scalers[name]
+        if name in self.raw:
+            block, present = self.readers[name].vectors(name, self.raw[name].kind, block, present, device)
+        exists = shared(present).to(device)
+        if is_lazy(block):
+            return LazyColumn(block, exists, scaler, dtype, name, self.n_jobs)
+        if sp.issparse(block):
+            # a matrix may be as large as memory allows: what need not change is not copied
+            stored = block.data
+            if not present.all():
+                stored = np.where(np.repeat(present, np.diff(block.indptr)), stored, 0)
+            if scaler is not None:
+                scaled = np.empty(stored.shape, np.result_type(stored, np.float32))
+                stored = np.divide(stored, scaler.scale[0], out=scaled, casting="same_kind")
+            weights = shared(stored.astype(_NUMPY[dtype], copy=False)).to(device)
+            columns = shared(block.indices).to(device)
+            offsets = torch.from_numpy(block.indptr.astype(np.int64)).to(device)
+            projection = self.projections.get(name)
+            compressed = np.zeros((len(present), 0)) if projection is None else projection.apply(block)
+            compressed = np.where(present[:, None], compressed, 0.0)
+            return SparseColumn(columns, weights, offsets, _tensor(compressed, dtype).to(device), exists)
+        if isinstance(block, RaggedArray):
+            if not present.all():  # a sample marked missing has no steps
+                kept = np.where(present, block.lengths, 0)
+                block = RaggedArray(
+                    block.values[np.repeat(present, block.lengths)], np.concatenate([[0], np.cumsum(kept)])
+                )
+            values, offsets = block.values, shared(block.offsets).to(device)
+            if self.infos[name].kind == "tokens":
+                return RaggedColumn(torch.from_numpy(self._numbers(name, _as_ids(values))).to(device), offsets)
+            return RaggedColumn(
+                _scaled(values if values.ndim > 1 else values[:, None], scaler, dtype, device), offsets
+            )
+        missing = None if present.all() else exists
+        kind = self.infos[name].kind
+        small = block.dtype.kind != "f" and kind in ("image", "video")
+        raw = small or (once and block.dtype in _NUMPY.values())
+        if raw:
+            data = shared(block).to(device)
+        else:
+            data = _scaled(block, scaler, dtype, device)
+            if missing is not None:
+                data = torch.where(like(exists, data), data, 0.0)
+            elif kind == "vector":
+                return data
+        return DenseColumn(data, missing, scaler, dtype, sequence=kind == "sequence", raw=raw)
+
+    def _numbers(self, name: str, ids: np.ndarray) -> np.ndarray:
+        """Token ids as the network reads them: by their place among those of training, all others as the number
+        that follows."""
+        known = self.ids.get(name)
+        if known is None:
+            return ids
+        places = np.searchsorted(known, ids)
+        new = places == len(known)
+        new[~new] = known[places[~new]] != ids[~new]
+        return np.where(new, self.infos[name].shape[0], places)
+
+
+def _as_ids(values: np.ndarray) -> np.ndarray:
+    """Token ids in torch's type; those beyond it wrap around, each to a number of its own below 0."""
+    return values.astype(np.int64)
+
+
+def _room(device: torch.device) -> float:
+    """Bytes that data may take on a device: half of what a GPU has free, the rest is the network's."""
+    return math.inf if device.type == "cpu" else free_memory(device) / 2
+
+
+def _n_bytes(block: Block, dtype: torch.dtype) -> int:
+    """What a block takes on the device; nothing if it is read lazily."""
+    if is_lazy(block):
+        return 0
+    if sp.issparse(block):
+        return block.nnz * (dtype.itemsize + block.indices.dtype.itemsize)
+    values = block.values if isinstance(block, RaggedArray) else block
+    # whole numbers of pictures stay as they are, of tokens they become torch's numbers of rows
+    whole = {"image": values.dtype.itemsize, "video": values.dtype.itemsize, "tokens": 8}
+    itemsize = dtype.itemsize if values.dtype.kind == "f" else whole.get(block_kind(block), dtype.itemsize)
+    return values.size * itemsize
+
+
+def _reader_of(name: str, choice: Any) -> Any:
+    """What prepares the block of an encoder that reads raw samples; None where the encoder's class has none."""
+    spec = as_spec(Encoder, choice)
+    target: Any = spec.target() if isinstance(spec, Encoder) and spec.name != "auto" else None
+    if not hasattr(target, "reader"):
+        return None
+    try:
+        return target.reader(**spec.resolve())
+    except ValueError as error:
+        raise ValueError(f"modality {name!r}: {error}") from None
+
+
+def _info(name: str, block: Block) -> BlockInfo:
+    kind, shape = block_kind(block), sample_shape(block)
+    if kind == "tokens":
+        values = block.values
+        return BlockInfo(kind, (int(values.max(initial=0)) + 1,))
+    if 0 in shape:
+        raise ValueError(
+            f"modality {name!r} has 0 feature(s) (shape of a sample {shape}) while a minimum of 1 is required."
+        )
+    length = int(block.shape[1]) if kind == "sequence" and not isinstance(block, RaggedArray) else None
+    return BlockInfo(kind, tuple(int(s) for s in shape), length)
+
+
+def _shape_text(kind: str, shape: tuple[int, ...]) -> str:
+    if kind in ("vector", "sparse"):
+        return f"{shape[0]} features"
+    return f"steps of shape {shape}" if kind == "sequence" else f"samples of shape {shape}"

@@ -1,0 +1,178 @@
+"""Scaling and compression of a modality, learned in fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
+
+from skmm.blocks._blocks import Block, RaggedArray, block_kind, is_lazy, sample_shape
+from skmm.blocks._prefetch import read_ahead
+
+CLIP = 5.0  # standardised inputs past this many deviations say no more
+_CHUNK = 1 << 22  # values converted at a time, so that no whole block is ever copied to float64
+_COLUMNS = 1 << 16  # of a sparse block that its principal directions have
+_STORED = 1 << 18  # and of a sparse block, each with its row
+
+
+def _chunks(block: Block, present: np.ndarray, n_jobs: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows that exist, some at a time, as float64 (rows or steps, *shape), with the row of each."""
+    rows = np.flatnonzero(present)
+    if isinstance(block, RaggedArray):
+        held = np.cumsum(block.lengths[rows]) * max(1, math.prod(block.inner_shape))
+        for chosen in np.split(rows, np.flatnonzero(np.diff(held // _CHUNK)) + 1):
+            part = block[chosen]
+            yield part.values.astype(np.float64), np.repeat(chosen, part.lengths)
+        return
+    size = max(1, _CHUNK // max(1, math.prod(block.shape[1:])))
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    if is_lazy(block):
+        for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
+            yield values[exists].astype(np.float64), chosen[exists]
+        return
+    whole = len(rows) == len(present)
+    for chosen in parts:
+        part = block[chosen[0] : chosen[-1] + 1] if whole else block[chosen]
+        yield np.asarray(part, dtype=np.float64), chosen
+
+
+def _stored_chunks(block: Block) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Stored values of a sparse block, some at a time, as float64, with the row of each."""
+    lengths = np.diff(block.indptr)
+    size = max(1, _STORED * len(lengths) // max(1, block.nnz))
+    for start in range(0, len(lengths), size):
+        own = lengths[start : start + size]
+        first = block.indptr[start]
+        yield block.data[first : first + own.sum()].astype(np.float64), np.repeat(start + np.arange(len(own)), own)
+
+
+def power_of_two(values: np.ndarray) -> np.ndarray:
+    """The power of two below the largest value of each column, (n, d) -> (d,).
+
+    A division by it rounds nothing, and what is left can be squared: 1e200 and 1e-200 cannot in float64.
+    """
+    return np.ldexp(1.0, np.frexp(np.abs(values).max(axis=0))[1] - 1)
+
+
+class Scaler:
+    """Shift and scale of one modality, learned in fit.
+
+    A vector is standardised per feature, a sequence, image or video per channel; a sparse block is only scaled, by
+    the root mean square of its stored values. Weighted by the sample weights; constant features are left alone.
+    """
+
+    def __init__(self, mean: np.ndarray, scale: np.ndarray) -> None:
+        self.mean = mean
+        self.scale = scale
+        self._tensors: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
+
+    @classmethod
+    def fit(cls, block: Block, present: np.ndarray, weights: np.ndarray, n_jobs: int | None = None) -> Scaler:
+        """Learn from the rows that exist, in one pass; ``n_jobs`` processes read a lazy block."""
+        if sp.issparse(block):
+            mass, sum_of_squares, one = 0.0, 0.0, 0.0
+            for stored, rows in _stored_chunks(block):
+                each = (weights * present)[rows]
+                stored = np.where(each > 0, stored, 0.0)
+                mass += each[stored != 0].sum()
+                if not one and stored.any():
+                    one = float(power_of_two(stored))
+                sum_of_squares += (each * (stored / (one or 1.0)) ** 2).sum()
+            rms = math.sqrt(sum_of_squares / mass) * one if mass else 1.0
+            return cls(np.zeros(1), np.array([rms or 1.0]))
+        # a picture of (height, width) has one channel, not one for each column
+        channels = 1 if block_kind(block) == "image" and len(block.shape) == 3 else sample_shape(block)[-1]
+        total, mean, squares = 0.0, np.zeros(channels), np.zeros(channels)
+        unit: Any = None
+        for x, rows in _chunks(block, present, n_jobs):
+            each, flat = cls._per_channel(x, weights[rows], channels)
+            mass = each.sum()
+            if not mass:
+                continue
+            unit = power_of_two(flat) if unit is None else unit
+            flat = flat / unit
+            # moments of the parts joined, as in Chan et al. 1983
+            own = each @ flat / mass
+            away = own - mean
+            squares += each @ (flat - own) ** 2 + away**2 * (total * mass / (total + mass))
+            mean = mean + away * (mass / (total + mass))
+            total += mass
+        if not total:
+            return cls(np.zeros(channels), np.ones(channels))
+        scale = np.sqrt(squares / total)
+        # a constant feature has a deviation of rounding errors, not of information
+        constant = scale <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(mean), 1e-300)
+        return cls(mean * unit, np.where(constant, 1.0, scale * unit))
+
+    @staticmethod
+    def _per_channel(x: np.ndarray, weights: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
+        flat = x.reshape(-1, channels)
+        return np.repeat(weights, len(flat) // max(1, len(x))), flat
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Standardise (*, d) in the precision of x."""
+        place = x.dtype, x.device
+        if place not in self._tensors:  # what a single row would otherwise spend most of its time on
+            # copies, since what was loaded as a memory map cannot be written to, of which torch warns
+            mean, scale = torch.from_numpy(self.mean.copy()), torch.from_numpy(self.scale.copy())
+            self._tensors[place] = mean.to(x.device, x.dtype), scale.to(x.device, x.dtype)
+        mean, scale = self._tensors[place]
+        return standardised(x, mean, scale)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_tensors": {}}  # there may be no such device where it is unpickled
+
+
+def standardised(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Values less their mean, in deviations; no more than ``CLIP`` of them."""
+    return torch.sub(x, mean).div_(scale).clamp_(-CLIP, CLIP)
+
+
+def scaled(x: Tensor, scaler: Scaler | None, dtype: torch.dtype) -> Tensor:
+    """Values in another precision, standardised in their own where that is more: a time stamp has its news in its
+    last digits."""
+    if scaler is None:
+        return x.to(dtype)
+    return scaler.apply(x if x.dtype == torch.float64 else x.to(dtype)).to(dtype)
+
+
+class Projection:
+    """Principal directions of a wide sparse block, learned in fit: a dense copy of few columns for its encoder.
+
+    Truncated singular value decomposition of the rows, not centred so that they stay sparse (latent semantic
+    analysis, Deerwester et al. 1990), and one scale for all components. Of more than 65,536 columns those of the
+    largest sum of squares are read: the directions are a dense table of columns times components.
+
+    Parameters
+    ----------
+    block : sparse matrix of shape (n_samples, n_features)
+        Training rows.
+    weights : ndarray of shape (n_samples,)
+        Their weights, 0 for missing rows.
+    n_components : int
+        Directions wanted; fewer are kept where there are not as many rows or columns.
+    """
+
+    def __init__(self, block: Block, weights: np.ndarray, n_components: int) -> None:
+        rows = np.flatnonzero(weights > 0)
+        weighted = sp.diags_array(np.sqrt(weights[rows])) @ sp.csr_array(block)[rows].astype(np.float64)
+        self.columns: np.ndarray | None = None
+        if weighted.shape[1] > _COLUMNS:
+            mass = np.bincount(weighted.indices, weighted.data**2, minlength=weighted.shape[1])
+            self.columns = np.sort(np.argsort(-mass, kind="stable")[:_COLUMNS])
+            weighted = weighted[:, self.columns]
+        k = min(n_components, *weighted.shape)
+        _, singular, directions = randomized_svd(weighted, k, random_state=0)
+        scale = math.sqrt((singular**2).sum() / (weights[rows].sum() * k)) or 1.0
+        self.matrix = (directions / scale).T
+
+    def apply(self, block: Block) -> np.ndarray:
+        """(n, n_features) sparse -> (n, n_components)."""
+        block = sp.csr_array(block)
+        return (block if self.columns is None else block[:, self.columns]) @ self.matrix

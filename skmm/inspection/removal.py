@@ -1,0 +1,84 @@
+"""Samples without some of their modalities, and the part of a fitted estimator that reads them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+
+from skmm.blocks import Blocks
+from skmm.estimators._base import MultimodalEstimator
+
+
+def at_blocks(estimator: Any, X: Any) -> tuple[Any, Blocks]:
+    """X as Blocks, and what of a fitted estimator is left to read them.
+
+    Raises
+    ------
+    ValueError
+        If X does not become Blocks on its way through a pipeline, or is none to begin with.
+    """
+    if type(X) is dict:  # by exact type: scipy's dok_array is a dict as well
+        X = Blocks(X)
+    while not isinstance(X, Blocks):
+        if isinstance(estimator, Pipeline) and len(estimator) > 1:
+            X, estimator = estimator[:1].transform(X), estimator[1:]
+        elif isinstance(estimator, Pipeline):
+            estimator = estimator[0]
+        elif isinstance(estimator, MultimodalEstimator):
+            X = estimator._read(X, reset=False)
+        else:
+            raise ValueError(
+                f"{type(estimator).__name__} is given {type(X).__name__}, from which no modality can be removed; "
+                "valid are Blocks, a pipeline one of whose steps gives Blocks, and a multimodal estimator with "
+                "modalities=."
+            )
+    return estimator, X
+
+
+def check_rate(rate: Any, what: str) -> None:
+    """A share from 0 to 1."""
+    if not isinstance(rate, int | float | np.number) or not 0 <= rate <= 1:
+        raise ValueError(f"{what} must lie between 0 and 1, got {rate!r}.")
+
+
+def draw_seed(random_state: Any) -> int:
+    """A seed from ``random_state``; at None one apart from numpy's global state, which is left alone."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def remove(X: Blocks, names: Iterable[str], rate: float, seed: Sequence[int]) -> Blocks:
+    """X without the named modalities in a random share of the samples that have them, drawn for each by itself.
+
+    Of the same seed and modality a smaller rate removes part of what a larger one does.
+    """
+    present = X.present
+    for i, name in enumerate(names):
+        rows = np.flatnonzero(present[name])
+        present[name] = present[name].copy()
+        present[name][np.random.default_rng([*seed, i]).permutation(rows)[: round(rate * len(rows))]] = False
+    return Blocks(dict(X.items()), present=present)
+
+
+def score_without(
+    score: Callable[..., Any],
+    estimator: Any,
+    X: Blocks,
+    y: Any,
+    names: Iterable[str],
+    rate: float,
+    seed: Sequence[int],
+) -> tuple[Any, float]:
+    """Score on X with modalities removed, and the share of samples that are left without any."""
+    reduced = remove(X, names, rate, seed)
+    empty = ~np.any(list(reduced.present.values()), axis=0)
+    with warnings.catch_warnings():
+        # here this is the question, not a surprise
+        warnings.filterwarnings("ignore", r"\d+ of \d+ samples have no modality at all", UserWarning)
+        return score(estimator, reduced, y), float(empty.mean())

@@ -1,0 +1,171 @@
+"""Linear baselines on Blocks, built of scikit-learn's own parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import f1_score, make_scorer
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.multiclass import type_of_target
+
+from skmm.blocks import Blocks
+from skmm.compose._transformer import ModalitySelector
+
+_CLASSIFICATION = ("binary", "multiclass", "multilabel-indicator")
+_REGRESSION = ("continuous", "continuous-multioutput", "binary", "multiclass", "multiclass-multioutput")
+
+
+def make_baselines(
+    X: Blocks | Mapping[str, Any],
+    y: Any,
+    *,
+    regression: bool | None = None,
+    tune: bool = True,
+    groups: Any = None,
+    random_state: Any = None,
+) -> dict[str, BaseEstimator]:
+    """Linear baselines that any deep fusion should beat, built of scikit-learn's own parts.
+
+    Every modality is read by a :class:`ModalitySelector`; dense ones get their gaps filled with column means and
+    are standardised, sparse ones keep their scale, token ids become TF-IDF; missing rows of the last two are empty.
+    On these features stand logistic regressions (LR) or, for regression, ridge regressions (their names begin with
+    ridge):
+
+    - ``"LR concat"``: one model on all modalities side by side (early fusion);
+    - ``"LR <modality>"``: one model per modality;
+    - ``"late mean"``: the mean of the single-modality models' probabilities (or values);
+    - ``"stacked"``: a model on the single-modality models' 5-fold out-of-fold probabilities (or values).
+
+    The last two need several modalities and a single target: they are left out for one modality and, since
+    scikit-learn's voting takes no such target, for multilabel and multi-output ``y``.
+
+    Parameters
+    ----------
+    X : Blocks or dict of arrays
+        Says which modalities there are and which are sparse. Nothing is fitted to it.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Says whether to classify and whether there are several targets.
+    regression : bool, optional
+        Whether ``y`` holds values rather than classes. By default its type decides: integers are classes.
+    tune : bool, default=True
+        Choose each model's penalty out of five by an inner 3-fold cross-validation, for the best log-likelihood
+        (for multilabel ``y`` the micro-averaged F1, for regression R²); else keep C = 1, alpha = 1.
+    groups : array-like of shape (n_samples,), optional
+        Group of each sample. The folds of ``"stacked"`` are then fixed and keep groups whole, so that it can only
+        be fitted to these samples, in this order. The tuning does not see groups.
+    random_state : int, RandomState instance or None, default=None
+        Shuffles the inner folds.
+
+    Returns
+    -------
+    dict of str to estimator
+        Unfitted; each takes Blocks. ``score`` of a tuned one is what the tuning measures: name the ``scoring``.
+
+    Raises
+    ------
+    ValueError
+        If ``y`` is neither classes, a 0/1 matrix of labels, nor numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import Blocks
+    >>> from skmm.model_selection._compare import make_baselines
+    >>> rng = np.random.default_rng(0)
+    >>> X = Blocks(text=rng.normal(size=(60, 3)), image=rng.normal(size=(60, 4)))
+    >>> y = (X["text"][:, 0] + X["image"][:, 0] > 0).astype(int)
+    >>> models = make_baselines(X, y, random_state=0)
+    >>> list(models)
+    ['LR concat', 'LR text', 'LR image', 'late mean', 'stacked']
+    >>> print(models["LR concat"].fit(X, y).predict(X[:4]), y[:4])
+    [0 0 1 0] [0 0 1 0]
+    """
+    # they bring trees and neighbours, which nothing else of skmm needs
+    from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
+    from sklearn.impute import SimpleImputer
+
+    blocks = X if isinstance(X, Blocks) else Blocks(X)
+    regression, one_target = check_task(y, regression)
+    kinds = blocks.kinds
+
+    stratified = one_target and not regression
+    folds = partial(StratifiedKFold if stratified else KFold, shuffle=True, random_state=random_state)
+
+    def features(name: str) -> list[Any]:
+        if kinds[name] == "sparse":
+            return [ModalitySelector(name)]
+        if kinds[name] == "tokens":
+            # a token id counts as a word
+            words = TfidfVectorizer(analyzer=np.ndarray.tolist, sublinear_tf=True)
+            return [FunctionTransformer(_tokens, kw_args={"name": name}), words]
+        return [ModalitySelector(name), SimpleImputer(keep_empty_features=True), StandardScaler()]
+
+    def linear() -> Any:
+        scoring: Any = None
+        if regression:
+            model, grid = Ridge(), {"alpha": np.logspace(-1, 3, 5)}
+        elif one_target:
+            model, grid, scoring = logistic, {"C": np.logspace(-2, 2, 5)}, _log_likelihood
+        else:
+            model, grid = OneVsRestClassifier(logistic), {"estimator__C": np.logspace(-2, 2, 5)}
+            scoring = make_scorer(f1_score, average="micro", zero_division=0)
+        return GridSearchCV(model, grid, cv=folds(3), scoring=scoring) if tune else model
+
+    # many steps: a weak penalty on classes that a plane separates converges slowly
+    logistic = LogisticRegression(max_iter=10_000)
+    short = "ridge" if regression else "LR"
+    single = {f"{short} {name}": make_pipeline(*features(name), linear()) for name in blocks}
+    if len(single) == 1:
+        return single
+    # scikit-learn forbids some names here ("__", "n_jobs"), and a modality's name can be any string
+    union = FeatureUnion([(f"modality{i}", make_pipeline(*features(name))) for i, name in enumerate(blocks)])
+    found = {f"{short} concat": make_pipeline(union, linear()), **single}
+    if one_target:
+        parts = [(f"modality{i}", model) for i, model in enumerate(single.values())]
+        cv: Any = folds(5)
+        if groups is not None:
+            grouped = StratifiedGroupKFold if stratified else GroupKFold
+            n_folds = min(5, len(np.unique(groups)))
+            cv = list(grouped(n_folds, shuffle=True, random_state=random_state).split(y, y, groups))
+        if regression:
+            found["late mean"] = VotingRegressor(parts)
+            found["stacked"] = StackingRegressor(parts, linear(), cv=cv)
+        else:
+            found["late mean"] = VotingClassifier(parts, voting="soft")
+            found["stacked"] = StackingClassifier(parts, linear(), cv=cv, stack_method="predict_proba")
+    return found
+
+
+def _tokens(X: Blocks | Mapping[str, Any], name: str) -> list[np.ndarray]:
+    """Token ids of each sample, none where they are missing."""
+    X = X if isinstance(X, Blocks) else Blocks(X)
+    return [ids if there else ids[:0] for ids, there in zip(X[name], X.present[name], strict=True)]
+
+
+def _log_likelihood(model: Any, X: Any, y: Any) -> float:
+    """Mean log-probability of the true classes; one that the model never saw has probability zero.
+
+    The scorer "neg_log_loss" fails where a fold lacks a class, and accuracy is too coarse to choose a penalty.
+    """
+    own = model.predict_proba(X) * (np.asarray(y)[:, None] == model.classes_)
+    return float(np.log(own.sum(axis=1).clip(1e-15)).mean())
+
+
+def check_task(y: Any, regression: bool | None) -> tuple[bool, bool]:
+    """Whether to regress, and whether there is one target."""
+    target = type_of_target(y, input_name="y")
+    if regression is None:
+        regression = target.startswith("continuous")
+    valid = _REGRESSION if regression else _CLASSIFICATION
+    if target not in valid:
+        raise ValueError(f"y is {target!r}, {'regression' if regression else 'classification'} takes {valid}.")
+    return regression, not target.endswith(("indicator", "multioutput"))

@@ -1,0 +1,559 @@
+"""What one process of a search does: candidates on all folds, those of one shape trained together."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import math
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import joblib
+import numpy as np
+import torch
+from sklearn import get_config
+from sklearn.base import BaseEstimator, clone
+
+# how scikit-learn's searches score, what they do where a scorer fails included
+from sklearn.model_selection._validation import _score
+from sklearn.pipeline import Pipeline
+
+# documented, though private: the one function that selects rows of anything that scikit-learn reads
+from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+
+# what cuts fit parameters to the rows of a fold
+from sklearn.utils.validation import _check_method_params
+from torch import nn
+
+from skmm._devices import find_device, free_memory, seeded
+from skmm.estimators._base import MultimodalEstimator
+from skmm.model_selection._search_loop import Learner, Lockstep, obstacle, shape, slower_together
+from skmm.spec import Spec
+
+# Parameters that need not agree within one loop. All others need to, so does one that is not thought of here.
+_OF_EACH = {
+    *("optimizer", "lr", "weight_decay", "lr_schedule", "max_epochs", "clip_grad_norm", "n_iter_no_change", "tol"),
+    *("dropout", "modality_loss", "modality_dropout", "augment", "class_weight", "stack", "verbose"),
+    "random_state",
+}
+# Parameters that come into play after the samples are read, scaled and divided.
+_AFTER_INPUT = (_OF_EACH - {"class_weight", "random_state"}) | {
+    *("fusion", "hidden_dim", "activation", "batch_size", "callbacks")
+}
+_MEMORY_SHARE = 0.5  # of the memory that is free, for what is trained at once
+_TOO_LARGE = "side by side its folds take more memory than there is"
+
+
+# -- one fold, as all candidates with the same transformers see it ------------------------------------------------
+
+
+@dataclass
+class Fold:
+    """The training and test rows of a split, behind fitted transformers if there are any."""
+
+    number: int
+    X_train: Any
+    y_train: Any
+    X_test: Any
+    y_test: Any
+    fit_params: dict[str, Any]
+    score_train: dict[str, Any]
+    score_test: dict[str, Any]
+    transformers: Pipeline | None = None
+    seconds: float = 0.0
+    error: str | None = None
+
+
+class _Recorder(BaseEstimator):
+    """Stands at the end of a pipeline for an estimator, and keeps what it would be fitted with."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+        if get_config()["enable_metadata_routing"]:  # under the names by which the estimator knows them
+            params = process_routing(self, "fit", **params).estimator.fit
+        self.X_, self.y_, self.params_ = X, y, params
+        return self
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Whatever the estimator asks for."""
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=mapping)
+
+
+@dataclass
+class Data:
+    """What a search was given to fit, and how it scores."""
+
+    X: Any
+    y: Any
+    splits: list[tuple[np.ndarray, np.ndarray]]
+    fit_params: dict[str, Any]
+    score_params: dict[str, Any]
+    scorer: Any
+    metric: str | None  # the one that halving ranks by, of several
+    error_score: Any
+    return_train_score: bool
+
+    def rows(self, fold: int, which: int) -> tuple[Any, Any]:
+        """Samples and targets that train (0) or test (1) in a fold."""
+        rows = self.splits[fold][which]
+        return _safe_indexing(self.X, rows), None if self.y is None else _safe_indexing(self.y, rows)
+
+
+def make_fold(data: Data, number: int, pipeline: Pipeline | None) -> Fold:
+    """A split of the data, with the transformers of a pipeline fitted to its training rows."""
+
+    def params(given: dict[str, Any], which: int) -> dict[str, Any]:
+        return _check_method_params(data.X, params=given, indices=data.splits[number][which])
+
+    samples = (*data.rows(number, 0), *data.rows(number, 1))
+    scoring = params(data.score_params, 0), params(data.score_params, 1)
+    fold = Fold(number, *samples, params(data.fit_params, 0), *scoring)
+    if pipeline is None:
+        return fold
+    start = time.perf_counter()
+    recorder = _Recorder(pipeline.steps[-1][1])
+    fitted = clone(pipeline)
+    fitted.steps[-1] = (pipeline.steps[-1][0], recorder)
+    try:
+        fitted.fit(fold.X_train, fold.y_train, **fold.fit_params)
+        fold.X_train, fold.y_train, fold.fit_params = recorder.X_, recorder.y_, recorder.params_
+        fold.transformers = fitted[:-1]
+        if len(fitted) > 1:
+            fold.X_test = fold.transformers.transform(fold.X_test)
+    except Exception:
+        if data.error_score == "raise":
+            raise
+        fold.error = traceback.format_exc()
+    fold.seconds = time.perf_counter() - start
+    return fold
+
+
+@dataclass
+class Candidate:
+    """One setting of the parameters."""
+
+    number: int
+    params: dict[str, Any]
+    estimator: Any
+    last: Any  # the estimator itself or the last step of a pipeline
+    before: Any  # what tells its transformers from those of other candidates; None outside a pipeline
+
+
+@dataclass
+class Halving:
+    factor: int
+    min_epochs: int | str
+
+    def rungs(self, max_epochs: int) -> list[int]:
+        """Epochs after which the worse candidates are dropped."""
+        epochs = max(1, math.ceil(max_epochs / self.factor**2)) if self.min_epochs == "auto" else self.min_epochs
+        found = []
+        while int(epochs) < max_epochs:
+            found.append(int(epochs))
+            epochs = int(epochs) * self.factor
+        return found
+
+
+@dataclass
+class Outcome:
+    """What a task found: a result for each candidate and fold, and rows of the report."""
+
+    results: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    report: list[dict[str, Any]] = field(default_factory=list)
+    interrupted: bool = False
+
+
+# -- keys ---------------------------------------------------------------------------------------------------------
+
+
+def content_key(value: Any) -> Any:
+    """Equal for equal values; what cannot be hashed by content equals itself alone."""
+    try:
+        return joblib.hash(value)
+    except Exception:  # whatever an object's own pickling raises
+        return id(value)
+
+
+def _shape_key(value: Any) -> Any:
+    """As ``content_key``, but blind to rates of dropout, and to all but the layers of a module."""
+    if isinstance(value, Spec):
+        return (value.name, content_key({k: v for k, v in value.get_params().items() if "dropout" not in k}))
+    if isinstance(value, Mapping):
+        return tuple((name, _shape_key(v)) for name, v in value.items())
+    if isinstance(value, nn.Module):
+        return (type(value), str(value))
+    return content_key(value)
+
+
+def _params_key(estimator: BaseEstimator, without: set[str]) -> Any:
+    params = estimator.get_params(deep=False)
+    return (type(estimator), *((name, _shape_key(params[name])) for name in sorted(params) if name not in without))
+
+
+# -- what one process does ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _threads(n_jobs: int) -> Iterator[None]:
+    """Share the cores among the processes."""
+    before = torch.get_num_threads()
+    if n_jobs > 1:
+        torch.set_num_threads(max(1, min(before, joblib.cpu_count() // n_jobs)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _member_bytes(learner: Learner) -> int:
+    """Memory that a member takes in training: weights, gradient, optimizer, best weights, and activations."""
+    module, saved = learner.net.module_, {}
+
+    def note(x: torch.Tensor) -> torch.Tensor:
+        saved[x.data_ptr()] = x.nbytes
+        return x
+
+    rows = learner.training.rows[:, : learner.net.batch_size]
+    values, present = learner.training.data.take(rows if learner.n_members > 1 else rows[0])
+    tracked = torch.autograd.graph.saved_tensors_hooks(note, lambda x: x)
+    with seeded(0, rows.device), tracked:
+        module(values, present, own_rows=learner.n_members > 1)
+    weights = sum(p.nbytes for p in module.parameters())
+    # what is saved for the backward pass, as much again on the way back
+    return (6 * weights + 2 * sum(saved.values())) // learner.n_members
+
+
+def _n_bytes(data: Any) -> int:
+    """Memory of the tensors that batches, or one of their columns, hold."""
+    if isinstance(data, torch.Tensor):
+        return data.nbytes
+    parts = data.values() if isinstance(data, dict) else vars(data).values() if hasattr(data, "__dict__") else ()
+    return sum(_n_bytes(part) for part in parts if isinstance(part, torch.Tensor | dict) or hasattr(part, "take"))
+
+
+class Task:
+    """Candidates that may share a loop, on all folds."""
+
+    def __init__(
+        self,
+        candidates: list[Candidate],
+        data: Data,
+        folds: Mapping[Any, list[Fold]],
+        halving: Halving | None,
+        n_jobs: int,
+    ) -> None:
+        self.candidates, self.data, self.halving, self.n_jobs = candidates, data, halving, n_jobs
+        self.folds = {key: folds[key] for key in {c.before for c in candidates} if key in folds}
+        self.outcome = Outcome()
+
+    def cost(self, fold: Fold, prepared: dict[Any, Any]) -> int:
+        """Weights of all its networks, about which its time grows; ``prepared`` is what tasks share."""
+        scout = copy.copy(self)
+        scout.prepared = prepared
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what there is to say is said where it is fitted, as are errors
+            try:
+                learner = scout._learner(self.candidates[0], fold)
+            except Exception:
+                return 0
+        return len(self.candidates) * sum(p.numel() for p in learner.net.module_.parameters())
+
+    def run(self) -> Outcome:
+        try:
+            with _threads(self.n_jobs):
+                self._run()
+        except KeyboardInterrupt:
+            self.outcome.interrupted = True
+        return self.outcome
+
+    def _run(self) -> None:
+        if None in {c.before for c in self.candidates}:
+            self.folds[None] = [make_fold(self.data, i, None) for i in range(len(self.data.splits))]
+        self.prepared: dict[Any, Any] = {}
+        self.place: dict[Learner, tuple[Candidate, Fold]] = {}
+        self.ranked: dict[Learner, tuple[int, dict[str, Any]]] = {}  # epochs after which it was scored last
+        alone: dict[str, list[tuple[Candidate, Fold]]] = {}
+        stacks: dict[str, list[Learner]] = {}
+        start = time.perf_counter()
+        for candidate in self.candidates:
+            for fold in self.folds[candidate.before]:
+                if fold.error is not None:
+                    self.outcome.results[candidate.number, fold.number] = failure(self.data, fold.error)
+                    continue
+                if not isinstance(candidate.last, MultimodalEstimator):
+                    reason = f"{type(candidate.last).__name__} cannot be stacked"
+                    alone.setdefault(reason, []).append((candidate, fold))
+                    continue
+                try:
+                    learner = self._learner(candidate, fold)
+                except Exception:
+                    self._fail(candidate, fold)
+                    continue
+                # only side by side are the worse of them dropped
+                reason = obstacle(learner) or ("" if self.halving else slower_together(learner))
+                try:
+                    key = "" if reason else shape(learner)
+                except Exception:  # whatever pickling a user's module raises
+                    reason = "its network holds what cannot be pickled, and so not compared with others"
+                if reason:
+                    alone.setdefault(reason, []).append((candidate, fold))
+                else:
+                    self.place[learner] = (candidate, fold)
+                    stacks.setdefault(key, []).append(learner)
+        seconds = time.perf_counter() - start
+        n = sum(map(len, stacks.values()))
+        for learners in stacks.values():
+            parts = self._split(learners)
+            while parts:
+                stack = parts.pop(0)
+                reason = self._train(stack, seconds / n) if len(stack) > 1 else "no other has its shape"
+                pairs = [self.place[learner] for learner in stack]
+                rest = [pair for pair in pairs if (pair[0].number, pair[1].number) not in self.outcome.results]
+                if reason == _TOO_LARGE and len({candidate.number for candidate, _ in rest}) > 1:
+                    parts = self._halves(rest) + parts
+                elif rest:
+                    alone.setdefault(reason, []).extend(rest)
+        self.prepared.clear()
+        for reason, pairs in alone.items():
+            self._fit_alone(reason, pairs)
+
+    def _learner(self, candidate: Candidate, fold: Fold) -> Learner:
+        """An estimator up to the point where training begins; what others did before it is not done again."""
+        estimator = clone(candidate.last)
+        inspect.signature(estimator.fit).bind(fold.X_train, fold.y_train, **fold.fit_params)
+        inputs = _params_key(estimator, _AFTER_INPUT), estimator._hides_modalities()
+        key = (candidate.before, fold.number, inputs)
+        if key not in self.prepared:
+            first = clone(estimator)
+            plan = first._prepare(
+                fold.X_train,
+                fold.y_train,
+                fold.fit_params.get("sample_weight"),
+                fold.fit_params.get("groups"),
+                reset=True,
+                epochs=None,
+            )
+            device = find_device(first.device)
+            learned = {k: v for k, v in vars(first).items() if k not in estimator.get_params(deep=False)}
+            self.prepared[key] = learned, plan, first._load_training(plan, device)
+        learned, plan, (training, validation) = self.prepared[key]
+        estimator._check_params()
+        vars(estimator).update(learned, _random=copy.deepcopy(learned["_random"]))
+        device, seed = estimator._place_and_seed()
+        with seeded(seed, device):
+            estimator._build(len(plan.train), device)
+        return Learner(estimator, plan, training, validation, candidate.number)
+
+    def _split(self, learners: list[Learner]) -> list[list[Learner]]:
+        """Learners in parts that memory holds; all folds of a candidate stay together."""
+        each = _member_bytes(learners[0]) * learners[0].n_members
+        free = free_memory(learners[0].training.data.device) * _MEMORY_SHARE / self.n_jobs
+        # the samples of all folds lie side by side
+        sets = {id(learner.training.data): learner.training.data for learner in learners}
+        free -= sum(_n_bytes(data) for data in sets.values())
+        most = max(1, int(free / each))
+        parts: list[list[Learner]] = [[]]
+        for number in dict.fromkeys(learner.candidate for learner in learners):
+            own = [learner for learner in learners if learner.candidate == number]
+            if parts[-1] and len(parts[-1]) + len(own) > most:
+                parts.append([])
+            parts[-1] += own
+        return parts
+
+    def _halves(self, pairs: list[tuple[Candidate, Fold]]) -> list[list[Learner]]:
+        """Learners that begin anew, those of the first half of the candidates and the others."""
+        numbers = list(dict.fromkeys(candidate.number for candidate, _ in pairs))
+        halves: list[list[Learner]] = [[], []]
+        for candidate, fold in pairs:
+            learner = self._learner(candidate, fold)
+            self.place[learner] = (candidate, fold)
+            halves[numbers.index(candidate.number) >= len(numbers) // 2].append(learner)
+        return halves
+
+    def _train(self, learners: list[Learner], seconds: float) -> str:
+        """Train learners of one shape together, and score them; why it failed, if it did."""
+        start = time.perf_counter()
+        device, seed = learners[0].estimator._place_and_seed()
+        with seeded(seed, device):
+            loop, reason = None, ""
+            try:
+                loop = Lockstep(learners)
+                if self.halving is not None:
+                    self._halve(loop, learners)
+                loop.run()
+            except Exception as error:  # whatever a user's module raises under torch.vmap
+                reason = f"together they raise {type(error).__name__}: {str(error).partition('.')[0]}"
+                if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+                    reason = _TOO_LARGE
+            finally:
+                spent = time.perf_counter() - start
+                epochs = sum(learner.n_epochs for learner in learners) or 1
+                finished = [] if loop is None else [x for x in learners if x not in set(loop.learners)]
+                for learner in finished:
+                    self._finish(learner, seconds + spent * learner.n_epochs / epochs)
+                self._report([self.place[x] for x in finished], spent, max(x.n_epochs for x in learners), "")
+        return reason
+
+    def _halve(self, loop: Lockstep, learners: list[Learner]) -> None:
+        """Train, dropping all but the best of the candidates at each rung."""
+        assert self.halving is not None
+        max_epochs = max(learner.net.max_epochs for learner in learners)
+        for rung in self.halving.rungs(max_epochs):
+            loop.run(rung)
+            scores: dict[int, list[float]] = {}
+            for learner in loop.learners:
+                loop.hand_back(learner)
+            for learner in learners:
+                # one that fails on a fold is the worst
+                score = self._rank_score(learner) if learner.error is None else -math.inf
+                scores.setdefault(learner.candidate, []).append(score)
+            ranked = sorted(scores, key=lambda number: -np.nan_to_num(np.mean(scores[number]), nan=-np.inf))
+            chosen = set(ranked[: math.ceil(len(ranked) / self.halving.factor)])
+            loop.drop([learner for learner in loop.learners if learner.candidate not in chosen])
+            learners = [learner for learner in learners if learner.candidate in chosen]
+
+    def _rank_score(self, learner: Learner) -> float:
+        estimator = copy.copy(learner.estimator)
+        estimator._complete(learner.plan, learner.training)
+        scored = self._scores(estimator, *self.place[learner])
+        self.ranked[learner] = learner.n_epochs, scored
+        scores = scored["test_scores"]
+        if isinstance(scores, dict):
+            scores = scores[self.data.metric] if self.data.metric in scores else next(iter(scores.values()))
+        return scores
+
+    def _finish(self, learner: Learner, seconds: float) -> None:
+        """Complete a trained estimator, and score it."""
+        candidate, fold = self.place[learner]
+        start = time.perf_counter()
+        try:
+            if learner.error is not None:
+                raise learner.error
+            ranked_at, scores = self.ranked.get(learner, (-1, None))
+            if ranked_at < learner.n_epochs:  # it was trained since, if it was ranked at all
+                learner.estimator._complete(learner.plan, learner.training)
+                scores = None
+        except Exception:
+            self._fail(candidate, fold, learner.n_epochs)
+            return
+        seconds += time.perf_counter() - start + fold.seconds
+        dropped = learner.n_epochs < learner.net.max_epochs and not learner.finished
+        self._keep(candidate, fold, learner.estimator, seconds, dropped, scores)
+
+    def _fit_alone(self, reason: str, pairs: list[tuple[Candidate, Fold]]) -> None:
+        """Fit one after the other."""
+        begin = time.perf_counter()
+        epochs = 0
+        for candidate, fold in pairs:
+            start = time.perf_counter()
+            estimator = clone(candidate.last)
+            args = () if fold.y_train is None else (fold.y_train,)
+            try:
+                estimator.fit(fold.X_train, *args, **fold.fit_params)
+            except Exception:
+                self._fail(candidate, fold)
+                continue
+            epochs = max(epochs, _epochs(estimator))
+            self._keep(candidate, fold, estimator, time.perf_counter() - start + fold.seconds, False)
+        self._report(pairs, time.perf_counter() - begin, epochs, reason)
+
+    # -- results -------------------------------------------------------------------------------------------------
+
+    def _scores(self, estimator: Any, candidate: Candidate, fold: Fold) -> dict[str, Any]:
+        d = self.data
+        X_test, X_train = fold.X_test, fold.X_train
+        parts = getattr(d.scorer, "_scorers", {"": d.scorer}).values()
+        if fold.transformers is not None and not all(hasattr(s, "get_metadata_routing") for s in parts):
+            # scikit-learn's own scorers only ask for predictions; a user's function may look into the pipeline
+            name = candidate.estimator.steps[-1][0]
+            estimator = Pipeline([*fold.transformers.steps, (name, estimator)])
+            X_train, X_test = d.rows(fold.number, 0)[0], d.rows(fold.number, 1)[0]
+        start = time.perf_counter()
+        found = {"test_scores": _score(estimator, X_test, fold.y_test, d.scorer, fold.score_test, d.error_score)}
+        found["score_time"] = time.perf_counter() - start
+        if d.return_train_score:
+            found["train_scores"] = _score(
+                estimator, X_train, fold.y_train, d.scorer, fold.score_train, d.error_score
+            )
+        return found
+
+    def _keep(
+        self,
+        candidate: Candidate,
+        fold: Fold,
+        estimator: Any,
+        seconds: float,
+        dropped: bool,
+        scores: dict[str, Any] | None = None,
+    ) -> None:
+        """Keep the scores of a fitted estimator, which are computed if they are not given."""
+        self.outcome.results[candidate.number, fold.number] = {
+            **(scores or self._scores(estimator, candidate, fold)),
+            "fit_time": seconds,
+            "fit_error": None,
+            "n_epochs": _epochs(estimator),
+            "dropped": dropped,
+        }
+
+    def _fail(self, candidate: Candidate, fold: Fold, n_epochs: int = 0) -> None:
+        """Keep the error that is being handled in place of a score."""
+        if self.data.error_score == "raise":
+            raise
+        error = traceback.format_exc()
+        self.outcome.results[candidate.number, fold.number] = failure(self.data, error, n_epochs)
+
+    def _report(self, pairs: list[tuple[Candidate, Fold]], seconds: float, epochs: int, reason: str) -> None:
+        if pairs:
+            self.outcome.report.append(
+                {
+                    "trained": "alone" if reason else "together",
+                    "fits": len(pairs),
+                    "candidates": sorted({candidate.number for candidate, _ in pairs}),
+                    "folds": sorted({fold.number for _, fold in pairs}),
+                    "epochs": epochs,
+                    "seconds": seconds,
+                    "reason": reason,
+                }
+            )
+
+
+def _epochs(estimator: Any) -> int:
+    """Epochs that a network trained for; what is none has done none."""
+    return getattr(estimator, "n_iter_", 0) if hasattr(estimator, "net_") else 0
+
+
+def failure(data: Data, error: str, n_epochs: int = 0) -> dict[str, Any]:
+    """A result without a score."""
+    scorers = getattr(data.scorer, "_scorers", None)
+    scores = data.error_score if scorers is None else dict.fromkeys(scorers, data.error_score)
+    return {
+        "test_scores": scores,
+        **({"train_scores": scores} if data.return_train_score else {}),
+        "fit_time": 0.0,
+        "score_time": 0.0,
+        "fit_error": error,
+        "n_epochs": n_epochs,
+        "dropped": False,
+    }
+
+
+def divide(candidates: list[Candidate], n_jobs: int) -> list[list[Candidate]]:
+    """Candidates that may share a loop, in parts that keep all processes busy."""
+    groups: dict[Any, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(_params_key(candidate.last, _OF_EACH), []).append(candidate)
+    size = math.ceil(len(candidates) / n_jobs)
+    parts = []
+    for group in groups.values():
+        n = math.ceil(len(group) / size)
+        parts += [group[i * len(group) // n : (i + 1) * len(group) // n] for i in range(n)]
+    return parts

@@ -1,0 +1,1 @@
+"""Encoders, fusion and head as one network, and its members."""

@@ -1,0 +1,206 @@
+"""Several networks of one shape as one."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import stack_module_state
+from torch.utils._pytree import tree_map
+
+from skmm.inputs._batches import Width
+from skmm.layers import Masks, Values, unsupported
+from skmm.network._network import FusionNetwork
+
+# Above this many numbers in the pictures of a batch, members run one after another on a CPU, since what all of them
+# hold does not fit into its caches: at once, 32 pictures of 8 x 8 take as long, of 64 x 64 1.7 times as long.
+PICTURES_LIMIT = 8_000
+
+
+def faster_one_by_one(n_numbers: int, device: torch.device) -> bool:
+    """Whether networks run faster one after another on so many numbers in a batch of pictures."""
+    return device.type == "cpu" and n_numbers > PICTURES_LIMIT
+
+
+class _Template:
+    """A network without weights of its own, into which a member's are put for a call."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.slots = _slots(network)  # once: the walk costs as much as a small network
+        layers: Any = network.modules()
+        self.members_layers = [layer for layer in layers if hasattr(layer, "in_members")]
+
+
+class MemberNetworks(nn.Module):
+    """K networks of one shape, their parameters stacked along a leading member axis.
+
+    One network alone is called as it is. More run under ``torch.func.vmap``, or one after another where a layer
+    has no batching rule (``unsupported = {"vmap": reason}`` on its class), or buffers that it may write to, or
+    where pictures are so large that a CPU is faster so.
+
+    A call puts weights into a template that no other call uses meanwhile: threads may call at the same time.
+
+    Parameters
+    ----------
+    networks : list of FusionNetwork
+        The members, equal but for their weights.
+
+    Shape
+    -----
+    With ``own_rows``, values (K, B, ...): each member its own batch; otherwise (B, ...), all the same.
+    Output (K, B, ...); with one member and no member axis (B, ...).
+    """
+
+    def __init__(self, networks: list[FusionNetwork]) -> None:
+        super().__init__()
+        self.n_members = len(networks)
+        owner = {id(p): encoder for encoder in networks[0].encoders for p in encoder.parameters()}
+        owners = [owner.get(id(p)) for p in networks[0].parameters()]
+        self._lr_factors = [getattr(encoder, "lr_factor", 1.0) for encoder in owners]
+        self._thaws_at = [getattr(encoder, "thaws_at", None) for encoder in owners]
+        self.vectorized = not unsupported(networks[0], "vmap") and not any(
+            m._buffers and not getattr(m, "constant_buffers", False) for m in networks[0].modules()
+        )
+        self.width = Width.of(networks[0], self.n_members, at_once=self.vectorized)
+        if self.n_members == 1:
+            self.single = networks[0]
+            return
+        for module in networks[0].modules():
+            reasons: Any = getattr(module, "unsupported", {})
+            if "members" in reasons:
+                raise ValueError(f"{reasons['members']}, as members need it: set n_members=1.")
+        parameters, buffers = stack_module_state(networks)
+        self.stacked = nn.ParameterList(nn.Parameter(p.data, p.requires_grad) for p in parameters.values())
+        # Buffers of a user's module, such as running means, are written to in place: each member on its own, unless
+        # the module says that they are constant.
+        self.n_buffers = len(buffers)
+        for i, buffer in enumerate(buffers.values()):
+            self.register_buffer(f"buffer{i}", buffer)
+        self._make_template(networks[0])
+
+    def _make_template(self, network: FusionNetwork) -> None:
+        """What calls are made with: a network without weights, and copies of it that no call uses now."""
+        ids = [id(owner[key]) for owner, key in _slots(network)]
+        self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]  # tied weights are stacked once
+        # the lists hide it from nn.Module, whose state is the stacked tensors alone
+        self._template = [copy.deepcopy(network).to("meta")]
+        self._idle: list[_Template] = []
+        self._pictures = picture_modalities(network)
+
+    def train(self, mode: bool = True) -> MemberNetworks:
+        """Set training mode."""
+        for child in self.children():
+            child.train(mode)
+        self.training = mode  # last: where it says so, all layers are in this mode, for other threads too
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # copies are made when they are needed; some may be in use by another thread
+        return {**vars(self), "_idle": []} if self.n_members > 1 else vars(self).copy()
+
+    def decayed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Weights, which weight decay shrinks, and the rest (biases, norms, placeholders), which it leaves.
+
+        Without those that are never trained.
+        """
+        axis = 0 if self.n_members == 1 else 1
+        each = zip(self.parameters(), self._thaws_at, strict=True)
+        trained = [p for p, thaws_at in each if p.requires_grad or thaws_at is not None]
+        weights = [p for p in trained if p.ndim - axis >= 2]
+        rest = [p for p in trained if p.ndim - axis < 2]
+        return weights, rest
+
+    def lr_factors(self) -> dict[nn.Parameter, float]:
+        """The factor on the learning rate of each parameter, that of its encoder, else 1."""
+        return dict(zip(self.parameters(), self._lr_factors, strict=True))
+
+    def thaw(self, epoch: int) -> None:
+        """Let the weights of encoders that were frozen until this epoch, counted from 1, be trained."""
+        for parameter, thaws_at in zip(self.parameters(), self._thaws_at, strict=True):
+            if thaws_at is not None:
+                parameter.requires_grad_(epoch >= thaws_at or parameter.requires_grad)
+
+    def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: str = "forward") -> Any:
+        """Outputs of a method of the networks, a tensor or several in dicts and tuples."""
+        if self.n_members == 1:
+            return getattr(self.single, method)(values, present)
+        at_once = self.vectorized and not self._large_pictures(values, own_rows)
+        with self._calling(method, at_once) as (call, tensors):
+            if at_once:
+                axes = (0, 0, 0) if own_rows else (0, None, None)
+                return torch.vmap(call, in_dims=axes, randomness="different")(tensors, values, present)
+            outputs = [
+                call(of_member(tensors, k), *(of_member((values, present), k) if own_rows else (values, present)))
+                for k in range(len(tensors[0]))
+            ]
+            return tree_map(lambda *each: torch.stack(each), *outputs)
+
+    @property
+    def network(self) -> FusionNetwork:
+        """One of the networks, of several one without weights."""
+        return self.single if self.n_members == 1 else self._template[0]
+
+    @contextlib.contextmanager
+    def _calling(self, method: str, at_once: bool) -> Iterator[tuple[Callable[..., Any], list[Any]]]:
+        """A method of the network as a function of its tensors, values and masks; and the stacked tensors."""
+        try:
+            template = self._idle.pop()
+        except IndexError:  # all are in use, by other threads
+            template = _Template(copy.deepcopy(self._template[0]))
+        network = template.network
+        if network.training != self.training:
+            network.train(self.training)
+        slots, tensors = self._filled(template)
+
+        def call(tensors: list[Any], values: Values, present: Masks) -> Any:
+            # what torch.func.functional_call does, whose checks cost more than a small network
+            for (owner, key), tensor in zip(slots, tensors, strict=True):
+                owner[key] = tensor
+            return getattr(network, method)(values, present)
+
+        own = [owner[key] for owner, key in slots]
+        for layer in template.members_layers:
+            layer.in_members = at_once
+        try:
+            yield call, tensors
+        finally:
+            for (owner, key), tensor in zip(slots, own, strict=True):
+                owner[key] = tensor
+            self._idle.append(template)
+
+    def _large_pictures(self, values: Values, own_rows: bool) -> bool:
+        pictures: list[Any] = [values[name] for name in self._pictures]
+        return any(faster_one_by_one(x.numel() // (len(x) if own_rows else 1), x.device) for x in pictures)
+
+    def _filled(self, template: _Template) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
+        """Places in a template, and the stacked tensors of which each member's go there."""
+        # a ParameterList looks each of its own up by name, which takes as long as a layer of a small network
+        stacked = self.stacked._parameters.values()
+        tensors: list[Any] = [*stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
+        return template.slots, [tensors[which] for which in self._which]
+
+
+def picture_modalities(network: FusionNetwork) -> list[str]:
+    """Modalities whose encoder convolves over two axes or more."""
+    return [
+        name
+        for name, encoder in zip(network.names, network.encoders, strict=False)  # "early" has no encoders
+        if any(isinstance(layer, nn.Conv2d | nn.Conv3d) for layer in encoder.modules())
+    ]
+
+
+def of_member(tree: Any, member: int) -> Any:
+    """A member's part of tensors with a leading member axis."""
+    return tree_map(lambda x: x[member], tree)
+
+
+def _slots(network: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    """Where the parameters and then the buffers of a network are kept, in the order of their names."""
+    modules = list(network.modules())
+    parameters = [(m._parameters, key) for m in modules for key, p in m._parameters.items() if p is not None]
+    return parameters + [(m._buffers, key) for m in modules for key, b in m._buffers.items() if b is not None]

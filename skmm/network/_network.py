@@ -1,0 +1,168 @@
+"""Encoders -> fusion -> head, as one module; and several such networks as one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skmm._checks import unknown
+from skmm.blocks._blocks import BlockInfo
+from skmm.layers import Masks, SparseRows, Values, make_linear, masked_mean
+from skmm.network._encoders import _make_encoder, check_encoders
+from skmm.spec import FUSIONS, Fusion, as_spec, check_level
+
+
+def known_fusion(fusion: Any) -> Any:
+    """A fusion as a spec or a module.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, nor the name of one; lists the names, ``"auto"`` among them.
+    """
+    spec, names = as_spec(Fusion, fusion), ["auto", *FUSIONS]
+    if not isinstance(spec, (Fusion, nn.Module)):
+        raise ValueError(
+            f"fusion must be a name, a Fusion, a class or a module, got {fusion!r}; names are {names}."
+        )
+    if isinstance(spec, Fusion) and isinstance(spec.name, str) and spec.name not in names:
+        raise unknown("fusion", spec.name, names)
+    return spec
+
+
+def choose_fusion(fusion: Any, infos: Mapping[str, BlockInfo]) -> Any:
+    """The fusion that ``"auto"`` stands for: ``"gated"`` where all of several modalities are sequences, else
+    ``"concat"``; any other as it is given."""
+    spec = known_fusion(fusion)
+    if not (isinstance(spec, Fusion) and spec.name == "auto"):
+        return spec
+    sequences = len(infos) > 1 and all(info.kind == "sequence" for info in infos.values())
+    return Fusion("gated" if sequences else "concat", **spec._params)
+
+
+class _ModalityHead(nn.Module):
+    """Outputs from one modality alone: a linear layer on its encoding, and one on a vector itself.
+
+    The second path treats features as a linear model does, wide sparse ones at the cost of those that are stored.
+
+    Shape
+    -----
+    encoded (B, d), x (B, ...) -> (B, n_outputs)
+    """
+
+    def __init__(self, dim: int, info: BlockInfo, n_outputs: int) -> None:
+        super().__init__()
+        self.encoded = nn.Linear(dim, n_outputs)
+        linear = info.kind in ("vector", "sparse")
+        self.skip = make_linear(info.kind, info.shape[0], n_outputs) if linear else None
+
+    def forward(self, encoded: Tensor, x: Tensor | SparseRows) -> Tensor:
+        logits = self.encoded(encoded)
+        return logits if self.skip is None else logits + self.skip(x)
+
+
+class FusionNetwork(nn.Module):
+    """One network: an encoder per modality, the fusion, the head; on request a head per modality beside it.
+
+    Parameters
+    ----------
+    infos : mapping of str to BlockInfo
+        The modalities, in order.
+    fusion : str, Fusion, nn.Module class or nn.Module
+        The fusion; ``"auto"`` as :func:`choose_fusion` says.
+    encoders : None, encoder, or mapping of str to encoder
+        For all modalities or for each; ``"auto"`` where nothing is said.
+    n_outputs : int
+        Number of logits or values.
+    link : {"softmax", "sigmoid", "identity"}
+        What turns the outputs into predictions.
+    inherited : mapping
+        Values for hyperparameters left at None: hidden_dim, dropout, activation.
+    modality_heads : bool
+        Whether every modality has a head of its own.
+
+    Shape
+    -----
+    values and present per modality, one batch -> (B, n_outputs), or with modality heads (B, 1 + M, n_outputs), the
+    fused head first.
+    """
+
+    def __init__(
+        self,
+        infos: Mapping[str, BlockInfo],
+        fusion: Any,
+        encoders: Any,
+        n_outputs: int,
+        link: str,
+        inherited: Mapping[str, Any],
+        *,
+        modality_heads: bool = False,
+    ) -> None:
+        super().__init__()
+        self.names, self.n_outputs = list(infos), n_outputs
+        choices = check_encoders(encoders, self.names)
+        spec = choose_fusion(fusion, infos)
+        own = isinstance(spec, nn.Module)
+        self.level = check_level(spec if own else spec.target())
+        self.encoders: Any = nn.ModuleList()
+        dims: dict[str, Any] = dict(infos)
+        # a fusion of the input needs no encoders, but heads of single modalities do
+        if self.level != "input" or modality_heads:
+            for name, info in infos.items():
+                tokens = self.level == "token"
+                self.encoders.append(_make_encoder(name, choices[name], info, tokens, inherited))
+        if self.level != "input":
+            dims = {name: encoder.out_dim for name, encoder in zip(infos, self.encoders, strict=True)}
+        structure = (dims, n_outputs, link) if self.level == "decision" else (dims,)
+        self.fusion: Any = copy.deepcopy(spec) if own else spec.build(*structure, inherited=inherited)
+        self.head = None if self.level == "decision" else nn.Linear(self.fusion.out_dim, n_outputs)
+        self.modality_heads = nn.ModuleList()
+        if modality_heads:
+            for encoder, info in zip(self.encoders, infos.values(), strict=True):
+                dim: Any = encoder.out_dim
+                self.modality_heads.append(_ModalityHead(dim, info, n_outputs))
+
+    def _encode(self, values: Values, present: Masks) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        encoded, masks = {}, {}
+        for name, encoder in zip(self.names, self.encoders, strict=True):
+            x, mask = encoder(values[name], present[name])
+            if self.level == "token":
+                if x.ndim == 2:
+                    x, mask = x.unsqueeze(-2), mask.unsqueeze(-1)
+            elif x.ndim == 3:
+                x, mask = masked_mean(x, mask), mask.any(-1)
+            encoded[name], masks[name] = x, mask
+        return encoded, masks
+
+    def fuse(self, values: Values, present: Masks) -> Tensor:
+        """What the head reads, (B, out_dim); of a decision fusion the logits."""
+        if self.level == "input":
+            return self.fusion(values, present)
+        return self.fusion(*self._encode(values, present))
+
+    def gates(self, values: Values, present: Masks) -> dict[str, Tensor]:
+        """Weights with which the fusion takes up each modality, (B,) or (B, d)."""
+        return self.fusion.gates(*self._encode(values, present))
+
+    def attention_weights(self, values: Values, present: Masks) -> tuple[dict[Any, Tensor], dict[str, Tensor]]:
+        """Weights (B, heads, T_target, 1 + Σ T_source) by target and sources, and which tokens exist."""
+        encoded, masks = self._encode(values, present)
+        return self.fusion.attention_weights(encoded, masks), masks
+
+    def forward(self, values: Values, present: Masks) -> Tensor:
+        if not self.modality_heads:
+            return self._decide(self.fuse(values, present))
+        encoded, masks = self._encode(values, present)
+        fused = self.fusion(values, present) if self.level == "input" else self.fusion(encoded, masks)
+        outputs = [self._decide(fused)]
+        for name, head in zip(self.names, self.modality_heads, strict=True):
+            x = encoded[name]
+            outputs.append(head(masked_mean(x, masks[name]) if self.level == "token" else x, values[name]))
+        return torch.stack(outputs, -2)
+
+    def _decide(self, fused: Tensor) -> Tensor:
+        return fused if self.head is None else self.head(fused)

@@ -1,0 +1,99 @@
+"""The input side of SpeechRecognizer: which modality is the audio, how long it is, and what is none."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from skmm._checks import unknown
+from skmm.blocks import Blocks
+from skmm.blocks._blocks import Block, RaggedArray, block_kind
+
+_LONGEST_PAIRS = 2000  # steps of 2 numbers; more are the two channels of a recording rather than frames
+
+
+def find_audio(blocks: Blocks, audio: str | None) -> str:
+    """The modality that is transcribed: the one named, or the only sequence there is."""
+    sequences = [name for name, block in blocks.items() if block_kind(block) == "sequence"]
+    for name, block in blocks.items():
+        # what may be the audio, and what is no text
+        if name == audio or (audio is None and not sequences) or _lowest(block) < 0:
+            refuse_integers(name, block)
+    if audio is None:
+        if len(sequences) != 1:
+            advice = (
+                f"Name it, as in audio={sequences[0]!r}."
+                if sequences
+                else "Waveforms are a list of arrays (time,), or if all have one length an array (n, time, 1)."
+            )
+            raise ValueError(
+                f"audio=None takes the only sequence there is, X has {len(sequences)}: {sequences} of "
+                f"{blocks.kinds}. {advice}"
+            )
+        return sequences[0]
+    if audio not in blocks:
+        raise unknown("modality in audio:", audio, list(blocks))
+    if audio not in sequences:
+        raise ValueError(
+            f"modality {audio!r} must be a sequence, log-mel frames (time, d) or waveforms of floats, as "
+            f"a list or an array (n, time, d); it is {blocks.kinds[audio]}."
+        )
+    return audio
+
+
+def audio_lengths(blocks: Blocks, audio: str) -> np.ndarray:
+    """Steps of audio of each sample, 0 where it is missing."""
+    if audio not in blocks:
+        return np.zeros(len(blocks), dtype=np.int64)
+    block = blocks[audio]
+    lengths = block.lengths if isinstance(block, RaggedArray) else np.full(len(blocks), block.shape[1])
+    return np.where(blocks.present[audio], lengths, 0)
+
+
+def choose_strides(blocks: Blocks, audio: str, subsampling: Any) -> tuple[int, ...]:
+    """Strides of the subsampling, where it is "auto" by whether a step is one number, of a waveform, or several."""
+    if subsampling != "auto":
+        return tuple(int(stride) for stride in subsampling)
+    block, lengths = blocks[audio], audio_lengths(blocks, audio)
+    size = math.prod(block.inner_shape if isinstance(block, RaggedArray) else block.shape[2:])
+    if size == 2 and lengths.max() > _LONGEST_PAIRS:
+        row = int(lengths.argmax())
+        raise ValueError(
+            f"modality {audio!r}, row {row}: {lengths[row]} steps of 2 numbers are a recording of two channels "
+            "rather than frames. Average the channels, as skmm.preprocessing.AudioLoader does, or choose one; if "
+            "they are frames of two features, set subsampling."
+        )
+    return (2,) if size > 1 else (80, 2)
+
+
+def refuse_pairs(name: str, value: Any) -> None:
+    """Pairs of waveform and sample rate are for AudioLoader, which brings them to one rate."""
+    objects = getattr(getattr(value, "dtype", None), "kind", "") == "O" and value.ndim == 1
+    if not (objects or isinstance(value, list | tuple)):
+        return
+    for row, cell in enumerate(value):
+        pair = isinstance(cell, list | tuple) and len(cell) == 2
+        if pair and hasattr(cell[0], "__len__") and isinstance(cell[1], Real):
+            raise ValueError(
+                f"modality {name!r}, row {row}: a pair of waveform and sample rate, {cell[1]!r}. Waveforms come "
+                "here without a rate, and all must have the same: skmm.preprocessing.AudioLoader(sample_rate) "
+                "brings such pairs to one."
+            )
+
+
+def refuse_integers(name: str, block: Block) -> None:
+    """Integers of any length are token ids, and those of a waveform would be taken for such."""
+    if block_kind(block) == "tokens":
+        row = int(np.searchsorted(block.offsets, block.values.argmin(), side="right") - 1)
+        raise ValueError(
+            f"modality {name!r}, row {row}: integers from {block[row].min()} to {block[row].max()}. Waveforms must "
+            "be floats, to which skmm.preprocessing.AudioLoader scales int16; token ids are not negative."
+        )
+
+
+def _lowest(block: Block) -> int:
+    """The least of token ids."""
+    return int(block.values.min(initial=0)) if block_kind(block) == "tokens" else 0

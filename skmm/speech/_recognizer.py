@@ -1,0 +1,612 @@
+"""SpeechRecognizer: audio, and what helps to understand it, to transcripts."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_consistent_length
+
+# scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
+
+from skmm._checks import unknown
+from skmm._devices import find_device, seeded
+from skmm._fitting import all_or_nothing
+from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
+from skmm.blocks import Blocks
+from skmm.blocks._given import as_blocks, check_finite, is_named
+from skmm.estimators._base import MultimodalEstimator
+from skmm.inputs._inputs import Inputs
+from skmm.metrics import check_transcripts, word_error_rate
+from skmm.network._encoders import check_encoders
+from skmm.network._members import MemberNetworks
+from skmm.spec import Optimizer, SpecParams, as_spec
+from skmm.speech._audio import audio_lengths, choose_strides, find_audio, refuse_integers, refuse_pairs
+from skmm.speech._network import (
+    ContextDropout,
+    SpeechNet,
+    SpeechNetwork,
+    SpeechSet,
+    ctc_error,
+    n_frames,
+    split_by_length,
+)
+from skmm.speech._transcribing import Decoding, tidy
+from skmm.training._losses import HeadsLoss
+from skmm.training._net import Trained, auto_batch_size
+from skmm.training._plan import encode_groups
+from skmm.training._samples import canonical
+
+_ERRORS = ("raise", "drop")
+
+
+class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
+    """Recogniser of speech: y are transcripts, X is audio and, if there is any, what helps to understand it.
+
+    Convolutions shorten the audio's time axis, an encoder reads it, a fusion brings the other modalities (a context
+    sentence, expected words, a first-pass hypothesis, lips) to each of its frames, and a softmax gives the
+    probability of each symbol in each frame, trained by connectionist temporal classification (CTC), which needs
+    no alignment. The symbols are the characters of the training transcripts, in any script. Text helps a second
+    way: an n-gram language model of words or characters, learned from the transcripts and from any further text,
+    is weighed in by the beam search.
+
+    Parameters
+    ----------
+    fusion : {"concat", "film", "attention", "crossmodal"} or Fusion, default="concat"
+        How each frame of the audio is put together with the other modalities. "concat" and "film" take the mean of
+        a modality's tokens; with "attention" each frame reads the tokens, "crossmodal" stacks layers of it.
+        ``Fusion("crossmodal", n_layers=2)`` sets parameters. Without another modality nothing is fused.
+    audio : str, default=None
+        The modality that is transcribed: a sequence, log-mel frames (time, d) or a waveform (time,), one channel of
+        floats. None takes the only sequence there is.
+    encoders : None, str, Encoder, nn.Module, or dict of str to these, default=None
+        What reads each modality (see :func:`list_encoders`); for the audio it reads the shortened frames and keeps
+        their number: "gru", "lstm", "conformer", "transformer". None is for the audio
+        ``Encoder("gru", n_layers=2, bidirectional=True)``, for the others chosen by the kind of block.
+    subsampling : tuple of int or "auto", default="auto"
+        Strides of the convolutions before the encoder. "auto": ``(2,)`` for frames of several features, which at
+        the usual 100 per second leaves one symbol every 20 ms at most, and ``(80, 2)`` for waveforms.
+    hidden_dim : int, default=128
+        Width of subsampling, encoders and fusion, where they do not say otherwise.
+    dropout : float, default=0.2
+        Dropout of encoders and fusion, where they do not say otherwise.
+    activation : str, default="relu"
+        Activation, where encoders and fusion do not say otherwise.
+    decoder : {"greedy", "beam"}, default="greedy"
+        "greedy" takes the most probable path; "beam" searches for the most probable transcript, with the language
+        model. This and the next six parameters can be set after ``fit`` and hold from then on; see also
+        :meth:`tune_decoding`.
+    beam_width : int, default=16
+        Beginnings of transcripts that the beam search keeps.
+    lm_weight : float, default=0.5
+        Weight of the language model's log-probability in the beam search.
+    word_bonus : float, default=0.0
+        Added to a transcript's score per word (per character with ``lm_unit="character"``).
+    lm_unit : {"word", "character"}, default="word"
+        What the language model counts. With "word" unseen words are spelled by a model of characters;
+        "character" is for scripts without spaces.
+    lm_order : int, default=3
+        n of the language model's n-grams.
+    lm_corpus : iterable of str, default=None
+        Sentences that the language model learns from beside the transcripts: a list, an array, a Series. It is read
+        anew each time, so a change in it holds from the next prediction on.
+    errors : {"raise", "drop"}, default="raise"
+        What ``fit`` does with a transcript that has more symbols than its audio has frames for, whose CTC loss is
+        infinite: an error that names the row, or leave these rows out, with one warning. Of what is left out
+        nothing is learned, neither symbols nor words.
+    optimizer : str, Optimizer or torch.optim class, default="adamw"
+        A name from :func:`list_optimizers`, or ``Optimizer("sgd", momentum=0.9)``.
+    lr : float or "auto", default="auto"
+        Learning rate. "auto": 0.05 for sgd, 0.003 for adam and its kin.
+    weight_decay : float, default=0.01
+        Weight decay, on weights only.
+    lr_schedule : {"cosine", "linear", "step", "exponential", "constant"} or None, default="cosine"
+        Course of the learning rate over training.
+    max_epochs : int or "auto", default="auto"
+        Passes over the data. "auto": enough for 2000 steps, at least 10, at most 100.
+    batch_size : int or "auto", default="auto"
+        Most samples per step. "auto": 32 below 2,500 samples, 64 below 5,000, else 128. Batches are of samples of
+        similar length, and smaller where these are much longer than most.
+    clip_grad_norm : float or None, default=5.0
+        Largest norm of the gradient.
+    early_stopping, validation_fraction, n_iter_no_change, tol
+        As for :class:`MultimodalClassifier`, with the CTC loss; not stratified.
+    scale_inputs : bool, default=True
+        Standardise each feature of the frames and of the other modalities, as learned in fit.
+    sparse_components : int or None, default=256
+        As for :class:`MultimodalClassifier`, for a sparse context.
+    modality_dropout : float, default=0.0
+        Probability with which each modality but the audio is hidden from a training sample: the network learns to
+        do without, and then predicts where it is absent.
+    augment : dict of str to augmentations, default=None
+        What is done to training samples, as for :class:`MultimodalClassifier`; ``{"audio": SpecAugment()}`` hides
+        stretches of time and bands of log-mel frames. Mixup and CutMix are refused: they would have the transcript
+        of one sample said by the audio of another, which may be too short for it.
+    warm_start : bool, default=False
+        Go on from the last fit's network; the symbols stay those of the first. The language model counts each
+        transcript as often as the fit that held it most often did: the same samples are not counted twice.
+    callbacks : list of skorch callbacks or None, default=None
+        Handed to skorch.
+    device : str, default="auto"
+        Where to train; "auto" takes a GPU where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the weights, the order of batches, dropout and held-out parts. Neither numpy's nor torch's global
+        random state is read or changed.
+    verbose : int, default=0
+        1 shows a progress bar, 2 skorch's log of each epoch.
+
+    Attributes
+    ----------
+    symbols_ : list of str
+        Characters that can be predicted, sorted; ``emissions`` has the blank before them.
+    audio_ : str
+        The modality that is transcribed.
+    modalities_ : dict of str to BlockInfo
+        Kind and shape of each modality.
+    n_features_in_ : int
+        Numbers per sample, over all modalities; of a sequence without one length, per step.
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.module_`` is the network.
+    history_, loss_curve_, n_iter_
+        As for :class:`MultimodalClassifier`.
+
+    Notes
+    -----
+    All audio must have one rate: arrays carry none, and frames of a 16 kHz recording mean nothing to a network that
+    learned from 8 kHz. :class:`skmm.preprocessing.audio.AudioLoader` brings files, and pairs of array and sample
+    rate, to one; bare arrays it takes to have it already. It also scales integers to floats and makes one channel
+    of several: an array (time, 2) is otherwise read as frames of two features, or refused, if it has more than 2000
+    steps and ``subsampling="auto"``.
+
+    Spaces at the ends of a transcript are dropped, several in a row are one. An empty transcript is learned from:
+    it says that all frames are blank. A sample without audio is left out of training, and its prediction is empty,
+    both with a warning. A symbol that no training transcript held is never predicted: in ``score`` it is an error.
+    Where ``warm_start`` goes on, a transcript that holds one is refused.
+
+    Batches are of samples of similar length and of bounded size, so that a recording of a minute among seconds
+    costs the memory of a minute, not that of a batch of minutes.
+
+    The beam search is that of flashlight-text, the word error rate that of jiwer (``pip install "skmm[speech]"``).
+    Training and greedy decoding need neither.
+
+    The score of a transcript y in the beam search is log p(y | x) + ``lm_weight`` · log p(y) + ``word_bonus`` ·
+    words(y). A search over decoding parameters trains a network per candidate if GridSearchCV does it;
+    :meth:`tune_decoding` trains none.
+
+    References
+    ----------
+    Graves et al. 2006, Connectionist temporal classification: labelling unsegmented sequence data with recurrent
+    neural networks.
+
+    Examples
+    --------
+    >>> from skmm.datasets import make_spoken_sequences
+    >>> from skmm.preprocessing.audio import LogMel
+    >>> from skmm.speech._recognizer import SpeechRecognizer
+    >>> X, y = make_spoken_sequences(60, n_words=(1, 3), n_syllables=4, difficulty=0.0, random_state=0)
+    >>> X = {"audio": LogMel(8000, n_mels=20).fit_transform(X["audio"]), "context": X["context"]}
+    >>> recognizer = SpeechRecognizer(
+    ...     encoders={"audio": "gru"}, subsampling=(4,), hidden_dim=48, dropout=0.0, lr=0.01, batch_size=4,
+    ...     max_epochs=20, random_state=0,
+    ... )
+    >>> recognizer.fit(X, y).score(X, y) > 0.9
+    True
+    >>> len(recognizer.predict(X)), recognizer.symbols_[:4]
+    (60, [' ', 'a', 'i', 'k'])
+    """
+
+    # what training shares with the estimators of one answer per sample; a recogniser is one network
+    n_members = 1
+    modality_loss = 0.0
+    stack = False
+    precision = "32"
+    compile = False
+    _seed: Any = MultimodalEstimator._seed
+    _split: Any = MultimodalEstimator._split
+    _train: Any = MultimodalEstimator._train
+    _keep_history: Any = MultimodalEstimator._keep_history
+    _pass_on_ctrl_c: Any = MultimodalEstimator._pass_on_ctrl_c
+    _check_training: Any = MultimodalEstimator._check_params
+
+    inputs_: Inputs
+    net_: SpeechNet
+    audio_: str
+    _strides: tuple[int, ...]
+    _most: int
+    _split_seed: int
+    _random: np.random.RandomState
+
+    def __init__(
+        self,
+        fusion: Any = "concat",
+        *,
+        audio: str | None = None,
+        encoders: Any = None,
+        subsampling: Any = "auto",
+        hidden_dim: int = 128,
+        dropout: float = 0.2,
+        activation: str = "relu",
+        decoder: str = "greedy",
+        beam_width: int = 16,
+        lm_weight: float = 0.5,
+        word_bonus: float = 0.0,
+        lm_unit: str = "word",
+        lm_order: int = 3,
+        lm_corpus: Iterable[str] | None = None,
+        errors: str = "raise",
+        optimizer: Any = "adamw",
+        lr: float | str = "auto",
+        weight_decay: float = 0.01,
+        lr_schedule: str | None = "cosine",
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        clip_grad_norm: float | None = 5.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        scale_inputs: bool = True,
+        sparse_components: int | None = 256,
+        modality_dropout: float = 0.0,
+        augment: Mapping[str, Any] | None = None,
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.fusion = fusion
+        self.audio = audio
+        self.encoders = encoders
+        self.subsampling = subsampling
+        self.hidden_dim = hidden_dim
+        self.dropout = dropout
+        self.activation = activation
+        self.decoder = decoder
+        self.beam_width = beam_width
+        self.lm_weight = lm_weight
+        self.word_bonus = word_bonus
+        self.lm_unit = lm_unit
+        self.lm_order = lm_order
+        self.lm_corpus = lm_corpus
+        self.errors = errors
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.clip_grad_norm = clip_grad_norm
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.scale_inputs = scale_inputs
+        self.sparse_components = sparse_components
+        self.modality_dropout = modality_dropout
+        self.augment = augment
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- input ---------------------------------------------------------------------------------------------------
+
+    def _check_params(self) -> None:
+        self._check_training()
+        self._check_decoding()
+        if self.errors not in _ERRORS:
+            raise unknown("errors", self.errors, _ERRORS)
+        for _, change in augmentations(self.augment):
+            if isinstance(change, ModalityDropout):
+                raise ValueError(
+                    "augment holds a ModalityDropout, which would hide the audio too; modality_dropout= hides the "
+                    "others alone."
+                )
+            if isinstance(change, Mixup | CutMix):
+                raise ValueError(
+                    f"augment holds a {type(change).__name__}, which would have the audio of one sample say the "
+                    "transcript of another, for which it may be too short; augmentations of the audio alone, such "
+                    "as SpecAugment, do not."
+                )
+        strides = self.subsampling
+        auto = isinstance(strides, str) and strides == "auto"
+        if not auto and not (
+            isinstance(strides, Sequence)
+            and strides
+            and all(isinstance(s, int | np.integer) and not isinstance(s, bool) and s > 0 for s in strides)
+        ):
+            raise ValueError(f"subsampling must be 'auto' or a tuple of strides such as (2, 2), got {strides!r}.")
+
+    def _read(self, X: Any, *, reset: bool) -> Blocks:
+        """X as Blocks; audio alone may come without its name."""
+        if not is_named(X):
+            X = {self.audio or "audio": X}
+        if not isinstance(X, Blocks):
+            for name, value in X.items():
+                refuse_pairs(name, value)
+        return as_blocks(X, reset=reset)
+
+    def _check_input(self, blocks: Blocks, *, training: bool = False) -> Blocks:
+        """Samples as the first fit's were."""
+        if self.audio_ in blocks:
+            refuse_integers(self.audio_, blocks[self.audio_])
+        return self.inputs_.check(blocks, training=training)
+
+    def _encode(self, texts: list[str]) -> np.ndarray:
+        """Numbers of the symbols, (n, longest), filled up with -1."""
+        numbers = {symbol: i for i, symbol in enumerate(self.symbols_, start=1)}
+        target = np.full((len(texts), max(1, *map(len, texts))), -1, dtype=np.int64)
+        for row, text in enumerate(texts):
+            foreign = sorted(set(text) - set(numbers))
+            if foreign:
+                raise ValueError(
+                    f"y, row {row}: {text!r} holds {foreign[0]!r}, which is not among the symbols of the first "
+                    f"fit, {''.join(self.symbols_)!r}."
+                )
+            target[row, : len(text)] = [numbers[symbol] for symbol in text]
+        return target
+
+    def _drop_unusable(self, lengths: np.ndarray, texts: list[str], weights: np.ndarray) -> np.ndarray:
+        """Weights, 0 for samples without audio, and for those whose audio is too short for their transcript."""
+        silent = (lengths == 0) & (weights > 0)
+        if silent.any():
+            warnings.warn(
+                f"{silent.sum()} of {len(weights)} samples have no audio ({self.audio_!r}) and are left out of "
+                f"training, the first is row {silent.argmax()}.",
+                stacklevel=4,
+            )
+            weights = np.where(silent, 0.0, weights)
+        frames = n_frames(lengths, self._strides)
+        # two equal symbols in a row need a blank between them
+        repeated = np.array([sum(a == b for a, b in pairwise(text)) for text in texts])
+        needed = np.array([len(text) for text in texts]) + repeated
+        short = (needed > frames) & (weights > 0)
+        if short.any():
+            row = int(short.argmax())
+            found = (
+                f"{short.sum()} of {len(weights)} transcripts are longer than their audio allows, the first is row "
+                f"{row}: {texts[row]!r} needs {needed[row]} frames ({len(texts[row])} symbols, {repeated[row]} "
+                f"blanks between equal ones), its audio of {lengths[row]} steps has {frames[row]} after "
+                f"subsampling={self._strides}"
+            )
+            if self.errors == "raise":
+                raise ValueError(f"{found}. Shorten the strides, or leave such rows out by errors='drop'.")
+            warnings.warn(f"{found}. They are left out of training.", stacklevel=4)
+            weights = np.where(short, 0.0, weights)
+        if not weights.any():
+            raise ValueError("no sample is left to train on.")
+        return weights
+
+    # -- fit -----------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Train the network, and learn the symbols and the language model.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or list or array of audio
+            Samples.
+        y : array-like of str, shape (n_samples,)
+            Transcripts.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples, not negative.
+        groups : array-like of shape (n_samples,), optional
+            Group of each sample, such as its speaker, which ``early_stopping`` does not part.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If something is wrong with the parameters or the samples. The estimator is then as it was before.
+        KeyboardInterrupt
+            After Ctrl-C, so that whatever runs this fit ends too. After whole epochs what was learned is kept, and
+            the estimator is fitted; before the first has ended it is as it was before.
+        """
+        going_on = self.warm_start and hasattr(self, "net_")
+        with all_or_nothing(self, self.net_.undo() if going_on else None):
+            self._fit(X, y, sample_weight, groups, reset=not going_on)
+        self._pass_on_ctrl_c()
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool) -> None:
+        """Train from the start (``reset``) or go on."""
+        self._check_params()
+        if y is None:
+            raise ValueError(
+                f"requires y to be passed, but the target y is None: {type(self).__name__} is supervised."
+            )
+        blocks = self._read(X, reset=reset)
+        texts = [tidy(text) for text in check_transcripts(y)]
+        check_consistent_length(blocks, texts, groups)
+        if groups is not None:
+            groups = encode_groups(column_or_1d(groups))
+        weights = _check_sample_weight(
+            sample_weight,
+            np.empty(len(texts)),
+            dtype=np.float64,
+            ensure_non_negative=True,
+            allow_all_zero_weights=False,
+        )
+        if reset:
+            self._start(blocks)
+        else:
+            self._random, self.inputs_ = copy.deepcopy(self._random), copy.copy(self.inputs_)
+            blocks = self._check_input(blocks, training=True)
+        lengths = audio_lengths(blocks, self.audio_)
+        weights = self._drop_unusable(lengths, texts, weights)
+        # what has no weight is absent: its symbols and words are not learned either
+        kept = [text for text, weight in zip(texts, weights, strict=True) if weight]
+        if reset:
+            self.symbols_ = sorted(set().union(*kept))
+            if not self.symbols_:
+                raise ValueError(f"y holds no symbol: all {len(kept)} transcripts are empty.")
+        target = self._encode([text if weight else "" for text, weight in zip(texts, weights, strict=True)])
+        rows, distinct, _ = canonical(blocks, target, weights, groups)
+        train, valid = self._split(target[rows], None if groups is None else groups[rows])
+        device = find_device(self.device)
+        if reset:
+            self.inputs_ = Inputs(
+                blocks[rows[train]],
+                distinct[train],
+                check_encoders(self.encoders, list(blocks)),
+                self.scale_inputs,
+                self.sparse_components,
+                device=device,
+            )
+            if self.modality_dropout:
+                self.inputs_.lacked.update(name for name in blocks if name != self.audio_)
+            self.modalities_ = self.inputs_.infos
+            self.n_features_in_ = self.inputs_.n_features
+            blocks = self.inputs_.begin(blocks, rows[[] if valid is None else valid])
+        self._learn_language(Counter(kept), reset=reset)
+        with seeded(int(self._random.randint(2**31 - 1)), device):
+            if reset:
+                self._build(len(train), lengths[rows[train]], device)
+            data = self.inputs_.load(blocks, torch.float32, device)
+            encoded = torch.as_tensor(target, device=device)
+
+            def part(chosen: np.ndarray) -> SpeechSet:
+                each = distinct[chosen] / distinct[chosen].mean()
+                weights = (
+                    None if np.ptp(each) == 0 else torch.tensor(each[None], dtype=torch.float32, device=device)
+                )
+                own = torch.as_tensor(rows[chosen][None], device=device)
+                return SpeechSet(data, encoded, weights, own, lengths, self._most)
+
+            self.net_.n_batches_ = len(split_by_length(lengths[rows[train]], self.net_.batch_size, self._most))
+            self._train(part(train), None if valid is None else part(valid), None)
+
+    def _start(self, blocks: Blocks) -> None:
+        """What a first fit learns before it trains."""
+        # A new fit draws its numbers from random_state; one that goes on continues with those of the first.
+        self._random = np.random.RandomState(self._seed())
+        self._split_seed = int(self._random.randint(2**31 - 1))
+        self.audio_ = find_audio(blocks, self.audio)
+        check_finite(blocks)
+        self._strides = choose_strides(blocks, self.audio_, self.subsampling)
+
+    def _stratify(self, target: np.ndarray) -> None:
+        return None
+
+    def _build(self, n_samples: int, lengths: np.ndarray, device: torch.device) -> None:
+        """The network and the net that trains it."""
+        seed = int(self._random.randint(2**31 - 1))
+        torch.manual_seed(seed)
+        network = SpeechNetwork(
+            self.inputs_.infos,
+            self.audio_,
+            self.fusion,
+            self.encoders,
+            len(self.symbols_),
+            self._strides,
+            {"hidden_dim": self.hidden_dim, "dropout": self.dropout, "activation": self.activation},
+        )
+        batch_size: Any = auto_batch_size(n_samples) if self.batch_size == "auto" else self.batch_size
+        # a batch of ordinary samples is whole, one of long ones small
+        self._most = int(2 * batch_size * np.median(lengths))
+        n_batches = len(split_by_length(lengths, batch_size, self._most))
+        auto = min(100, max(10, math.ceil(2000 / n_batches)))
+        hide = [ContextDropout(self.audio_, self.modality_dropout)] if self.modality_dropout else []
+        members: Any = [network]
+        self.net_ = SpeechNet(
+            MemberNetworks(members),
+            HeadsLoss(ctc_error),
+            optimizer_spec=as_spec(Optimizer, self.optimizer),
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            schedule=self.lr_schedule or "constant",
+            clip_grad_norm=self.clip_grad_norm,
+            seeds=(seed,),
+            batch_size=batch_size,
+            max_epochs=auto if self.max_epochs == "auto" else self.max_epochs,
+            augment=(*compose(self.augment, self.inputs_.infos, self.inputs_.scalers), *hide),
+            train_split=None,
+            callbacks=self.callbacks,
+            device=str(device),
+            verbose=self.verbose,
+        )
+        self.net_.initialize()
+
+    # -- prediction ----------------------------------------------------------------------------------------------
+
+    def emissions(self, X: Any) -> list[np.ndarray]:
+        """Log-probabilities of the symbols in each frame.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or list or array of audio
+            Samples.
+
+        Returns
+        -------
+        list of ndarray of shape (n_frames, 1 + n_symbols)
+            Of each sample; the blank's column is the first, then ``symbols_``. Without audio there is no frame.
+        """
+        check_is_fitted(self)
+        blocks = self._check_input(self._read(X, reset=False))
+        lengths = audio_lengths(blocks, self.audio_)
+        if not lengths.all():
+            warnings.warn(
+                f"{(lengths == 0).sum()} of {len(blocks)} samples have no audio ({self.audio_!r}), the first is "
+                f"row {lengths.argmin()}; their transcripts are empty.",
+                stacklevel=3,
+            )
+        device = next(self.net_.module_.parameters()).device
+        data = self.inputs_.load(blocks, torch.float32, device, once=True)
+        frames = n_frames(lengths, self._strides)
+        outputs = self.net_.log_probs(data, lengths, self._most)
+        return [output[:n].numpy() for output, n in zip(outputs, frames, strict=True)]
+
+    def predict(self, X: Any, return_alternatives: int | None = None) -> Any:
+        """Transcripts.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or list or array of audio
+            Samples.
+        return_alternatives : int, default=None
+            Return this many transcripts of each sample, where the beam holds as many; needs ``decoder="beam"``.
+
+        Returns
+        -------
+        ndarray of str, shape (n_samples,), or list of lists of (str, float)
+            With ``return_alternatives`` the transcripts of each sample and their scores, the best first.
+        """
+        return self.decode(self.emissions(X), return_alternatives)
+
+    def score(self, X: Any, y: Any) -> float:
+        """1 - word error rate.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or list or array of audio
+            Samples.
+        y : array-like of str, shape (n_samples,)
+            Transcripts.
+
+        Returns
+        -------
+        float
+            1 is perfect; below 0 where there are more errors than words.
+        """
+        return 1.0 - word_error_rate(y, self.predict(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.three_d_array = True
+        return tags

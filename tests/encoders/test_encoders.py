@@ -1,0 +1,439 @@
+"""Tests of skmm.encoders: every registered encoder keeps the contract and computes what it says."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import SELF_CONTAINED
+from scipy.signal import correlate2d
+from scipy.special import softmax
+from torch import nn
+
+from skmm import Encoder
+from skmm.blocks import KINDS, BlockInfo
+from skmm.encoders.base import TokenOutput
+from skmm.layers import SparseRows
+from skmm.spec import DEFAULT_ENCODERS, ENCODERS
+from skmm.testing import check_encoder
+
+N, T, D, HIDDEN = 6, 7, 3, 8
+INHERITED = {"hidden_dim": HIDDEN, "dropout": 0.3, "activation": "relu"}
+SEQUENCE = BlockInfo("sequence", (D,))
+TOKENS = BlockInfo("tokens", (5,))
+LENGTHS = np.array([7, 1, 4, 2, 5, 3])
+
+
+def build(name, info, tokens=False, **params):
+    """An encoder in float64 with no weight at its start value, and its weights by name."""
+    torch.manual_seed(0)
+    module = Encoder(name, **params).build(info, tokens, inherited=INHERITED).double().eval()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.normal_()
+    return module, {key: value.numpy() for key, value in module.state_dict().items()}
+
+
+def sequences(n_steps=T, size=D):
+    """Samples of the given lengths, zeros behind their ends, with their mask."""
+    x = np.random.default_rng(0).normal(size=(N, n_steps, size))
+    mask = np.arange(n_steps) < LENGTHS[:, None]
+    return x * mask[:, :, None], mask
+
+
+def run(module, x, mask):
+    with torch.no_grad():
+        value, exists = module(torch.as_tensor(x), torch.as_tensor(mask))
+    return value.numpy(), exists.numpy()
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def layer_norm(x, weight, bias):
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weight + bias
+
+
+def dense(x, w, prefix):
+    """Linear, LayerNorm, ReLU."""
+    x = x @ w[f"{prefix}.0.weight"].T + w[f"{prefix}.0.bias"]
+    return relu(layer_norm(x, w[f"{prefix}.1.weight"], w[f"{prefix}.1.bias"]))
+
+
+def parts_of(states, n_segments):
+    """Mean and maximum of each part of one sample (length, d); parts share a step where they do not divide it."""
+    length = len(states)
+    parts = []
+    for s in range(n_segments):
+        part = states[math.floor(length * s / n_segments) : math.ceil(length * (s + 1) / n_segments)]
+        parts += [part.mean(0), part.max(0)]
+    return np.concatenate(parts)
+
+
+def assert_close(got, expected):
+    assert got.shape == expected.shape
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-9)
+
+
+# -- the contract -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SELF_CONTAINED)
+def test_contract(name):
+    check_encoder(name)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        Encoder("gru", bidirectional=True, n_layers=2),
+        Encoder("lstm", bidirectional=True, n_segments=3),
+        Encoder("conv1d", channels=(4, 5, 6), kernel_size=3),
+        Encoder("conv2d", channels=(4,), grid=2),
+        Encoder("transformer", n_layers=2, n_heads=2, n_segments=2),
+        Encoder("embedding", n_segments=2),
+        Encoder("mlp", n_layers=2, norm=False),
+    ],
+    ids=repr,
+)
+def test_contract_with_parameters(encoder):
+    check_encoder(encoder)
+
+
+def test_registered_kinds_exist_and_defaults_read_theirs():
+    for name, cls in ENCODERS.items():
+        assert set(cls.kinds) <= set(KINDS), name
+    for kind, name in DEFAULT_ENCODERS.items():
+        assert kind in ENCODERS[name].kinds
+
+
+# -- from tokens to the output ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_segments", [1, 2, 4])
+def test_vector_is_mean_and_maximum_of_each_segment(n_segments):
+    torch.manual_seed(0)
+    output = TokenOutput(
+        D, False, hidden_dim=HIDDEN, n_segments=n_segments, dropout=0.0, activation="relu"
+    ).double()
+    w = {key: value.numpy() for key, value in output.state_dict().items()}
+    x, mask = sequences()
+    got, exists = run(output, x, mask)
+    expected = np.array([parts_of(x[i, : LENGTHS[i]], n_segments) for i in range(N)])
+    assert exists.all()
+    assert_close(got, dense(expected, w, "block"))
+
+
+def test_tokens_pass_one_by_one():
+    torch.manual_seed(0)
+    output = TokenOutput(D, True, hidden_dim=HIDDEN, n_segments=1, dropout=0.0, activation="relu").double()
+    w = {key: value.numpy() for key, value in output.state_dict().items()}
+    x, mask = sequences()
+    got, exists = run(output, x, mask)
+    assert np.array_equal(exists, mask)
+    assert_close(got, dense(x, w, "block"))
+
+
+# -- recurrent ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "cell"), [("gru", nn.GRU), ("lstm", nn.LSTM)])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_recurrent_states_are_those_of_torch_on_each_sample_alone(name, cell, bidirectional):
+    """torch's own layer, both directions in one, on each sample without padding."""
+    module, w = build(name, SEQUENCE, tokens=True, bidirectional=bidirectional)
+    reference = cell(D, HIDDEN, batch_first=True, bidirectional=bidirectional).double()
+    weights = {}
+    for key, value in module.state_dict().items():
+        if key.startswith("stacks."):
+            _, direction, rest = key.split(".", 2)
+            weights[rest + ("_reverse" if direction == "1" else "")] = value
+    reference.load_state_dict(weights)
+    x, mask = sequences()
+    got, exists = run(module, x, mask)
+    assert np.array_equal(exists, mask)
+    for i, length in enumerate(LENGTHS):
+        with torch.no_grad():
+            states = reference(torch.as_tensor(x[i : i + 1, :length]))[0][0].numpy()
+        assert_close(got[i, :length], dense(states, w, "output.block"))
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_stacked_recurrent_layers(name):
+    module, w = build(name, SEQUENCE, n_layers=2)
+    x, mask = sequences()
+    with torch.no_grad():
+        states = [module.stacks[0](torch.as_tensor(x[i : i + 1, :n]))[0][0].numpy() for i, n in enumerate(LENGTHS)]
+    assert module.stacks[0].num_layers == 2
+    assert_close(run(module, x, mask)[0], dense(np.array([parts_of(s, 1) for s in states]), w, "output.block"))
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "transformer", "conv1d"])
+def test_order_of_the_steps_matters(name):
+    module, _ = build(name, SEQUENCE)
+    x, mask = np.random.default_rng(0).normal(size=(N, T, D)), np.ones((N, T), bool)
+    assert np.abs(run(module, x, mask)[0] - run(module, x[:, ::-1].copy(), mask)[0]).max() > 0.01
+
+
+# -- transformer --------------------------------------------------------------------------------------------------
+
+
+def transformer_states(x, w, n_heads):
+    """One sample (length, d) through the layers, written from Vaswani et al. 2017 in pre-norm order."""
+    length = len(x)
+    z = x @ w["project.weight"].T + w["project.bias"]
+    for position in range(length):
+        for j in range(HIDDEN):
+            angle = position / 10000 ** (2 * (j // 2) / HIDDEN)
+            z[position, j] += math.cos(angle) if j % 2 else math.sin(angle)
+    layer = 0
+    while f"blocks.{layer}.norm1.weight" in w:
+        b = {key.removeprefix(f"blocks.{layer}."): v for key, v in w.items() if key.startswith(f"blocks.{layer}.")}
+        y = layer_norm(z, b["norm1.weight"], b["norm1.bias"])
+        keys = np.concatenate([b["attention.null"], y])
+        q = y @ b["attention.query.weight"].T + b["attention.query.bias"]
+        k = keys @ b["attention.key.weight"].T
+        v = keys @ b["attention.value.weight"].T + b["attention.value.bias"]
+        heads = []
+        for part in np.split(np.arange(HIDDEN), n_heads):
+            weights = softmax(q[:, part] @ k[:, part].T / math.sqrt(len(part)), axis=1)
+            heads.append(weights @ v[:, part])
+        z = z + np.concatenate(heads, 1) @ b["attention.out.weight"].T + b["attention.out.bias"]
+        y = layer_norm(z, b["norm2.weight"], b["norm2.bias"])
+        y = relu(y @ b["feed_forward.0.weight"].T + b["feed_forward.0.bias"])
+        z = z + y @ b["feed_forward.3.weight"].T + b["feed_forward.3.bias"]
+        layer += 1
+    return z
+
+
+@pytest.mark.parametrize(("n_layers", "n_heads"), [(1, 4), (2, 2), (3, 1)])
+def test_transformer_against_its_formula(n_layers, n_heads):
+    module, w = build("transformer", SEQUENCE, tokens=True, n_layers=n_layers, n_heads=n_heads)
+    x, mask = sequences()
+    got, _ = run(module, x, mask)
+    for i, length in enumerate(LENGTHS):
+        assert_close(got[i, :length], dense(transformer_states(x[i, :length], w, n_heads), w, "output.block"))
+
+
+# -- convolutions -------------------------------------------------------------------------------------------------
+
+
+def convolve(x, weight, bias):
+    """One sample (length, channels), zeros around it."""
+    half = weight.shape[2] // 2
+    padded = np.pad(x, ((half, half), (0, 0)))
+    return np.array([np.einsum("td,odt->o", padded[t : t + weight.shape[2]], weight) + bias for t in range(len(x))])
+
+
+def test_conv1d_against_plain_numpy():
+    module, w = build("conv1d", SEQUENCE, tokens=True, channels=(4, 5))
+    x, mask = sequences()
+    got, exists = run(module, x, mask)
+    for i, length in enumerate(LENGTHS):
+        z = relu(convolve(x[i, :length], w["convs.0.weight"], w["convs.0.bias"]))
+        z = np.array([z[t : t + 2].max(0) for t in range(0, length, 2)])  # the last may have no partner
+        z = relu(convolve(z, w["convs.1.weight"], w["convs.1.bias"]))
+        assert exists[i].sum() == len(z)
+        assert_close(got[i, : len(z)], dense(z, w, "output.block"))
+
+
+@pytest.mark.parametrize("name", [n for n in SELF_CONTAINED if {"sequence", "tokens"} & set(ENCODERS[n].kinds)])
+@pytest.mark.parametrize("extra", [1, 2, 9])
+def test_padding_changes_nothing(name, extra):
+    """Whatever finite values stand in it."""
+    info = SEQUENCE if "sequence" in ENCODERS[name].kinds else TOKENS
+    module, _ = build(name, info)
+    x, mask = sequences()
+    if info is TOKENS:
+        x = (np.abs(x[..., 0]) * 2).astype(np.int64)
+    rest = ((0, 0), (0, extra)) + ((0, 0),) * (x.ndim - 2)
+    longer, longer_mask = np.pad(x, rest), np.pad(mask, ((0, 0), (0, extra)))
+    longer[~longer_mask] = 3
+    got = run(module, longer, longer_mask)[0]
+    np.testing.assert_allclose(got, run(module, x, mask)[0], rtol=0, atol=1e-10)
+
+
+def pool2(x):
+    height, width = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2
+    return x[:height, :width].reshape(height // 2, 2, width // 2, 2, -1).max((1, 3))
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 2), (8, 10), (3, 5, 1)])
+@pytest.mark.parametrize("tokens", [False, True])
+def test_conv2d_against_plain_numpy(shape, tokens):
+    grid = 2
+    module, w = build("conv2d", BlockInfo("image", shape), tokens, channels=(3, 4), grid=grid)
+    x = np.random.default_rng(0).normal(size=(N, *shape))
+    got, exists = run(module, x, np.array([True] * (N - 1) + [False]))
+    assert exists.shape == ((N, grid * grid) if tokens else (N,))
+    assert exists[:-1].all()
+    assert not exists[-1].any()
+    for i in range(N):
+        z = x[i].reshape(*shape[:2], -1)
+        for weight, bias in (
+            (v, w[k.replace("weight", "bias")]) for k, v in w.items() if k.startswith("layers.") and v.ndim == 4
+        ):
+            z = relu(
+                np.stack(
+                    [
+                        sum(correlate2d(z[..., c], kernel[c], mode="same") for c in range(z.shape[2])) + bias[o]
+                        for o, kernel in enumerate(weight)
+                    ],
+                    -1,
+                )
+            )
+            if min(z.shape[:2]) >= 2 * grid:
+                z = pool2(z)
+        rows, columns = (
+            [slice(math.floor(a * n / grid), math.ceil((a + 1) * n / grid)) for a in range(grid)]
+            for n in z.shape[:2]
+        )
+        cells = np.array([z[r, c].mean((0, 1)) for r in rows for c in columns])  # (grid², channels)
+        assert_close(got[i], dense(cells if tokens else cells.ravel(), w, "output.block"))
+
+
+def test_conv2d_reads_grey_pictures_with_and_without_a_channel_axis():
+    torch.manual_seed(0)
+    flat, _ = build("conv2d", BlockInfo("image", (8, 8)))
+    deep, _ = build("conv2d", BlockInfo("image", (8, 8, 1)))
+    deep.load_state_dict(flat.state_dict())
+    x, there = np.random.default_rng(0).normal(size=(N, 8, 8)), np.ones(N, bool)
+    assert_close(run(flat, x, there)[0], run(deep, x[..., None], there)[0])
+
+
+def test_conv2d_takes_pictures_smaller_than_its_grid():
+    module, _ = build("conv2d", BlockInfo("image", (1, 3, 2)), tokens=True, grid=4)
+    value, exists = run(module, np.ones((N, 1, 3, 2)), np.ones(N, bool))
+    assert value.shape == (N, 3, HIDDEN)
+    assert exists.shape == (N, 3)
+
+
+# -- tokens -------------------------------------------------------------------------------------------------------
+
+
+def test_embedding_is_the_segments_of_the_embedded_ids():
+    module, w = build("embedding", TOKENS, n_segments=2)
+    x, mask = np.random.default_rng(0).integers(0, 5, (N, T)), sequences()[1]
+    expected = [parts_of(w["embedding.weight"][x[i, :n]], 2) for i, n in enumerate(LENGTHS)]
+    assert_close(run(module, x, mask)[0], dense(np.array(expected), w, "output.block"))
+
+
+@pytest.mark.parametrize("unknown", [5, 6, 10**12])
+def test_unknown_ids_add_nothing_but_keep_their_place(unknown):
+    module, w = build("embedding", TOKENS)
+    x, mask = np.array([[1, unknown, 2], [unknown, unknown, 0]]), np.array([[1, 1, 1], [1, 1, 0]], bool)
+    table = np.concatenate([w["embedding.weight"], np.zeros((1, HIDDEN))])
+    expected = [parts_of(table[[1, -1, 2]], 1), parts_of(table[[-1, -1]], 1)]
+    got, exists = run(module, x, mask)
+    assert exists.all()
+    assert_close(got, dense(np.array(expected), w, "output.block"))
+
+
+# -- vectors ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+@pytest.mark.parametrize("norm", [False, True])
+def test_mlp_against_plain_numpy(n_layers, norm):
+    module, w = build("mlp", BlockInfo("vector", (D,)), n_layers=n_layers, norm=norm)
+    x = np.random.default_rng(0).normal(size=(N, D))
+    z = x
+    for layer in range(n_layers):
+        prefix = f"layers.{layer}"
+        z = z @ w[f"{prefix}.0.weight"].T + w[f"{prefix}.0.bias"]
+        z = relu(layer_norm(z, w[f"{prefix}.1.weight"], w[f"{prefix}.1.bias"]) if norm else z)
+    assert_close(run(module, x, np.ones(N, bool))[0], z)
+
+
+def test_mlp_reads_a_sparse_block_as_its_dense_form():
+    sparse, _ = build("mlp", BlockInfo("sparse", (9,)), n_layers=2)
+    dense_, _ = build("mlp", BlockInfo("vector", (9,)), n_layers=2, input_dropout=0.0)
+    weights = sparse.state_dict()
+    weights["layers.0.0.weight"] = weights["layers.0.0.weight"].T
+    dense_.load_state_dict(weights)
+    rng = np.random.default_rng(0)
+    columns, values = (
+        rng.integers(0, 9, (N, 4)),
+        rng.normal(size=(N, 4)),
+    )  # a column may be stored twice: they add up
+    x = np.zeros((N, 9))
+    np.add.at(x, (np.arange(N)[:, None], columns), values)
+    there = torch.ones(N, dtype=torch.bool)
+    with torch.no_grad():
+        rows = SparseRows(torch.as_tensor(columns), torch.as_tensor(values), torch.zeros(N, 0))
+        got = sparse(rows, there)[0].numpy()
+    assert_close(got, run(dense_, x, np.ones(N, bool))[0])
+
+
+def test_mlp_reads_the_compressed_copy_of_a_wide_sparse_block():
+    sparse, _ = build("mlp", BlockInfo("sparse", (9,), n_components=D))
+    vector, _ = build("mlp", BlockInfo("vector", (D,)))
+    x, there = np.random.default_rng(0).normal(size=(N, D)), np.ones(N, bool)
+    rows = SparseRows(torch.zeros(N, 1, dtype=torch.int64), torch.ones(N, 1), torch.as_tensor(x))
+    with torch.no_grad():
+        got = sparse(rows, torch.as_tensor(there))[0].numpy()
+    assert_close(got, run(vector, x, there)[0])
+
+
+def test_identity_returns_its_input():
+    module, w = build("identity", BlockInfo("vector", (D,)))
+    x = np.random.default_rng(0).normal(size=(N, D))
+    assert w == {}
+    assert module.out_dim == D
+    assert np.array_equal(run(module, x, np.ones(N, bool))[0], x)
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.1, 0.9), (0.5, 0.5)])
+def test_input_dropout_acts_on_the_features_in_training_alone(share, kept):
+    module, _ = build("mlp", BlockInfo("vector", (1000,)), input_dropout=share)
+    drop = next(layer for layer in module.modules() if isinstance(layer, nn.Dropout))
+    torch.manual_seed(0)
+    dropped = drop.train()(torch.ones(20, 1000))
+    assert (dropped != 0).float().mean().item() == pytest.approx(kept, abs=0.02)
+    assert torch.equal(drop.eval()(torch.ones(3, 4)), torch.ones(3, 4))
+
+
+# -- hyperparameters ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [n for n in SELF_CONTAINED if n != "identity"])
+def test_own_hidden_dim_comes_before_the_estimators(name):
+    info = {
+        "vector": BlockInfo("vector", (D,)),
+        "sequence": SEQUENCE,
+        "image": BlockInfo("image", (8, 8)),
+        "tokens": TOKENS,
+    }[ENCODERS[name].kinds[0]]
+    assert build(name, info)[0].out_dim == HIDDEN
+    assert build(name, info, hidden_dim=16)[0].out_dim == 16
+
+
+@pytest.mark.parametrize("activation", ["gelu", "tanh", nn.SELU])
+def test_activation_by_name_or_class(activation):
+    module, w = build("mlp", BlockInfo("vector", (D,)), activation=activation, norm=False)
+    x = np.random.default_rng(0).normal(size=(N, D))
+    z = torch.as_tensor(x @ w["layers.0.0.weight"].T + w["layers.0.0.bias"])
+    expected = {"gelu": F.gelu, "tanh": torch.tanh}.get(activation, F.selu)(z)
+    assert_close(run(module, x, np.ones(N, bool))[0], expected.numpy())
+
+
+@pytest.mark.parametrize(
+    ("name", "info", "params", "message"),
+    [
+        ("conv1d", SEQUENCE, {"kernel_size": 4}, "kernel_size=4 must be odd"),
+        ("mlp", BlockInfo("vector", (3,)), {"n_layers": 0}, "n_layers=0 must be at least 1; encoder 'identity'"),
+        (
+            "transformer",
+            SEQUENCE,
+            {"n_heads": 3},
+            r"n_heads=3 does not divide the dimension 8; valid are \[1, 2, 4, 8\]",
+        ),
+        ("gru", SEQUENCE, {"activation": "rely"}, "unknown activation 'rely'.*Did you mean 'relu'"),
+    ],
+)
+def test_bad_parameters(name, info, params, message):
+    with pytest.raises(ValueError, match=message):
+        build(name, info, **params)
