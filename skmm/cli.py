@@ -205,10 +205,10 @@ def _compared(args: argparse.Namespace) -> str:
     import numpy as np
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
     from sklearn.pipeline import make_pipeline
-    from sklearn.utils import _safe_indexing
     from sklearn.utils.multiclass import type_of_target
 
     from skmm import MultimodalClassifier, MultimodalRegressor
+    from skmm._private import safe_indexing
     from skmm.compose._leaks import ignore_leaks
     from skmm.model_selection import compare_fusions
 
@@ -220,7 +220,7 @@ def _compared(args: argparse.Namespace) -> str:
     rows = args.rows or data.rows or n_rows
     if rows < n_rows:
         chosen = np.sort(np.random.default_rng(args.seed).permutation(n_rows)[:rows])
-        X, y, groups = (None if part is None else _safe_indexing(part, chosen) for part in (X, y, groups))
+        X, y, groups = (None if part is None else safe_indexing(part, chosen) for part in (X, y, groups))
     for suspect in [] if data.transformer is None else data.transformer.find_leaks(X, y, groups):
         print(f"skmm: {suspect}; if that will not be known of new rows, leave it out", file=sys.stderr)
     ignore_leaks()

@@ -9,10 +9,8 @@ import numpy as np
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 from sklearn.utils import check_array, check_consistent_length, check_scalar, column_or_1d
 
-# scikit-learn's own helper for weights: private by name, but what every metric of its kind calls
-from sklearn.utils.validation import _check_sample_weight
-
 from skmm._optional import import_optional
+from skmm._private import check_sample_weight
 
 
 def expected_calibration_error(
@@ -64,7 +62,7 @@ def expected_calibration_error(
     y_proba = check_array(y_proba, dtype=[np.float64, np.float32], input_name="y_proba")
     check_consistent_length(y_true, y_proba)
     check_scalar(n_bins, "n_bins", Integral, min_val=1)
-    weights = _check_sample_weight(
+    weights = check_sample_weight(
         sample_weight, y_proba, dtype=np.float64, ensure_non_negative=True, allow_all_zero_weights=False
     )
     classes = np.unique(y_true) if labels is None else column_or_1d(labels)

@@ -31,6 +31,7 @@ from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.backend.reduction import dumps
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from skmm._warnings import warn
 from skmm.blocks._blocks import Block
 
 Read = tuple[np.ndarray, np.ndarray]  # rows and which of them exist
@@ -83,10 +84,9 @@ def _pickled(block: Block) -> bytes | None:
     try:
         return dumps(block)
     except Exception as error:  # whatever the objects in it raise
-        warnings.warn(
+        warn(
             f"a lazily read {type(block.base).__name__} cannot be sent to other processes ({error}), so it is read "
-            "in this one, n_jobs=1.",
-            stacklevel=2,
+            "in this one, n_jobs=1."
         )
         return None
 
@@ -164,7 +164,7 @@ def _read_by_processes(block: Block, content: bytes, batches: Sequence[np.ndarra
                     read, warned_of = coming[0][1].result()
                 coming.popleft()
                 if warned_of and not block.warned_of:
-                    warnings.warn(warned_of[0], stacklevel=2)
+                    warn(warned_of[0])
                 block.warned_of.update(warned_of)
                 if note is not None:  # the reader in this process counts what others could not read
                     note(block.rows[rows], read[1])

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.utils import _safe_indexing
 
 from skmm._missing import missing_cells
+from skmm._private import safe_indexing
 from skmm.columns._columns import as_values
 from skmm.columns._written import NumberForm, read_array, read_date
 
@@ -39,7 +39,7 @@ def columns_of(table: Any) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
     """Name or position, values and missing cells of each column of a table."""
     names = list(getattr(table, "columns", range(table.shape[1])))
     for i, name in enumerate(names):
-        yield name, *cells(_safe_indexing(table, i, axis=1))
+        yield name, *cells(safe_indexing(table, i, axis=1))
 
 
 def as_floats(name: Any, values: np.ndarray, rows: np.ndarray, form: NumberForm | None = None) -> np.ndarray:

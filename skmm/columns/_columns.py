@@ -7,11 +7,11 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
 from skmm._missing import is_missing, missing_cells
 from skmm._optional import import_optional
+from skmm._private import safe_indexing
 
 Positions = int | list[int]
 
@@ -91,7 +91,7 @@ def note_columns(estimator: Any, X: Any) -> None:
 
 def select(X: Any, positions: Positions) -> Any:
     """Columns as a transformer of scikit-learn takes them: their names all strings, or none of them."""
-    part = _safe_indexing(X, positions, axis=1)
+    part = safe_indexing(X, positions, axis=1)
     if isinstance(positions, list) and _are_mixed(part):
         return part.set_axis([str(name) for name in part.columns], axis=1)
     return part

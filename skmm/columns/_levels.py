@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import re
-import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from skmm._warnings import warn
 from skmm.columns._cells import columns_of, short
 from skmm.columns._columns import note_columns
 
@@ -122,8 +122,7 @@ def warn_of_new(name: Any, there: list[Any], found: list[Any], known: Mapping[An
     new = [level for level, label in zip(there, found, strict=True) if label is None]
     if known and len(new) >= max(_LEAST, _NEARLY_ALL * len(there)):
         seen = ", ".join(short(level) for level in list(known)[:3])
-        warnings.warn(
+        warn(
             f"column {name!r}: {len(new)} of {len(there)} cells are categories that fit did not see, such as "
-            f"{short(new[0])}; it saw {len(known)}, such as {seen}. They say nothing to the model.",
-            stacklevel=3,
+            f"{short(new[0])}; it saw {len(known)}, such as {seen}. They say nothing to the model."
         )

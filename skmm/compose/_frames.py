@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +17,10 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
-from sklearn.utils import _safe_indexing
 
 from skmm._checks import unknown
+from skmm._private import safe_indexing
+from skmm._warnings import warn
 from skmm.blocks import RaggedArray, block_kind
 from skmm.columns._cells import (
     ColumnTfidf,
@@ -485,7 +485,7 @@ def modality_of(frame: Any, columns: list[Any], loading: Loading = Loading()) ->
     by_kind: dict[str, list[_Column]] = {}
     names = list(frame.columns)
     for place, name in enumerate(columns):
-        found = find_kind(name, _safe_indexing(frame, names.index(name), axis=1), loading)
+        found = find_kind(name, safe_indexing(frame, names.index(name), axis=1), loading)
         by_kind.setdefault(found.kind, []).append(_Column(name, place, found.form))
     kinds = list(by_kind)
     selected = _selection(names, [names.index(name) for name in columns])
@@ -553,7 +553,7 @@ def plan_frame(
     alone: list[tuple[int, Any]] = []
     for place, name in enumerate(names):
         choice = overrides.get(name)
-        column = _safe_indexing(frame, place, axis=1)
+        column = safe_indexing(frame, place, axis=1)
         if choice is None:
             found = find_kind(name, column, loading)
         elif isinstance(choice, str):
@@ -579,10 +579,9 @@ def plan_frame(
             }
         )
         if found.useless:
-            warnings.warn(
+            warn(
                 f"column {name!r} is dropped: {found.useless}. Keep it with from_frame(df, {{{name!r}: "
-                f"{('category' if found.kind == 'drop' else found.kind)!r}}}).",
-                stacklevel=3,
+                f"{('category' if found.kind == 'drop' else found.kind)!r}}})."
             )
     transformers: list[tuple[str, Any, Any]] = []
     taken = set(reserved)

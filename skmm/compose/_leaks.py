@@ -8,8 +8,9 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
-from sklearn.utils import _safe_indexing
 
+from skmm._private import safe_indexing
+from skmm._warnings import warn
 from skmm.columns._cells import as_date, as_floats, cells
 from skmm.columns._levels import levels
 
@@ -46,7 +47,7 @@ def find_leaks(X: Any, places: list[int], y: Any, groups: Any = None) -> list[st
     codes = np.unique(target.astype(str) if target.dtype == object else target, return_inverse=True)[1]
     found = []
     for place in places:
-        values, missing = cells(_safe_indexing(X, place, axis=1))
+        values, missing = cells(safe_indexing(X, place, axis=1))
         ordered = _as_numbers(names[place], values, missing)
         if ordered is not None and _numbers_the_rows(ordered):
             found.append(f"column {names[place]!r} numbers the rows, in another order")
@@ -57,13 +58,12 @@ def find_leaks(X: Any, places: list[int], y: Any, groups: Any = None) -> list[st
     return found
 
 
-def warn_of_leaks(found: list[str], stacklevel: int) -> None:
+def warn_of_leaks(found: list[str]) -> None:
     """One warning of all columns that are suspected."""
     if found:
-        warnings.warn(
+        warn(
             f"{_SAID}: {'; '.join(found)}. If that will not be known of new rows, or tells how the table was made, "
-            "leave it out; rows that are copies of one another belong into one group.",
-            stacklevel=stacklevel + 1,
+            "leave it out; rows that are copies of one another belong into one group."
         )
 
 

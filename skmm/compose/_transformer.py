@@ -6,7 +6,6 @@ import inspect
 import os
 import re
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +14,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import TransformerMixin, clone
 from sklearn.compose import make_column_transformer
-
-# documented, though private: the one function that selects rows and columns of any table that sklearn reads
-from sklearn.utils import Bunch, _safe_indexing, check_consistent_length
-
-# private: without it the diagram shows no modalities, since `transformers` is a list
-from sklearn.utils._repr_html.estimator import _VisualBlock
+from sklearn.utils import Bunch, check_consistent_length
 
 # private: nothing public gives nested parameters (text__ngram_range) of a list of named transformers
 from sklearn.utils.metaestimators import _BaseComposition
@@ -29,6 +23,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmm._fitting import all_or_nothing
 from skmm._missing import missing_cells
+from skmm._private import VisualBlock, safe_indexing
+from skmm._warnings import warn
 from skmm.blocks import Block, Blocks, RaggedArray, is_lazy
 from skmm.blocks._kinds import spread
 from skmm.columns._columns import (
@@ -106,8 +102,8 @@ def _run(job: _Job) -> tuple[Any, Block, np.ndarray]:
         return job.transformer, spread(job.template, rows, n_samples), ~missing
     given, y = job.table, job.y
     if len(rows) < n_samples:
-        given = _safe_indexing(given, rows)
-        y = None if y is None else _safe_indexing(y, rows)
+        given = safe_indexing(given, rows)
+        y = None if y is None else safe_indexing(y, rows)
     with _naming(job.name, given, rows):
         if isinstance(job.transformer, str):
             out = pass_through(given)
@@ -526,10 +522,9 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         if len(absent) == len(wanted):
             raise ValueError(f"X lacks the columns of every modality, {absent}; the columns of X are {names}.")
         for name, columns in absent.items():
-            warnings.warn(
+            warn(
                 f"modality {name!r} is left out: X has none of its columns, {columns}; the columns of X are "
-                f"{names}.",
-                stacklevel=3,
+                f"{names}."
             )
         found = {
             name: [find_name(column, names, f"modality {name!r}") for column in columns]
@@ -588,14 +583,14 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         tags.input_tags.string = tags.input_tags.categorical = tags.input_tags.allow_nan = True
         return tags
 
-    def _sk_visual_block_(self) -> _VisualBlock:
+    def _sk_visual_block_(self) -> VisualBlock:
         if hasattr(self, "transformers_"):
             shown = [entry for entry in self.transformers_ if entry[0] in self._positions]
         else:
             kept = not isinstance(self.remainder, str) or self.remainder != "drop"
             shown = list(self.transformers) + ([("remainder", self.remainder, "")] if kept else [])
         names, transformers, columns = zip(*shown, strict=True)
-        return _VisualBlock("parallel", transformers, names=names, name_details=[str(c) for c in columns])
+        return VisualBlock("parallel", transformers, names=names, name_details=[str(c) for c in columns])
 
 
 def _is_left_out(transformer: Any, positions: Positions) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from sklearn.utils import Bunch, check_consistent_length
 
 from skmm._checks import unknown
+from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import RaggedArray
 from skmm.datasets._pickles import read_pickle
@@ -141,7 +141,7 @@ def load_feature_archive(
     if odd:
         counts = ", ".join(f"{name}: {count}" for name, count in odd.items())
         done = "replaced by 0" if nonfinite == "zero" else "made their sample's modality missing"
-        warnings.warn(f"{path!r}: infinite values and NaN {done} ({counts}).", stacklevel=2)
+        warn(f"{path!r}: infinite values and NaN {done} ({counts}).")
     if subset is None:
         return Bunch(**read)
     return (read[subset].data, read[subset].target) if return_X_y else read[subset]

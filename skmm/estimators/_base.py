@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
@@ -14,21 +13,14 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
-
-# documented, though private: the one function that selects rows of anything that scikit-learn reads
-from sklearn.utils import _safe_indexing, check_consistent_length, check_scalar
-
-# scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_random_state,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils import check_consistent_length, check_scalar
+from sklearn.utils.validation import check_random_state, column_or_1d, validate_data
 
 from skmm._checks import unknown
 from skmm._devices import find_device, seeded
 from skmm._fitting import all_or_nothing
+from skmm._private import check_sample_weight, safe_indexing
+from skmm._warnings import warn
 from skmm.augmentation import Batch, ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks, FlatLayout
 from skmm.blocks._given import as_blocks, check_finite, is_named, refuse_unnamed
@@ -176,7 +168,7 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
         # sums are rounded by the order of their terms, and what is learned is not to depend on that of the rows
         order = frame_order(X)
         try:
-            blocks = transformer.fit_transform(_safe_indexing(X, order))
+            blocks = transformer.fit_transform(safe_indexing(X, order))
         except Exception:
             transformer.fit_transform(X)  # says the same of the rows as they were given
             raise
@@ -327,9 +319,9 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
         blocks = self._read(X, reset=reset)
         check_consistent_length(blocks, y, groups)
         if reset and isinstance(self.modalities, str) and not is_named(X):
-            warn_of_leaks(self.modality_transformer_.find_leaks(X, y, groups), stacklevel=5)
+            warn_of_leaks(self.modality_transformer_.find_leaks(X, y, groups))
         target = self._encode_target(y, reset)
-        weights = _check_sample_weight(
+        weights = check_sample_weight(
             sample_weight, target, dtype=np.float64, ensure_non_negative=True, allow_all_zero_weights=False
         )
         weights = self._drop_empty(blocks, weights)
@@ -420,10 +412,9 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
             return weights
         if empty.sum() == (weights > 0).sum():
             raise ValueError(f"no sample has any of the modalities {list(blocks)}: all rows are missing (NaN).")
-        warnings.warn(
+        warn(
             f"{empty.sum()} of {len(weights)} samples have no modality at all and are left out of training, "
-            f"the first is row {np.flatnonzero(empty)[0]}.",
-            stacklevel=5,
+            f"the first is row {np.flatnonzero(empty)[0]}."
         )
         return np.where(empty, 0.0, weights)
 
@@ -530,10 +521,7 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
         if net.interrupted_ and not done:
             raise KeyboardInterrupt("training was interrupted before its first epoch had ended")
         if done < epochs and not (stopper is not None and stopper.stopped):
-            warnings.warn(
-                f"training was interrupted after {done} of {epochs} epochs; what was learned is kept.",
-                stacklevel=4,
-            )
+            warn(f"training was interrupted after {done} of {epochs} epochs; what was learned is kept.")
         self._keep_history()
 
     def _pass_on_ctrl_c(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Integral
@@ -17,6 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import unknown
+from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.blocks._given import sample_lengths
 from skmm.estimators._stacking import Stack, average
@@ -152,10 +152,9 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         combined, exists = self._combined(data, dtype)
         empty = ~exists
         if empty.any():
-            warnings.warn(
+            warn(
                 f"{empty.sum()} of {len(blocks)} samples have no modality at all, the first is row "
-                f"{np.flatnonzero(empty)[0]}; their prediction is the one of training as a whole.",
-                stacklevel=3,
+                f"{np.flatnonzero(empty)[0]}; their prediction is the one of training as a whole."
             )
             combined = np.where(empty[:, None], self._prior_output, combined)
         return combined

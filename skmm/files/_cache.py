@@ -7,10 +7,11 @@ import hashlib
 import os
 import secrets
 import stat
-import warnings
 from pathlib import Path
 
 import numpy as np
+
+from skmm._warnings import warn
 
 _DTYPE = np.dtype("<f4")
 _DIGEST = hashlib.sha256
@@ -83,7 +84,7 @@ class VectorCache:
     def _warn_of(self, file: Path) -> None:
         if not self.warned:
             self.warned = True
-            warnings.warn(f"the cached vector {os.fspath(file)!r} is damaged, and is computed anew.", stacklevel=2)
+            warn(f"the cached vector {os.fspath(file)!r} is damaged, and is computed anew.")
 
     def write(self, content: str, vector: np.ndarray) -> None:
         """Keep a vector of shape (dim,), unless it is not finite."""
@@ -104,8 +105,7 @@ class VectorCache:
                 raise
         except OSError as error:
             self.writes = False
-            warnings.warn(
+            warn(
                 f"vectors cannot be kept in {os.fspath(self.folder)!r} ({error.strerror or error}); they are "
-                "computed anew each time.",
-                stacklevel=2,
+                "computed anew each time."
             )

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
+from skmm._private import tree_map
 from skmm.blocks._blocks import Block, BlockInfo, block_kind
 from skmm.blocks._prefetch import Read, read_ahead
 from skmm.inputs._scaling import Scaler, scaled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from skmm._checks import unknown
 from skmm._devices import free_memory
+from skmm._warnings import warn
 from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind, is_lazy
 from skmm.blocks._given import check_finite
 from skmm.blocks._kinds import as_kind, is_list_of_none, sample_shape
@@ -122,10 +122,9 @@ class Inputs:
         there = {name: int(mask[held_out].sum()) for name, mask in blocks.present.items()}
         self.held_out = {name for name in there if there[name] and name not in self.seen}
         for name in sorted(self.held_out):
-            warnings.warn(
+            warn(
                 f"modality {name!r}: early_stopping holds out all samples that have it ({there[name]}), so nothing "
-                "is learned of it, and it counts as missing, in predictions too.",
-                stacklevel=5,
+                "is learned of it, and it counts as missing, in predictions too."
             )
         return self.convert(blocks)
 

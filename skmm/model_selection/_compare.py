@@ -15,15 +15,14 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone, is_regressor
 from sklearn.metrics import check_scoring, f1_score, make_scorer, recall_score
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
-
-# documented, though private: the one function that selects rows of anything that scikit-learn reads
-from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
 from skmm._checks import unknown
 from skmm._devices import find_device, seeded
+from skmm._private import safe_indexing
+from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.blocks._given import refuse_unnamed
 from skmm.compose import ModalityTransformer
@@ -324,7 +323,7 @@ def compare_fusions(
     check_scoring(estimator, metrics)  # an unknown scorer fails here, before any fit
 
     suspects = _suspects(estimator, X, y, groups)
-    warn_of_leaks(suspects, stacklevel=2)
+    warn_of_leaks(suspects)
     last, prefix = _last(estimator)
     networks = isinstance(last, MultimodalEstimator)
     if networks or baselines is True or missing_rates is not None:
@@ -378,10 +377,9 @@ def compare_fusions(
         error.add_note(f"compare_fusions ended after {done} of {len(tasks)} fits; none is reported.")
         raise
     for reason, fits_of in unscored.items():
-        warnings.warn(
+        warn(
             f"{len(fits_of)} of {len(tasks)} fits, the first is {fits_of[0][0]!r} on fold {fits_of[0][1]}, have no "
-            f"score (nan): {reason}",
-            stacklevel=2,
+            f"score (nan): {reason}"
         )
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
     skipped = {name: str(error) for name, error in refused.items()}
@@ -461,7 +459,7 @@ def _last(estimator: Any) -> tuple[Any, str]:
 
 
 def _rows(data: Any, rows: np.ndarray) -> Any:
-    return _safe_indexing(data, rows)
+    return safe_indexing(data, rows)
 
 
 def _label(fusion: Any) -> str:

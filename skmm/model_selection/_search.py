@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -13,20 +12,14 @@ import numpy as np
 from joblib.parallel import get_active_backend
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
-
-# What scikit-learn's searches share, private by name: the format of cv_results_, the choice of the best, the
-# routing of metadata, how a failure is reported. A copy of these would drift from GridSearchCV.
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.model_selection._validation import _insert_error_scores, _warn_or_raise_about_fit_failures
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
-# what cuts fit parameters to the rows of a fold
-from sklearn.utils.validation import _check_method_params
-
 from skmm._devices import find_device
 from skmm._fitting import all_or_nothing, forget_fit
+from skmm._private import BaseSearchCV, check_method_params, insert_error_scores, warn_or_raise_about_fit_failures
+from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.blocks._given import is_named, refuse_unnamed
 from skmm.estimators._base import MultimodalEstimator
@@ -227,7 +220,7 @@ class FusionSearchCV(BaseSearchCV):
             refuse_unnamed(X)
         scorer, refit_metric = self._get_scorers()
         X, y = indexable(X, y)
-        params = _check_method_params(X, params=params)
+        params = check_method_params(X, params=params)
         routed = self._get_routed_params_for_fit(params)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(cv.split(X, y, **routed.splitter.split))
@@ -250,9 +243,9 @@ class FusionSearchCV(BaseSearchCV):
             self.return_train_score,
         )
         out, interrupted = self._evaluate(candidates, data)
-        _warn_or_raise_about_fit_failures(out, self.error_score)
+        warn_or_raise_about_fit_failures(out, self.error_score)
         if callable(self.scoring):
-            _insert_error_scores(out, self.error_score)
+            insert_error_scores(out, self.error_score)
         shape = (len(candidates), len(splits))
         more = {"n_epochs": np.reshape([result.pop("n_epochs") for result in out], shape).mean(axis=1)}
         dropped = np.reshape([result.pop("dropped") for result in out], shape).any(axis=1)
@@ -277,10 +270,7 @@ class FusionSearchCV(BaseSearchCV):
                 self._refit(X, y, routed.estimator.fit)
             except KeyboardInterrupt as error:
                 interrupted = error
-                warnings.warn(
-                    "the search was interrupted in its refit: cv_results_ is kept, there is no best_estimator_.",
-                    stacklevel=3,
-                )
+                warn("the search was interrupted in its refit: cv_results_ is kept, there is no best_estimator_.")
         return interrupted
 
     def _refit(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
@@ -360,10 +350,9 @@ class FusionSearchCV(BaseSearchCV):
                 raise
             interrupted = error
             n = len(candidates) * len(data.splits)
-            warnings.warn(
+            warn(
                 f"the search was interrupted after {len(results)} of {n} fits, which are kept in cv_results_; "
-                "nothing is refitted.",
-                stacklevel=4,
+                "nothing is refitted."
             )
         self.stacks_ = Table(report)
         lacking = failure(replace(data, error_score=np.nan), "interrupted")

@@ -16,9 +16,9 @@ from typing import Any
 import joblib
 import torch
 from torch import Tensor, nn, optim
-from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
 from skmm._devices import seeded
+from skmm._private import tree_map
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.estimators._base import MultimodalEstimator
 from skmm.inputs._batches import DenseColumn, take_rows

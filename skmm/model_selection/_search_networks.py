@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves  # torch's own walk through nested dicts and tuples, private by name
 
+from skmm._private import tree_leaves
 from skmm.inputs._batches import AbsentColumn, Batches, DenseColumn, RaggedColumn, SparseColumn, VectorColumns
 from skmm.inputs._scaling import Scaler, standardised
 from skmm.layers import Masks, Values

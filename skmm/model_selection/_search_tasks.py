@@ -18,20 +18,12 @@ import numpy as np
 import torch
 from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
-
-# how scikit-learn's searches score, what they do where a scorer fails included
-from sklearn.model_selection._validation import _score
 from sklearn.pipeline import Pipeline
-
-# documented, though private: the one function that selects rows of anything that scikit-learn reads
-from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-
-# what cuts fit parameters to the rows of a fold
-from sklearn.utils.validation import _check_method_params
 from torch import nn
 
 from skmm._devices import find_device, free_memory, seeded
+from skmm._private import check_method_params, safe_indexing, score
 from skmm.estimators._base import MultimodalEstimator
 from skmm.model_selection._search_loop import Learner, Lockstep, obstacle, shape, slower_together
 from skmm.spec import Spec
@@ -105,14 +97,14 @@ class Data:
     def rows(self, fold: int, which: int) -> tuple[Any, Any]:
         """Samples and targets that train (0) or test (1) in a fold."""
         rows = self.splits[fold][which]
-        return _safe_indexing(self.X, rows), None if self.y is None else _safe_indexing(self.y, rows)
+        return safe_indexing(self.X, rows), None if self.y is None else safe_indexing(self.y, rows)
 
 
 def make_fold(data: Data, number: int, pipeline: Pipeline | None) -> Fold:
     """A split of the data, with the transformers of a pipeline fitted to its training rows."""
 
     def params(given: dict[str, Any], which: int) -> dict[str, Any]:
-        return _check_method_params(data.X, params=given, indices=data.splits[number][which])
+        return check_method_params(data.X, params=given, indices=data.splits[number][which])
 
     samples = (*data.rows(number, 0), *data.rows(number, 1))
     scoring = params(data.score_params, 0), params(data.score_params, 1)
@@ -478,10 +470,10 @@ class Task:
             estimator = Pipeline([*fold.transformers.steps, (name, estimator)])
             X_train, X_test = d.rows(fold.number, 0)[0], d.rows(fold.number, 1)[0]
         start = time.perf_counter()
-        found = {"test_scores": _score(estimator, X_test, fold.y_test, d.scorer, fold.score_test, d.error_score)}
+        found = {"test_scores": score(estimator, X_test, fold.y_test, d.scorer, fold.score_test, d.error_score)}
         found["score_time"] = time.perf_counter() - start
         if d.return_train_score:
-            found["train_scores"] = _score(
+            found["train_scores"] = score(
                 estimator, X_train, fold.y_train, d.scorer, fold.score_train, d.error_score
             )
         return found

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves
 
 from skmm._checks import unknown
+from skmm._private import tree_leaves
 from skmm.blocks._blocks import KINDS, BlockInfo
 from skmm.spec import ENCODERS, Encoder, as_spec, default_encoder
 

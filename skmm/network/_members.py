@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.func import stack_module_state
-from torch.utils._pytree import tree_map
 
+from skmm._private import tree_map
 from skmm.inputs._batches import Width
 from skmm.layers import Masks, Values, unsupported
 from skmm.network._network import FusionNetwork

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +16,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from skmm._checks import unknown
 from skmm._missing import is_missing
+from skmm._warnings import warn
 from skmm.columns._columns import as_values
 from skmm.files._sources import check_folder, decoded, is_encoded, local_path, unpacked
 
@@ -26,18 +25,6 @@ ERRORS = ["raise", "missing"]
 _CHUNK = 16
 # what a decoder opens: the path of a regular file that is not empty, or its content
 Source = str | io.BytesIO
-
-
-# what may stand between the user's line and a loader
-_BETWEEN = {"skmm", "sklearn", "joblib"}
-
-
-def warn(message: str) -> None:
-    """Warn at the user's line, through whatever of these packages it came."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from skmm._devices import find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._optional import import_optional
 from skmm._pretrained import load_pretrained, settings_of
+from skmm._warnings import warn
 from skmm.files._cache import VectorCache
-from skmm.preprocessing._files import FileLoader, Source, as_column, failure_text, file_tags, open_source, warn
+from skmm.preprocessing._files import FileLoader, Source, as_column, failure_text, file_tags, open_source
 
 CHANNELS = {"RGB": 3, "L": 1, "RGBA": 4}
 ASPECTS = ["stretch", "crop", "pad"]

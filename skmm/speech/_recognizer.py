@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -14,13 +13,13 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
-
-# scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skmm._checks import unknown
 from skmm._devices import find_device, seeded
 from skmm._fitting import all_or_nothing
+from skmm._private import check_sample_weight
+from skmm._warnings import warn
 from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
 from skmm.blocks._given import as_blocks, check_finite, is_named
@@ -361,10 +360,9 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
         """Weights, 0 for samples without audio, and for those whose audio is too short for their transcript."""
         silent = (lengths == 0) & (weights > 0)
         if silent.any():
-            warnings.warn(
+            warn(
                 f"{silent.sum()} of {len(weights)} samples have no audio ({self.audio_!r}) and are left out of "
-                f"training, the first is row {silent.argmax()}.",
-                stacklevel=4,
+                f"training, the first is row {silent.argmax()}."
             )
             weights = np.where(silent, 0.0, weights)
         frames = n_frames(lengths, self._strides)
@@ -382,7 +380,7 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
             )
             if self.errors == "raise":
                 raise ValueError(f"{found}. Shorten the strides, or leave such rows out by errors='drop'.")
-            warnings.warn(f"{found}. They are left out of training.", stacklevel=4)
+            warn(f"{found}. They are left out of training.")
             weights = np.where(short, 0.0, weights)
         if not weights.any():
             raise ValueError("no sample is left to train on.")
@@ -434,7 +432,7 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
         check_consistent_length(blocks, texts, groups)
         if groups is not None:
             groups = encode_groups(column_or_1d(groups))
-        weights = _check_sample_weight(
+        weights = check_sample_weight(
             sample_weight,
             np.empty(len(texts)),
             dtype=np.float64,
@@ -560,10 +558,9 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
         blocks = self._check_input(self._read(X, reset=False))
         lengths = audio_lengths(blocks, self.audio_)
         if not lengths.all():
-            warnings.warn(
+            warn(
                 f"{(lengths == 0).sum()} of {len(blocks)} samples have no audio ({self.audio_!r}), the first is "
-                f"row {lengths.argmin()}; their transcripts are empty.",
-                stacklevel=3,
+                f"row {lengths.argmin()}; their transcripts are empty."
             )
         device = next(self.net_.module_.parameters()).device
         data = self.inputs_.load(blocks, torch.float32, device, once=True)

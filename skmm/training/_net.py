@@ -21,9 +21,9 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, PrintLog
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map  # torch has no public one; its own functions build on this
 
 from skmm._devices import computing
+from skmm._private import tree_map
 from skmm.augmentation import Augmentation, Batch
 from skmm.inputs._batches import Batches, Width, take_rows
 from skmm.layers import existing

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
+from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.inputs._batches import Batches
 from skmm.training._net import TrainingSet
@@ -113,10 +114,7 @@ def assign_folds(
     what = min(limits, key=lambda key: limits[key])
     n_folds = max(2, min(n_members, limits[what]))
     if n_folds < n_members:
-        warnings.warn(
-            f"n_members={n_members} is more than the {limits[what]} {what}: the members share {n_folds} folds.",
-            stacklevel=5,
-        )
+        warn(f"n_members={n_members} is more than the {limits[what]} {what}: the members share {n_folds} folds.")
     options = {"n_splits": n_folds, "shuffle": True, "random_state": seed}
     if groups is not None:
         splitter = GroupKFold(**options) if labels is None else StratifiedGroupKFold(**options)

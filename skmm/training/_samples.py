@@ -11,10 +11,8 @@ import joblib
 import numpy as np
 import scipy.sparse as sp
 
-# documented, though private: the one function that selects rows of anything that scikit-learn reads
-from sklearn.utils import _safe_indexing
-
 from skmm._missing import is_missing
+from skmm._private import safe_indexing
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import Block, RaggedArray, is_lazy
 from skmm.columns._cells import as_array
@@ -103,7 +101,7 @@ def frame_order(frame: Any) -> np.ndarray:
     """
     keys = np.zeros(len(frame), dtype=np.uint64)
     for j in range(frame.shape[1]):
-        values = _safe_indexing(frame, j, axis=1).to_numpy()
+        values = safe_indexing(frame, j, axis=1).to_numpy()
         kind = values.dtype.kind
         if kind == "f" and values.ndim == 1:
             values = values.astype(np.float64)

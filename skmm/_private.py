@@ -1,0 +1,46 @@
+"""Names that other libraries keep private, each with the reason why it is borrowed all the same.
+
+There is no public one that does as much, and a copy would drift from what users of that library see.
+"""
+
+# What scikit-learn's searches share: the routing of metadata, the format of cv_results_, the choice of the best.
+from sklearn.model_selection._search import BaseSearchCV
+
+# How they score, a scorer that fails included, and how they report fits that failed.
+from sklearn.model_selection._validation import (
+    _insert_error_scores as insert_error_scores,
+)
+from sklearn.model_selection._validation import (
+    _score as score,
+)
+from sklearn.model_selection._validation import (
+    _warn_or_raise_about_fit_failures as warn_or_raise_about_fit_failures,
+)
+
+# Documented, though private: the one function that selects rows of anything that scikit-learn reads.
+from sklearn.utils import _safe_indexing as safe_indexing
+
+# The parts of which an estimator's diagram is drawn.
+from sklearn.utils._repr_html.estimator import _VisualBlock as VisualBlock
+
+# What cuts fit parameters to the rows of a fold.
+from sklearn.utils.validation import _check_method_params as check_method_params
+
+# The check of weights that every estimator of scikit-learn calls.
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+
+# torch's own walk through nested dicts and tuples, on which torch.func is built.
+from torch.utils._pytree import tree_leaves, tree_map
+
+__all__ = [
+    "BaseSearchCV",
+    "VisualBlock",
+    "check_method_params",
+    "check_sample_weight",
+    "insert_error_scores",
+    "safe_indexing",
+    "score",
+    "tree_leaves",
+    "tree_map",
+    "warn_or_raise_about_fit_failures",
+]
