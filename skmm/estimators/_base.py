@@ -37,18 +37,11 @@ from skmm.network._members import MemberNetworks
 from skmm.network._network import FusionNetwork, choose_fusion
 from skmm.spec import Optimizer, SpecParams, as_spec, kinds_of
 from skmm.training._losses import HeadsLoss
-from skmm.training._net import (
-    PRECISIONS,
-    SCHEDULES,
-    MultimodalNet,
-    Trained,
-    TrainingSet,
-    _BestWeights,
-    auto_batch_size,
-    auto_epochs,
-)
+from skmm.training._net import PRECISIONS, MultimodalNet, Trained
+from skmm.training._optimizers import SCHEDULES, auto_batch_size, auto_epochs
 from skmm.training._plan import TrainingPlan, assign_folds, encode_groups, left_out_fold, training_set
 from skmm.training._samples import canonical, digest, frame_order
+from skmm.training._sets import TrainingSet
 
 
 class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, metaclass=ABCMeta):
@@ -499,29 +492,7 @@ class MultimodalEstimator(Trained, NetworkOutputs, SpecParams, BaseEstimator, me
         self._n_features_out = self.n_members * networks[0].fusion.out_dim
 
     def _train(self, training: TrainingSet, validation: TrainingSet | None, epochs: int | None) -> None:
-        net = self.net_
-        stopper = None
-        if validation is not None:
-            stopper = _BestWeights(self.n_iter_no_change, self.tol)
-            net.callbacks_.append(("best_weights", stopper))
-        if epochs is None:
-            net.set_horizon(len(training))
-        else:
-            net.streamed_ = True
-        before = len(net.history)
-        epochs = net.max_epochs if epochs is None else epochs
-        try:
-            net.partial_fit((training, validation), epochs=epochs)
-        finally:
-            if stopper is not None:
-                net.callbacks_.remove(("best_weights", stopper))
-        while len(net.history) and "train_loss" not in net.history[-1]:
-            net.history.pop()  # an epoch that was interrupted
-        done = len(net.history) - before
-        if net.interrupted_ and not done:
-            raise KeyboardInterrupt("training was interrupted before its first epoch had ended")
-        if done < epochs and not (stopper is not None and stopper.stopped):
-            warn(f"training was interrupted after {done} of {epochs} epochs; what was learned is kept.")
+        self.net_.train(training, validation, epochs, patience=self.n_iter_no_change, tol=self.tol)
         self._keep_history()
 
     def _pass_on_ctrl_c(self) -> None:

@@ -22,13 +22,16 @@ from skmm._private import tree_map
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.estimators._base import MultimodalEstimator
 from skmm.inputs._batches import DenseColumn, take_rows
-from skmm.layers import existing, unsupported
-from skmm.model_selection._search_networks import Rows, Together, join_batches, joinable
+from skmm.layers import unsupported
+from skmm.model_selection._search_networks import JointNetworks, JointRows, join_batches, joinable
 from skmm.network._members import faster_one_by_one, picture_modalities
 from skmm.network._network import FusionNetwork
 from skmm.training._losses import HeadsLoss
-from skmm.training._net import MultimodalNet, TrainingSet
+from skmm.training._net import MultimodalNet
+from skmm.training._optimizers import make_optimizer, set_lr
 from skmm.training._plan import TrainingPlan
+from skmm.training._sets import TrainingSet, order_generator
+from skmm.training._steps import BestWeights, batch_loss, clip_gradients, divergence
 
 # Optimizers that treat every number for itself: those of others may be changed by what they are stacked with.
 _ELEMENTWISE = frozenset(
@@ -76,7 +79,7 @@ class Learner:
 
     @property
     def n_batches(self) -> int:
-        return math.ceil(len(self.training) / self.net.batch_size)
+        return self.net.n_batches(self.training)
 
     def pace(self) -> tuple[str, int]:
         """What two learners agree on whose weights one optimizer can step."""
@@ -171,22 +174,15 @@ def shape(learner: Learner) -> str:
 # -- the loop -----------------------------------------------------------------------------------------------------
 
 
-def _twin(net: MultimodalNet) -> MultimodalNet:
-    """A net with the same attributes; skorch's own copy would pickle them."""
-    twin = object.__new__(type(net))
-    twin.__dict__.update(net.__dict__)
-    return twin
-
-
-class _Luck:
-    """Random numbers of a learner's own, so that what it draws does not depend on what it is trained with."""
+class _RandomState:
+    """torch's random numbers of a learner's own: what it draws does not depend on what it is trained with."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.device = device
         with seeded(seed, device):
-            self.state = self._now()
+            self.state = self._current()
 
-    def _now(self) -> tuple[Tensor, ...]:
+    def _current(self) -> tuple[Tensor, ...]:
         on_gpu = self.device.type == "cuda"
         return torch.get_rng_state(), *((torch.cuda.get_rng_state(self.device),) if on_gpu else ())
 
@@ -198,71 +194,64 @@ class _Luck:
     @contextlib.contextmanager
     def drawing(self) -> Iterator[None]:
         """Let torch draw these numbers, from where it stopped."""
-        before = self._now()
+        before = self._current()
         self._set(self.state)
         try:
             yield
         finally:
-            self.state = self._now()
+            self.state = self._current()
             self._set(before)
 
 
-class _Part(nn.Module):
-    """Some rows of the tables of weights that decay and of the rest: what an optimizer is built for."""
+class _OptimizerGroup:
+    """Learners of one pace: consecutive members that one optimizer steps.
 
-    def __init__(self, tables: list[nn.Parameter]) -> None:
-        super().__init__()
-        self.tables = nn.ParameterList(tables)
+    Parameters
+    ----------
+    learners : list of Learner
+        Whose settings of the optimizer are the same.
+    start : int
+        The first of their members.
+    module : JointNetworks
+        The networks, whose tables the optimizer writes to.
+    """
 
-    def decayed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        weights, rest = self.tables
-        return [weights], [rest]
-
-    def lr_factors(self) -> dict[nn.Parameter, float]:
-        return dict.fromkeys(self.tables, 1.0)
-
-
-class _Group:
-    """Learners of one pace: consecutive members that one optimizer steps."""
-
-    def __init__(self, learners: list[Learner], start: int, module: Together) -> None:
+    def __init__(self, learners: list[Learner], start: int, module: JointNetworks) -> None:
         self.learners = learners
-        self.n_batches = learners[0].n_batches
-        self.net = _twin(learners[0].net)
+        net = learners[0].net
+        self.n_batches, self.schedule, self.lr = learners[0].n_batches, net.schedule, net.base_lr_
+        self.n_steps, self.total_steps = 0, net.max_epochs * self.n_batches
         self.tables = [nn.Parameter(table) for table in module.tables]
-        self.place(start, module)
-        self.net.module_ = _Part(self.tables)
-        self.net.initialize_optimizer()
-        self.net.set_horizon(len(learners[0].training))
+        self._bind(start, module)
+        weights, rest = self.tables
+        self.optimizer = make_optimizer(
+            net.optimizer_spec, [weights], [rest], lr=self.lr, weight_decay=net.weight_decay
+        )
 
-    def place(self, start: int, module: Together) -> None:
-        """Read and write the rows from ``start`` on."""
+    def _bind(self, start: int, module: JointNetworks) -> None:
+        """Let the optimizer's parameters be the members from ``start`` on."""
         self.start, self.stop = start, start + sum(learner.n_members for learner in self.learners)
         for own, table, gradient in zip(self.tables, module.tables, module.gradients, strict=True):
             own.data, own.grad = table[self.start : self.stop], None
             own.grad = gradient[self.start : self.stop]
 
-    def keep(self, learners: list[Learner], members: Tensor, start: int, module: Together) -> None:
+    def keep(self, learners: list[Learner], members: Tensor, start: int, module: JointNetworks) -> None:
         """Go on with some of the learners, whose members these were among the group's."""
         for own in self.tables:
-            state = self.net.optimizer_.state[own]
+            state = self.optimizer.state[own]
             for key, value in state.items():
                 if isinstance(value, Tensor) and value.shape == own.shape:
                     state[key] = value[members]
         self.learners = learners
-        self.place(start, module)
+        self._bind(start, module)
 
     def step(self) -> None:
-        net = self.net
-        if net.schedule != "constant":
-            lr = net.base_lr_ * net.schedule_factor_(min(1.0, net.step_ / (net.total_steps_ or 1)))
-            for group in net.optimizer_.param_groups:
-                group["lr"] = lr * group["lr_factor"]
-            net.step_ += 1
-        net.optimizer_.step()
+        set_lr(self.optimizer, self.lr, self.schedule, self.n_steps, self.total_steps)
+        self.n_steps += 1
+        self.optimizer.step()
 
 
-class Lockstep:
+class SearchLoop:
     """Trains learners of one :func:`shape` in one loop, an epoch of all after the other.
 
     Parameters
@@ -284,29 +273,30 @@ class Lockstep:
             paces.setdefault(learner.pace(), []).append(learner)
         self.learners = [learner for group in paces.values() for learner in group]
         self.epoch = 0
-        self.orders = {x: [torch.Generator().manual_seed(s) for s in x.net.seeds] for x in self.learners}
+        self.orders = {x: [order_generator(s) for s in x.net.seeds] for x in self.learners}
         first = self.learners[0]
         self.device = first.training.data.device
         # dropout of a member does not depend on what it is stacked with
         self.noise = {x: [torch.Generator(self.device).manual_seed(s) for s in x.net.seeds] for x in self.learners}
-        self.luck = {x: _Luck(x.net.seeds[0], self.device) for x in self.learners}
+        self.random = {x: _RandomState(x.net.seeds[0], self.device) for x in self.learners}
         self.batch_size = first.net.batch_size
         modules = [learner.net.module_ for learner in self.learners]
-        self.module = Together(modules, first.network())
+        self.module = JointNetworks(modules, first.network())
         sets = list({id(x.training.data): x.training for x in self.learners}.values())
         self.data = sets[0].data if len(sets) == 1 else join_batches([s.data for s in sets])
         self.target = torch.cat([s.target for s in sets])
         before = torch.tensor([0, *(len(s.data) for s in sets)]).cumsum(0).tolist()
         self.first_row = {id(s.data): n for s, n in zip(sets, before, strict=False)}
-        self.groups: list[_Group] = []
+        self.groups: list[_OptimizerGroup] = []
         start = 0
         for together in paces.values():
-            self.groups.append(_Group(together, start, self.module))
+            self.groups.append(_OptimizerGroup(together, start, self.module))
             start = self.groups[-1].stop
-        self.validates = first.validation is not None
-        self.best = torch.full((start,), math.inf)
-        self.waited = torch.zeros(start, dtype=torch.int64)
-        self.best_state = [table.clone() for table in self.module.tables] if self.validates else []
+        self.best = None
+        if first.validation is not None:
+            estimators = [learner.estimator for learner in self.learners]
+            patience = self._per_member([e.n_iter_no_change for e in estimators], torch.int64).cpu()
+            self.best = BestWeights(start, patience, self._per_member([e.tol for e in estimators]).cpu())
         self._arrange()
 
     def _per_member(self, values: list[Any], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -322,7 +312,7 @@ class Lockstep:
             self.bounds[learner] = (start, start + learner.n_members)
             start += learner.n_members
         self.training = self._rows([learner.training for learner in learners], self.batch_size)
-        if self.validates:
+        if self.best is not None:
             # as many at a time as training has in activations, which these need not keep
             size = max(self.batch_size, 128)
             self.validation = self._rows([x.validation for x in learners if x.validation is not None], size)
@@ -330,20 +320,15 @@ class Lockstep:
         for layer, each in zip(self.module.dropouts, zip(*rates, strict=True), strict=True):
             layer.set_rates(self._per_member(list(each)))
         estimators = [learner.estimator for learner in learners]
-        weight = self._per_member([e.modality_loss for e in estimators])
-        self.heads = bool(weight.any())
-        loss: Any = HeadsLoss(estimators[0]._loss_per_sample())
-        loss.modality_loss = weight.unsqueeze(1)
-        self.criterion = loss
+        per_sample = learners[0].net.criterion_.per_sample
+        self.criterion = HeadsLoss(per_sample, self._per_member([e.modality_loss for e in estimators]))
         limits = [e.clip_grad_norm for e in estimators]
         self.largest = None
         if any(limits):
             self.largest = self._per_member([math.inf if limit is None else limit for limit in limits])
-        self.patience = self._per_member([e.n_iter_no_change for e in estimators], torch.int64).cpu()
-        self.tol = self._per_member([e.tol for e in estimators]).cpu()
 
-    def _rows(self, sets: list[TrainingSet], size: int) -> Rows:
-        return Rows(sets, [self.first_row[id(s.data)] for s in sets], size, self.device)
+    def _rows(self, sets: list[TrainingSet], size: int) -> JointRows:
+        return JointRows(sets, [self.first_row[id(s.data)] for s in sets], size, self.device)
 
     # -- training ------------------------------------------------------------------------------------------------
 
@@ -351,15 +336,15 @@ class Lockstep:
         """Train until all have finished, or until so many epochs were done."""
         while self.learners and (until is None or self.epoch < until):
             train = self._train()
-            valid = self._validate() if self.validates else None
+            valid = self._validate() if self.best is not None else None
             self.epoch += 1
             for learner in self.learners:
                 self._note(learner, train, valid)
-            if valid is not None:
-                self._compare(valid)
+            if self.best is not None and valid is not None:
+                self.best.note(valid, self.module.tables)
             for learner in self.learners:
                 a, b = self.bounds[learner]
-                stopped = self.validates and bool((self.waited[a:b] >= self.patience[a:b]).all())
+                stopped = self.best is not None and bool(self.best.stopped[a:b].all())
                 if stopped or self.epoch >= learner.net.max_epochs:
                     learner.finished = True
             self.drop([x for x in self.learners if x.finished or x.error is not None])
@@ -379,7 +364,7 @@ class Lockstep:
             for own, gradient in zip(self.module.gradient_of_each, found, strict=True):
                 own.copy_(gradient)
             if self.largest is not None:
-                self._clip(self.largest)
+                clip_gradients(self.module.gradients, self.largest)
             for group in self.groups:
                 if step < group.n_batches:
                     group.step()
@@ -403,7 +388,7 @@ class Lockstep:
         parts = []
         for learner, members in self.bounds.items():
             part = tree_map(lambda x, m=slice(*members): x[m] if isinstance(x, Tensor) else x, batch)
-            with self.luck[learner].drawing():
+            with self.random[learner].drawing():
                 for change in learner.net.augment:
                     part = change(part)
             parts.append(part)
@@ -422,15 +407,7 @@ class Lockstep:
             output = self.module(batch.values, batch.present, own_rows=True)
         if net.precision != "32":
             output = output.float()
-        there = existing(batch.present, 2) if self.heads else None
-        pairs = ((batch.target, batch.weights), *batch.others)
-        return sum((self.criterion(output, *pair, there) for pair in pairs), output.new_zeros(()))
-
-    def _clip(self, largest: Tensor) -> None:
-        """Scale each member's gradient down to its largest norm."""
-        norm = torch.stack([table.square().sum(1) for table in self.module.gradients]).sum(0).sqrt()
-        for table in self.module.gradients:
-            table.mul_((largest / (norm + 1e-6)).clamp(max=1.0).unsqueeze(1))
+        return batch_loss(self.criterion, output, batch, len(output))
 
     def _note(self, learner: Learner, train: Tensor, valid: Tensor | None) -> None:
         """Enter an epoch in the learner's history, and see whether its loss is a number still."""
@@ -443,30 +420,14 @@ class Lockstep:
             if losses is None:
                 continue
             own = losses[a:b]
-            bad = ~torch.isfinite(own)
-            if bad.any() and learner.error is None:
-                learner.error = ValueError(
-                    f"the {prefix} loss became {own[bad][0].item()} in epoch {learner.n_epochs} with "
-                    f"lr={net.base_lr_}. Try a lower lr, clip_grad_norm=1.0, scale_inputs=True, or check the "
-                    "values of the inputs and the target."
-                )
+            learner.error = learner.error or divergence(prefix, own, learner.n_epochs, net.base_lr_)
             net.history.record(f"{prefix}_loss", own.mean().item())
-
-    def _compare(self, loss: Tensor) -> None:
-        """Remember the weights of each member at its lowest validation loss."""
-        active = self.waited < self.patience
-        better = active & (loss < self.best - self.tol)
-        self.best = torch.where(better, loss, self.best)
-        self.waited = torch.where(better, 0, self.waited + active.long())
-        chosen = better.to(self.device)
-        for kept, table in zip(self.best_state, self.module.tables, strict=True):
-            kept[chosen] = table[chosen]
 
     def hand_back(self, learner: Learner) -> None:
         """Give a learner its own weights, those of its best epoch if it is stopped early."""
         a, b = self.bounds[learner]
         module = learner.net.module_
-        source = self.module.views(self.best_state or self.module.tables)
+        source = self.module.views(self.best.weights if self.best is not None else self.module.tables)
         with torch.no_grad():
             for own, stacked in zip(module.parameters(), source, strict=True):
                 own.copy_(stacked[a] if module.n_members == 1 else stacked[a:b])
@@ -489,8 +450,8 @@ class Lockstep:
 
         kept = members(self.learners)
         self.module.keep(kept)
-        self.best, self.waited = self.best[kept.cpu()], self.waited[kept.cpu()]
-        self.best_state = [x[kept] for x in self.best_state]
+        if self.best is not None:
+            self.best.keep(kept)
         groups, start = [], 0
         for group in self.groups:
             rest = [learner for learner in group.learners if learner not in gone]

@@ -1,4 +1,4 @@
-"""Networks and data of several estimators, side by side along the member axis."""
+"""Networks and data of the estimators that a search trains in one loop, joined along the member axis."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from skmm._private import tree_leaves
 from skmm.inputs._batches import AbsentColumn, Batches, DenseColumn, RaggedColumn, SparseColumn, VectorColumns
 from skmm.inputs._scaling import Scaler, standardised
 from skmm.layers import Masks, Values
-from skmm.network._members import MemberNetworks, _Template, of_member
+from skmm.network._members import MemberNetworks, StackedNetworks, Template, of_member
 from skmm.network._network import FusionNetwork
-from skmm.training._net import TrainingSet
+from skmm.training._sets import TrainingSet
 
 # -- dropout with a rate and a generator of each member's own -----------------------------------------------------
 
@@ -25,8 +25,8 @@ class MembersDropout(nn.Module):
     """``nn.Dropout`` whose rate differs from member to member.
 
     What it multiplies by is drawn before a batch goes through the network, for all layers at once: from inside
-    torch.vmap a layer sees neither the other members nor a generator. It is told by :class:`Together` to ``note``
-    the shapes of what it gets, or given ``factors`` of these shapes, in the order of its calls.
+    torch.vmap a layer sees neither the other members nor a generator. :class:`JointNetworks` lets it note the
+    shapes of what it gets, or gives it ``factors`` of these shapes, in the order of its calls.
     """
 
     def __init__(self) -> None:
@@ -69,48 +69,60 @@ def _random_bits(counts: list[int], generators: list[torch.Generator], device: t
 # -- networks and data of several estimators as one ---------------------------------------------------------------
 
 
-class Together(MemberNetworks):
-    """The members of several :class:`MemberNetworks` side by side."""
+class JointNetworks(StackedNetworks):
+    """The members of several estimators, one after the other along the member axis; never without that axis.
+
+    Parameters
+    ----------
+    modules : list of MemberNetworks
+        Those of each estimator, whose tensors are copied.
+    network : FusionNetwork
+        One of them, with or without weights.
+
+    Attributes
+    ----------
+    tables, gradients : list of Tensor of shape (K, n)
+        Weights, which decay, and the rest; and the gradients of both.
+    gradient_of_each : list of Tensor
+        The gradients as those of the parameters, (K, ...) each.
+    dropouts : list of MembersDropout
+        The layers of dropout, in the order of the network's.
+    """
 
     def __init__(self, modules: list[MemberNetworks], network: FusionNetwork) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
 
         def behind_axis(module: MemberNetworks, tensors: Any) -> list[Tensor]:
             return [x.detach().unsqueeze(0) if module.n_members == 1 else x.detach() for x in tensors]
 
         parts = [behind_axis(module, module.parameters()) for module in modules]
         stacked = [torch.cat(each) for each in zip(*parts, strict=True)]
-        self.n_members = max(2, len(stacked[0]))  # never the one that is called without a member axis
-        self.vectorized = True
         # Weights, which decay, and the rest, each as one table (K, n): an optimizer steps tables, not layers. Those
         # of linear layers lie transposed, as the batched product leaves their gradient.
         linear = {id(layer.weight) for layer in network.modules() if isinstance(layer, nn.Linear)}
-        self.places = []
+        self.layout = []
         widths = [0, 0]
         for x, p in zip(stacked, network.parameters(), strict=True):
             table, start = int(x.ndim <= 2), widths[int(x.ndim <= 2)]
             widths[table] = start + x[0].numel()
-            self.places.append((table, start, widths[table], x.shape[1:], id(p) in linear))
+            self.layout.append((table, start, widths[table], x.shape[1:], id(p) in linear))
         self.tables = [x.new_empty(len(x), width) for width in widths]
         for x, view in zip(stacked, self.views(self.tables), strict=True):
             view.copy_(x)
         self.gradients = [torch.zeros_like(table) for table in self.tables]
         self.gradient_of_each = self.views(self.gradients)
-        self.stacked = nn.ParameterList(nn.Parameter(view) for view in self.views(self.tables))
-        buffers = [behind_axis(module, module.buffers()) for module in modules]
-        self.n_buffers = len(buffers[0])
-        for i, each in enumerate(zip(*buffers, strict=True)):
-            self.register_buffer(f"buffer{i}", torch.cat(each))
-        self._make_template(network)
+        buffers = zip(*(behind_axis(module, module.buffers()) for module in modules), strict=True)
+        parameters = [nn.Parameter(view) for view in self.views(self.tables)]
+        self.stack(network, parameters, [torch.cat(each) for each in buffers], vectorized=True)
         self.dropouts: list[MembersDropout] = []
         self._shapes: dict[Any, list[list[torch.Size]]] = {}
-        members: Any = list(self._template[0].modules())
+        members: Any = list(self.network.modules())
         for layer in members:
             for name, child in layer.named_children():
                 if type(child) is nn.Dropout:
                     self.dropouts.append(MembersDropout())
                     setattr(layer, name, self.dropouts[-1])
-        self._idle.append(_Template(self._template[0]))  # whose layers of dropout these are: the only one ever used
+        self.call_itself()  # whose layers of dropout these are
 
     def drop_out(self, values: Values, present: Masks, generators: list[torch.Generator]) -> None:
         """Draw what the layers of dropout multiply by in the next call, which has these inputs (K, B, ...)."""
@@ -123,7 +135,7 @@ class Together(MemberNetworks):
         if key not in self._shapes:
             for layer in layers:
                 layer.noted = []
-            with torch.no_grad(), self._calling("forward", False) as (call, tensors):
+            with torch.no_grad(), self.calling("forward", False) as (call, tensors):
                 call(*of_member((tensors, values, present), 0))
             self._shapes[key] = [layer.noted or [] for layer in layers]
             for layer in layers:
@@ -134,8 +146,8 @@ class Together(MemberNetworks):
         for layer, each in zip(layers, shapes, strict=True):
             layer.factors = [layer.factor(next(bits).reshape(-1, *shape)) for shape in each]
 
-    def _filled(self, template: _Template) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
-        slots, tensors = super()._filled(template)
+    def filling(self, template: Template) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
+        slots, tensors = super().filling(template)
         given = [layer for layer in self.dropouts if layer.factors]
         return slots + [(vars(layer), "factors") for layer in given], tensors + [layer.factors for layer in given]
 
@@ -146,7 +158,7 @@ class Together(MemberNetworks):
             return table.view(-1, *shape[::-1]).transpose(1, 2) if transposed else table.view(-1, *shape)
 
         return [
-            view(tables[i][:, start:stop], shape, transposed) for i, start, stop, shape, transposed in self.places
+            view(tables[i][:, start:stop], shape, transposed) for i, start, stop, shape, transposed in self.layout
         ]
 
     def keep(self, members: Tensor) -> None:
@@ -253,7 +265,7 @@ def join_batches(sets: list[Batches]) -> Batches:
     return joined
 
 
-class Rows:
+class JointRows:
     """Rows of every member in one table, filled up to the longest with rows of weight 0.
 
     Parameters

@@ -25,7 +25,7 @@ from torch import nn
 from skmm._devices import find_device, free_memory, seeded
 from skmm._private import check_method_params, safe_indexing, score
 from skmm.estimators._base import MultimodalEstimator
-from skmm.model_selection._search_loop import Learner, Lockstep, obstacle, shape, slower_together
+from skmm.model_selection._search_loop import Learner, SearchLoop, obstacle, shape, slower_together
 from skmm.spec import Spec
 
 # Parameters that need not agree within one loop. All others need to, so does one that is not thought of here.
@@ -378,7 +378,7 @@ class Task:
         with seeded(seed, device):
             loop, reason = None, ""
             try:
-                loop = Lockstep(learners)
+                loop = SearchLoop(learners)
                 if self.halving is not None:
                     self._halve(loop, learners)
                 loop.run()
@@ -395,7 +395,7 @@ class Task:
                 self._report([self.place[x] for x in finished], spent, max(x.n_epochs for x in learners), "")
         return reason
 
-    def _halve(self, loop: Lockstep, learners: list[Learner]) -> None:
+    def _halve(self, loop: SearchLoop, learners: list[Learner]) -> None:
         """Train, dropping all but the best of the candidates at each rung."""
         assert self.halving is not None
         max_epochs = max(learner.net.max_epochs for learner in learners)

@@ -67,7 +67,8 @@ class _UserEncoder(nn.Module):
         return value, exists.unsqueeze(-1).expand(value.shape[:2])
 
 
-def _make_encoder(name: str, choice: Any, info: BlockInfo, tokens: bool, inherited: Mapping[str, Any]) -> nn.Module:
+def make_encoder(name: str, choice: Any, info: BlockInfo, tokens: bool, inherited: Mapping[str, Any]) -> nn.Module:
+    """Build what reads a modality: a module of the user's own, or what a name or spec of an encoder says."""
     if isinstance(choice, nn.Module):
         return _UserEncoder(name, copy.deepcopy(choice), info)  # the user's own stays as it is
     spec = as_spec(Encoder, choice)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import stack_module_state
 
 from skmm._private import tree_map
@@ -26,7 +26,7 @@ def faster_one_by_one(n_numbers: int, device: torch.device) -> bool:
     return device.type == "cpu" and n_numbers > PICTURES_LIMIT
 
 
-class _Template:
+class Template:
     """A network without weights of its own, into which a member's are put for a call."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -36,14 +36,116 @@ class _Template:
         self.members_layers = [layer for layer in layers if hasattr(layer, "in_members")]
 
 
-class MemberNetworks(nn.Module):
-    """K networks of one shape, their parameters stacked along a leading member axis.
+class StackedNetworks(nn.Module):
+    """K networks of one shape, called as one with their tensors stacked along a leading member axis.
 
-    One network alone is called as it is. More run under ``torch.func.vmap``, or one after another where a layer
-    has no batching rule (``unsupported = {"vmap": reason}`` on its class), or buffers that it may write to, or
-    where pictures are so large that a CPU is faster so.
+    They run under ``torch.func.vmap``, or one after another where they are not ``vectorized`` or where pictures are
+    so large that a CPU is faster so.
 
     A call puts weights into a template that no other call uses meanwhile: threads may call at the same time.
+
+    Shape
+    -----
+    With ``own_rows``, values (K, B, ...): each member its own batch; otherwise (B, ...), all the same.
+    Output (K, B, ...).
+    """
+
+    def stack(
+        self, network: FusionNetwork, parameters: list[nn.Parameter], buffers: list[Tensor], *, vectorized: bool
+    ) -> None:
+        """Take these as the tensors of all members, (K, ...) each, in the order of those of one of the networks."""
+        self.stacked = nn.ParameterList(parameters)
+        # Buffers of a user's module, such as running means, are written to in place: each member on its own, unless
+        # the module says that they are constant.
+        self.n_buffers = len(buffers)
+        for i, buffer in enumerate(buffers):
+            self.register_buffer(f"buffer{i}", buffer)
+        self.vectorized = vectorized
+        ids = [id(owner[key]) for owner, key in _slots(network)]
+        self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]  # tied weights are stacked once
+        # the lists hide it from nn.Module, whose state is the stacked tensors alone
+        self._template = [copy.deepcopy(network).to("meta")]
+        self._idle: list[Template] = []
+        self._pictures = picture_modalities(network)
+
+    @property
+    def network(self) -> FusionNetwork:
+        """One of the networks, without weights."""
+        return self._template[0]
+
+    def call_itself(self) -> None:
+        """Make calls with :attr:`network` and no copy of it: one at a time then."""
+        self._idle.append(Template(self.network))
+
+    def train(self, mode: bool = True) -> StackedNetworks:
+        """Set training mode."""
+        for child in self.children():
+            child.train(mode)
+        self.training = mode  # last: where it says so, all layers are in this mode, for other threads too
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        # copies are made when they are needed; some may be in use by another thread
+        return {**vars(self), "_idle": []}
+
+    def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: str = "forward") -> Any:
+        """Outputs of a method of the networks, a tensor or several in dicts and tuples."""
+        at_once = self.vectorized and not self._large_pictures(values, own_rows)
+        with self.calling(method, at_once) as (call, tensors):
+            if at_once:
+                axes = (0, 0, 0) if own_rows else (0, None, None)
+                return torch.vmap(call, in_dims=axes, randomness="different")(tensors, values, present)
+            outputs = [
+                call(of_member(tensors, k), *(of_member((values, present), k) if own_rows else (values, present)))
+                for k in range(len(tensors[0]))
+            ]
+            return tree_map(lambda *each: torch.stack(each), *outputs)
+
+    @contextlib.contextmanager
+    def calling(self, method: str, at_once: bool) -> Iterator[tuple[Callable[..., Any], list[Any]]]:
+        """A method of the network as a function of its tensors, values and masks; and the stacked tensors."""
+        try:
+            template = self._idle.pop()
+        except IndexError:  # all are in use, by other threads
+            template = Template(copy.deepcopy(self.network))
+        network = template.network
+        if network.training != self.training:
+            network.train(self.training)
+        slots, tensors = self.filling(template)
+
+        def call(tensors: list[Any], values: Values, present: Masks) -> Any:
+            # what torch.func.functional_call does, whose checks cost more than a small network
+            for (owner, key), tensor in zip(slots, tensors, strict=True):
+                owner[key] = tensor
+            return getattr(network, method)(values, present)
+
+        own = [owner[key] for owner, key in slots]
+        for layer in template.members_layers:
+            layer.in_members = at_once
+        try:
+            yield call, tensors
+        finally:
+            for (owner, key), tensor in zip(slots, own, strict=True):
+                owner[key] = tensor
+            self._idle.append(template)
+
+    def filling(self, template: Template) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
+        """Places in a template, and the stacked tensors of which each member's go there."""
+        # a ParameterList looks each of its own up by name, which takes as long as a layer of a small network
+        stacked = self.stacked._parameters.values()
+        tensors: list[Any] = [*stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
+        return template.slots, [tensors[which] for which in self._which]
+
+    def _large_pictures(self, values: Values, own_rows: bool) -> bool:
+        pictures: list[Any] = [values[name] for name in self._pictures]
+        return any(faster_one_by_one(x.numel() // (len(x) if own_rows else 1), x.device) for x in pictures)
+
+
+class MemberNetworks(StackedNetworks):
+    """The members of an estimator: one network, which is called as it is, or several, stacked.
+
+    Several run one after another where a layer has no batching rule (``unsupported = {"vmap": reason}`` on its
+    class), or buffers that it may write to.
 
     Parameters
     ----------
@@ -52,8 +154,7 @@ class MemberNetworks(nn.Module):
 
     Shape
     -----
-    With ``own_rows``, values (K, B, ...): each member its own batch; otherwise (B, ...), all the same.
-    Output (K, B, ...); with one member and no member axis (B, ...).
+    That of :class:`StackedNetworks`; with one member there is no member axis.
     """
 
     def __init__(self, networks: list[FusionNetwork]) -> None:
@@ -75,33 +176,15 @@ class MemberNetworks(nn.Module):
             if "members" in reasons:
                 raise ValueError(f"{reasons['members']}, as members need it: set n_members=1.")
         parameters, buffers = stack_module_state(networks)
-        self.stacked = nn.ParameterList(nn.Parameter(p.data, p.requires_grad) for p in parameters.values())
-        # Buffers of a user's module, such as running means, are written to in place: each member on its own, unless
-        # the module says that they are constant.
-        self.n_buffers = len(buffers)
-        for i, buffer in enumerate(buffers.values()):
-            self.register_buffer(f"buffer{i}", buffer)
-        self._make_template(networks[0])
-
-    def _make_template(self, network: FusionNetwork) -> None:
-        """What calls are made with: a network without weights, and copies of it that no call uses now."""
-        ids = [id(owner[key]) for owner, key in _slots(network)]
-        self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]  # tied weights are stacked once
-        # the lists hide it from nn.Module, whose state is the stacked tensors alone
-        self._template = [copy.deepcopy(network).to("meta")]
-        self._idle: list[_Template] = []
-        self._pictures = picture_modalities(network)
-
-    def train(self, mode: bool = True) -> MemberNetworks:
-        """Set training mode."""
-        for child in self.children():
-            child.train(mode)
-        self.training = mode  # last: where it says so, all layers are in this mode, for other threads too
-        return self
+        self.stack(
+            networks[0],
+            [nn.Parameter(p.data, p.requires_grad) for p in parameters.values()],
+            list(buffers.values()),
+            vectorized=self.vectorized,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        # copies are made when they are needed; some may be in use by another thread
-        return {**vars(self), "_idle": []} if self.n_members > 1 else vars(self).copy()
+        return super().__getstate__() if self.n_members > 1 else vars(self).copy()
 
     def decayed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Weights, which weight decay shrinks, and the rest (biases, norms, placeholders), which it leaves.
@@ -129,60 +212,12 @@ class MemberNetworks(nn.Module):
         """Outputs of a method of the networks, a tensor or several in dicts and tuples."""
         if self.n_members == 1:
             return getattr(self.single, method)(values, present)
-        at_once = self.vectorized and not self._large_pictures(values, own_rows)
-        with self._calling(method, at_once) as (call, tensors):
-            if at_once:
-                axes = (0, 0, 0) if own_rows else (0, None, None)
-                return torch.vmap(call, in_dims=axes, randomness="different")(tensors, values, present)
-            outputs = [
-                call(of_member(tensors, k), *(of_member((values, present), k) if own_rows else (values, present)))
-                for k in range(len(tensors[0]))
-            ]
-            return tree_map(lambda *each: torch.stack(each), *outputs)
+        return super().forward(values, present, own_rows=own_rows, method=method)
 
     @property
     def network(self) -> FusionNetwork:
         """One of the networks, of several one without weights."""
-        return self.single if self.n_members == 1 else self._template[0]
-
-    @contextlib.contextmanager
-    def _calling(self, method: str, at_once: bool) -> Iterator[tuple[Callable[..., Any], list[Any]]]:
-        """A method of the network as a function of its tensors, values and masks; and the stacked tensors."""
-        try:
-            template = self._idle.pop()
-        except IndexError:  # all are in use, by other threads
-            template = _Template(copy.deepcopy(self._template[0]))
-        network = template.network
-        if network.training != self.training:
-            network.train(self.training)
-        slots, tensors = self._filled(template)
-
-        def call(tensors: list[Any], values: Values, present: Masks) -> Any:
-            # what torch.func.functional_call does, whose checks cost more than a small network
-            for (owner, key), tensor in zip(slots, tensors, strict=True):
-                owner[key] = tensor
-            return getattr(network, method)(values, present)
-
-        own = [owner[key] for owner, key in slots]
-        for layer in template.members_layers:
-            layer.in_members = at_once
-        try:
-            yield call, tensors
-        finally:
-            for (owner, key), tensor in zip(slots, own, strict=True):
-                owner[key] = tensor
-            self._idle.append(template)
-
-    def _large_pictures(self, values: Values, own_rows: bool) -> bool:
-        pictures: list[Any] = [values[name] for name in self._pictures]
-        return any(faster_one_by_one(x.numel() // (len(x) if own_rows else 1), x.device) for x in pictures)
-
-    def _filled(self, template: _Template) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
-        """Places in a template, and the stacked tensors of which each member's go there."""
-        # a ParameterList looks each of its own up by name, which takes as long as a layer of a small network
-        stacked = self.stacked._parameters.values()
-        tensors: list[Any] = [*stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
-        return template.slots, [tensors[which] for which in self._which]
+        return self.single if self.n_members == 1 else super().network
 
 
 def picture_modalities(network: FusionNetwork) -> list[str]:

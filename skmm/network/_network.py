@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from skmm._checks import unknown
 from skmm.blocks._blocks import BlockInfo
 from skmm.layers import Masks, SparseRows, Values, make_linear, masked_mean
-from skmm.network._encoders import _make_encoder, check_encoders
+from skmm.network._encoders import check_encoders, make_encoder
 from skmm.spec import FUSIONS, Fusion, as_spec, check_level
 
 
@@ -114,7 +114,7 @@ class FusionNetwork(nn.Module):
         if self.level != "input" or modality_heads:
             for name, info in infos.items():
                 tokens = self.level == "token"
-                self.encoders.append(_make_encoder(name, choices[name], info, tokens, inherited))
+                self.encoders.append(make_encoder(name, choices[name], info, tokens, inherited))
         if self.level != "input":
             dims = {name: encoder.out_dim for name, encoder in zip(infos, self.encoders, strict=True)}
         structure = (dims, n_outputs, link) if self.level == "decision" else (dims,)

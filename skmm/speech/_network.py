@@ -28,10 +28,11 @@ from skmm.layers import (
     make_activation,
     masked_mean,
 )
-from skmm.network._encoders import _make_encoder, check_encoders
+from skmm.network._encoders import check_encoders, make_encoder
 from skmm.spec import INHERIT, Encoder, Fusion, Registry, Spec, as_spec
 from skmm.speech.decoding import BLANK
-from skmm.training._net import MultimodalNet, TrainingSet, take_rows
+from skmm.training._net import MultimodalNet
+from skmm.training._sets import Cut, TrainingSet, order_generator
 
 _NEVER = -1e4  # log-probability of what cannot be; finite, so that no gradient is NaN
 
@@ -298,7 +299,6 @@ class SpeechNetwork(nn.Module):
     end a frame is blank for certain, which adds nothing to any transcript.
     """
 
-    # torch gives its recurrent layers no batching rule
     modality_heads: ClassVar = ()
     unsupported: ClassVar = {"vmap": "the number of frames differs between batches"}
 
@@ -325,7 +325,7 @@ class SpeechNetwork(nn.Module):
         read = {**infos, audio: BlockInfo("sequence", (dim,))}
         self.names = list(infos)
         self.encoders: Any = nn.ModuleList(
-            _make_encoder(name, choices[name], info, True, inherited) for name, info in read.items()
+            make_encoder(name, choices[name], info, True, inherited) for name, info in read.items()
         )
         out_dims = {name: encoder.out_dim for name, encoder in zip(self.names, self.encoders, strict=True)}
         out_dim: Any = out_dims.pop(audio)
@@ -426,7 +426,7 @@ class _BucketIterator:
     def __init__(self, dataset: SpeechSet, batch_size: int, generator: torch.Generator | None) -> None:
         self.dataset, self.batch_size, self.generator = dataset, batch_size, generator
 
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+    def __iter__(self) -> Iterator[Cut]:
         d, rows = self.dataset, self.dataset.rows[0]
         weights = None if d.weights is None else d.weights[0]
         lengths = d.lengths[rows.cpu().numpy()]
@@ -436,8 +436,8 @@ class _BucketIterator:
         if self.generator is not None:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=self.generator)]
         chosen = [torch.from_numpy(positions).to(rows.device) for positions in batches]
-        for part, cut in zip(chosen, d.data.stream([rows[part] for part in chosen]), strict=True):
-            yield cut, take_rows(d.target, rows[part]), None if weights is None else weights[part], 1
+        cut_weights = [None if weights is None else weights[part] for part in chosen]
+        yield from d.cut([rows[part] for part in chosen], cut_weights)
 
 
 class ContextDropout:
@@ -457,17 +457,13 @@ class ContextDropout:
 class SpeechNet(MultimodalNet):
     """The training loop on batches of similar length."""
 
-    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
-        generator = None
-        if training:  # a fit that goes on draws new orders
-            seed = (self.seeds[0] + 7919 * len(self.history)) % 2**63
-            generator = torch.Generator().manual_seed(seed)
-        return _BucketIterator(dataset, self.batch_size, generator)
+    def n_batches(self, dataset: Any) -> int:
+        lengths = dataset.lengths[dataset.rows[0].cpu().numpy()]
+        return len(split_by_length(lengths, self.batch_size, dataset.most))
 
-    def set_horizon(self, n_samples: int) -> None:
-        """Start the schedule over; ``n_batches_`` says how many steps an epoch has."""
-        super().set_horizon(n_samples)
-        self.total_steps_ = self.max_epochs * self.n_batches_
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        generator = order_generator(self.seeds[0], len(self.history)) if training else None
+        return _BucketIterator(dataset, self.batch_size, generator)
 
     def log_probs(self, data: Batches, lengths: np.ndarray, most: int) -> list[Tensor]:
         """Outputs of all samples, on the CPU, each with the padding of its batch."""

@@ -41,7 +41,8 @@ from skmm.speech._network import (
 )
 from skmm.speech._transcribing import Decoding, tidy
 from skmm.training._losses import HeadsLoss
-from skmm.training._net import Trained, auto_batch_size
+from skmm.training._net import Trained
+from skmm.training._optimizers import auto_batch_size
 from skmm.training._plan import encode_groups
 from skmm.training._samples import canonical
 
@@ -485,7 +486,6 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
                 own = torch.as_tensor(rows[chosen][None], device=device)
                 return SpeechSet(data, encoded, weights, own, lengths, self._most)
 
-            self.net_.n_batches_ = len(split_by_length(lengths[rows[train]], self.net_.batch_size, self._most))
             self._train(part(train), None if valid is None else part(valid), None)
 
     def _start(self, blocks: Blocks) -> None:

@@ -26,10 +26,12 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def squared_error(value: Tensor, target: Tensor) -> Tensor:
+    """Mean over outputs of the squared error: value and target (..., n_outputs)."""
     return (value - target).square().mean(-1)
 
 
 def absolute_error(value: Tensor, target: Tensor) -> Tensor:
+    """Mean over outputs of the absolute error: value and target (..., n_outputs)."""
     return (value - target).abs().mean(-1)
 
 
@@ -59,12 +61,21 @@ class HeadsLoss(nn.Module):
 
     With modality heads, the loss of the fused head plus ``modality_loss`` times the mean over the modalities that a
     sample has of their own heads' losses.
+
+    Parameters
+    ----------
+    per_sample : callable
+        Outputs (..., C) and targets -> losses (...,).
+    modality_loss : float or Tensor of shape (K,), default=0.0
+        One for all, or each member's own. Where all are 0, networks have no modality heads.
     """
 
-    def __init__(self, per_sample: Callable[[Tensor, Tensor], Tensor], modality_loss: float = 0.0) -> None:
+    def __init__(self, per_sample: Callable[[Tensor, Tensor], Tensor], modality_loss: float | Tensor = 0.0) -> None:
         super().__init__()
         self.per_sample = per_sample
-        self.modality_loss = modality_loss
+        self.modality_loss, self.with_heads = modality_loss, bool(torch.as_tensor(modality_loss).any())
+        if isinstance(modality_loss, Tensor):
+            self.modality_loss = modality_loss.unsqueeze(1)  # for losses (K, B)
 
     def forward(
         self, output: Tensor, target: Tensor, weights: Tensor | None, exists: Tensor | None = None

@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.inputs._batches import Batches
-from skmm.training._net import TrainingSet
+from skmm.training._sets import TrainingSet
 
 
 class TrainingPlan(NamedTuple):

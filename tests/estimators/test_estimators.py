@@ -36,7 +36,7 @@ from skmm import (
     list_fusions,
     list_optimizers,
 )
-from skmm.training._net import SCHEDULES
+from skmm.training._optimizers import SCHEDULES
 
 
 class Spy(Callback):

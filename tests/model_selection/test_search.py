@@ -24,7 +24,7 @@ import skmm.model_selection._search_tasks
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.augmentation import GaussianNoise, Mixup, ModalityDropout, TimeShift
 from skmm.model_selection import FusionSearchCV
-from skmm.model_selection._search_loop import Lockstep
+from skmm.model_selection._search_loop import SearchLoop
 from skmm.model_selection._search_networks import MembersDropout, _random_bits
 from skmm.training._net import MultimodalNet
 
@@ -417,14 +417,14 @@ def test_a_stack_that_runs_out_of_memory_is_trained_in_halves(monkeypatch, error
     X, y = make_data(60)
     search = FusionSearchCV(exact(), {"lr": [0.01, 0.02, 0.05]}, cv=2, scoring="neg_log_loss")
     whole = clone(search).fit(X, y)
-    train = Lockstep._train
+    train = SearchLoop._train
 
     def out_of_memory(loop):
         if len(loop.learners) > most:
             raise error
         return train(loop)
 
-    monkeypatch.setattr(Lockstep, "_train", out_of_memory)
+    monkeypatch.setattr(SearchLoop, "_train", out_of_memory)
     split = search.fit(X, y)
     rows = list(split.stacks_)
     assert [(row["trained"], row["fits"]) for row in rows] == stacks
@@ -530,14 +530,14 @@ def test_every_candidate_failing_is_an_error():
 @pytest.mark.parametrize("error_score", [np.nan, "raise"])
 def test_what_is_finished_at_an_interrupt_is_kept(monkeypatch, error_score):
     X, y = make_data(60)
-    run = Lockstep.run
+    run = SearchLoop.run
 
     def interrupted(self, until=None):
         if self.learners[0].estimator.hidden_dim == 16:
             raise KeyboardInterrupt
         run(self, until)
 
-    monkeypatch.setattr(Lockstep, "run", interrupted)
+    monkeypatch.setattr(SearchLoop, "run", interrupted)
     grid = {"hidden_dim": [8, 16], "lr": [0.01, 0.05]}
     search = FusionSearchCV(exact(), grid, cv=2, error_score=error_score)
     with warnings.catch_warnings(record=True) as caught:
@@ -575,7 +575,7 @@ def test_an_interrupt_before_anything_is_finished_is_one(monkeypatch):
     def interrupted(self, until=None):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Lockstep, "run", interrupted)
+    monkeypatch.setattr(SearchLoop, "run", interrupted)
     X, y = make_data(20)
     with pytest.raises(KeyboardInterrupt):
         FusionSearchCV(exact(), {"lr": [0.01, 0.05]}, cv=2).fit(X, y)

@@ -19,7 +19,8 @@ from skmm.network._encoders import check_encoders
 from skmm.network._members import MemberNetworks
 from skmm.network._network import FusionNetwork
 from skmm.training._losses import HeadsLoss, cross_entropy, squared_error
-from skmm.training._net import MultimodalNet, TrainingSet
+from skmm.training._net import MultimodalNet
+from skmm.training._sets import TrainingSet
 
 TASKS = ["binary", "multiclass", "multilabel", "one target", "two targets"]
 
@@ -206,8 +207,7 @@ def train(nets, criterion, data, target, rows, weights, seeds, **options):
     )
     net.initialize()
     training = TrainingSet(data, target, weights, rows)
-    net.set_horizon(len(training))
-    net.partial_fit((training, None), epochs=net.max_epochs)
+    net.train(training, None)
     return net
 
 

@@ -19,7 +19,7 @@ from skmm.training._losses import (
     quantile_error,
     squared_error,
 )
-from skmm.training._net import SCHEDULES, auto_batch_size, auto_epochs
+from skmm.training._optimizers import SCHEDULES, auto_batch_size, auto_epochs
 
 members = pytest.mark.parametrize("n_members", [1, 3])
 every_estimator = pytest.mark.parametrize("cls", [MultimodalClassifier, MultimodalRegressor])

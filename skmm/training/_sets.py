@@ -1,0 +1,82 @@
+"""What a network trains on: samples, targets, weights and rows, cut into batches, each epoch in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skmm.inputs._batches import Batches, Width, take_rows
+
+# Of a batch: (values, masks), targets, weights, and the number of axes before those of a sample: 2 for batches of
+# each member's own, else 1.
+Cut = tuple[Any, Tensor, Tensor | None, int]
+
+
+class TrainingSet:
+    """Samples, targets and the rows of each member.
+
+    Parameters
+    ----------
+    data : Batches
+        Every sample, once for all members.
+    target : Tensor of shape (n_samples, ...)
+        Encoded targets.
+    weights : Tensor of shape (K, n_rows) or None
+        Weight of each of a member's rows, of mean 1.
+    rows : Tensor of shape (K, n_rows) or (1, n_rows)
+        Each member's rows, or those of all, from which the weights of a member may leave some out: so a sample that
+        is read lazily is read once for all members.
+    """
+
+    def __init__(self, data: Batches, target: Tensor, weights: Tensor | None, rows: Tensor) -> None:
+        self.data, self.target, self.weights, self.rows = data, target, weights, rows
+
+    def __len__(self) -> int:
+        return self.rows.shape[1]
+
+    def cut(self, rows: list[Tensor], weights: Iterable[Tensor | None]) -> Iterator[Cut]:
+        """Batches of these rows and weights, which are read ahead where samples are read lazily."""
+        for batch, weight, values in zip(rows, weights, self.data.stream(rows), strict=True):
+            yield values, take_rows(self.target, batch), weight, batch.ndim
+
+
+def order_generator(seed: int, epochs_before: int = 0) -> torch.Generator:
+    """What the orders of batches are drawn from: a fit that goes on after some epochs draws new ones."""
+    return torch.Generator().manual_seed((seed + 7919 * epochs_before) % 2**63)
+
+
+class BatchIterator:
+    """Cuts batches by row numbers, in an order of its own for each member, or in one where they share their rows.
+
+    Without generators the batches are cut by what they hold in a network of some ``width``.
+    """
+
+    def __init__(
+        self, dataset: TrainingSet, batch_size: int, generators: list[torch.Generator] | None, width: Width
+    ) -> None:
+        self.dataset, self.batch_size, self.generators, self.width = dataset, batch_size, generators, width
+
+    def __iter__(self) -> Iterator[Cut]:
+        d = self.dataset
+        rows, weights = d.rows, d.weights
+        if self.generators is not None:
+            n = rows.shape[1]
+            orders = [torch.randperm(n, generator=g) for g in self.generators[: len(rows)]]
+            order = torch.stack(orders).to(rows.device)
+            rows = rows.gather(1, order)
+            weights = None if weights is None else weights.gather(1, order.expand(len(weights), -1))
+        if len(rows) == 1:
+            rows = rows[0]
+        if weights is not None and len(weights) == 1:
+            weights = weights[0]
+        if self.generators is None:
+            positions = [p.to(rows.device) for p in d.data.parts(rows, self.batch_size, self.width)]
+            parts: Any = [rows[..., p] for p in positions]
+            weight_parts: Any = [None if weights is None else weights[..., p] for p in positions]
+        else:
+            parts = rows.split(self.batch_size, -1)
+            weight_parts = [None] * len(parts) if weights is None else weights.split(self.batch_size, -1)
+        yield from d.cut(parts, weight_parts)
