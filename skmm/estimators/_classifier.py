@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-import scipy.sparse as sp
-import torch
-from scipy.special import expit
 from sklearn.base import (
     ClassifierMixin,
 )
-from sklearn.metrics import accuracy_score
-from sklearn.utils import assert_all_finite
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 # scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
-from sklearn.utils.validation import (
-    check_array,
-    column_or_1d,
-)
-
 from skmm.estimators._base import MultimodalEstimator, can_partial_fit
-from skmm.training._losses import (
-    binary_cross_entropy,
-    cross_entropy,
-)
+from skmm.estimators._targets import Target, target_of_labels
 
 
 class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
@@ -281,92 +265,11 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         first = not hasattr(self, "net_")
         if not first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes={classes!r} is not the same as in the first call, {self.classes_.tolist()}.")
-        self._known_classes = None if classes is None else np.unique(np.asarray(classes))
-        try:
-            return self._fit(X, y, sample_weight, reset=first, epochs=1)
-        finally:
-            del self._known_classes
+        known = None if classes is None else np.unique(np.asarray(classes))
+        return self._fit(X, y, sample_weight, reset=first, epochs=1, classes=known)
 
-    # -- target --------------------------------------------------------------------------------------------------
-
-    def _encode_target(self, y: Any, reset: bool) -> np.ndarray:
-        if not sp.issparse(y):
-            assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
-        kind = type_of_target(y, input_name="y")
-        if kind == "multilabel-indicator":
-            indicator = check_array(y, accept_sparse="csr", dtype=None, ensure_2d=True, input_name="y")
-            indicator = np.asarray(indicator.toarray() if hasattr(indicator, "toarray") else indicator)
-            if reset:
-                self.classes_ = np.arange(indicator.shape[1])
-                self._link, self._n_outputs = "sigmoid", indicator.shape[1]
-            elif self._link != "sigmoid" or indicator.shape[1] != self._n_outputs:
-                raise ValueError(
-                    f"y has {indicator.shape[1]} outputs, unlike the {self._n_outputs} of the first fit."
-                )
-            return indicator.astype(np.float64)
-        if kind == "multiclass-multioutput":
-            raise ValueError(
-                "y has several columns of classes; fit one classifier for each (MultiOutputClassifier)."
-            )
-        y = column_or_1d(y, warn=True)
-        if reset:
-            known = getattr(self, "_known_classes", None)
-            self.classes_ = np.unique(y) if known is None else known
-            self._link, self._n_outputs = "softmax", len(self.classes_)
-        elif self._link != "softmax":
-            raise ValueError("y is one column of classes, unlike the multilabel matrix of the first fit.")
-        foreign = np.setdiff1d(y, self.classes_)
-        if len(foreign):
-            raise ValueError(f"y holds {foreign[0]!r}, which is not among the classes {self.classes_.tolist()}.")
-        return np.searchsorted(self.classes_, y)
-
-    def _weigh(self, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        if self._link == "sigmoid":
-            if self.class_weight is not None:
-                raise ValueError("class_weight is for one label per sample; for multilabel use sample_weight.")
-            return weights
-        seen = np.unique(target[weights > 0])
-        if len(self.classes_) < 2 or (len(seen) < 2 and not hasattr(self, "_known_classes")):
-            raise ValueError(
-                f"y holds one class, {self.classes_[seen].tolist()}; a classifier needs at least 2 classes."
-            )
-        if self.class_weight is not None:
-            labels = self.classes_[target]
-            each = compute_class_weight(
-                self.class_weight, classes=self.classes_[seen], y=labels, sample_weight=weights
-            )
-            factor = np.ones(len(self.classes_))
-            factor[seen] = each
-            weights = weights * factor[target]
-        return weights
-
-    def _learn_target(self, target: np.ndarray, weights: np.ndarray) -> None:
-        if self._link == "sigmoid":
-            p = np.average(target, axis=0, weights=weights).clip(1e-6, 1 - 1e-6)
-            self._prior_output = np.log(p / (1 - p))
-        else:
-            counts = np.bincount(target, weights, self._n_outputs)
-            self._prior_output = np.log((counts / counts.sum()).clip(1e-6))
-
-    def _tensor_target(self, target: np.ndarray) -> np.ndarray:
-        return target.astype(np.float32 if self._link == "sigmoid" else np.int64)
-
-    def _stratify(self, target: np.ndarray) -> np.ndarray | None:
-        return target if target.ndim == 1 else None
-
-    def _class_names(self, classes: np.ndarray) -> list[Any]:
-        return self.classes_[classes].tolist()
-
-    def _loss_per_sample(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        return cross_entropy if self._link == "softmax" else binary_cross_entropy
-
-    def _output_names(self) -> list[str]:
-        return [str(label) for label in self.classes_]
-
-    def _oof_score(self, combined: np.ndarray, target: np.ndarray, weights: np.ndarray) -> float:
-        chosen = combined > 0 if self._link == "sigmoid" else combined.argmax(axis=1)
-        return float(accuracy_score(target.astype(int), chosen.astype(int), sample_weight=weights))
+    def _first_target(self, y: Any, classes: np.ndarray | None) -> tuple[Target, np.ndarray]:
+        return target_of_labels(y, classes)
 
     # -- predictions ---------------------------------------------------------------------------------------------
 
@@ -384,7 +287,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
             For two classes the log-odds of the second; for multilabel the log-odds of each output.
         """
         logits = self._outputs(X)
-        if self._link == "softmax" and logits.shape[1] == 2:
+        if self._target.competing and logits.shape[1] == 2:
             return logits[:, 1] - logits[:, 0]
         return logits
 
@@ -401,12 +304,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         ndarray of shape (n_samples, n_classes)
             For multilabel the probability that each output is 1.
         """
-        return self._finish(self._outputs(X))
-
-    def _finish(self, combined: np.ndarray) -> np.ndarray:
-        if self._link == "sigmoid":
-            return expit(combined)
-        return torch.from_numpy(combined).softmax(1).numpy()
+        return self._target.finish(self._outputs(X))
 
     def predict_proba_by_head(self, X: Any) -> dict[str, np.ndarray]:
         """Probabilities according to each head alone.
@@ -422,7 +320,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
             ``"fused"`` (``"fused_"`` where a modality has that name), and with ``modality_loss`` above 0 each
             modality; averaged over the members, NaN where the modality is missing.
         """
-        return {head: self._finish(logits) for head, logits in self._outputs_by_head(X).items()}
+        return self._finished_by_head(X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class.
@@ -436,15 +334,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         -------
         ndarray of shape (n_samples,), or (n_samples, n_outputs) of 0 and 1 for multilabel
         """
-        logits = self._outputs(X)
-        if self._link == "sigmoid":
-            return (logits > 0).astype(np.int64)
-        return self.classes_[logits.argmax(axis=1)]
+        return self._target.choose(self._outputs(X))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-
-_LARGEST = 1e300  # target whose predictions, off by some deviations, are still numbers

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import log_expit
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_scalar
 from sklearn.utils.metaestimators import available_if
@@ -19,7 +18,9 @@ from skmm._checks import unknown
 from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.blocks._given import sample_lengths
-from skmm.estimators._stacking import Stack, average
+from skmm.estimators._heads import combined, head_names, reduced
+from skmm.estimators._stack import Stack, average
+from skmm.estimators._targets import Target
 from skmm.inputs._batches import Batches, ChangedBatches
 from skmm.inputs._inputs import Inputs
 from skmm.layers import Masks, Values
@@ -74,106 +75,53 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """The part of an estimator that reads its fitted network, and changes nothing in it."""
 
     fusion: Any
-    n_members: int
-    modality_loss: float
     modalities_: dict[str, Any]
     inputs_: Inputs
     net_: MultimodalNet
-    stack_: Stack
-    _link: str
-    _prior_output: np.ndarray
-    _finish: Any
+    stack_: Stack | None
+    _target: Target
 
     @abstractmethod
-    def _read(self, X: Any, *, reset: bool) -> Blocks:
+    def _read(self, X: Any) -> Blocks:
         """X as Blocks, whatever its form."""
-
-    @property
-    def _heads(self) -> list[str]:
-        """Names of the heads: ``"fused"``, where a modality has that name ``"fused_"``, and the modalities."""
-        fused = "fused"
-        while fused in self.modalities_:
-            fused += "_"
-        return [fused, *self.modalities_] if self.modality_loss > 0 else [fused]
-
-    def _member_outputs(
-        self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Some rows at a time: their positions, outputs of every head of every member (K, n, H, C), and which heads
-        have something to say (n, H)."""
-        for positions, *found in self.net_.batches(data, dtype, rows=rows):
-            # as arrays, whose operations take a fraction of what those of tensors take on a single row
-            outputs, exists = (np.asarray(x.cpu()) for x in found)
-            if outputs.ndim == 2 or (outputs.ndim == 3 and self.n_members > 1 and self.modality_loss == 0):
-                outputs = outputs[..., None, :]
-            if self.n_members == 1:
-                outputs = outputs[None]
-            heads = np.any(exists, axis=-1, keepdims=True)
-            if self.modality_loss > 0:
-                heads = np.concatenate([heads, exists], axis=-1)
-            yield positions, outputs.astype(np.float64), heads
-
-    def _reduced(
-        self,
-        data: Batches,
-        dtype: torch.dtype,
-        reduce: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, ...]],
-        rows: np.ndarray | None = None,
-    ) -> list[np.ndarray]:
-        """What is left of the outputs, a few arrays (n, ...): they are reduced as they come, not held together."""
-        n = len(data) if rows is None else len(rows)
-        found: list[np.ndarray] = []
-        for positions, outputs, exists in self._member_outputs(data, dtype, rows):
-            parts = reduce(positions, outputs, exists)
-            if len(positions) == n and (np.diff(positions) == 1).all():
-                return list(parts)
-            if not found:
-                found = [np.empty((n, *part.shape[1:]), part.dtype) for part in parts]
-            for whole, part in zip(found, parts, strict=True):
-                whole[positions] = part
-        return found
-
-    def _combined(self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None) -> list[np.ndarray]:
-        """Combined outputs (n, C), and which samples have any modality (n,)."""
-        return self._reduced(data, dtype, lambda _, outputs, e: (self._combine(outputs, e), e[:, 0]), rows)
 
     def _load(self, X: Any) -> tuple[Batches, torch.dtype, Blocks]:
         """Checked samples on the device, in the precision that their prediction is computed in."""
         check_is_fitted(self)
-        blocks = self.inputs_.check(self._read(X, reset=False))
+        blocks = self.inputs_.check(self._read(X))
         dtype = self.inputs_.dtype(blocks)
         # where the weights are now: a net trained on a GPU may have been unpickled where there is none
         device = next(self.net_.module_.parameters()).device
         return self.inputs_.load(blocks, dtype, device, once=True), dtype, blocks
 
+    def _combined(self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None) -> list[np.ndarray]:
+        """Combined outputs (n, C), and which samples have any modality (n,)."""
+        return combined(self.net_, self._target, self.stack_, data, dtype, rows)
+
     def _outputs(self, X: Any) -> np.ndarray:
         """Combined outputs, (n_samples, C) logits or values."""
         data, dtype, blocks = self._load(X)
-        combined, exists = self._combined(data, dtype)
+        outputs, exists = self._combined(data, dtype)
         empty = ~exists
         if empty.any():
             warn(
                 f"{empty.sum()} of {len(blocks)} samples have no modality at all, the first is row "
                 f"{np.flatnonzero(empty)[0]}; their prediction is the one of training as a whole."
             )
-            combined = np.where(empty[:, None], self._prior_output, combined)
-        return combined
+            outputs = np.where(empty[:, None], self._target.prior, outputs)
+        return outputs
 
-    def _combine(self, outputs: np.ndarray, exists: np.ndarray) -> np.ndarray:
-        """Outputs (K, n, H, C) of all members and heads as one, (n, C)."""
-        if hasattr(self, "stack_"):
-            return self.stack_.combine(Stack.features(outputs, exists, self._link).mean(axis=0))
-        return average(outputs[:, :, 0], self._link)
-
-    def _outputs_by_head(self, X: Any) -> dict[str, np.ndarray]:
-        """Outputs of each head alone, averaged over the members; NaN where its modality is missing."""
+    def _finished_by_head(self, X: Any) -> dict[str, np.ndarray]:
+        """Probabilities or values of each head alone, the members' mean; NaN where its modality is missing."""
         data, dtype, _ = self._load(X)
 
         def averaged(positions: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
-            each = (average(outputs[:, :, h], self._link) for h in range(outputs.shape[2]))
+            each = (average(self._target, outputs[:, :, h]) for h in range(outputs.shape[2]))
             return tuple(np.where(exists[:, h, None], x, np.nan) for h, x in enumerate(each))
 
-        return dict(zip(self._heads, self._reduced(data, dtype, averaged), strict=True))
+        outputs = reduced(self.net_, data, dtype, averaged)
+        names = head_names(self.net_, self.modalities_)
+        return {name: self._target.finish(own) for name, own in zip(names, outputs, strict=True)}
 
     def transform(self, X: Any) -> np.ndarray:
         """The fused representation.
@@ -341,12 +289,10 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _told(self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None) -> np.ndarray:
         """Log-probabilities, or of a regressor values, (n, C)."""
-        combined, _ = self._combined(data, dtype, rows)
-        if self._link == "identity":
-            return self._finish(combined).reshape(len(combined), -1)
-        return log_expit(combined) if self._link == "sigmoid" else torch.from_numpy(combined).log_softmax(1).numpy()
+        outputs, _ = self._combined(data, dtype, rows)
+        return self._target.told(outputs)
 
     def _over_members(self, values: torch.Tensor) -> np.ndarray:
         """The mean over the members, if there are several: (K, n, ...) or (n, ...) -> (n, ...)."""
-        values = values.mean(0) if self.n_members > 1 else values
+        values = values.mean(0) if self.net_.module_.n_members > 1 else values
         return values.cpu().numpy()

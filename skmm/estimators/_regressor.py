@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from numbers import Real
 from typing import Any, Self
 
 import numpy as np
-import torch
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.utils import check_scalar
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array, column_or_1d
 
 from skmm._checks import unknown
 from skmm.estimators._base import MultimodalEstimator, can_partial_fit
-from skmm.estimators._classifier import _LARGEST
-from skmm.inputs._scaling import power_of_two
-from skmm.training._losses import absolute_error, huber_error, quantile_error, squared_error
+from skmm.estimators._targets import VALUE_LOSSES, Target, target_of_values
 
 
 class MultimodalRegressor(RegressorMixin, MultimodalEstimator):
@@ -135,13 +129,10 @@ modality_transformer_, n_features_in_, feature_names_in_
         self.random_state = random_state
         self.verbose = verbose
 
-    _link = "identity"
-    _LOSSES = ("squared_error", "absolute_error", "huber", "quantile")
-
     def _check_params(self) -> None:
         super()._check_params()
-        if self.loss not in self._LOSSES:
-            raise unknown("loss", self.loss, self._LOSSES)
+        if self.loss not in VALUE_LOSSES:
+            raise unknown("loss", self.loss, VALUE_LOSSES)
         check_scalar(self.alpha, "alpha", Real, min_val=0, max_val=1, include_boundaries="neither")
         check_scalar(self.epsilon, "epsilon", Real, min_val=0, include_boundaries="neither")
 
@@ -164,44 +155,8 @@ modality_transformer_, n_features_in_, feature_names_in_
         """
         return self._fit(X, y, sample_weight, reset=not hasattr(self, "net_"), epochs=1)
 
-    def _encode_target(self, y: Any, reset: bool) -> np.ndarray:
-        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        if y.ndim > 2:
-            raise ValueError(f"y must be of shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
-        largest = float(np.abs(y).max())
-        if largest > _LARGEST:
-            row = int(np.argmax(np.abs(y).reshape(len(y), -1).max(axis=1)))
-            raise ValueError(
-                f"y, row {row}: a value of size {largest:g} is too large to be predicted in float64, at most "
-                f"{_LARGEST:g} is. Divide y by a number, or take its logarithm (TransformedTargetRegressor)."
-            )
-        n_outputs = 1 if y.ndim == 1 else y.shape[1]
-        if reset:
-            self._n_outputs, self._single = n_outputs, y.ndim == 1
-        elif n_outputs != self._n_outputs:
-            raise ValueError(f"y has {n_outputs} outputs, unlike the {self._n_outputs} of the first fit.")
-        return y.reshape(len(y), -1)
-
-    def _learn_target(self, target: np.ndarray, weights: np.ndarray) -> None:
-        unit = power_of_two(target)
-        mean = np.average(target / unit, axis=0, weights=weights)
-        deviation = np.sqrt(np.average((target / unit - mean) ** 2, axis=0, weights=weights)) * unit
-        self._mean, self._deviation = mean * unit, np.where(deviation > 0, deviation, 1.0)
-        self._prior_output = np.zeros(self._n_outputs)
-
-    def _tensor_target(self, target: np.ndarray) -> np.ndarray:
-        return ((target - self._mean) / self._deviation).astype(np.float32)
-
-    def _loss_per_sample(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        losses = {
-            "squared_error": squared_error,
-            "absolute_error": absolute_error,
-            "huber": huber_error(self.epsilon),
-            "quantile": quantile_error(self.alpha),
-        }
-        return losses[self.loss]
+    def _first_target(self, y: Any, classes: np.ndarray | None) -> tuple[Target, np.ndarray]:
+        return target_of_values(y, VALUE_LOSSES[self.loss](self.epsilon, self.alpha))
 
     def predict(self, X: Any) -> np.ndarray:
         """Predicted targets.
@@ -215,11 +170,7 @@ modality_transformer_, n_features_in_, feature_names_in_
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        return self._finish(self._outputs(X))
-
-    def _finish(self, combined: np.ndarray) -> np.ndarray:
-        values = combined * self._deviation + self._mean
-        return values[:, 0] if self._single else values
+        return self._target.choose(self._outputs(X))
 
     def predict_by_head(self, X: Any) -> dict[str, np.ndarray]:
         """Predicted targets according to each head alone.
@@ -235,10 +186,7 @@ modality_transformer_, n_features_in_, feature_names_in_
             ``"fused"`` (``"fused_"`` where a modality has that name), and with ``modality_loss`` above 0 each
             modality; averaged over the members, NaN where the modality is missing.
         """
-        return {head: self._finish(values) for head, values in self._outputs_by_head(X).items()}
-
-    def _oof_score(self, combined: np.ndarray, target: np.ndarray, weights: np.ndarray) -> float:
-        return float(r2_score(target, combined, sample_weight=weights))
+        return self._finished_by_head(X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,235 +1,92 @@
-"""Members of an ensemble: the folds that they leave out, and how their heads are combined."""
+"""The stack of a fit: learned from what each member says of the samples that it left out."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, logit
-from torch import Tensor
 
-from skmm.table import Table
-from skmm.training._plan import left_out_fold
-
-FLOOR = -8.0  # log-probabilities below say "impossible", however far below
-_PENALTY = 0.01  # pull of the weights towards the plain average, in samples
-_BIAS_PENALTY = 1.0  # pull of the biases towards 0, in samples
-# Pulls of the mixing matrix towards 0, in samples; None for no such matrix. Out-of-fold loss chooses.
-MIXINGS = (None, 100.0, 30.0)
-_TEMPERATURE_PENALTY = 1.0  # pull of the logarithm of a temperature towards 0, in samples
-_ROWS_PER_TEMPERATURE = 30  # samples with the same heads, below which they have none of their own
-_NUMBERS = 1 << 25  # of the heads' outputs: above that many they are stored in float32
-_AT_A_TIME = 1 << 24  # of these that are computed with together, in float64
-_ROWS_PER_FEATURE = 10  # samples for each number that a mixing matrix reads, below which none is tried
+from skmm._devices import seeded
+from skmm.augmentation import Batch, ModalityDropout
+from skmm.estimators._heads import reduced
+from skmm.estimators._stack import Stack, average, blind_weights
+from skmm.estimators._targets import Target
+from skmm.inputs._batches import Batches, ChangedBatches
+from skmm.layers import Masks, Values
+from skmm.training._net import MultimodalNet
+from skmm.training._plan import TrainingPlan
+from skmm.training._sets import TrainingSet
 
 
-def blind_weights(n_members: int, folds: np.ndarray) -> np.ndarray:
-    """Weights that average, for each sample, the members that did not train on it: (K, n).
+def average_left_out(net: MultimodalNet, target: Target, training: TrainingSet, plan: TrainingPlan) -> np.ndarray:
+    """Outputs (n, C) of the samples that train, each the mean over the members that left it out."""
+    blind = blind_weights(net.module_.n_members, plan.folds)
 
-    A sample of fold -1 was held out from all members, and all are averaged.
+    def averaged(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (average(target, outputs[:, :, 0], blind[:, at]),)
+
+    (found,) = reduced(net, training.data, torch.float32, averaged, plan.rows[plan.train])
+    return found
+
+
+def fit_stack(
+    net: MultimodalNet, target: Target, training: TrainingSet, plan: TrainingPlan
+) -> tuple[Stack, np.ndarray]:
+    """The stack, and outputs (n, C) of the samples that train, by members and a stack that did not see them.
+
+    Only of the distinct samples, in their own order: equivalent data sets then give the same to the last bit.
     """
-    blind = np.array([(folds == left_out_fold(k, folds)) | (folds < 0) for k in range(n_members)], dtype=float)
-    return blind / blind.sum(axis=0)
+    rows, weights, folds = plan.rows[plan.train], plan.weights[plan.train], plan.folds
+    features = _left_out(net, target, training.data, rows, folds)
+    encoded = training.target.cpu()[rows]
+    encoded = encoded.double() if encoded.is_floating_point() else encoded
+    if hiding := [change for change in net.augment if isinstance(change, ModalityDropout)]:
+        # what training hides will be missing, and the heads that are left then speak otherwise
+        with seeded(net.seeds[0], training.data.device):
+            more = _left_out(net, target, _hide(training.data, hiding), rows, folds)
+        features, encoded = np.concatenate([features, more]), torch.cat([encoded, encoded])
+        folds, weights = np.tile(folds, 2), np.tile(weights, 2) / 2
+    found = []
+    for mixing in Stack.mixings(target, len(rows), features.shape[1]):
+        stack, outputs = _crossed(Stack(target, mixing), features, encoded, weights, folds)
+        loss = target.loss(torch.from_numpy(outputs), encoded).numpy()
+        found.append((np.average(loss, weights=weights), stack, outputs))
+    _, stack, outputs = min(found, key=lambda trial: trial[0])
+    return stack, outputs[: len(rows)]
 
 
-class Stack:
-    """A convex model over the heads: their log-probabilities (or values), weighted, plus a bias per output.
+def _left_out(net: MultimodalNet, target: Target, data: Batches, rows: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """What a stack weighs, (n, H, C): the mean over the members that left a sample out."""
+    blind = blind_weights(net.module_.n_members, folds)
 
-    For classes, softmax(Σ_h (w_h I + D_h) log p_h + b), where the mixing matrix D, if there is one, lets what a
-    head says of one class speak for another: which classes a head mistakes for each other is something to learn.
-    For several yes-or-no outputs, and for values, each output has weights of its own, over log-odds or values, and
-    there is no D. The weights w are not negative; all are fitted by minimising the training loss on out-of-fold
-    outputs, with a pull of w towards the plain average and of b and D towards 0. A head whose modality is missing
-    says nothing; and since what is left is often surer of itself than it should be, or less sure, each set of heads
-    that enough of the samples have divides the sum by a temperature of its own, fitted last (not of values).
+    def left_out(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
+        z = np.einsum("kn,knhc->nhc", blind[:, at], Stack.features(target, outputs, exists))
+        return (z.astype(Stack.stored(len(rows) * z[0].size), copy=False),)
 
-    Parameters
-    ----------
-    link : {"softmax", "sigmoid", "identity"}
-        What turns outputs into predictions.
-    loss : callable
-        Loss per sample of combined outputs (n, C) and targets.
-    mixing : float or None
-        Pull of the mixing matrix towards 0, in samples; None for no such matrix.
-
-    References
-    ----------
-    Wolpert 1992, Stacked generalization; Breiman 1996, Stacked regressions, for the weights not being negative; Guo
-    et al. 2017, On calibration of modern neural networks, section 4.2, for the temperature.
-    """
-
-    x: np.ndarray  # the solution as one vector: weights, biases, mixing matrix
-
-    def __init__(self, link: str, loss: Callable[[Tensor, Tensor], Tensor], mixing: float | None = None) -> None:
-        self.link, self.loss, self.mixing = link, loss, mixing
-
-    @staticmethod
-    def mixings(link: str, n_samples: int, n_heads: int, n_outputs: int) -> tuple[float | None, ...]:
-        """Pulls worth trying for so many samples."""
-        enough = n_samples >= _ROWS_PER_FEATURE * n_heads * n_outputs
-        return MIXINGS if link == "softmax" and enough else MIXINGS[:1]
-
-    @staticmethod
-    def stored(n_numbers: int) -> type[np.floating]:
-        """The type in which so many numbers to fit on are kept."""
-        return np.float64 if n_numbers <= _NUMBERS else np.float32
-
-    @staticmethod
-    def features(outputs: np.ndarray, exists: np.ndarray, link: str) -> np.ndarray:
-        """What is weighted: outputs (..., n, H, C), exists (n, H) -> the same shape; 0 where a head is silent."""
-        if link == "softmax":
-            outputs = torch.from_numpy(outputs).log_softmax(-1).clamp(min=FLOOR).numpy()
-        elif link == "sigmoid":
-            outputs = outputs.clip(FLOOR, -FLOOR)
-        return np.where(exists[..., None], outputs, 0.0)
-
-    def fit(
-        self,
-        features: np.ndarray,
-        target: Tensor,
-        weights: np.ndarray,
-        start: Stack | None = None,
-        *,
-        rows: np.ndarray | None = None,
-    ) -> Stack:
-        """Fit on some rows, or on all, of features (n, H, C), target of the loss and weights (n,).
-
-        Begins at the solution of another stack,
-        if one is given. Some of the rows at a time, so that there is no second copy of them all.
-        """
-        rows = np.arange(len(features)) if rows is None else rows
-        n, (n_heads, n_outputs) = len(rows), features.shape[1:]
-        shared = self.link == "softmax"  # one weight per head, since the classes compete
-        size = n_heads if shared else n_heads * n_outputs
-        mixed = 0 if self.mixing is None else n_heads * n_outputs
-        each = torch.from_numpy(weights[rows] / weights[rows].sum())
-        parts = _parts(n, features)
-
-        def cut(part: slice) -> tuple[Tensor, Tensor, Tensor]:
-            z = features[rows[part]].astype(np.float64, copy=False)
-            return torch.from_numpy(z), target[rows[part]], each[part]
-
-        cuts = [cut(part) for part in parts] if len(parts) == 1 else None
-
-        def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
-            parameters = torch.from_numpy(x).requires_grad_()
-            w, b, d = parameters.split([size, n_outputs, mixed * n_outputs])
-            pull = _PENALTY * (w - 1 / n_heads).square().sum() + _BIAS_PENALTY * b.square().sum()
-            if self.mixing is not None:
-                pull = pull + self.mixing * d.square().sum()
-            total, slope = 0.0, np.zeros_like(x)
-            for z, own, share in cuts or map(cut, parts):
-                combined = (z * w.view(n_heads, -1)).sum(1) + b
-                if self.mixing is not None:
-                    combined = combined + z.flatten(1) @ d.view(mixed, n_outputs)
-                value = (self.loss(combined, own) * share).sum() + pull / n
-                pull = torch.zeros(())  # once
-                (gradient,) = torch.autograd.grad(value, parameters)
-                total, slope = total + float(value.detach()), slope + gradient.numpy()
-            return total, slope
-
-        first = np.concatenate([np.full(size, 1 / n_heads), np.zeros((1 + mixed) * n_outputs)])
-        bounds = [(0, None)] * size + [(None, None)] * (len(first) - size)
-        first = first if start is None else start.x
-        options = {"ftol": 1e-8}  # a relative fall of the loss below that changes no prediction one would notice
-        self.x = x = minimize(objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-        self.weights = x[:size].reshape(n_heads, -1)
-        self.bias = x[size : size + n_outputs]
-        self.matrix = x[size + n_outputs :].reshape(mixed, n_outputs)
-        self.temperatures = self._fit_temperatures(features, target, weights, rows)
-        return self
-
-    def _fit_temperatures(
-        self, features: np.ndarray, target: Tensor, weights: np.ndarray, rows: np.ndarray
-    ) -> dict[bytes, float]:
-        """Temperature by which heads speak, where that differs between samples."""
-        keys = np.concatenate([_speaking(features[rows[part]]) for part in _parts(len(rows), features)])
-        found, counts = np.unique(keys, return_counts=True)
-        found = found[counts >= _ROWS_PER_TEMPERATURE]
-        if self.link == "identity" or len(found) < 2:
-            return {}
-        temperatures = {}
-        for key in found:
-            same = rows[keys == key]
-            own, t = torch.from_numpy(self._sum(features, same)), target[same]
-            each = torch.from_numpy(weights[same] / weights[same].sum())
-
-            def objective(log_t: float, own: Tensor = own, t: Tensor = t, each: Tensor = each) -> float:
-                value = float((self.loss(own * math.exp(-log_t), t) * each).sum())
-                return value + _TEMPERATURE_PENALTY * log_t**2 / len(t)
-
-            temperatures[key] = math.exp(minimize_scalar(objective, bounds=(-2, 2), method="bounded").x)
-        return temperatures
-
-    def combine(self, features: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """Combined outputs of some rows, or of all: (n, H, C) -> (n, C)."""
-        rows = np.arange(len(features)) if rows is None else rows
-        combined = self._sum(features, rows)
-        if self.temperatures:
-            for part in _parts(len(rows), features):
-                keys = _speaking(features[rows[part]])
-                combined[part] /= np.array([self.temperatures.get(key, 1.0) for key in keys])[:, None]
-        return combined
-
-    def _sum(self, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        combined = np.empty((len(rows), features.shape[2]))
-        for part in _parts(len(rows), features):
-            z = features[rows[part]]
-            combined[part] = (z * self.weights).sum(axis=1) + self.bias
-            if self.mixing is not None:
-                combined[part] += z.reshape(len(z), -1) @ self.matrix
-        return combined
-
-    def table(self, heads: list[str], outputs: list[str]) -> Table:
-        """Weights by head, and the biases, as a table."""
-        if self.weights.shape[1] == 1:
-            rows = [{"head": h, "weight": float(w)} for h, w in zip(heads, self.weights[:, 0], strict=True)]
-            return Table(rows)
-        return Table(
-            [
-                {"head": h, **dict(zip(outputs, map(float, w), strict=True))}
-                for h, w in zip([*heads, "bias"], [*self.weights, self.bias], strict=True)
-            ]
-        )
+    (found,) = reduced(net, data, torch.float32, left_out, rows)
+    return found
 
 
-def _parts(n: int, features: np.ndarray) -> list[slice]:
-    """So many rows, in parts that are computed with together."""
-    size = max(1, _AT_A_TIME // max(1, features[:1].size))
-    return [slice(start, start + size) for start in range(0, max(1, n), size)]
-
-
-def _speaking(features: np.ndarray) -> np.ndarray:
-    """Which heads of each sample say something, as bytes to compare: features (n, H, C) -> (n,)."""
-    bits = np.packbits((features != 0).any(axis=-1), axis=1)
-    return np.array([row.tobytes() for row in bits], dtype=object)
-
-
-def choose(trials: list[tuple[np.ndarray, Stack, np.ndarray]], weights: np.ndarray) -> tuple[Stack, np.ndarray]:
-    """The stack of the lowest mean loss per sample (n,), of weights (n,).
-
-    Trials are of loss, stack and out-of-fold outputs; the last two of the one chosen are returned.
-    """
-    _, stack, outputs = min(trials, key=lambda trial: np.average(trial[0], weights=weights))
+def _crossed(
+    stack: Stack, features: np.ndarray, encoded: torch.Tensor, weights: np.ndarray, folds: np.ndarray
+) -> tuple[Stack, np.ndarray]:
+    """The stack fitted on all samples, and for those of each fold outputs (n, C) of one fitted without it."""
+    stack.fit(features, encoded, weights)
+    outputs = np.empty(features.shape[::2])
+    for fold in np.unique(folds):
+        here = folds == fold
+        other = Stack(stack.target, stack.mixing)
+        other.fit(features, encoded, weights, stack, rows=np.flatnonzero(~here))
+        outputs[here] = other.combine(features, np.flatnonzero(here))
     return stack, outputs
 
 
-def average(outputs: np.ndarray, link: str, weights: np.ndarray | None = None) -> np.ndarray:
-    """Members' outputs (K, n, C) as one: the mean of their probabilities, as logits again, or of their values.
+def _hide(data: Batches, hiding: list[ModalityDropout]) -> Batches:
+    """The samples of some batches, of which modalities are hidden as in training."""
 
-    ``weights`` (K, n) sum to one over the members; all the same if not given.
-    """
-    if len(outputs) == 1:
-        return outputs[0]
-    if weights is None:
-        weights = np.full(outputs.shape[:2], 1 / len(outputs))
-    each = weights[:, :, None]
-    if link == "softmax":
-        return (torch.from_numpy(outputs).log_softmax(-1) + torch.from_numpy(each).log()).logsumexp(0).numpy()
-    if link == "sigmoid":
-        tiny = np.finfo(np.float64).eps
-        return logit((expit(outputs) * each).sum(axis=0).clip(tiny, 1 - tiny))
-    return (outputs * each).sum(axis=0)
+    def change(rows: torch.Tensor, values: Values, present: Masks) -> tuple[Values, Masks]:
+        batch = Batch(values, present, rows, None, axes=1)
+        for each in hiding:
+            batch = each(batch)
+        return values, batch.present
+
+    return ChangedBatches(data, change)

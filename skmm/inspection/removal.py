@@ -30,7 +30,7 @@ def at_blocks(estimator: Any, X: Any) -> tuple[Any, Blocks]:
         elif isinstance(estimator, Pipeline):
             estimator = estimator[0]
         elif isinstance(estimator, MultimodalEstimator):
-            X = estimator._read(X, reset=False)
+            X = estimator._read(X)
         else:
             raise ValueError(
                 f"{type(estimator).__name__} is given {type(X).__name__}, from which no modality can be removed; "

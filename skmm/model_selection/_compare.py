@@ -20,7 +20,6 @@ from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
 from skmm._checks import unknown
-from skmm._devices import find_device, seeded
 from skmm._private import safe_indexing
 from skmm._warnings import warn
 from skmm.blocks import Blocks
@@ -29,12 +28,10 @@ from skmm.compose import ModalityTransformer
 from skmm.compose._leaks import ignore_leaks, warn_of_leaks
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._base import MultimodalEstimator
-from skmm.inputs._inputs import Inputs
 from skmm.inspection.removal import at_blocks, check_rate, draw_seed, score_without
 from skmm.model_selection._baselines import check_task, make_baselines
 from skmm.model_selection._search import FusionSearchCV
-from skmm.network._encoders import check_encoders
-from skmm.network._network import FusionNetwork, known_fusion
+from skmm.network._network import known_fusion
 from skmm.spec import Fusion, list_fusions
 from skmm.table import Table
 
@@ -430,25 +427,7 @@ def _candidates(estimator: BaseEstimator, fusions: Any, random_state: Any) -> di
 def _refused(candidates: Mapping[str, BaseEstimator], blocks: Blocks, y: Any) -> dict[str, ValueError]:
     """What candidates say against such samples when their network is built, as a fit does first."""
     trial: Any = clone(_last(next(iter(candidates.values())))[0])
-    trial._check_params()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the fits will say it
-        trial._encode_target(y, reset=True)
-    device = find_device(trial.device)
-    choices = check_encoders(trial.encoders, list(blocks))
-    weights = np.ones(len(blocks))
-    infos = Inputs(blocks, weights, choices, False, trial.sparse_components, device=device).infos
-    inherited = {name: getattr(trial, name) for name in ("hidden_dim", "dropout", "activation")}
-    structure = (trial.encoders, trial._n_outputs, trial._link, inherited)
-    found = {}
-    with seeded(0, device):
-        for name, model in candidates.items():
-            fusion = _last(model)[0].fusion
-            try:
-                FusionNetwork(infos, fusion, *structure, modality_heads=trial.modality_loss > 0)
-            except ValueError as error:
-                found[name] = error
-    return found
+    return trial._refused_fusions(blocks, y, {name: _last(model)[0].fusion for name, model in candidates.items()})
 
 
 def _last(estimator: Any) -> tuple[Any, str]:
@@ -490,11 +469,11 @@ class _Reader(TransformerMixin, BaseEstimator):
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> Blocks:
-        self.reader_ = clone(self.estimator)
-        return self.reader_._read(X, reset=True)
+        blocks, self.reader_ = self.estimator._first_read(X)
+        return blocks
 
     def transform(self, X: Any) -> Blocks:
-        return self.reader_._read(X, reset=False)
+        return self.reader_._read(X)
 
 
 def _metrics(scoring: Any, regression: bool) -> dict[str, Any]:

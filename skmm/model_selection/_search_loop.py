@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import joblib
+import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
 from skmm._devices import seeded
 from skmm._private import tree_map
 from skmm.augmentation import Batch, ModalityDropout
-from skmm.estimators._base import MultimodalEstimator
+from skmm.estimators._base import MultimodalEstimator, Prepared
+from skmm.estimators._trained import TrainedEstimator
 from skmm.inputs._batches import DenseColumn, take_rows
 from skmm.layers import unsupported
 from skmm.model_selection._search_networks import JointNetworks, JointRows, join_batches, joinable
@@ -29,7 +31,6 @@ from skmm.network._network import FusionNetwork
 from skmm.training._losses import HeadsLoss
 from skmm.training._net import MultimodalNet
 from skmm.training._optimizers import make_optimizer, set_lr
-from skmm.training._plan import TrainingPlan
 from skmm.training._sets import TrainingSet, order_generator
 from skmm.training._steps import BestWeights, batch_loss, clip_gradients, divergence
 
@@ -40,8 +41,6 @@ _ELEMENTWISE = frozenset(
         *(optim.RAdam, optim.RMSprop, optim.Rprop, optim.SGD),
     }
 )
-# What a subclass of the user's may have changed.
-_STEPS = ("fit", "_fit", "_prepare", "_build", "_load_training", "_train", "_complete")
 
 
 @dataclass(eq=False)
@@ -51,9 +50,13 @@ class Learner:
     Parameters
     ----------
     estimator : MultimodalEstimator
-        The estimator, prepared by ``_prepare`` and ``_build``.
-    plan : TrainingPlan
-        Its samples and what each is for.
+        The estimator, which is fitted when :meth:`complete` was called.
+    prepared : Prepared
+        What it knows of the samples.
+    random : RandomState
+        From which it draws on.
+    net : MultimodalNet
+        Its net.
     training, validation : TrainingSet
         The rows that train it, and those that stop its training early, if any.
     candidate : int
@@ -61,7 +64,9 @@ class Learner:
     """
 
     estimator: MultimodalEstimator
-    plan: TrainingPlan
+    prepared: Prepared
+    random: np.random.RandomState
+    net: MultimodalNet
     training: TrainingSet
     validation: TrainingSet | None
     candidate: int
@@ -69,9 +74,9 @@ class Learner:
     finished: bool = False
     error: ValueError | None = None
 
-    @property
-    def net(self) -> MultimodalNet:
-        return self.estimator.net_
+    def complete(self, estimator: MultimodalEstimator | None = None) -> None:
+        """Make the estimator, or another one, a fitted one of what the net has learned."""
+        (estimator or self.estimator)._complete(self.prepared, self.random, self.net, self.training)
 
     @property
     def n_members(self) -> int:
@@ -100,8 +105,9 @@ def obstacle(learner: Learner) -> str:
     estimator, net = learner.estimator, learner.net
     if estimator.callbacks:
         return "it has callbacks of its own"
-    for step in _STEPS:
-        if not getattr(type(estimator), step).__module__.startswith("skmm."):
+    for step in ("fit", *(name for name in vars(MultimodalEstimator) | vars(TrainedEstimator) if name[0] == "_")):
+        own = getattr(type(estimator), step)
+        if callable(own) and not getattr(own, "__module__", "skmm.").startswith("skmm."):
             return f"{type(estimator).__name__} has a {step} of its own"
     optimizer = net.optimizer_spec.target()
     if optimizer not in _ELEMENTWISE:
@@ -125,7 +131,7 @@ def obstacle(learner: Learner) -> str:
 def slower_together(learner: Learner) -> str:
     """Why a learner and others of its shape are faster trained one after another, or nothing."""
     for name in picture_modalities(learner.network()):
-        n_numbers = learner.net.batch_size * math.prod(learner.estimator.inputs_.infos[name].shape)
+        n_numbers = learner.net.batch_size * math.prod(learner.prepared.inputs.infos[name].shape)
         if faster_one_by_one(n_numbers, learner.training.data.device):
             return f"a batch of the pictures of {name!r} is so large that a CPU is faster one network after another"
     return ""
@@ -432,7 +438,6 @@ class SearchLoop:
             for own, stacked in zip(module.parameters(), source, strict=True):
                 own.copy_(stacked[a] if module.n_members == 1 else stacked[a:b])
         learner.net.copies_ = {}
-        learner.estimator._keep_history()
 
     def drop(self, learners: list[Learner]) -> None:
         """Give these their weights, and train no more of them."""

@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from torch import nn
 
-from skmm._devices import find_device, free_memory, seeded
+from skmm._devices import draw_seed, find_device, free_memory, seeded
 from skmm._private import check_method_params, safe_indexing, score
 from skmm.estimators._base import MultimodalEstimator
 from skmm.model_selection._search_loop import Learner, SearchLoop, obstacle, shape, slower_together
@@ -322,28 +322,17 @@ class Task:
         """An estimator up to the point where training begins; what others did before it is not done again."""
         estimator = clone(candidate.last)
         inspect.signature(estimator.fit).bind(fold.X_train, fold.y_train, **fold.fit_params)
-        inputs = _params_key(estimator, _AFTER_INPUT), estimator._hides_modalities()
-        key = (candidate.before, fold.number, inputs)
+        device = find_device(estimator.device)
+        key = candidate.before, fold.number, _params_key(estimator, _AFTER_INPUT), estimator._hides_modalities()
         if key not in self.prepared:
-            first = clone(estimator)
-            plan = first._prepare(
-                fold.X_train,
-                fold.y_train,
-                fold.fit_params.get("sample_weight"),
-                fold.fit_params.get("groups"),
-                reset=True,
-                epochs=None,
-            )
-            device = find_device(first.device)
-            learned = {k: v for k, v in vars(first).items() if k not in estimator.get_params(deep=False)}
-            self.prepared[key] = learned, plan, first._load_training(plan, device)
-        learned, plan, (training, validation) = self.prepared[key]
+            prepared = estimator._prepare(fold.X_train, fold.y_train, **fold.fit_params)
+            self.prepared[key] = prepared, estimator._load_training(prepared, device)
+        prepared, (training, validation) = self.prepared[key]
         estimator._check_params()
-        vars(estimator).update(learned, _random=copy.deepcopy(learned["_random"]))
-        device, seed = estimator._place_and_seed()
-        with seeded(seed, device):
-            estimator._build(len(plan.train), device)
-        return Learner(estimator, plan, training, validation, candidate.number)
+        random = copy.deepcopy(prepared.random)
+        with seeded(draw_seed(random), device):
+            net = estimator._build(prepared, random, device)
+        return Learner(estimator, prepared, random, net, training, validation, candidate.number)
 
     def _split(self, learners: list[Learner]) -> list[list[Learner]]:
         """Learners in parts that memory holds; all folds of a candidate stay together."""
@@ -374,8 +363,7 @@ class Task:
     def _train(self, learners: list[Learner], seconds: float) -> str:
         """Train learners of one shape together, and score them; why it failed, if it did."""
         start = time.perf_counter()
-        device, seed = learners[0].estimator._place_and_seed()
-        with seeded(seed, device):
+        with seeded(draw_seed(learners[0].random), learners[0].training.data.device):
             loop, reason = None, ""
             try:
                 loop = SearchLoop(learners)
@@ -415,7 +403,7 @@ class Task:
 
     def _rank_score(self, learner: Learner) -> float:
         estimator = copy.copy(learner.estimator)
-        estimator._complete(learner.plan, learner.training)
+        learner.complete(estimator)
         scored = self._scores(estimator, *self.place[learner])
         self.ranked[learner] = learner.n_epochs, scored
         scores = scored["test_scores"]
@@ -432,7 +420,7 @@ class Task:
                 raise learner.error
             ranked_at, scores = self.ranked.get(learner, (-1, None))
             if ranked_at < learner.n_epochs:  # it was trained since, if it was ranked at all
-                learner.estimator._complete(learner.plan, learner.training)
+                learner.complete()
                 scores = None
         except Exception:
             self._fail(candidate, fold, learner.n_epochs)

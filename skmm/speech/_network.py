@@ -29,6 +29,7 @@ from skmm.layers import (
     masked_mean,
 )
 from skmm.network._encoders import check_encoders, make_encoder
+from skmm.network._members import MemberNetworks
 from skmm.spec import INHERIT, Encoder, Fusion, Registry, Spec, as_spec
 from skmm.speech.decoding import BLANK
 from skmm.training._net import MultimodalNet
@@ -455,7 +456,17 @@ class ContextDropout:
 
 
 class SpeechNet(MultimodalNet):
-    """The training loop on batches of similar length."""
+    """The training loop on batches of similar length.
+
+    Parameters beside those of MultimodalNet
+    ----------------------------------------
+    most : int
+        Padded steps that a batch may have; a single sample may have more.
+    """
+
+    def __init__(self, module: MemberNetworks, criterion: nn.Module, *, most: int, **kwargs: Any) -> None:
+        super().__init__(module, criterion, **kwargs)
+        self.most = most
 
     def n_batches(self, dataset: Any) -> int:
         lengths = dataset.lengths[dataset.rows[0].cpu().numpy()]
@@ -465,13 +476,13 @@ class SpeechNet(MultimodalNet):
         generator = order_generator(self.seeds[0], len(self.history)) if training else None
         return _BucketIterator(dataset, self.batch_size, generator)
 
-    def log_probs(self, data: Batches, lengths: np.ndarray, most: int) -> list[Tensor]:
+    def log_probs(self, data: Batches, lengths: np.ndarray) -> list[Tensor]:
         """Outputs of all samples, on the CPU, each with the padding of its batch."""
         computing()
         module = self.ready(torch.float32)
         outputs: list[Any] = [None] * len(lengths)
         with torch.inference_mode():
-            batches = split_by_length(lengths, self.batch_size, most)
+            batches = split_by_length(lengths, self.batch_size, self.most)
             cuts = data.stream([torch.from_numpy(batch).to(data.device) for batch in batches])
             for batch, (values, present) in zip(batches, cuts, strict=True):
                 for row, output in zip(batch, module(values, present).cpu(), strict=True):

@@ -7,28 +7,26 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skmm._checks import unknown
-from skmm._devices import find_device, seeded
+from skmm._devices import draw_seed, find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
 from skmm._warnings import warn
 from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
 from skmm.blocks._given import as_blocks, check_finite, is_named
-from skmm.estimators._base import MultimodalEstimator
+from skmm.estimators._trained import TrainedEstimator
 from skmm.inputs._inputs import Inputs
 from skmm.metrics import check_transcripts, word_error_rate
 from skmm.network._encoders import check_encoders
 from skmm.network._members import MemberNetworks
-from skmm.spec import Optimizer, SpecParams, as_spec
 from skmm.speech._audio import audio_lengths, choose_strides, find_audio, refuse_integers, refuse_pairs
 from skmm.speech._network import (
     ContextDropout,
@@ -41,7 +39,6 @@ from skmm.speech._network import (
 )
 from skmm.speech._transcribing import Decoding, tidy
 from skmm.training._losses import HeadsLoss
-from skmm.training._net import Trained
 from skmm.training._optimizers import auto_batch_size
 from skmm.training._plan import encode_groups
 from skmm.training._samples import canonical
@@ -49,7 +46,56 @@ from skmm.training._samples import canonical
 _ERRORS = ("raise", "drop")
 
 
-class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
+class Audio(NamedTuple):
+    """The modality that is transcribed: its name, the strides that shorten it, and steps of each sample."""
+
+    name: str
+    strides: tuple[int, ...]
+    lengths: np.ndarray
+
+
+class Prepared(NamedTuple):
+    """What a fit knows before there is a network; nothing of it is changed later.
+
+    Attributes
+    ----------
+    blocks : Blocks
+        All samples.
+    inputs : Inputs
+        What is remembered of the modalities.
+    audio : Audio
+        The audio among them.
+    symbols : list of str
+        What transcripts are made of.
+    encoded : ndarray of int, shape (n_samples, longest)
+        Transcripts as numbers of the symbols, filled up with -1.
+    rows, weights : ndarray of shape (n_distinct,)
+        A row of each distinct sample, and its weight.
+    train, valid : ndarray of int
+        Those that train, and those that stop the training early (None for none), as positions in ``rows``.
+    texts : Counter of str
+        The transcripts that are learned from.
+    random : RandomState
+        From which the fit draws on, in a copy.
+    split_seed : int
+        Seed of the part that is held out.
+    """
+
+    blocks: Blocks
+    inputs: Inputs
+    audio: Audio
+    symbols: list[str]
+    encoded: np.ndarray
+    rows: np.ndarray
+    weights: np.ndarray
+    train: np.ndarray
+    valid: np.ndarray | None
+    texts: Counter[str]
+    random: np.random.RandomState
+    split_seed: int
+
+
+class SpeechRecognizer(Decoding, TrainedEstimator):
     """Recogniser of speech: y are transcripts, X is audio and, if there is any, what helps to understand it.
 
     Convolutions shorten the audio's time axis, an encoder reads it, a fusion brings the other modalities (a context
@@ -204,24 +250,10 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
     (60, [' ', 'a', 'i', 'k'])
     """
 
-    # what training shares with the estimators of one answer per sample; a recogniser is one network
-    n_members = 1
-    modality_loss = 0.0
-    stack = False
-    precision = "32"
-    compile = False
-    _seed: Any = MultimodalEstimator._seed
-    _split: Any = MultimodalEstimator._split
-    _train: Any = MultimodalEstimator._train
-    _keep_history: Any = MultimodalEstimator._keep_history
-    _pass_on_ctrl_c: Any = MultimodalEstimator._pass_on_ctrl_c
-    _check_training: Any = MultimodalEstimator._check_params
-
     inputs_: Inputs
     net_: SpeechNet
     audio_: str
     _strides: tuple[int, ...]
-    _most: int
     _split_seed: int
     _random: np.random.RandomState
 
@@ -303,7 +335,7 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
     # -- input ---------------------------------------------------------------------------------------------------
 
     def _check_params(self) -> None:
-        self._check_training()
+        super()._check_params()
         self._check_decoding()
         if self.errors not in _ERRORS:
             raise unknown("errors", self.errors, _ERRORS)
@@ -337,36 +369,23 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
                 refuse_pairs(name, value)
         return as_blocks(X, reset=reset)
 
-    def _check_input(self, blocks: Blocks, *, training: bool = False) -> Blocks:
+    def _check_input(self, blocks: Blocks) -> Blocks:
         """Samples as the first fit's were."""
         if self.audio_ in blocks:
             refuse_integers(self.audio_, blocks[self.audio_])
-        return self.inputs_.check(blocks, training=training)
+        return self.inputs_.check(blocks)
 
-    def _encode(self, texts: list[str]) -> np.ndarray:
-        """Numbers of the symbols, (n, longest), filled up with -1."""
-        numbers = {symbol: i for i, symbol in enumerate(self.symbols_, start=1)}
-        target = np.full((len(texts), max(1, *map(len, texts))), -1, dtype=np.int64)
-        for row, text in enumerate(texts):
-            foreign = sorted(set(text) - set(numbers))
-            if foreign:
-                raise ValueError(
-                    f"y, row {row}: {text!r} holds {foreign[0]!r}, which is not among the symbols of the first "
-                    f"fit, {''.join(self.symbols_)!r}."
-                )
-            target[row, : len(text)] = [numbers[symbol] for symbol in text]
-        return target
-
-    def _drop_unusable(self, lengths: np.ndarray, texts: list[str], weights: np.ndarray) -> np.ndarray:
+    def _drop_unusable(self, audio: Audio, texts: list[str], weights: np.ndarray) -> np.ndarray:
         """Weights, 0 for samples without audio, and for those whose audio is too short for their transcript."""
+        lengths = audio.lengths
         silent = (lengths == 0) & (weights > 0)
         if silent.any():
             warn(
-                f"{silent.sum()} of {len(weights)} samples have no audio ({self.audio_!r}) and are left out of "
+                f"{silent.sum()} of {len(weights)} samples have no audio ({audio.name!r}) and are left out of "
                 f"training, the first is row {silent.argmax()}."
             )
             weights = np.where(silent, 0.0, weights)
-        frames = n_frames(lengths, self._strides)
+        frames = n_frames(lengths, audio.strides)
         # two equal symbols in a row need a blank between them
         repeated = np.array([sum(a == b for a, b in pairwise(text)) for text in texts])
         needed = np.array([len(text) for text in texts]) + repeated
@@ -377,7 +396,7 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
                 f"{short.sum()} of {len(weights)} transcripts are longer than their audio allows, the first is row "
                 f"{row}: {texts[row]!r} needs {needed[row]} frames ({len(texts[row])} symbols, {repeated[row]} "
                 f"blanks between equal ones), its audio of {lengths[row]} steps has {frames[row]} after "
-                f"subsampling={self._strides}"
+                f"subsampling={audio.strides}"
             )
             if self.errors == "raise":
                 raise ValueError(f"{found}. Shorten the strides, or leave such rows out by errors='drop'.")
@@ -417,22 +436,34 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
         """
         going_on = self.warm_start and hasattr(self, "net_")
         with all_or_nothing(self, self.net_.undo() if going_on else None):
-            self._fit(X, y, sample_weight, groups, reset=not going_on)
+            prepared = self._prepare(X, y, sample_weight, groups, reset=not going_on)
+            random, device = copy.deepcopy(prepared.random), find_device(self.device)
+            with seeded(draw_seed(random), device):
+                net = self.net_ if going_on else self._build(prepared, random, device)
+                training, validation = self._load_training(prepared, net, device)
+                self._train(net, training, validation)
+            fitted = {"inputs_": prepared.inputs, "symbols_": prepared.symbols, "_random": random}
+            if not going_on:
+                fitted |= {
+                    "audio_": prepared.audio.name,
+                    "modalities_": prepared.inputs.infos,
+                    "n_features_in_": prepared.inputs.n_features,
+                    "_strides": prepared.audio.strides,
+                    "_split_seed": prepared.split_seed,
+                }
+            self._learn_language(prepared.texts, reset=not going_on)
+            self._assign(fitted, net)
         self._pass_on_ctrl_c()
         return self
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool) -> None:
-        """Train from the start (``reset``) or go on."""
+    def _prepare(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool) -> Prepared:
+        """Read the samples and divide them, all that comes before there is a network; nothing is set here."""
         self._check_params()
-        if y is None:
-            raise ValueError(
-                f"requires y to be passed, but the target y is None: {type(self).__name__} is supervised."
-            )
+        self._check_supervised(y)
         blocks = self._read(X, reset=reset)
         texts = [tidy(text) for text in check_transcripts(y)]
         check_consistent_length(blocks, texts, groups)
-        if groups is not None:
-            groups = encode_groups(column_or_1d(groups))
+        groups = None if groups is None else encode_groups(column_or_1d(groups))
         weights = check_sample_weight(
             sample_weight,
             np.empty(len(texts)),
@@ -441,103 +472,96 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
             allow_all_zero_weights=False,
         )
         if reset:
-            self._start(blocks)
+            # A new fit draws its numbers from random_state; one that goes on continues with those of the first.
+            random = np.random.RandomState(draw_seed(self.random_state))
+            split_seed = draw_seed(random)
+            name = find_audio(blocks, self.audio)
+            check_finite(blocks)
+            strides = choose_strides(blocks, name, self.subsampling)
         else:
-            self._random, self.inputs_ = copy.deepcopy(self._random), copy.copy(self.inputs_)
-            blocks = self._check_input(blocks, training=True)
-        lengths = audio_lengths(blocks, self.audio_)
-        weights = self._drop_unusable(lengths, texts, weights)
+            random, split_seed, inputs = self._random, self._split_seed, copy.copy(self.inputs_)
+            name, strides = self.audio_, self._strides
+            if name in blocks:
+                refuse_integers(name, blocks[name])
+            blocks = inputs.check(blocks, training=True)
+        audio = Audio(name, strides, audio_lengths(blocks, name))
+        weights = self._drop_unusable(audio, texts, weights)
         # what has no weight is absent: its symbols and words are not learned either
         kept = [text for text, weight in zip(texts, weights, strict=True) if weight]
+        symbols = sorted(set().union(*kept)) if reset else self.symbols_
+        if not symbols:
+            raise ValueError(f"y holds no symbol: all {len(kept)} transcripts are empty.")
+        encoded = _encode([text if weight else "" for text, weight in zip(texts, weights, strict=True)], symbols)
+        rows, weights, _ = canonical(blocks, encoded, weights, groups)
+        train, valid = self._split(None, None if groups is None else groups[rows], len(rows), split_seed)
         if reset:
-            self.symbols_ = sorted(set().union(*kept))
-            if not self.symbols_:
-                raise ValueError(f"y holds no symbol: all {len(kept)} transcripts are empty.")
-        target = self._encode([text if weight else "" for text, weight in zip(texts, weights, strict=True)])
-        rows, distinct, _ = canonical(blocks, target, weights, groups)
-        train, valid = self._split(target[rows], None if groups is None else groups[rows])
-        device = find_device(self.device)
-        if reset:
-            self.inputs_ = Inputs(
-                blocks[rows[train]],
-                distinct[train],
-                check_encoders(self.encoders, list(blocks)),
-                self.scale_inputs,
-                self.sparse_components,
-                device=device,
-            )
-            if self.modality_dropout:
-                self.inputs_.lacked.update(name for name in blocks if name != self.audio_)
-            self.modalities_ = self.inputs_.infos
-            self.n_features_in_ = self.inputs_.n_features
-            blocks = self.inputs_.begin(blocks, rows[[] if valid is None else valid])
-        self._learn_language(Counter(kept), reset=reset)
-        with seeded(int(self._random.randint(2**31 - 1)), device):
-            if reset:
-                self._build(len(train), lengths[rows[train]], device)
-            data = self.inputs_.load(blocks, torch.float32, device)
-            encoded = torch.as_tensor(target, device=device)
+            inputs = self._learn_inputs(blocks[rows[train]], weights[train], name)
+            blocks = inputs.begin(blocks, rows[[] if valid is None else valid])
+        return Prepared(
+            blocks, inputs, audio, symbols, encoded, rows, weights, train, valid, Counter(kept), random, split_seed
+        )
 
-            def part(chosen: np.ndarray) -> SpeechSet:
-                each = distinct[chosen] / distinct[chosen].mean()
-                weights = (
-                    None if np.ptp(each) == 0 else torch.tensor(each[None], dtype=torch.float32, device=device)
-                )
-                own = torch.as_tensor(rows[chosen][None], device=device)
-                return SpeechSet(data, encoded, weights, own, lengths, self._most)
+    def _learn_inputs(self, blocks: Blocks, weights: np.ndarray, audio: str) -> Inputs:
+        """What is remembered of the modalities, learned from the samples that train."""
+        inputs = Inputs(
+            blocks,
+            weights,
+            check_encoders(self.encoders, list(blocks)),
+            self.scale_inputs,
+            self.sparse_components,
+            device=find_device(self.device),
+        )
+        if self.modality_dropout:
+            inputs.lacked.update(name for name in blocks if name != audio)
+        return inputs
 
-            self._train(part(train), None if valid is None else part(valid), None)
+    def _load_training(
+        self, prepared: Prepared, net: SpeechNet, device: torch.device
+    ) -> tuple[SpeechSet, SpeechSet | None]:
+        """Samples on the device, as the rows that train and those that stop the training early."""
+        data = prepared.inputs.load(prepared.blocks, torch.float32, device)
+        encoded = torch.as_tensor(prepared.encoded, device=device)
 
-    def _start(self, blocks: Blocks) -> None:
-        """What a first fit learns before it trains."""
-        # A new fit draws its numbers from random_state; one that goes on continues with those of the first.
-        self._random = np.random.RandomState(self._seed())
-        self._split_seed = int(self._random.randint(2**31 - 1))
-        self.audio_ = find_audio(blocks, self.audio)
-        check_finite(blocks)
-        self._strides = choose_strides(blocks, self.audio_, self.subsampling)
+        def part(chosen: np.ndarray) -> SpeechSet:
+            each = prepared.weights[chosen] / prepared.weights[chosen].mean()
+            weights = None if np.ptp(each) == 0 else torch.tensor(each[None], dtype=torch.float32, device=device)
+            own = torch.as_tensor(prepared.rows[chosen][None], device=device)
+            return SpeechSet(data, encoded, weights, own, prepared.audio.lengths, net.most)
 
-    def _stratify(self, target: np.ndarray) -> None:
-        return None
+        return part(prepared.train), None if prepared.valid is None else part(prepared.valid)
 
-    def _build(self, n_samples: int, lengths: np.ndarray, device: torch.device) -> None:
+    def _build(self, prepared: Prepared, random: np.random.RandomState, device: torch.device) -> SpeechNet:
         """The network and the net that trains it."""
-        seed = int(self._random.randint(2**31 - 1))
+        inputs, audio = prepared.inputs, prepared.audio
+        seed = draw_seed(random)
         torch.manual_seed(seed)
         network = SpeechNetwork(
-            self.inputs_.infos,
-            self.audio_,
+            inputs.infos,
+            audio.name,
             self.fusion,
             self.encoders,
-            len(self.symbols_),
-            self._strides,
-            {"hidden_dim": self.hidden_dim, "dropout": self.dropout, "activation": self.activation},
+            len(prepared.symbols),
+            audio.strides,
+            self._inherited(),
         )
+        n_samples, lengths = len(prepared.train), audio.lengths[prepared.rows[prepared.train]]
         batch_size: Any = auto_batch_size(n_samples) if self.batch_size == "auto" else self.batch_size
         # a batch of ordinary samples is whole, one of long ones small
-        self._most = int(2 * batch_size * np.median(lengths))
-        n_batches = len(split_by_length(lengths, batch_size, self._most))
-        auto = min(100, max(10, math.ceil(2000 / n_batches)))
-        hide = [ContextDropout(self.audio_, self.modality_dropout)] if self.modality_dropout else []
+        most = int(2 * batch_size * np.median(lengths))
+        auto = min(100, max(10, math.ceil(2000 / len(split_by_length(lengths, batch_size, most)))))
+        hide = [ContextDropout(audio.name, self.modality_dropout)] if self.modality_dropout else []
         members: Any = [network]
-        self.net_ = SpeechNet(
+        net = SpeechNet(
             MemberNetworks(members),
             HeadsLoss(ctc_error),
-            optimizer_spec=as_spec(Optimizer, self.optimizer),
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            schedule=self.lr_schedule or "constant",
-            clip_grad_norm=self.clip_grad_norm,
+            most=most,
             seeds=(seed,),
             batch_size=batch_size,
             max_epochs=auto if self.max_epochs == "auto" else self.max_epochs,
-            augment=(*compose(self.augment, self.inputs_.infos, self.inputs_.scalers), *hide),
-            train_split=None,
-            callbacks=self.callbacks,
-            device=str(device),
-            verbose=self.verbose,
+            augment=(*compose(self.augment, inputs.infos, inputs.scalers), *hide),
+            **self._net_params(device),
         )
-        self.net_.initialize()
+        return net.initialize()
 
     # -- prediction ----------------------------------------------------------------------------------------------
 
@@ -565,7 +589,7 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
         device = next(self.net_.module_.parameters()).device
         data = self.inputs_.load(blocks, torch.float32, device, once=True)
         frames = n_frames(lengths, self._strides)
-        outputs = self.net_.log_probs(data, lengths, self._most)
+        outputs = self.net_.log_probs(data, lengths)
         return [output[:n].numpy() for output, n in zip(outputs, frames, strict=True)]
 
     def predict(self, X: Any, return_alternatives: int | None = None) -> Any:
@@ -607,3 +631,18 @@ class SpeechRecognizer(Trained, Decoding, SpecParams, BaseEstimator):
         tags.target_tags.required = True
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _encode(texts: list[str], symbols: list[str]) -> np.ndarray:
+    """Numbers of the symbols, (n, longest), filled up with -1."""
+    numbers = {symbol: i for i, symbol in enumerate(symbols, start=1)}
+    encoded = np.full((len(texts), max(1, *map(len, texts))), -1, dtype=np.int64)
+    for row, text in enumerate(texts):
+        foreign = sorted(set(text) - set(numbers))
+        if foreign:
+            raise ValueError(
+                f"y, row {row}: {text!r} holds {foreign[0]!r}, which is not among the symbols of the first "
+                f"fit, {''.join(symbols)!r}."
+            )
+        encoded[row, : len(text)] = [numbers[symbol] for symbol in text]
+    return encoded

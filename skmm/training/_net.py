@@ -425,17 +425,3 @@ class MultimodalNet(NeuralNet):
         light = object.__new__(type(self))
         light.__dict__.update(vars(self), optimizer_=None)
         return light
-
-
-class Trained:
-    """An estimator with a net: its pickle holds what training goes on from only where it is known to go on."""
-
-    warm_start: bool
-
-    def __getstate__(self) -> dict[str, Any]:
-        above: Any = super()
-        state: dict[str, Any] = {**above.__getstate__()}
-        net = state.get("net_")
-        if net is not None and not (self.warm_start or net.streamed_):
-            state["net_"] = net.without_training_state()
-        return state

@@ -24,7 +24,7 @@ class TrainingPlan(NamedTuple):
         All samples.
     target : ndarray
         Their encoded targets.
-    rows, distinct : ndarray of shape (n_distinct,)
+    rows, weights : ndarray of shape (n_distinct,)
         A row of each distinct sample, and its weight.
     owner : ndarray of shape (n_samples,)
         Which of these each sample is equal to, or -1.
@@ -41,13 +41,23 @@ class TrainingPlan(NamedTuple):
     blocks: Blocks
     target: np.ndarray
     rows: np.ndarray
-    distinct: np.ndarray
+    weights: np.ndarray
     owner: np.ndarray
     train: np.ndarray
     valid: np.ndarray | None
     folds: np.ndarray
     blind: bool
     scored: np.ndarray
+
+    def members(self, n_members: int) -> list[np.ndarray]:
+        """Those that each member trains on, as positions in ``rows``."""
+        return [self.train[self.folds != left_out_fold(k, self.folds)] for k in range(n_members)]
+
+    def trained(self) -> np.ndarray:
+        """Which of those that train each sample is equal to, (n_samples,), or -1."""
+        place = np.full(len(self.rows), -1)
+        place[self.train] = np.arange(len(self.train))
+        return np.where(self.owner >= 0, place[self.owner], -1)
 
 
 def training_set(

@@ -1,0 +1,82 @@
+"""What the heads of a net's members say of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+
+from skmm.estimators._stack import Stack, average
+from skmm.estimators._targets import Target
+from skmm.inputs._batches import Batches
+from skmm.training._net import MultimodalNet
+
+# Positions of some rows, outputs of every head of every member (K, n, H, C), and which heads have something to say
+# (n, H).
+Said = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def head_names(net: MultimodalNet, modalities: Iterable[str]) -> list[str]:
+    """Names of the heads: ``"fused"``, where a modality has that name ``"fused_"``, and the modalities."""
+    names, fused = list(modalities), "fused"
+    while fused in names:
+        fused += "_"
+    return [fused, *names] if len(net.module_.network.modality_heads) else [fused]
+
+
+def member_outputs(
+    net: MultimodalNet, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None
+) -> Iterator[Said]:
+    """What the heads say of the rows, or of all samples, some of them at a time."""
+    n_members, of_modalities = net.module_.n_members, len(net.module_.network.modality_heads) > 0
+    for positions, *found in net.batches(data, dtype, rows=rows):
+        # as arrays, whose operations take a fraction of what those of tensors take on a single row
+        outputs, exists = (np.asarray(x.cpu()) for x in found)
+        if outputs.ndim == 2 or (outputs.ndim == 3 and n_members > 1 and not of_modalities):
+            outputs = outputs[..., None, :]
+        if n_members == 1:
+            outputs = outputs[None]
+        heads = np.any(exists, axis=-1, keepdims=True)
+        if of_modalities:
+            heads = np.concatenate([heads, exists], axis=-1)
+        yield positions, outputs.astype(np.float64), heads
+
+
+def reduced(
+    net: MultimodalNet,
+    data: Batches,
+    dtype: torch.dtype,
+    reduce: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, ...]],
+    rows: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """What is left of the outputs, a few arrays (n, ...): they are reduced as they come, not held together."""
+    n = len(data) if rows is None else len(rows)
+    found: list[np.ndarray] = []
+    for positions, outputs, exists in member_outputs(net, data, dtype, rows):
+        parts = reduce(positions, outputs, exists)
+        if len(positions) == n and (np.diff(positions) == 1).all():
+            return list(parts)
+        if not found:
+            found = [np.empty((n, *part.shape[1:]), part.dtype) for part in parts]
+        for whole, part in zip(found, parts, strict=True):
+            whole[positions] = part
+    return found
+
+
+def combined(
+    net: MultimodalNet,
+    target: Target,
+    stack: Stack | None,
+    data: Batches,
+    dtype: torch.dtype,
+    rows: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """Outputs of all members and heads as one (n, C), and which samples have any modality (n,)."""
+
+    def combine(positions: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
+        if stack is None:
+            return average(target, outputs[:, :, 0]), exists[:, 0]
+        return stack.combine(Stack.features(target, outputs, exists).mean(axis=0)), exists[:, 0]
+
+    return reduced(net, data, dtype, combine, rows)

@@ -1,0 +1,373 @@
+"""What is predicted: classes, labels or values, and all that differs between them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.special import expit, log_expit, logit
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import assert_all_finite
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_array, column_or_1d
+from torch import Tensor
+
+from skmm.inputs._scaling import power_of_two
+from skmm.training._losses import (
+    absolute_error,
+    binary_cross_entropy,
+    cross_entropy,
+    huber_error,
+    quantile_error,
+    squared_error,
+)
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+FLOOR = -8.0  # log-probabilities below say "impossible", however far below
+_LARGEST = 1e300  # target whose predictions, off by some deviations, are still numbers
+
+
+class Target(ABC):
+    """The form of y, as the first fit found it: from y to what the loss reads, from outputs to predictions.
+
+    Attributes
+    ----------
+    link : {"softmax", "sigmoid", "identity"}
+        What turns outputs into predictions; fusions of decisions are told.
+    competing : bool
+        Whether the outputs of a sample are those of classes, of which one is right.
+    bounded : bool
+        Whether outputs say how sure a head is, which a temperature can change.
+    loss : callable
+        Outputs (..., C) and targets as :meth:`tensor` gives them -> one number per sample.
+    names : list of str
+        Of the outputs.
+    prior : ndarray of shape (C,)
+        Outputs for a sample without any modality, from :meth:`learn`.
+    """
+
+    link: ClassVar[str]
+    competing: ClassVar[bool] = False
+    bounded: ClassVar[bool] = True
+    loss: Loss
+    names: list[str]
+    prior: np.ndarray
+
+    @property
+    def n_outputs(self) -> int:
+        """C, the numbers that a head says of a sample."""
+        return len(self.names)
+
+    def attributes(self) -> dict[str, Any]:
+        """Fitted attributes of an estimator that predicts it."""
+        return {}
+
+    # -- from y to the loss --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode(self, y: Any) -> np.ndarray:
+        """y as numbers; of another form than the first fit's it is refused."""
+
+    def weigh(self, encoded: np.ndarray, weights: np.ndarray, class_weight: Any, *, whole: bool) -> np.ndarray:
+        """Sample weights, with those of the classes in them; ``whole`` if there is no more of y than this."""
+        return weights
+
+    @abstractmethod
+    def learn(self, encoded: np.ndarray, weights: np.ndarray) -> None:
+        """Learn from the samples that train what one without any modality is predicted as."""
+
+    @abstractmethod
+    def tensor(self, encoded: np.ndarray) -> np.ndarray:
+        """Targets as the loss reads them."""
+
+    def strata(self, encoded: np.ndarray) -> np.ndarray | None:
+        """Classes by which held-out parts are stratified, if they are."""
+        return None
+
+    def labels(self, strata: np.ndarray) -> list[Any]:
+        """Such classes as the user wrote them."""
+        return strata.tolist()
+
+    # -- from outputs to predictions -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def finish(self, outputs: np.ndarray) -> np.ndarray:
+        """Probabilities or values from outputs (n, C)."""
+
+    @abstractmethod
+    def choose(self, outputs: np.ndarray) -> np.ndarray:
+        """What is predicted: labels, or values, from outputs (n, C)."""
+
+    @abstractmethod
+    def told(self, outputs: np.ndarray) -> np.ndarray:
+        """What outputs (n, C) say of each: log-probabilities, or values, (n, C)."""
+
+    @abstractmethod
+    def features(self, outputs: np.ndarray) -> np.ndarray:
+        """What a stack weighs, of outputs (..., C): log-probabilities or log-odds that are bounded, or values."""
+
+    @abstractmethod
+    def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Members' outputs (K, n, C), averaged as predictions, as outputs again: weights (K, n, 1) of sum 1."""
+
+    @abstractmethod
+    def score(self, outputs: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> float:
+        """Score of outputs (n, C), as the estimator's ``score`` is; targets as :meth:`tensor` gives them."""
+
+
+# -- classification -----------------------------------------------------------------------------------------------
+
+
+def _read_labels(y: Any) -> np.ndarray:
+    """Labels (n,), or the matrix of 0 and 1 of several per sample, (n, C)."""
+    if not sp.issparse(y):
+        assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    kind = type_of_target(y, input_name="y")
+    if kind == "multilabel-indicator":
+        indicator = check_array(y, accept_sparse="csr", dtype=None, ensure_2d=True, input_name="y")
+        return np.asarray(indicator.toarray() if hasattr(indicator, "toarray") else indicator)
+    if kind == "multiclass-multioutput":
+        raise ValueError("y has several columns of classes; fit one classifier for each (MultiOutputClassifier).")
+    return column_or_1d(y, warn=True)
+
+
+def target_of_labels(y: Any, classes: np.ndarray | None = None) -> tuple[Target, np.ndarray]:
+    """The target of a first fit, one class per sample or several labels, and y as numbers.
+
+    ``classes`` (sorted) are given where there may be more than y holds.
+    """
+    labels = _read_labels(y)
+    if labels.ndim == 2:
+        return LabelsTarget(labels.shape[1]), labels.astype(np.float64)
+    target = ClassTarget(np.unique(labels) if classes is None else classes)
+    return target, target.numbers(labels)
+
+
+class ClassTarget(Target):
+    """One of several classes.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The classes, sorted.
+    """
+
+    link = "softmax"
+    competing = True
+
+    def __init__(self, classes: np.ndarray) -> None:
+        self.classes = classes
+        self.names = [str(label) for label in self.classes]
+        self.loss: Loss = cross_entropy
+
+    def attributes(self) -> dict[str, Any]:
+        return {"classes_": self.classes}
+
+    def encode(self, y: Any) -> np.ndarray:
+        labels = _read_labels(y)
+        if labels.ndim == 2:
+            raise ValueError(f"y has {labels.shape[1]} outputs, unlike the {self.n_outputs} of the first fit.")
+        return self.numbers(labels)
+
+    def numbers(self, labels: np.ndarray) -> np.ndarray:
+        """Places of labels among the classes."""
+        foreign = np.setdiff1d(labels, self.classes)
+        if len(foreign):
+            raise ValueError(f"y holds {foreign[0]!r}, which is not among the classes {self.classes.tolist()}.")
+        return np.searchsorted(self.classes, labels)
+
+    def weigh(self, encoded: np.ndarray, weights: np.ndarray, class_weight: Any, *, whole: bool) -> np.ndarray:
+        seen = np.unique(encoded[weights > 0])
+        if len(self.classes) < 2 or (len(seen) < 2 and whole):
+            raise ValueError(
+                f"y holds one class, {self.classes[seen].tolist()}; a classifier needs at least 2 classes."
+            )
+        if class_weight is None:
+            return weights
+        each = compute_class_weight(
+            class_weight, classes=self.classes[seen], y=self.classes[encoded], sample_weight=weights
+        )
+        factor = np.ones(len(self.classes))
+        factor[seen] = each
+        return weights * factor[encoded]
+
+    def learn(self, encoded: np.ndarray, weights: np.ndarray) -> None:
+        counts = np.bincount(encoded, weights, self.n_outputs)
+        self.prior = np.log((counts / counts.sum()).clip(1e-6))
+
+    def tensor(self, encoded: np.ndarray) -> np.ndarray:
+        return encoded.astype(np.int64)
+
+    def strata(self, encoded: np.ndarray) -> np.ndarray:
+        return encoded
+
+    def labels(self, strata: np.ndarray) -> list[Any]:
+        return self.classes[strata].tolist()
+
+    def finish(self, outputs: np.ndarray) -> np.ndarray:
+        return torch.from_numpy(outputs).softmax(1).numpy()
+
+    def choose(self, outputs: np.ndarray) -> np.ndarray:
+        return self.classes[outputs.argmax(axis=1)]
+
+    def told(self, outputs: np.ndarray) -> np.ndarray:
+        return torch.from_numpy(outputs).log_softmax(1).numpy()
+
+    def features(self, outputs: np.ndarray) -> np.ndarray:
+        return torch.from_numpy(outputs).log_softmax(-1).clamp(min=FLOOR).numpy()
+
+    def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return (torch.from_numpy(outputs).log_softmax(-1) + torch.from_numpy(weights).log()).logsumexp(0).numpy()
+
+    def score(self, outputs: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> float:
+        return float(accuracy_score(encoded, outputs.argmax(axis=1), sample_weight=weights))
+
+
+class LabelsTarget(Target):
+    """Several labels, each of which a sample has or not."""
+
+    link = "sigmoid"
+
+    def __init__(self, n_labels: int) -> None:
+        self.classes = np.arange(n_labels)
+        self.names = [str(label) for label in self.classes]
+        self.loss: Loss = binary_cross_entropy
+
+    def attributes(self) -> dict[str, Any]:
+        return {"classes_": self.classes}
+
+    def encode(self, y: Any) -> np.ndarray:
+        indicator = _read_labels(y)
+        if indicator.ndim == 1:
+            raise ValueError("y is one column of classes, unlike the multilabel matrix of the first fit.")
+        if indicator.shape[1] != self.n_outputs:
+            raise ValueError(f"y has {indicator.shape[1]} outputs, unlike the {self.n_outputs} of the first fit.")
+        return indicator.astype(np.float64)
+
+    def weigh(self, encoded: np.ndarray, weights: np.ndarray, class_weight: Any, *, whole: bool) -> np.ndarray:
+        if class_weight is not None:
+            raise ValueError("class_weight is for one label per sample; for multilabel use sample_weight.")
+        return weights
+
+    def learn(self, encoded: np.ndarray, weights: np.ndarray) -> None:
+        p = np.average(encoded, axis=0, weights=weights).clip(1e-6, 1 - 1e-6)
+        self.prior = np.log(p / (1 - p))
+
+    def tensor(self, encoded: np.ndarray) -> np.ndarray:
+        return encoded.astype(np.float32)
+
+    def finish(self, outputs: np.ndarray) -> np.ndarray:
+        return expit(outputs)
+
+    def choose(self, outputs: np.ndarray) -> np.ndarray:
+        return (outputs > 0).astype(np.int64)
+
+    def told(self, outputs: np.ndarray) -> np.ndarray:
+        return log_expit(outputs)
+
+    def features(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs.clip(FLOOR, -FLOOR)
+
+    def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        tiny = np.finfo(np.float64).eps
+        return logit((expit(outputs) * weights).sum(axis=0).clip(tiny, 1 - tiny))
+
+    def score(self, outputs: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> float:
+        return float(accuracy_score(encoded.astype(int), self.choose(outputs), sample_weight=weights))
+
+
+# -- regression ---------------------------------------------------------------------------------------------------
+
+# Name -> loss, of epsilon and alpha.
+VALUE_LOSSES: dict[str, Callable[[float, float], Loss]] = {
+    "squared_error": lambda epsilon, alpha: squared_error,
+    "absolute_error": lambda epsilon, alpha: absolute_error,
+    "huber": lambda epsilon, alpha: huber_error(epsilon),
+    "quantile": lambda epsilon, alpha: quantile_error(alpha),
+}
+
+
+def _read_values(y: Any) -> np.ndarray:
+    """Values (n,) or (n, n_outputs)."""
+    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    if y.ndim > 2:
+        raise ValueError(f"y must be of shape (n_samples,) or (n_samples, n_outputs), got {y.shape}.")
+    largest = float(np.abs(y).max())
+    if largest > _LARGEST:
+        row = int(np.argmax(np.abs(y).reshape(len(y), -1).max(axis=1)))
+        raise ValueError(
+            f"y, row {row}: a value of size {largest:g} is too large to be predicted in float64, at most "
+            f"{_LARGEST:g} is. Divide y by a number, or take its logarithm (TransformedTargetRegressor)."
+        )
+    return y
+
+
+def target_of_values(y: Any, loss: Loss) -> tuple[Target, np.ndarray]:
+    """The target of a first fit, and y as numbers (n, n_outputs)."""
+    values = _read_values(y)
+    target = ValueTarget(loss, None if values.ndim == 1 else values.shape[1])
+    return target, values.reshape(len(values), -1)
+
+
+class ValueTarget(Target):
+    """One value or several, which the network learns in deviations from their mean.
+
+    Parameters
+    ----------
+    loss : callable
+        Loss of values and targets.
+    n_outputs : int or None
+        Values of a sample; None for one that is no column.
+    """
+
+    link = "identity"
+    bounded = False
+
+    def __init__(self, loss: Loss, n_outputs: int | None = None) -> None:
+        self.loss, self.single = loss, n_outputs is None
+        self.names = [str(i) for i in range(n_outputs or 1)]
+
+    def encode(self, y: Any) -> np.ndarray:
+        values = _read_values(y)
+        n_outputs = 1 if values.ndim == 1 else values.shape[1]
+        if n_outputs != self.n_outputs:
+            raise ValueError(f"y has {n_outputs} outputs, unlike the {self.n_outputs} of the first fit.")
+        return values.reshape(len(values), -1)
+
+    def learn(self, encoded: np.ndarray, weights: np.ndarray) -> None:
+        unit = power_of_two(encoded)
+        mean = np.average(encoded / unit, axis=0, weights=weights)
+        deviation = np.sqrt(np.average((encoded / unit - mean) ** 2, axis=0, weights=weights)) * unit
+        self.mean, self.deviation = mean * unit, np.where(deviation > 0, deviation, 1.0)
+        self.prior = np.zeros(self.n_outputs)
+
+    def tensor(self, encoded: np.ndarray) -> np.ndarray:
+        return ((encoded - self.mean) / self.deviation).astype(np.float32)
+
+    def finish(self, outputs: np.ndarray) -> np.ndarray:
+        values = outputs * self.deviation + self.mean
+        return values[:, 0] if self.single else values
+
+    def choose(self, outputs: np.ndarray) -> np.ndarray:
+        return self.finish(outputs)
+
+    def told(self, outputs: np.ndarray) -> np.ndarray:
+        return self.finish(outputs).reshape(len(outputs), -1)
+
+    def features(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs
+
+    def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return (outputs * weights).sum(axis=0)
+
+    def score(self, outputs: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> float:
+        return float(r2_score(encoded, outputs, sample_weight=weights))

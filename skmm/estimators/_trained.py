@@ -1,0 +1,170 @@
+"""What every estimator that trains a net shares: parameters, seeds, the part held out, training, history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+from sklearn.utils import check_scalar
+
+from skmm._checks import unknown
+from skmm.spec import Optimizer, SpecParams, as_spec
+from skmm.training._net import MultimodalNet
+from skmm.training._optimizers import SCHEDULES
+from skmm.training._sets import TrainingSet
+
+_POSITIVE: dict[str, Any] = {"min_val": 0, "include_boundaries": "neither"}
+_NOT_NEGATIVE: dict[str, Any] = {"min_val": 0, "include_boundaries": "left"}
+_SHARE: dict[str, Any] = {"min_val": 0, "max_val": 1, "include_boundaries": "left"}
+
+
+class TrainedEstimator(SpecParams, BaseEstimator):
+    """An estimator with a net."""
+
+    hidden_dim: int
+    dropout: float
+    activation: Any
+    optimizer: Any
+    lr: float | str
+    weight_decay: float
+    lr_schedule: str | None
+    max_epochs: int | str
+    batch_size: int | str
+    clip_grad_norm: float | None
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    tol: float
+    sparse_components: int | None
+    modality_dropout: float
+    warm_start: bool
+    callbacks: list[Any] | None
+    verbose: int
+    net_: Any
+    n_iter_: int
+
+    # Fitted attributes that not every fit leaves: what X looked like, what a first fit learned, what folds told.
+    OF_FORM: ClassVar = ("n_features_in_", "feature_names_in_", "modality_transformer_")
+    OF_FIRST: ClassVar = (*OF_FORM, "classes_", "stack_weights_")
+    OF_FOLDS: ClassVar = ("oof_prediction_", "oof_score_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state, with what training goes on from only where it is known to go on."""
+        state: dict[str, Any] = {**super().__getstate__()}
+        net = state.get("net_")
+        if net is not None and not (self.warm_start or net.streamed_):
+            state["net_"] = net.without_training_state()
+        return state
+
+    def _check_params(self) -> None:
+        """Refuse parameters that no fit can be made with."""
+        check_scalar(self.hidden_dim, "hidden_dim", Integral, min_val=1)
+        check_scalar(self.dropout, "dropout", Real, **_SHARE)
+        check_scalar(self.weight_decay, "weight_decay", Real, **_NOT_NEGATIVE)
+        if self.sparse_components is not None:
+            check_scalar(self.sparse_components, "sparse_components", Integral, min_val=1)
+        check_scalar(self.modality_dropout, "modality_dropout", Real, **_SHARE)
+        if self.lr != "auto":
+            check_scalar(self.lr, "lr", Real, **_POSITIVE)
+        for name in ("max_epochs", "batch_size"):
+            if getattr(self, name) != "auto":
+                check_scalar(getattr(self, name), name, Integral, min_val=1)
+        if self.clip_grad_norm is not None:
+            check_scalar(self.clip_grad_norm, "clip_grad_norm", Real, **_POSITIVE)
+        if self.early_stopping:
+            between = {**_SHARE, "include_boundaries": "neither"}
+            check_scalar(self.validation_fraction, "validation_fraction", Real, **between)
+            check_scalar(self.n_iter_no_change, "n_iter_no_change", Integral, min_val=1)
+            check_scalar(self.tol, "tol", Real, **_NOT_NEGATIVE)
+        if self.lr_schedule is not None and self.lr_schedule not in SCHEDULES:
+            raise unknown("lr_schedule", self.lr_schedule, SCHEDULES)
+        optimizer = as_spec(Optimizer, self.optimizer)
+        if not isinstance(optimizer, Optimizer):
+            raise ValueError(f"optimizer must be a name, an Optimizer or a class, got {self.optimizer!r}.")
+        optimizer.resolve()
+
+    def _check_supervised(self, y: Any) -> None:
+        if y is None:
+            raise ValueError(
+                f"requires y to be passed, but the target y is None: {type(self).__name__} is supervised."
+            )
+
+    def _inherited(self) -> dict[str, Any]:
+        """Values for the hyperparameters of encoders and fusion that are left at None."""
+        return {"hidden_dim": self.hidden_dim, "dropout": self.dropout, "activation": self.activation}
+
+    def _net_params(self, device: torch.device) -> dict[str, Any]:
+        """Of the net, what the parameters say as they stand."""
+        return {
+            "optimizer_spec": as_spec(Optimizer, self.optimizer),
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "schedule": self.lr_schedule or "constant",
+            "clip_grad_norm": self.clip_grad_norm,
+            "train_split": None,
+            "callbacks": self.callbacks,
+            "device": str(device),
+            "verbose": self.verbose,
+        }
+
+    def _split(
+        self,
+        strata: np.ndarray | None,
+        groups: np.ndarray | None,
+        n: int,
+        seed: int,
+        labels: Any = np.ndarray.tolist,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Of n samples those that train and, with ``early_stopping``, those that stop the training early.
+
+        Classes of ``strata`` are told to the user by ``labels``.
+        """
+        everything = np.arange(n)
+        if not self.early_stopping:
+            return everything, None
+        if groups is not None:
+            splitter = GroupShuffleSplit
+        else:
+            splitter = ShuffleSplit if strata is None else StratifiedShuffleSplit
+        split = splitter(n_splits=1, test_size=self.validation_fraction, random_state=seed)
+        try:
+            alone = np.flatnonzero(np.bincount([] if strata is None else strata) == 1)
+            if len(alone) and groups is None:  # scikit-learn's own message speaks of encoded classes
+                raise ValueError(
+                    "the part that is held out is stratified by class, for which each class needs 2 distinct "
+                    f"samples; there is 1 of each of the classes {labels(alone)}. Leave such samples "
+                    "out, or set early_stopping=False."
+                )
+            return next(split.split(everything, strata, groups))
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping with validation_fraction={self.validation_fraction} of {n} distinct "
+                f"samples: {error}"
+            ) from None
+
+    def _train(
+        self, net: MultimodalNet, training: TrainingSet, validation: TrainingSet | None, epochs: int | None = None
+    ) -> None:
+        """Train a net, for its own number of epochs on its schedule, or, of a stream, for ``epochs`` more."""
+        net.train(training, validation, epochs, patience=self.n_iter_no_change, tol=self.tol)
+
+    def _assign(self, fitted: dict[str, Any], net: MultimodalNet, forget: Iterable[str] = ()) -> None:
+        """Take what a fit learned, and ``forget`` of an earlier one what this may lack: the one place that does."""
+        for name in forget:
+            self.__dict__.pop(name, None)
+        self.net_ = net
+        self.history_ = net.history
+        self.loss_curve_ = [float(row["train_loss"]) for row in net.history]
+        self.n_iter_ = len(net.history)
+        for name, value in fitted.items():
+            setattr(self, name, value)
+
+    def _pass_on_ctrl_c(self) -> None:
+        """Raise the interrupt that ended training, whose result is kept: no search goes on with such a fit."""
+        if self.net_.interrupted_:
+            raise KeyboardInterrupt(f"training was interrupted after {self.n_iter_} epochs")
