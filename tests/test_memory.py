@@ -14,11 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
-from skmm.estimators._stacking import Stack
+from skmm.estimators._stack import Stack
+from skmm.estimators._targets import ClassTarget, ValueTarget
 from skmm.inputs._batches import Width
 from skmm.inputs._scaling import Projection, Scaler
 from skmm.speech import SpeechRecognizer
-from skmm.training._losses import cross_entropy, squared_error
+from skmm.training._losses import squared_error
 
 CPU = torch.device("cpu")
 
@@ -108,17 +109,17 @@ def test_ragged_steps_are_scaled_alike_in_parts(monkeypatch):
 # -- stacks and many columns ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("link", "loss"), [("softmax", cross_entropy), ("identity", squared_error)])
+@pytest.mark.parametrize("target", [ClassTarget(np.arange(3)), ValueTarget(squared_error, 3)])
 @pytest.mark.parametrize("mixing", [None, 30.0])
-def test_a_stack_fitted_in_parts_is_the_one_fitted_at_once(link, loss, mixing, monkeypatch):
+def test_a_stack_fitted_in_parts_is_the_one_fitted_at_once(target, mixing, monkeypatch):
     rng = np.random.default_rng(0)
     labels = rng.integers(3, size=120)
     z = -np.abs(rng.normal(size=(120, 2, 3)) + 2 * np.eye(3)[labels][:, None])
     z[:40, 1] = 0  # a head that is silent
-    target = torch.from_numpy(labels if link == "softmax" else np.eye(3)[labels])
-    at_once = Stack(link, loss, mixing).fit(z, target, np.ones(120))
-    monkeypatch.setattr("skmm.estimators._stacking._AT_A_TIME", 100)
-    in_parts = Stack(link, loss, mixing).fit(z, target, np.ones(120))
+    encoded = torch.from_numpy(labels if target.competing else np.eye(3)[labels])
+    at_once = Stack(target, mixing).fit(z, encoded, np.ones(120))
+    monkeypatch.setattr("skmm.estimators._stack._AT_A_TIME", 100)
+    in_parts = Stack(target, mixing).fit(z, encoded, np.ones(120))
     np.testing.assert_allclose(in_parts.combine(z), at_once.combine(z), atol=1e-3)
     assert in_parts.temperatures.keys() == at_once.temperatures.keys()
 
@@ -128,8 +129,8 @@ def test_out_of_fold_predictions_stay_the_same_where_they_are_stored_in_float32(
     X, y = make_data(90, kinds=("vector", "sequence"))
     X = Blocks({name: X[name] for name in X}, present={"sequence": np.arange(90) % 3 > 0})
     double = small(cls, n_members=3, max_epochs=2, modality_loss=0.5).fit(X, y.astype(int))
-    monkeypatch.setattr("skmm.estimators._stacking._NUMBERS", 0)
-    monkeypatch.setattr("skmm.estimators._stacking._AT_A_TIME", 50)
+    monkeypatch.setattr("skmm.estimators._stack._NUMBERS", 0)
+    monkeypatch.setattr("skmm.estimators._stack._AT_A_TIME", 50)
     single = small(cls, n_members=3, max_epochs=2, modality_loss=0.5).fit(X, y.astype(int))
     np.testing.assert_allclose(single.oof_prediction_, double.oof_prediction_, atol=1e-3)
 

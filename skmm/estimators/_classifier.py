@@ -304,7 +304,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         ndarray of shape (n_samples, n_classes)
             For multilabel the probability that each output is 1.
         """
-        return self._target.finish(self._outputs(X))
+        outputs = self._outputs(X)
+        return self._target.finish(outputs)
 
     def predict_proba_by_head(self, X: Any) -> dict[str, np.ndarray]:
         """Probabilities according to each head alone.
@@ -334,7 +335,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         -------
         ndarray of shape (n_samples,), or (n_samples, n_outputs) of 0 and 1 for multilabel
         """
-        return self._target.choose(self._outputs(X))
+        outputs = self._outputs(X)
+        return self._target.choose(outputs)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

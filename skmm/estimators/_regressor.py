@@ -170,7 +170,8 @@ modality_transformer_, n_features_in_, feature_names_in_
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        return self._target.choose(self._outputs(X))
+        outputs = self._outputs(X)
+        return self._target.choose(outputs)
 
     def predict_by_head(self, X: Any) -> dict[str, np.ndarray]:
         """Predicted targets according to each head alone.

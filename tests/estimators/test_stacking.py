@@ -11,15 +11,22 @@ from skorch.callbacks import Callback
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.datasets import make_multimodal_classification
-from skmm.estimators._stacking import Stack, average, blind_weights
+from skmm.estimators._heads import member_outputs as said_by_heads
+from skmm.estimators._stack import Stack, average, blind_weights
+from skmm.estimators._targets import ClassTarget, LabelsTarget, ValueTarget
 from skmm.metrics import expected_calibration_error
 from skmm.table import Table
-from skmm.training._losses import absolute_error, binary_cross_entropy, cross_entropy, squared_error
+from skmm.training._losses import absolute_error, squared_error
 from skmm.training._plan import assign_folds, left_out_fold
 
 ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
 every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
 TASKS = ["binary", "multiclass", "multilabel", "one target", "two targets"]
+TARGETS = {
+    "softmax": ClassTarget(np.arange(3)),
+    "sigmoid": LabelsTarget(3),
+    "identity": ValueTarget(squared_error, 3),
+}
 PENALTY, BIAS_PENALTY = 0.01, 1.0  # what pulls the weights to the plain average, and the biases to 0
 
 
@@ -49,7 +56,7 @@ def make_task(task, n=80, missing=10):
 def member_outputs(estimator, X):
     """Outputs of every head of every member (K, n, H, C), and which heads speak (n, H)."""
     data, dtype, _ = estimator._load(X)
-    ((_, outputs, exists),) = estimator._member_outputs(data, dtype)
+    ((_, outputs, exists),) = said_by_heads(estimator.net_, data, dtype)
     return outputs, exists
 
 
@@ -68,10 +75,7 @@ def make_features(link, n=60, n_heads=3, n_outputs=3, seed=0):
         truth = rng.randn(n, n_outputs)
         target = (truth > 0).astype(float) if link == "sigmoid" else truth + 0.3
         outputs = truth[:, None, :] + noise * rng.randn(n, n_heads, n_outputs)
-    return Stack.features(outputs, exists, link), torch.as_tensor(target), rng.rand(n) + 0.2
-
-
-LOSSES = {"softmax": cross_entropy, "sigmoid": binary_cross_entropy, "identity": squared_error}
+    return Stack.features(TARGETS[link], outputs, exists), torch.as_tensor(target), rng.rand(n) + 0.2
 
 
 def objective(link, z, target, weights, w, b, d=None, mixing=0.0):
@@ -101,7 +105,7 @@ CASES = [("softmax", None), ("softmax", 100.0), ("softmax", 0.5), ("sigmoid", No
 @pytest.mark.parametrize(("link", "mixing"), CASES)
 def test_weights_are_not_negative_and_nothing_near_is_better(link, mixing):
     z, target, weights = make_features(link)
-    stack = Stack(link, LOSSES[link], mixing).fit(z, target, weights)
+    stack = Stack(TARGETS[link], mixing).fit(z, target, weights)
     assert (stack.weights >= 0).all()
     found = solution(stack)
     least = objective(link, z, target, weights, *found, **({} if mixing is None else {"mixing": mixing}))
@@ -117,17 +121,17 @@ def test_weights_are_not_negative_and_nothing_near_is_better(link, mixing):
 @pytest.mark.parametrize(("link", "mixing"), CASES)
 def test_the_solution_does_not_depend_on_the_start(link, mixing):
     z, target, weights = make_features(link)
-    stack = Stack(link, LOSSES[link], mixing).fit(z, target, weights)
-    elsewhere = Stack(link, LOSSES[link], mixing)
+    stack = Stack(TARGETS[link], mixing).fit(z, target, weights)
+    elsewhere = Stack(TARGETS[link], mixing)
     elsewhere.x = np.abs(np.random.RandomState(0).randn(len(stack.x)))
-    again = Stack(link, LOSSES[link], mixing).fit(z, target, weights, elsewhere)
+    again = Stack(TARGETS[link], mixing).fit(z, target, weights, elsewhere)
     np.testing.assert_allclose(again.combine(z), stack.combine(z), atol=0.02)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3])
 def test_squared_error_is_a_bounded_least_squares_problem(n_outputs):
     z, target, weights = make_features("identity", n_outputs=n_outputs)
-    stack = Stack("identity", squared_error).fit(z, target, weights)
+    stack = Stack(TARGETS["identity"]).fit(z, target, weights)
     n, n_heads, _ = z.shape
     for c in range(n_outputs):  # every output has weights of its own
         root = np.sqrt(weights / weights.sum() / n_outputs)
@@ -146,7 +150,7 @@ def test_squared_error_is_a_bounded_least_squares_problem(n_outputs):
 @pytest.mark.parametrize(("link", "n_outputs"), [("softmax", 2), ("softmax", 4), ("sigmoid", 1), ("sigmoid", 3)])
 def test_probabilities_against_another_solver(link, n_outputs):
     z, target, weights = make_features(link, n_outputs=n_outputs)
-    stack = Stack(link, LOSSES[link]).fit(z, target, weights)
+    stack = Stack(TARGETS[link]).fit(z, target, weights)
     size = stack.weights.size
 
     def value(x):
@@ -162,14 +166,14 @@ def test_probabilities_against_another_solver(link, n_outputs):
 
 def test_sure_features_of_a_head_outweigh_noise():
     z, target, weights = make_features("softmax", n=400)
-    stack = Stack("softmax", cross_entropy).fit(z, target, weights)
+    stack = Stack(TARGETS["softmax"]).fit(z, target, weights)
     assert stack.weights.shape == (3, 1)  # the classes compete: one weight per head
     assert stack.weights[0, 0] > 10 * stack.weights[2, 0]
 
 
 def test_heads_that_say_nothing_keep_the_plain_average():
     z, target, weights = make_features("identity")
-    stack = Stack("identity", squared_error).fit(0 * z, target, weights)
+    stack = Stack(TARGETS["identity"]).fit(0 * z, target, weights)
     np.testing.assert_allclose(stack.weights, 1 / 3)
 
 
@@ -179,8 +183,8 @@ def test_absolute_error_is_fitted_by_its_own_loss():
     z = (truth + 0.1 * rng.randn(200, 1))[:, None, :]
     t = truth.copy()
     t[:20] += 100  # outliers, which move a mean and not a median
-    absolute = Stack("identity", absolute_error).fit(z, torch.as_tensor(t), np.ones(200))
-    squared = Stack("identity", squared_error).fit(z, torch.as_tensor(t), np.ones(200))
+    absolute = Stack(ValueTarget(absolute_error, 3)).fit(z, torch.as_tensor(t), np.ones(200))
+    squared = Stack(TARGETS["identity"]).fit(z, torch.as_tensor(t), np.ones(200))
     assert abs(absolute.bias[0]) < 0.2
     assert abs(squared.bias[0]) > 5
 
@@ -190,7 +194,7 @@ def test_a_silent_head_is_zero(link):
     outputs = np.random.RandomState(0).randn(5, 3, 2)
     exists = np.ones((5, 3), dtype=bool)
     exists[1, 2] = exists[4, 0] = False
-    features = Stack.features(outputs, exists, link)
+    features = Stack.features(TARGETS[link], outputs, exists)
     assert not features[1, 2].any()
     assert not features[4, 0].any()
     spoken = {"softmax": log_softmax(outputs, -1), "sigmoid": outputs, "identity": outputs}[link]
@@ -202,7 +206,7 @@ def test_a_silent_head_is_zero(link):
 
 def combined_by_hand(estimator, outputs, exists):
     """Probabilities or values from what the members say, by the weights of the table and the attributes."""
-    link, stack = estimator._link, estimator.stack_
+    link, stack = estimator._target.link, estimator.stack_
     if link == "softmax":
         outputs = np.maximum(log_softmax(outputs, axis=-1), -8)
     elif link == "sigmoid":
@@ -212,7 +216,7 @@ def combined_by_hand(estimator, outputs, exists):
     if stack.mixing is not None:
         total = total + outputs.reshape(len(outputs), -1) @ stack.matrix
     if link == "identity":
-        values = total * estimator._deviation + estimator._mean
+        values = total * estimator._target.deviation + estimator._target.mean
         return values[:, 0] if values.shape[1] == 1 else values
     return softmax(total, 1) if link == "softmax" else expit(total)
 
@@ -229,11 +233,11 @@ def test_prediction_is_the_weighted_sum_of_the_heads(task, fusion):
 def averaged_by_hand(estimator, outputs):
     """The mean over the members of the fused head's probabilities or values: outputs (K, n, H, C)."""
     fused = outputs[:, :, 0]
-    if estimator._link == "softmax":
+    if estimator._target.link == "softmax":
         return softmax(fused, -1).mean(0)
-    if estimator._link == "sigmoid":
+    if estimator._target.link == "sigmoid":
         return expit(fused).mean(0)
-    values = fused.mean(0) * estimator._deviation + estimator._mean
+    values = fused.mean(0) * estimator._target.deviation + estimator._target.mean
     return values[:, 0] if values.shape[1] == 1 else values
 
 
@@ -406,7 +410,7 @@ def test_average_of_members_with_weights(link):
     outputs, weights = 3 * rng.randn(4, 7, 2), rng.dirichlet(np.ones(4), size=7).T
     turn = {"softmax": lambda x: softmax(x, -1), "sigmoid": expit, "identity": np.asarray}[link]
     expected = (turn(outputs) * weights[:, :, None]).sum(0)
-    np.testing.assert_allclose(turn(average(outputs, link, weights)), expected)
+    np.testing.assert_allclose(turn(average(TARGETS[link], outputs, weights)), expected)
 
 
 # -- no leak ------------------------------------------------------------------------------------------------------
@@ -625,13 +629,13 @@ def test_heads_that_are_surer_than_they_should_be_are_cooled_down():
     alone = np.arange(n) % 2 == 0
     outputs[alone, 0] *= 3
     exists = np.column_stack([np.ones(n, dtype=bool), ~alone])
-    features = Stack.features(outputs, exists, "softmax")
-    stack = Stack("softmax", cross_entropy).fit(features, torch.from_numpy(target), np.ones(n))
+    features = Stack.features(TARGETS["softmax"], outputs, exists)
+    stack = Stack(TARGETS["softmax"]).fit(features, torch.from_numpy(target), np.ones(n))
     combined = stack.combine(features)
     found = (combined[alone, 1] - combined[alone, 0]) / logit_[0, alone]
     np.testing.assert_allclose(np.median(found), 1.0, atol=0.1)
     # of samples that all have the same heads, nothing is cooled down
-    same = Stack("softmax", cross_entropy).fit(features[alone], torch.from_numpy(target[alone]), np.ones(n // 2))
+    same = Stack(TARGETS["softmax"]).fit(features[alone], torch.from_numpy(target[alone]), np.ones(n // 2))
     assert same.temperatures == {}
 
 
