@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._stacking import Stack
-from skmm.inputs._batches import Width
+from skmm.inputs._columns import Width
 from skmm.inputs._scaling import Projection, Scaler
 from skmm.speech import SpeechRecognizer
 from skmm.training._losses import cross_entropy, squared_error
@@ -96,11 +96,10 @@ def test_early_stopping_sees_the_same_loss_however_its_batches_are_cut(monkeypat
     np.testing.assert_allclose(*curves, rtol=1e-5)
 
 
-def test_ragged_steps_are_scaled_alike_in_parts(monkeypatch):
+def test_ragged_steps_are_scaled_alike_in_parts():
     X = Blocks(a=with_a_long_one("sequence", np.random.default_rng(0)))
     at_once = Scaler.fit(X["a"], X.present["a"], np.ones(200))
-    monkeypatch.setattr("skmm.inputs._scaling._CHUNK", 100)
-    in_parts = Scaler.fit(X["a"], X.present["a"], np.ones(200))
+    in_parts = Scaler.fit(X["a"], X.present["a"], np.ones(200), at_a_time=100)
     np.testing.assert_allclose(in_parts.mean, at_once.mean, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(in_parts.scale, at_once.scale, rtol=1e-9)
 
@@ -134,12 +133,11 @@ def test_out_of_fold_predictions_stay_the_same_where_they_are_stored_in_float32(
     np.testing.assert_allclose(single.oof_prediction_, double.oof_prediction_, atol=1e-3)
 
 
-def test_the_directions_of_very_many_columns_are_those_of_the_heaviest(monkeypatch):
+def test_the_directions_of_very_many_columns_are_those_of_the_heaviest():
     X = sp.random_array((40, 500), density=0.05, format="csr", rng=np.random.default_rng(0))
     heavy = np.argsort(-np.asarray(X.multiply(X).sum(axis=0)).ravel(), kind="stable")[:100]
     expected = Projection(sp.csr_array(X[:, np.sort(heavy)]), np.ones(40), 5)
-    monkeypatch.setattr("skmm.inputs._scaling._COLUMNS", 100)
-    found = Projection(X, np.ones(40), 5)
+    found = Projection(X, np.ones(40), 5, n_read=100)
     assert found.matrix.shape == (100, 5)
     np.testing.assert_allclose(found.apply(X), expected.apply(sp.csr_array(X[:, np.sort(heavy)])), atol=1e-12)
 

@@ -134,7 +134,7 @@ class RaggedArray:
         return f"RaggedArray({len(self)} samples, inner shape {self.inner_shape}, {self.dtype})"
 
 
-class _LazyRows:
+class LazyRows:
     """Rows of an array-like that is only read when a batch needs it."""
 
     def __init__(self, base: Any, rows: np.ndarray, warned_of: set[str] | None = None) -> None:
@@ -150,7 +150,7 @@ class _LazyRows:
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, (int, np.integer)):
             return np.asarray(self.base[int(self.rows[rows])], dtype=self.dtype)
-        return _LazyRows(self.base, self.rows[rows], self.warned_of)
+        return LazyRows(self.base, self.rows[rows], self.warned_of)
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The rows of these numbers, and which of them exist: one that is masked whole is missing."""
@@ -160,14 +160,14 @@ class _LazyRows:
         unique, inverse = np.unique(self.rows[rows], return_inverse=True)
         found = self.base[unique]
         masked = isinstance(found, np.ma.MaskedArray)
-        exists = _unmasked(found, unique) if masked else np.ones(len(unique), dtype=bool)
+        exists = unmasked(found, unique) if masked else np.ones(len(unique), dtype=bool)
         return np.asarray(found, dtype=self.dtype)[inverse], exists[inverse]
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return self.read(np.arange(len(self)))[0].astype(dtype or self.dtype, copy=False)
 
 
-def _unmasked(array: np.ma.MaskedArray, rows: np.ndarray) -> np.ndarray:
+def unmasked(array: np.ma.MaskedArray, rows: np.ndarray) -> np.ndarray:
     """Rows of a masked array that are not masked, shape (n_samples,); ``rows`` are their numbers in messages.
 
     Raises
@@ -192,13 +192,13 @@ def native(dtype: Any) -> np.dtype:
     return np.dtype(np.float64) if wide else dtype.newbyteorder("=")
 
 
-# ndarray, scipy CSR, RaggedArray or _LazyRows; scipy has no types to name it by
+# ndarray, scipy CSR, RaggedArray or LazyRows; scipy has no types to name it by
 Block = Any
 
 
 def is_lazy(block: Block) -> bool:
     """Whether a block is read batch by batch."""
-    return isinstance(block, _LazyRows)
+    return isinstance(block, LazyRows)
 
 
 def block_kind(block: Block) -> str:

@@ -21,7 +21,7 @@ from skmm._devices import seeded
 from skmm._private import tree_map
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.estimators._base import MultimodalEstimator
-from skmm.inputs._batches import DenseColumn, take_rows
+from skmm.inputs._columns import DenseColumn, take_rows
 from skmm.layers import existing, unsupported
 from skmm.model_selection._search_networks import Rows, Together, join_batches, joinable
 from skmm.network._members import faster_one_by_one, picture_modalities

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from skmm._devices import computing
 from skmm._private import tree_map
 from skmm.augmentation import Augmentation, Batch
-from skmm.inputs._batches import Batches, Width, take_rows
+from skmm.inputs._batches import Batches
+from skmm.inputs._columns import Width, take_rows
 from skmm.layers import existing
 from skmm.network._members import MemberNetworks
 from skmm.spec import Optimizer

@@ -484,13 +484,12 @@ def test_a_fitted_estimator_pickles_without_its_processes(data):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_scaling_of_parts_is_that_of_the_whole(n_jobs, monkeypatch):
-    monkeypatch.setattr("skmm.inputs._scaling._CHUNK", 40)
+def test_scaling_of_parts_is_that_of_the_whole(n_jobs):
     rng = np.random.default_rng(0)
     x = rng.normal(1e4, 1, (N, 4, 3)) * [1, 1e-3, 1e3]  # a mean far from 0 loses digits where moments are summed
     weights, present = rng.uniform(0, 2, N), rng.random(N) < 0.8
     source = Rows(x)
-    scaler = Scaler.fit(Blocks(x=source)["x"], present, weights, n_jobs)
+    scaler = Scaler.fit(Blocks(x=source)["x"], present, weights, n_jobs, at_a_time=40)
     flat, each = x[present].reshape(-1, 3), np.repeat(weights[present], 4)
     mean = np.average(flat, axis=0, weights=each)
     np.testing.assert_allclose(scaler.mean, mean, rtol=1e-12)
