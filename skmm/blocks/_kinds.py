@@ -102,11 +102,12 @@ class RaggedArray:
 
     @property
     def dtype(self) -> np.dtype:
+        """Type of the values."""
         return self.values.dtype
 
     @property
     def inner_shape(self) -> tuple[int, ...]:
-        """Shape of one time step."""
+        """Shape of one step, ``()`` for one number a step, as token ids have it."""
         return tuple(self.values.shape[1:])
 
     def __getitem__(self, rows: Any) -> Any:
@@ -135,7 +136,17 @@ class RaggedArray:
 
 
 class LazyRows:
-    """Rows of an array-like that is only read when a batch needs it."""
+    """Rows of an array-like that is only read when a batch needs it.
+
+    Parameters
+    ----------
+    base : array-like of shape (n_rows, ...)
+        What is read, by its rows.
+    rows : ndarray of int, shape (n_samples,)
+        Number of each sample in it; selecting samples selects of these and reads nothing.
+    warned_of : set of str, optional
+        What reading warned of already.
+    """
 
     def __init__(self, base: Any, rows: np.ndarray, warned_of: set[str] | None = None) -> None:
         self.base, self.rows = base, rows

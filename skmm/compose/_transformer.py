@@ -27,7 +27,7 @@ from skmm._private import VisualBlock, safe_indexing
 from skmm._warnings import warn
 from skmm.blocks import Block, Blocks, RaggedArray, is_lazy
 from skmm.blocks._kinds import spread
-from skmm.columns._columns import (
+from skmm.columns._tables import (
     Positions,
     as_frame,
     check_table,

@@ -15,6 +15,7 @@ from skmm._checks import unknown
 from skmm._devices import free_memory
 from skmm._warnings import warn
 from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind
+from skmm.blocks._blocks import trusted_blocks
 from skmm.blocks._given import check_finite
 from skmm.blocks._kinds import as_kind, is_list_of_none, sample_shape
 from skmm.inputs._batches import Batches
@@ -79,7 +80,7 @@ class Inputs:
         self.held_out: set[str] = set()  # modalities that only samples had which the training did not see
         self._note(blocks)
         read = {name: as_kind(block, kinds_of(encoders[name])) for name, block in blocks.items()}
-        blocks = Blocks._trusted(read, blocks.present, len(blocks))
+        blocks = trusted_blocks(read, blocks.present, len(blocks))
         self.scalers: dict[str, Scaler | None] = {}
         self.projections: dict[str, Projection] = {}
         for name, block in blocks.items():
@@ -134,7 +135,7 @@ class Inputs:
         }
         names = [n for n in self.infos if n in blocks and not is_list_of_none(blocks[n], present[n])]
         converted = {name: as_kind(blocks[name], (self._read_info(name).kind,)) for name in names}
-        return Blocks._trusted(converted, {name: present[name] for name in names}, len(blocks))
+        return trusted_blocks(converted, {name: present[name] for name in names}, len(blocks))
 
     def _read_info(self, name: str) -> BlockInfo:
         """The block as it comes in, which a frozen encoder turns into vectors."""
