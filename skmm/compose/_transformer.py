@@ -38,7 +38,8 @@ from skmm.columns._tables import (
     pass_through,
     select,
 )
-from skmm.compose._frames import Loading, plan_frame
+from skmm.compose._frames import plan_frame
+from skmm.compose._kinds import Loading
 from skmm.compose._leaks import find_leaks
 from skmm.compose._selector import ModalitySelector
 from skmm.table import Table
