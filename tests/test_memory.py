@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._stacking import Stack
+from skmm.inputs._batches import Batches
 from skmm.inputs._columns import Width
 from skmm.inputs._scaling import Projection, Scaler
 from skmm.speech import SpeechRecognizer
@@ -57,7 +58,7 @@ def test_a_long_sample_fills_up_no_others(kind, monkeypatch):
     clf = MultimodalClassifier(max_epochs=1, n_members=2, hidden_dim=8, random_state=0).fit(X, np.arange(200) % 2)
     calls = [clf.predict_proba, clf.transform, lambda X: clf.predict_proba_by_head(X)["a"]]
     expected = [call(X) for call in calls]
-    monkeypatch.setattr("skmm.inputs._batches._NUMBERS", 2**17)
+    monkeypatch.setattr(Batches, "most_numbers", 2**17)
     with Largest() as largest:
         found = [call(X) for call in calls]
     for one, other in zip(expected, found, strict=True):
@@ -71,7 +72,7 @@ def test_each_part_holds_no_more_than_is_allowed(kind, monkeypatch):
     clf = small(max_epochs=1).fit({"a": block}, np.arange(200) % 2)
     data = clf.inputs_.load(clf.inputs_.check(Blocks(a=block)), torch.float32, CPU)
     (held,) = data.held(Width(members=2, step=10))
-    monkeypatch.setattr("skmm.inputs._batches._NUMBERS", int(20 * held.min()))
+    monkeypatch.setattr(Batches, "most_numbers", int(20 * held.min()))
     parts = [part.numpy() for part in data.parts(torch.arange(200), 64, Width(members=2, step=10))]
     assert sorted(np.concatenate(parts)) == list(range(200))
     assert [100] in [part.tolist() for part in parts]
@@ -90,7 +91,7 @@ def test_early_stopping_sees_the_same_loss_however_its_batches_are_cut(monkeypat
     block = with_a_long_one("sequence", np.random.default_rng(0))
     curves = []
     for numbers in (2**24, 2**12):
-        monkeypatch.setattr("skmm.inputs._batches._NUMBERS", numbers)
+        monkeypatch.setattr(Batches, "most_numbers", numbers)
         clf = small(early_stopping=True, max_epochs=3, n_members=2).fit({"a": block}, np.arange(200) % 2)
         curves.append([row["valid_loss"] for row in clf.history_])
     np.testing.assert_allclose(*curves, rtol=1e-5)

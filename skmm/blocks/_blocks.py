@@ -273,21 +273,25 @@ class Blocks:
         for name, mask in (present or {}).items():
             if name not in self._blocks:
                 raise ValueError(f"present names modality {name!r}, which is not among {list(self._blocks)}.")
-            mask, block = np.asarray(mask), self._blocks[name]
-            over_time = block.shape[:2] if _is_dense_sequence(block) else None
-            if mask.dtype != bool or mask.shape not in ((self._n,), over_time):
-                valid = f"{self._n} booleans"
-                if over_time is not None:
-                    valid += f", or booleans of shape {over_time} for its steps"
-                raise ValueError(f"present[{name!r}] must be {valid}, got {mask.dtype} of shape {mask.shape}.")
-            if mask.ndim == 2:
-                steps = np.where(self._present[name], _lengths_of_mask(name, mask), 0)
-                self._blocks[name] = block = RaggedArray.from_padded(block, steps)
-                mask = (steps > 0) & ~_all_nan(block)
-            self._present[name] = self._present[name] & mask
+            self._mark(name, np.asarray(mask))
         for name, block in self._blocks.items():
             if _is_dense_sequence(block):
                 self._blocks[name] = _without_nan_at_the_end(block, self._present[name])
+
+    def _mark(self, name: str, mask: np.ndarray) -> None:
+        """Leave out, while these are built, what a mask over the samples of a modality or their steps says."""
+        block = self._blocks[name]
+        over_time = block.shape[:2] if _is_dense_sequence(block) else None
+        if mask.dtype != bool or mask.shape not in ((self._n,), over_time):
+            valid = f"{self._n} booleans"
+            if over_time is not None:
+                valid += f", or booleans of shape {over_time} for its steps"
+            raise ValueError(f"present[{name!r}] must be {valid}, got {mask.dtype} of shape {mask.shape}.")
+        if mask.ndim == 2:
+            steps = np.where(self._present[name], _lengths_of_mask(name, mask), 0)
+            self._blocks[name] = block = RaggedArray.from_padded(block, steps)
+            mask = (steps > 0) & ~_all_nan(block)
+        self._present[name] = self._present[name] & mask
 
     def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(self, "_n"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,13 +12,23 @@ from torch import Tensor
 from skmm.inputs._columns import AbsentColumn, Column, LazyColumn, StreamedColumn, VectorColumns, Width
 from skmm.layers import Masks, Values
 
-# Numbers that one modality may take in a batch from which nothing is learned, filled up as it is; a single sample
-# may take more. In a network pictures and videos take many times their own memory.
-_NUMBERS = 2**24
-
 
 class Batches:
-    """All modalities of some samples, from which batches on one device are cut by row numbers."""
+    """All modalities of some samples, from which batches on one device are cut by row numbers.
+
+    Parameters
+    ----------
+    columns : dict of str to Column or Tensor
+        Each modality's data; a tensor (n_samples, d) of vectors that all samples have.
+    n_samples : int
+        How many there are.
+    device : torch.device
+        Where the batches are.
+    """
+
+    # Numbers that one modality may take in a batch from which nothing is learned, filled up as it is; a single
+    # sample may take more. In a network pictures and videos take many times their own memory.
+    most_numbers: ClassVar[int] = 2**24
 
     def __init__(self, columns: dict[str, Column | Tensor], n_samples: int, device: torch.device) -> None:
         self.names = list(columns)
@@ -50,21 +60,21 @@ class Batches:
         """
         sizes = self.held(width)
         same = max([width.outputs, *(size for size in sizes if isinstance(size, int))])
-        most = max(1, min(most, _NUMBERS // same))
+        most = max(1, min(most, self.most_numbers // same))
         n = rows.shape[-1]
         differ = [size for size in sizes if not isinstance(size, int)]
         if not differ:
             return list(torch.arange(n).split(most))
         flat = rows.cpu().numpy().reshape(-1, n)
         each = np.stack([size[flat].max(axis=0) for size in differ])  # (M, n)
-        if n <= most and each.max(initial=0) * n <= _NUMBERS:
+        if n <= most and each.max(initial=0) * n <= self.most_numbers:
             return [torch.arange(n)]
         order = np.arange(n) if self.lazy else np.argsort(each.max(axis=0), kind="stable")
         found, start = [], 0
         while start < n:
             chosen = order[start : start + most]
             filled = np.maximum.accumulate(each[:, chosen], axis=1).max(axis=0) * np.arange(1, len(chosen) + 1)
-            size = max(1, int(np.searchsorted(filled, _NUMBERS, side="right")))
+            size = max(1, int(np.searchsorted(filled, self.most_numbers, side="right")))
             found.append(torch.from_numpy(chosen[:size]))
             start += size
         return found

@@ -41,8 +41,8 @@ class Column(Protocol):
         values : Tensor of shape (*rows.shape, *sample_shape) or SparseRows
             As the network reads them: scaled, 0 where nothing exists, in the precision of the fit (of pictures in
             whole numbers too), token ids int64. A sequence is (*rows.shape, T, *step_shape), T the length of all or
-            of the longest among the rows, 1 at least. They may not share memory with what the column keeps. Vectors
-            side by side (:class:`VectorColumns`) are a tuple of such.
+            of the longest among the rows, 1 at least. New tensors, none of which the column keeps. Vectors side by
+            side (:class:`VectorColumns`) are a tuple of such.
         mask : Tensor of bool
             Which rows exist, (*rows.shape); of a sequence or tokens which steps, (*rows.shape, T). It may be a view
             of less, and is never written to.
