@@ -76,6 +76,10 @@ class Width(NamedTuple):
         """Numbers of so many steps, an int or an array of them; ``inner`` is what a step has itself."""
         return steps * np.maximum(max(inner, self.step), self.heads * steps)
 
+    def of_sample(self, shape: Sequence[int], sequence: bool) -> int:
+        """Numbers of a sample of a shape, whose first axis is time if it is a sequence."""
+        return int(self.of_steps(shape[0], math.prod(shape[1:]))) if sequence else math.prod(shape)
+
     @classmethod
     def of(cls, network: Any, n_members: int, *, at_once: bool) -> Width:
         """That of networks of one shape."""
@@ -219,6 +223,11 @@ def take_rows(data: Tensor, rows: Tensor) -> Tensor:
     return data.index_select(0, rows.reshape(-1)).view(*rows.shape, *data.shape[1:])
 
 
+def _over_steps(mask: Tensor, x: Tensor) -> Tensor:
+    """A mask of rows as one of their steps: (*rows) and (*rows, T, ...) -> (*rows, T)."""
+    return mask.unsqueeze(-1).expand(*mask.shape, x.shape[mask.ndim])
+
+
 class DenseColumn:
     """Samples of one shape, scaled already, or ``raw``, as they came: then they are scaled when a batch is cut.
 
@@ -260,12 +269,11 @@ class DenseColumn:
             if self.present is not None:
                 x = torch.where(with_axes_of(mask, x), x, 0.0)
         if self.sequence:
-            mask = mask.unsqueeze(-1).expand(*rows.shape, x.shape[rows.ndim])
+            mask = _over_steps(mask, x)
         return x, mask
 
     def held(self, width: Width) -> int:
-        shape = self.data.shape[1:]
-        return int(width.of_steps(shape[0], math.prod(shape[1:]))) if self.sequence else math.prod(shape)
+        return width.of_sample(self.data.shape[1:], self.sequence)
 
     def standardise(self, x: Tensor, rows: Tensor) -> Tensor:
         """Raw values of the rows as the network reads them."""
@@ -448,8 +456,7 @@ class LazyColumn:
             yield self._finish(rows, mask, numbers, read)
 
     def held(self, width: Width) -> int:
-        shape = self.block.shape[1:]
-        return int(width.of_steps(shape[0], math.prod(shape[1:]))) if self.sequence else math.prod(shape)
+        return width.of_sample(self.block.shape[1:], self.sequence)
 
     def _finish(self, rows: Tensor, mask: Tensor, numbers: np.ndarray, read: Read) -> tuple[Tensor, Tensor]:
         """A batch of the rows, of which those of ``mask``, with these numbers, were read."""
@@ -473,7 +480,7 @@ class LazyColumn:
             x = full
         x, mask = x.reshape(*rows.shape, *x.shape[1:]), mask.reshape(rows.shape)
         if self.sequence:
-            mask = mask.unsqueeze(-1).expand(*rows.shape, x.shape[rows.ndim])
+            mask = _over_steps(mask, x)
         return x, mask
 
 
