@@ -481,7 +481,8 @@ def _transformer(
 ) -> Any:
     """What makes the modalities that were chosen, or without a choice those that the columns say."""
     from skmm.compose import ModalityTransformer
-    from skmm.compose._frames import Loading, modality_of
+    from skmm.compose._frames import modality_of
+    from skmm.compose._kinds import Loading
 
     base = path.parent if args.base is None else args.base
     places = {"base_dir": base, "within": base if args.within is None else args.within}

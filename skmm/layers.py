@@ -345,6 +345,11 @@ def existing(present: Masks, axes: int = 1) -> Tensor:
     return torch.stack([mask if mask.ndim == axes else mask.any(-1) for mask in present.values()], -1)
 
 
+def with_axes_of(mask: Tensor, x: Tensor) -> Tensor:
+    """A tensor over the first axes of x, such as a mask (B,) or (B, T), with further axes of size 1."""
+    return mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim))
+
+
 def unsupported(module: nn.Module, what: str) -> str:
     """Which layer does not run under ``"vmap"``, ``"compile"`` or ``"export"``, and why; nothing if all do."""
     for layer in module.modules():

@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_leaves
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._stack import Stack
 from skmm.estimators._targets import ClassTarget, ValueTarget
-from skmm.inputs._batches import Width
+from skmm.inputs._batches import Batches
+from skmm.inputs._columns import Width
 from skmm.inputs._scaling import Projection, Scaler
 from skmm.speech import SpeechRecognizer
 from skmm.training._losses import squared_error
@@ -58,7 +59,7 @@ def test_a_long_sample_fills_up_no_others(kind, monkeypatch):
     clf = MultimodalClassifier(max_epochs=1, n_members=2, hidden_dim=8, random_state=0).fit(X, np.arange(200) % 2)
     calls = [clf.predict_proba, clf.transform, lambda X: clf.predict_proba_by_head(X)["a"]]
     expected = [call(X) for call in calls]
-    monkeypatch.setattr("skmm.inputs._batches._NUMBERS", 2**17)
+    monkeypatch.setattr(Batches, "most_numbers", 2**17)
     with Largest() as largest:
         found = [call(X) for call in calls]
     for one, other in zip(expected, found, strict=True):
@@ -72,7 +73,7 @@ def test_each_part_holds_no_more_than_is_allowed(kind, monkeypatch):
     clf = small(max_epochs=1).fit({"a": block}, np.arange(200) % 2)
     data = clf.inputs_.load(clf.inputs_.check(Blocks(a=block)), torch.float32, CPU)
     (held,) = data.held(Width(members=2, step=10))
-    monkeypatch.setattr("skmm.inputs._batches._NUMBERS", int(20 * held.min()))
+    monkeypatch.setattr(Batches, "most_numbers", int(20 * held.min()))
     parts = [part.numpy() for part in data.parts(torch.arange(200), 64, Width(members=2, step=10))]
     assert sorted(np.concatenate(parts)) == list(range(200))
     assert [100] in [part.tolist() for part in parts]
@@ -91,17 +92,16 @@ def test_early_stopping_sees_the_same_loss_however_its_batches_are_cut(monkeypat
     block = with_a_long_one("sequence", np.random.default_rng(0))
     curves = []
     for numbers in (2**24, 2**12):
-        monkeypatch.setattr("skmm.inputs._batches._NUMBERS", numbers)
+        monkeypatch.setattr(Batches, "most_numbers", numbers)
         clf = small(early_stopping=True, max_epochs=3, n_members=2).fit({"a": block}, np.arange(200) % 2)
         curves.append([row["valid_loss"] for row in clf.history_])
     np.testing.assert_allclose(*curves, rtol=1e-5)
 
 
-def test_ragged_steps_are_scaled_alike_in_parts(monkeypatch):
+def test_ragged_steps_are_scaled_alike_in_parts():
     X = Blocks(a=with_a_long_one("sequence", np.random.default_rng(0)))
     at_once = Scaler.fit(X["a"], X.present["a"], np.ones(200))
-    monkeypatch.setattr("skmm.inputs._scaling._CHUNK", 100)
-    in_parts = Scaler.fit(X["a"], X.present["a"], np.ones(200))
+    in_parts = Scaler.fit(X["a"], X.present["a"], np.ones(200), at_a_time=100)
     np.testing.assert_allclose(in_parts.mean, at_once.mean, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(in_parts.scale, at_once.scale, rtol=1e-9)
 
@@ -135,12 +135,11 @@ def test_out_of_fold_predictions_stay_the_same_where_they_are_stored_in_float32(
     np.testing.assert_allclose(single.oof_prediction_, double.oof_prediction_, atol=1e-3)
 
 
-def test_the_directions_of_very_many_columns_are_those_of_the_heaviest(monkeypatch):
+def test_the_directions_of_very_many_columns_are_those_of_the_heaviest():
     X = sp.random_array((40, 500), density=0.05, format="csr", rng=np.random.default_rng(0))
     heavy = np.argsort(-np.asarray(X.multiply(X).sum(axis=0)).ravel(), kind="stable")[:100]
     expected = Projection(sp.csr_array(X[:, np.sort(heavy)]), np.ones(40), 5)
-    monkeypatch.setattr("skmm.inputs._scaling._COLUMNS", 100)
-    found = Projection(X, np.ones(40), 5)
+    found = Projection(X, np.ones(40), 5, n_read=100)
     assert found.matrix.shape == (100, 5)
     np.testing.assert_allclose(found.apply(X), expected.apply(sp.csr_array(X[:, np.sort(heavy)])), atol=1e-12)
 

@@ -16,28 +16,29 @@ from skmm.augmentation.base import (
     BoundedParameters,
     JointAugmentation,
     ModalityAugmentation,
-    across,
     where_exists,
 )
 from skmm.blocks._blocks import KINDS, BlockInfo
-from skmm.layers import SparseRows
+from skmm.layers import SparseRows, with_axes_of
 
 
 class _OfModality:
     """An augmentation of one modality as a change of the batch; what does not exist stays as it was.
 
-    A block that comes ``raw``, not standardised, is standardised for the augmentation by what its batch holds.
+    A block that comes ``unscaled`` is standardised for the augmentation by what its batch holds.
     """
 
     def __init__(
-        self, name: str, change: Callable[[Any, Tensor], tuple[Any, Tensor]], raw: BlockInfo | None = None
+        self, name: str, change: Callable[[Any, Tensor], tuple[Any, Tensor]], unscaled: BlockInfo | None = None
     ) -> None:
-        self.name, self.change, self.raw = name, change, raw
+        self.name, self.change, self.unscaled = name, change, unscaled
 
     def __call__(self, batch: Batch) -> Batch:
         values: Any = batch.values[self.name]
         present = batch.present[self.name]
-        given, scale = (values, None) if self.raw is None else _standardised(values, present, batch.axes, self.raw)
+        given, scale = values, None
+        if self.unscaled is not None:
+            given, scale = _standardised(values, present, batch.axes, self.unscaled)
         x: Any = given
         if batch.axes == 2:
             x = SparseRows(*(part.flatten(0, 1) for part in x)) if isinstance(x, SparseRows) else x.flatten(0, 1)
@@ -64,7 +65,7 @@ def _standardised(values: Any, present: Tensor, axes: int, info: BlockInfo) -> t
         return values._replace(weights=values.weights / _not_zero(scale)), scale
     # a picture of (height, width) has one channel
     x = values.unsqueeze(-1) if info.kind == "image" and len(info.shape) == 2 else values
-    there = across(present, present.ndim, x.ndim).expand(*x.shape[:-1], 1)
+    there = with_axes_of(present, x).expand(*x.shape[:-1], 1)
     centred = x - _mean(x, there, axes)
     scale = _mean(centred.square(), there, axes).sqrt()
     x = (centred / _not_zero(scale)).reshape(values.shape)
@@ -148,8 +149,8 @@ def compose(
             if isinstance(change, JointAugmentation):
                 raise ValueError(f"augment[{name!r}]: {label} changes all modalities; give it under '*'.")
             _check_kinds(change, {name: infos[name]})
-            raw = scalers is not None and scalers.get(name) is None and getattr(change, "standardised", False)
-            changes.append(_OfModality(name, change, infos[name] if raw else None))
+            unscaled = scalers is not None and scalers.get(name) is None and getattr(change, "standardised", False)
+            changes.append(_OfModality(name, change, infos[name] if unscaled else None))
         if isinstance(change, BoundedParameters):
             change.check()
     return tuple(changes)

@@ -14,7 +14,7 @@ from sklearn.utils import check_scalar
 from torch import Tensor
 
 from skmm.blocks._blocks import KINDS
-from skmm.layers import Masks, Values
+from skmm.layers import Masks, Values, with_axes_of
 
 
 class Batch(NamedTuple):
@@ -137,13 +137,9 @@ class JointAugmentation(BoundedParameters, ABC):
         """The changed batch; the given one stays as it is."""
 
 
-def across(mask: Tensor, axes: int, ndim: int) -> Tensor:
-    """A mask of (K, B) or (B,), with further axes of size 1."""
-    return mask.view(*mask.shape, *[1] * (ndim - axes))
-
-
 def where_exists(mask: Tensor, x: Tensor, other: Tensor) -> Tensor:
-    return torch.where(across(mask, mask.ndim, x.ndim), x, other)
+    """The values where the mask over their first axes says that they exist, others elsewhere."""
+    return torch.where(with_axes_of(mask, x), x, other)
 
 
 def draw_integers(high: Tensor, *shape: int) -> Tensor:

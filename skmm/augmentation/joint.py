@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from skmm.augmentation.base import Batch, JointAugmentation, across, where_exists
-from skmm.layers import SparseRows, Values, existing
+from skmm.augmentation.base import Batch, JointAugmentation, where_exists
+from skmm.layers import SparseRows, Values, existing, with_axes_of
 
 
 class ModalityDropout(JointAugmentation):
@@ -50,8 +50,7 @@ class ModalityDropout(JointAugmentation):
         # the luckiest of a sample's modalities always stays
         kept = (luck >= self.p) | (luck == luck.amax(-1, keepdim=True))
         present = {
-            name: mask & across(kept[..., m], batch.axes, mask.ndim)
-            for m, (name, mask) in enumerate(batch.present.items())
+            name: mask & with_axes_of(kept[..., m], mask) for m, (name, mask) in enumerate(batch.present.items())
         }
         return batch._replace(present=present)
 
@@ -76,7 +75,7 @@ def _blend(x: Any, other: Any, both: Tensor, share: Tensor) -> Any:
             torch.cat([part * x.weights, (1 - part) * other.weights], -1),
             part * x.compressed + (1 - part) * other.compressed,
         )
-    part = across(share, share.ndim, x.ndim).to(x.dtype)
+    part = with_axes_of(share, x).to(x.dtype)
     return where_exists(both, part * x + (1 - part) * other, x)
 
 

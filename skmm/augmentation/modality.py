@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from skmm.augmentation.base import ModalityAugmentation, across, draw_integers, where_exists
-from skmm.layers import SparseRows
+from skmm.augmentation.base import ModalityAugmentation, draw_integers, where_exists
+from skmm.layers import SparseRows, with_axes_of
 
 
 def _widest(width: float, size: Tensor) -> Tensor:
@@ -318,7 +318,7 @@ class TimeShift(ModalityAugmentation):
         shift = draw_integers(2 * furthest) - furthest
         source = torch.arange(x.shape[1], device=x.device) - shift.unsqueeze(-1)
         source = torch.minimum(source.clamp(min=0), (length - 1).clamp(min=0).unsqueeze(-1))  # (n, T)
-        return torch.take_along_dim(x, across(source, 2, x.ndim), 1), mask
+        return torch.take_along_dim(x, with_axes_of(source, x), 1), mask
 
 
 class TokenDropout(ModalityAugmentation):

@@ -51,6 +51,7 @@ def _all_nan(block: Block) -> np.ndarray:
 
 
 def _is_dense_sequence(block: Block) -> bool:
+    """Whether all samples are given with as many steps, some of which may be filled up."""
     return isinstance(block, np.ndarray) and block_kind(block) == "sequence"
 
 
@@ -86,8 +87,22 @@ def _without_nan_at_the_end(block: np.ndarray, present: np.ndarray) -> Block:
 
 
 @dataclass(frozen=True)
-class _Columns:
-    """Where one modality stands in the flat form, and how to restore it."""
+class FlatPart:
+    """Where one modality stands in the flat form, and how to restore it.
+
+    Attributes
+    ----------
+    start, stop : int
+        Its first column, and the one after its last.
+    kind : str
+        One of ``KINDS``.
+    shape : tuple of int
+        Of a sample; of a ragged sequence that of the longest.
+    dtype : dtype
+        Of the block.
+    ragged : bool
+        Whether samples end before NaN.
+    """
 
     start: int
     stop: int
@@ -104,11 +119,60 @@ class FlatLayout:
     Made by :meth:`Blocks.to_flat`; pass it as ``modalities=`` to an estimator that is to read the flat form.
     """
 
-    columns: Mapping[str, _Columns]
+    parts: Mapping[str, FlatPart]
 
     @property
     def n_features(self) -> int:
-        return max((c.stop for c in self.columns.values()), default=0)
+        """Columns of the flat array."""
+        return max((part.stop for part in self.parts.values()), default=0)
+
+
+def _flat_sparse(block: Any, missing: np.ndarray, dtype: np.dtype) -> tuple[sp.csr_array, tuple[int, ...]]:
+    """A sparse block in the flat form, and the shape of a sample."""
+    part = sp.csr_array(block, dtype=dtype)
+    if missing.any():  # one stored NaN says it: a sparse row is missing if all it stores is NaN
+        keep = sp.diags_array((~missing).astype(dtype))
+        rows = np.flatnonzero(missing)
+        nan = sp.csr_array((np.full(len(rows), np.nan, dtype), (rows, np.zeros(len(rows), int))), part.shape)
+        part = sp.csr_array(keep @ part) + nan
+    return part, (part.shape[1],)
+
+
+def _restored_sparse(values: Any, part: FlatPart) -> tuple[sp.csr_array, np.ndarray]:
+    """The block that was flattened, and which rows exist."""
+    block = sp.csr_array(values)
+    exists = ~_all_nan(block)
+    if part.dtype.kind != "f":
+        block.data = np.nan_to_num(block.data)
+    return block.astype(part.dtype), exists
+
+
+def _flat_dense(block: Block, missing: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Any other block in the flat form, and the shape of a sample."""
+    if isinstance(block, RaggedArray):
+        # one step at least: its NaN says that a sample is missing
+        dense = block.pad(max(1, int(block.lengths.max(initial=0)))).astype(dtype)
+        dense[np.arange(dense.shape[1]) >= block.lengths[:, None]] = np.nan
+    else:
+        dense = np.asarray(block).astype(dtype)
+    shape = dense.shape[1:]
+    flat = dense.reshape(len(missing), int(np.prod(shape)))
+    flat[missing] = np.nan
+    return flat, shape
+
+
+def _restored_dense(values: Any, part: FlatPart) -> tuple[Block, np.ndarray]:
+    """The block that was flattened, and which rows exist."""
+    dense = (values.toarray() if sp.issparse(values) else values).reshape(values.shape[0], *part.shape)
+    exists = ~_all_nan(dense)
+    if part.ragged:
+        # a sample ends after its last step that is not all NaN
+        filled = ~np.isnan(dense).all(axis=tuple(range(2, dense.ndim)))
+        padded = RaggedArray.from_padded(dense, _last_steps(filled))
+        return RaggedArray(padded.values.astype(part.dtype), padded.offsets), exists
+    if part.dtype.kind == "f":
+        return dense.astype(part.dtype, copy=False), exists
+    return np.where(np.isnan(dense), 0, dense).astype(part.dtype), exists
 
 
 class Blocks:
@@ -209,28 +273,25 @@ class Blocks:
         for name, mask in (present or {}).items():
             if name not in self._blocks:
                 raise ValueError(f"present names modality {name!r}, which is not among {list(self._blocks)}.")
-            mask, block = np.asarray(mask), self._blocks[name]
-            over_time = block.shape[:2] if _is_dense_sequence(block) else None
-            if mask.dtype != bool or mask.shape not in ((self._n,), over_time):
-                valid = f"{self._n} booleans"
-                if over_time is not None:
-                    valid += f", or booleans of shape {over_time} for its steps"
-                raise ValueError(f"present[{name!r}] must be {valid}, got {mask.dtype} of shape {mask.shape}.")
-            if mask.ndim == 2:
-                steps = np.where(self._present[name], _lengths_of_mask(name, mask), 0)
-                self._blocks[name] = block = RaggedArray.from_padded(block, steps)
-                mask = (steps > 0) & ~_all_nan(block)
-            self._present[name] = self._present[name] & mask
+            self._mark(name, np.asarray(mask))
         for name, block in self._blocks.items():
             if _is_dense_sequence(block):
                 self._blocks[name] = _without_nan_at_the_end(block, self._present[name])
 
-    @classmethod
-    def _trusted(cls, blocks: dict[str, Block], present: dict[str, np.ndarray], n: int) -> Blocks:
-        """Build without checks, from parts of a checked Blocks."""
-        new = object.__new__(cls)
-        new._blocks, new._present, new._n = blocks, present, n
-        return new
+    def _mark(self, name: str, mask: np.ndarray) -> None:
+        """Leave out, while these are built, what a mask over the samples of a modality or their steps says."""
+        block = self._blocks[name]
+        over_time = block.shape[:2] if _is_dense_sequence(block) else None
+        if mask.dtype != bool or mask.shape not in ((self._n,), over_time):
+            valid = f"{self._n} booleans"
+            if over_time is not None:
+                valid += f", or booleans of shape {over_time} for its steps"
+            raise ValueError(f"present[{name!r}] must be {valid}, got {mask.dtype} of shape {mask.shape}.")
+        if mask.ndim == 2:
+            steps = np.where(self._present[name], _lengths_of_mask(name, mask), 0)
+            self._blocks[name] = block = RaggedArray.from_padded(block, steps)
+            mask = (steps > 0) & ~_all_nan(block)
+        self._present[name] = self._present[name] & mask
 
     def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(self, "_n"):
@@ -238,7 +299,7 @@ class Blocks:
         object.__setattr__(self, name, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Blocks._trusted, (self._blocks, self._present, self._n)
+        return trusted_blocks, (self._blocks, self._present, self._n)
 
     # -- mapping ---------------------------------------------------------------------------------------------
 
@@ -262,10 +323,12 @@ class Blocks:
 
     @property
     def present(self) -> dict[str, np.ndarray]:
+        """Which rows of each modality exist, shape (n_samples,), by name, in order."""
         return dict(self._present)
 
     @property
     def kinds(self) -> dict[str, str]:
+        """What each block is, one of ``KINDS``, by name, in order."""
         return {name: block_kind(block) for name, block in self._blocks.items()}
 
     # -- samples ---------------------------------------------------------------------------------------------
@@ -290,7 +353,7 @@ class Blocks:
         if isinstance(key, (int, np.integer)):
             key = [key]
         rows = np.arange(self._n)[key if isinstance(key, slice) else np.asarray(key, dtype=_index_dtype(key))]
-        return Blocks._trusted(
+        return trusted_blocks(
             {name: block[rows] for name, block in self._blocks.items()},
             {name: mask[rows] for name, mask in self._present.items()},
             len(rows),
@@ -301,7 +364,7 @@ class Blocks:
         names = list(names)
         if not names:
             raise ValueError(f"select at least one of {list(self._blocks)}.")
-        return Blocks._trusted(
+        return trusted_blocks(
             {name: self[name] for name in names}, {name: self._present[name] for name in names}, self._n
         )
 
@@ -336,39 +399,20 @@ class Blocks:
         dtypes = [np.asarray(b.dtype.type(0)).dtype for b in self._blocks.values()]
         small = all(t.itemsize < 4 or t == np.float32 for t in dtypes)
         dtype = np.dtype(np.float32 if small else np.float64)
-        parts: list[Any] = []
-        columns: dict[str, _Columns] = {}
+        flat: list[Any] = []
+        parts: dict[str, FlatPart] = {}
         start = 0
         for name, block in self._blocks.items():
-            missing = ~self._present[name]
-            ragged = isinstance(block, RaggedArray)
-            if sp.issparse(block):
-                part = sp.csr_array(block, dtype=dtype)
-                if missing.any():  # one stored NaN says it: a sparse row is missing if all it stores is NaN
-                    keep = sp.diags_array((~missing).astype(dtype))
-                    rows = np.flatnonzero(missing)
-                    nan = sp.csr_array(
-                        (np.full(len(rows), np.nan, dtype), (rows, np.zeros(len(rows), int))), part.shape
-                    )
-                    part = sp.csr_array(keep @ part) + nan
-                shape: tuple[int, ...] = (part.shape[1],)
-            else:
-                if isinstance(block, RaggedArray):
-                    # one step at least: its NaN says that a sample is missing
-                    dense = block.pad(max(1, int(block.lengths.max(initial=0)))).astype(dtype)
-                    dense[np.arange(dense.shape[1]) >= block.lengths[:, None]] = np.nan
-                else:
-                    dense = np.asarray(block).astype(dtype)
-                shape = dense.shape[1:]
-                part = dense.reshape(self._n, int(np.prod(shape)))
-                part[missing] = np.nan
-            columns[name] = _Columns(start, start + part.shape[1], block_kind(block), shape, block.dtype, ragged)
-            start += part.shape[1]
-            parts.append(part)
-        layout = FlatLayout(columns)
-        if any(sp.issparse(p) for p in parts):
-            return sp.csr_array(sp.hstack(parts, format="csr", dtype=dtype)), layout
-        return np.concatenate(parts, axis=1), layout
+            flatten = _flat_sparse if sp.issparse(block) else _flat_dense
+            values, shape = flatten(block, ~self._present[name], dtype)
+            ragged, stop = isinstance(block, RaggedArray), start + values.shape[1]
+            parts[name] = FlatPart(start, stop, block_kind(block), shape, block.dtype, ragged)
+            start = stop
+            flat.append(values)
+        layout = FlatLayout(parts)
+        if any(sp.issparse(values) for values in flat):
+            return sp.csr_array(sp.hstack(flat, format="csr", dtype=dtype)), layout
+        return np.concatenate(flat, axis=1), layout
 
     @classmethod
     def from_flat(cls, flat: Any, layout: FlatLayout) -> Blocks:
@@ -389,35 +433,15 @@ class Blocks:
             )
         blocks: dict[str, Any] = {}
         present: dict[str, np.ndarray] = {}
-        for name, col in layout.columns.items():
-            part = flat[:, col.start : col.stop]
-            if col.kind == "sparse":
-                block: Block = sp.csr_array(part)
-                exists = ~_all_nan(block)
-                if col.dtype.kind != "f":
-                    block.data = np.nan_to_num(block.data)
-                block = block.astype(col.dtype)
-            else:
-                dense = (part.toarray() if sp.issparse(part) else part).reshape(
-                    len(range(flat.shape[0])), *col.shape
-                )
-                exists = ~_all_nan(dense)
-                if col.ragged:
-                    # a sample ends after its last step that is not all NaN
-                    filled = ~np.isnan(dense).all(axis=tuple(range(2, dense.ndim)))
-                    padded = RaggedArray.from_padded(dense, _last_steps(filled))
-                    block = RaggedArray(padded.values.astype(col.dtype), padded.offsets)
-                elif col.dtype.kind == "f":
-                    block = dense.astype(col.dtype, copy=False)
-                else:
-                    block = np.where(np.isnan(dense), 0, dense).astype(col.dtype)
-            blocks[name] = block
-            present[name] = exists
-        return cls._trusted(blocks, present, flat.shape[0])
+        for name, part in layout.parts.items():
+            restore = _restored_sparse if part.kind == "sparse" else _restored_dense
+            blocks[name], present[name] = restore(flat[:, part.start : part.stop], part)
+        return trusted_blocks(blocks, present, flat.shape[0])
 
     # -- display ---------------------------------------------------------------------------------------------
 
     def _rows_of_repr(self) -> list[tuple[str, str, str, str, str]]:
+        """Name, kind, shape of a sample, type and share missing of each modality."""
         rows = []
         for name, block in self._blocks.items():
             if isinstance(block, RaggedArray):
@@ -444,6 +468,13 @@ class Blocks:
             for row in self._rows_of_repr()
         )
         return f"<table><caption>Blocks, {self._n} samples</caption><tr>{head}</tr>{body}</table>"
+
+
+def trusted_blocks(blocks: dict[str, Block], present: dict[str, np.ndarray], n_samples: int) -> Blocks:
+    """Blocks of parts of other Blocks, which are not checked again."""
+    new = object.__new__(Blocks)
+    new._blocks, new._present, new._n = blocks, present, n_samples
+    return new
 
 
 def _index_dtype(key: Any) -> Any:

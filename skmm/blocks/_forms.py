@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from skmm.blocks._kinds import KINDS, Block, RaggedArray, _LazyRows, _unmasked, is_lazy, native, spread
+from skmm.blocks._kinds import KINDS, Block, LazyRows, RaggedArray, is_lazy, native, spread, unmasked
 from skmm.files._hdf5 import StoredDataset, is_dataset
 
 _NO_ORDER = "a {} has no rows that can be counted; give an array or a list"
@@ -22,15 +22,35 @@ def as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
     ValueError
         If no block of numbers can be made of it; names the modality, and the row where there is one.
     """
+    if isinstance(value, LazyRows):
+        return value, None
+    if isinstance(value, RaggedArray):
+        return _checked(name, value), value.lengths > 0
+    value = _opened(name, value)
+    if sp.issparse(value):
+        return _sparse(name, value), None
+    if isinstance(value, np.ma.MaskedArray):
+        return _of_masked(name, value)
+    if isinstance(value, np.ndarray) and value.dtype == object and (value.ndim == 1 or _holds_samples(value)):
+        value = value.reshape(-1).tolist()  # its cells may be arrays or lists
+    if isinstance(value, (list, tuple)):
+        return _of_list(name, value)
+    return _array(name, value if isinstance(value, np.ndarray) else _rows_of(value)), None
+
+
+def _opened(name: str, value: Any) -> Any:
+    """What a user gave as an array, a list or a sparse matrix, or as an object that may be read by rows.
+
+    Raises
+    ------
+    ValueError
+        If it has no rows in an order, or its package fails to give them.
+    """
     if value is None:
         raise ValueError(
             f"modality {name!r} is None, expected one row per sample. Leave it out, or give None in the place of "
             "each sample that lacks it."
         )
-    if isinstance(value, _LazyRows):
-        return value, None
-    if isinstance(value, RaggedArray):
-        return _checked(name, value), value.lengths > 0
     if is_dataset(value):
         try:
             value = StoredDataset(value)
@@ -39,34 +59,16 @@ def as_block(name: str, value: Any) -> tuple[Block, np.ndarray | None]:
     if isinstance(value, (Mapping, Set, Iterator)) and not sp.issparse(value):
         raise ValueError(f"modality {name!r}: {_NO_ORDER.format(type(value).__name__)} of samples.")
     try:
-        value = _unwrapped(value)
+        return _unwrapped(value)
     except Exception as error:  # whatever the package raises that the object comes from
         raise ValueError(
             f"modality {name!r}: no array can be made of a {type(value).__module__}.{type(value).__name__} "
             f"({error}). Give a numpy array, or a list with one array per sample."
         ) from error
-    if sp.issparse(value):
-        return _sparse(name, value), None
-    if isinstance(value, np.ma.MaskedArray):
-        try:
-            unmasked = _unmasked(value, np.arange(len(value)) if value.ndim else np.zeros(0))
-        except ValueError as error:
-            raise ValueError(f"modality {name!r}, {error}") from None
-        return as_block(name, value.data)[0], unmasked
-    if isinstance(value, np.ndarray) and value.dtype == object and (value.ndim == 1 or _holds_samples(value)):
-        value = value.reshape(-1).tolist()  # its cells may be arrays or lists
-    if isinstance(value, (list, tuple)):
-        return _of_list(name, value)
-    if not isinstance(value, np.ndarray):
-        if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):
-            lazy = len(value.shape) >= 2
-            value = _LazyRows(value, np.arange(value.shape[0])) if lazy else np.asarray(value)
-        else:
-            value = np.asarray(value)
-    return _array(name, value), None
 
 
-def _n_axes(value: Any) -> int:
+def n_axes(value: Any) -> int:
+    """Axes of whatever has a shape; 0 of anything else."""
     shape = getattr(value, "shape", ())
     return len(shape) if isinstance(shape, tuple) else 0
 
@@ -171,6 +173,23 @@ def _array(name: str, array: Any) -> Block:
     return array.reshape(-1, 1) if ndim == 1 else array
 
 
+def _rows_of(value: Any) -> Any:
+    """Any other object by rows, read when they are needed, if it has more than one axis; else an array of it."""
+    by_rows = hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__")
+    if by_rows and len(value.shape) >= 2:
+        return LazyRows(value, np.arange(value.shape[0]))
+    return np.asarray(value)
+
+
+def _of_masked(name: str, array: np.ma.MaskedArray) -> tuple[Block, np.ndarray]:
+    """An array whose samples are missing where they are masked whole."""
+    try:
+        present = unmasked(array, np.arange(len(array)) if array.ndim else np.zeros(0))
+    except ValueError as error:
+        raise ValueError(f"modality {name!r}, {error}") from None
+    return as_block(name, array.data)[0], present
+
+
 def _sparse(name: str, value: Any) -> Any:
     if value.ndim != 2:
         raise ValueError(f"modality {name!r}: a sparse block must have 2 dimensions, got {value.ndim}.")
@@ -202,7 +221,7 @@ def _holds_samples(cells: np.ndarray) -> bool:
 def _is_sample(item: Any) -> bool:
     if item is None or (isinstance(item, (str, bytes, Mapping)) and not sp.issparse(item)):
         return False
-    return hasattr(item, "__len__") or _n_axes(item) > 0
+    return hasattr(item, "__len__") or n_axes(item) > 0
 
 
 def _of_list(name: str, items: list[Any] | tuple[Any, ...]) -> tuple[Block, np.ndarray | None]:

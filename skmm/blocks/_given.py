@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skmm.blocks._blocks import Blocks, RaggedArray
-from skmm.blocks._forms import _n_axes
+from skmm.blocks._forms import n_axes
 from skmm.blocks._kinds import Block, as_kind, block_kind, is_lazy
 
 
@@ -29,16 +29,16 @@ def as_blocks(X: Any, *, reset: bool) -> Blocks:
 
 def refuse_unnamed(X: Any) -> None:
     """Raise if X, without names, is no table of numbers but looks like a block or a list of blocks."""
-    if isinstance(X, (list, tuple)) and any(_n_axes(block) > 1 for block in X):
+    if isinstance(X, (list, tuple)) and any(n_axes(block) > 1 for block in X):
         names = ", ".join(f"'modality_{i}': X[{i}]" for i in range(min(2, len(X))))
         raise ValueError(
             f"X is a {type(X).__name__} of {len(X)} arrays of 2 or more dimensions. Each modality needs a name: "
             f"give a dict, {{{names}{', ...' * (len(X) > 2)}}}, or Blocks of it. If the arrays are the samples of "
             "one modality, give {'modality': X}."
         )
-    if _n_axes(X) > 2:
+    if n_axes(X) > 2:
         raise ValueError(
-            f"Found array with dim {_n_axes(X)}: X without names is a table, of shape (n_samples, n_features). "
+            f"Found array with dim {n_axes(X)}: X without names is a table, of shape (n_samples, n_features). "
             "Give the modality a name, {'modality': X}, or Blocks of it."
         )
 

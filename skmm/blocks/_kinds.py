@@ -102,11 +102,12 @@ class RaggedArray:
 
     @property
     def dtype(self) -> np.dtype:
+        """Type of the values."""
         return self.values.dtype
 
     @property
     def inner_shape(self) -> tuple[int, ...]:
-        """Shape of one time step."""
+        """Shape of one step, ``()`` for one number a step, as token ids have it."""
         return tuple(self.values.shape[1:])
 
     def __getitem__(self, rows: Any) -> Any:
@@ -134,8 +135,18 @@ class RaggedArray:
         return f"RaggedArray({len(self)} samples, inner shape {self.inner_shape}, {self.dtype})"
 
 
-class _LazyRows:
-    """Rows of an array-like that is only read when a batch needs it."""
+class LazyRows:
+    """Rows of an array-like that is only read when a batch needs it.
+
+    Parameters
+    ----------
+    base : array-like of shape (n_rows, ...)
+        What is read, by its rows.
+    rows : ndarray of int, shape (n_samples,)
+        Number of each sample in it; selecting samples selects of these and reads nothing.
+    warned_of : set of str, optional
+        What reading warned of already.
+    """
 
     def __init__(self, base: Any, rows: np.ndarray, warned_of: set[str] | None = None) -> None:
         self.base, self.rows = base, rows
@@ -150,7 +161,7 @@ class _LazyRows:
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, (int, np.integer)):
             return np.asarray(self.base[int(self.rows[rows])], dtype=self.dtype)
-        return _LazyRows(self.base, self.rows[rows], self.warned_of)
+        return LazyRows(self.base, self.rows[rows], self.warned_of)
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The rows of these numbers, and which of them exist: one that is masked whole is missing."""
@@ -160,14 +171,14 @@ class _LazyRows:
         unique, inverse = np.unique(self.rows[rows], return_inverse=True)
         found = self.base[unique]
         masked = isinstance(found, np.ma.MaskedArray)
-        exists = _unmasked(found, unique) if masked else np.ones(len(unique), dtype=bool)
+        exists = unmasked(found, unique) if masked else np.ones(len(unique), dtype=bool)
         return np.asarray(found, dtype=self.dtype)[inverse], exists[inverse]
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return self.read(np.arange(len(self)))[0].astype(dtype or self.dtype, copy=False)
 
 
-def _unmasked(array: np.ma.MaskedArray, rows: np.ndarray) -> np.ndarray:
+def unmasked(array: np.ma.MaskedArray, rows: np.ndarray) -> np.ndarray:
     """Rows of a masked array that are not masked, shape (n_samples,); ``rows`` are their numbers in messages.
 
     Raises
@@ -192,13 +203,13 @@ def native(dtype: Any) -> np.dtype:
     return np.dtype(np.float64) if wide else dtype.newbyteorder("=")
 
 
-# ndarray, scipy CSR, RaggedArray or _LazyRows; scipy has no types to name it by
+# ndarray, scipy CSR, RaggedArray or LazyRows; scipy has no types to name it by
 Block = Any
 
 
 def is_lazy(block: Block) -> bool:
     """Whether a block is read batch by batch."""
-    return isinstance(block, _LazyRows)
+    return isinstance(block, LazyRows)
 
 
 def block_kind(block: Block) -> str:

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skmm._missing import missing_cells
 from skmm._private import safe_indexing
-from skmm.columns._columns import as_values
+from skmm.columns._tables import as_values
 from skmm.columns._written import NumberForm, read_array, read_date
 
 _DAY = np.timedelta64(1, "D")

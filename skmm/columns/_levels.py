@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmm._warnings import warn
 from skmm.columns._cells import columns_of, short
-from skmm.columns._columns import note_columns
+from skmm.columns._tables import note_columns
 
 # strings that stand for a number as it is: a leading zero makes them a code
 _PLAIN = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?")

@@ -1,480 +1,59 @@
-"""What the columns of a DataFrame hold, and which transformer makes a modality of them."""
+"""Which columns of a DataFrame make which modality, and what was decided of each."""
 
 from __future__ import annotations
 
-import datetime
-import os
-import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
-from numbers import Real
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skmm._checks import unknown
 from skmm._private import safe_indexing
 from skmm._warnings import warn
-from skmm.blocks import RaggedArray, block_kind
-from skmm.columns._cells import (
-    ColumnTfidf,
-    as_array,
-    as_floats,
-    cells,
-    date_names,
-    dates,
-    listed,
-    numbers,
-    short,
-    stacked,
-    texts,
-    token_ids,
+from skmm.columns._cells import cells
+from skmm.columns._written import COMMA, POINT, is_placeholder, number_form
+from skmm.compose._detection import find_kind
+from skmm.compose._findings import Found
+from skmm.compose._kinds import (
+    DEFAULT_LOADING,
+    KINDS,
+    TABLE,
+    Loading,
+    TableColumn,
+    modality_name,
+    table_transformer,
 )
-from skmm.columns._levels import Categories
-from skmm.columns._written import (
-    COMMA,
-    DAY_FIRST,
-    MONTH_FIRST,
-    POINT,
-    NumberForm,
-    is_array,
-    is_placeholder,
-    number_form,
-)
-from skmm.compose._findings import (
-    MAX_CATEGORIES,
-    Found,
-    Reading,
-    few,
-    names_rows,
-    plain_number,
-    ways_out,
-    words,
-    written_dates,
-    written_numbers,
-)
-from skmm.files._sources import check_folder, is_encoded, unpacked
 
-_PROBED = 5, 50  # files, evenly spaced, that are tried until one can be read: these first, then more
-_PATH = re.compile(r"[^\s].*[/\\][^/\\]*\.[A-Za-z]\w{0,4}")
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
-_EXTENSIONS = {
-    "image": (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2"),
-        *("avif", "heic", "heif"),
-    ),
-    "audio": ("wav", "flac", "ogg", "mp3", "oga", "aiff", "aif", "opus", "m4a", "aac", "mka", "weba", "wma"),
-    "video": ("mp4", "mkv", "avi", "webm", "mov", "m4v", "mpg", "mpeg"),
-}
-_KIND_OF = {extension: kind for kind, extensions in _EXTENSIONS.items() for extension in extensions}
-# sound that libsndfile does not read; PyAV does, as the sound of videos
-_SOUNDTRACKS = {"m4a", "aac", "mka", "weba", "wma"}
-
-# -- kinds of column -----------------------------------------------------------------------------------------------
+_CHOSEN = "you say so"
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """What is done with columns of a kind; ``make`` a modality of one column, those of the table share theirs."""
-
-    transformer: str
-    make: Callable[[], Any] | None = None
-
-
-def _image() -> Any:
-    # the loaders import torch and more, which a table without files need not wait for
-    from skmm.preprocessing import ImageLoader
-
-    return ImageLoader()
-
-
-def _audio() -> Any:
-    from skmm.preprocessing import AudioLoader, LogMel
-
-    return make_pipeline(AudioLoader(), LogMel())
-
-
-def _soundtrack() -> Any:
-    from skmm.preprocessing import LogMel, VideoAudio
-
-    return make_pipeline(VideoAudio(), LogMel())
-
-
-def _video() -> Any:
-    from skmm.preprocessing import VideoFrames
-
-    return VideoFrames()
-
-
-def _text() -> Any:
-    return ColumnTfidf(sublinear_tf=True)
-
-
-def _characters() -> Any:
-    return ColumnTfidf(sublinear_tf=True, analyzer="char", ngram_range=(1, 2))
-
-
-_KINDS = {
-    **dict.fromkeys(("number", POINT, COMMA), _Kind("SimpleImputer + StandardScaler")),
-    "category": _Kind("OneHotEncoder"),
-    **dict.fromkeys(("date", DAY_FIRST, MONTH_FIRST), _Kind("year, and places in year, week and day")),
-    "text": _Kind("TfidfVectorizer", _text),
-    "characters": _Kind("TfidfVectorizer of characters", _characters),
-    "image": _Kind("ImageLoader", _image),
-    "audio": _Kind("AudioLoader + LogMel", _audio),
-    "video": _Kind("VideoFrames", _video),
-    "soundtrack": _Kind("VideoAudio + LogMel", _soundtrack),
-    "array": _Kind("stacked", lambda: FunctionTransformer(stacked)),
-    "sequence": _Kind("passed on", lambda: FunctionTransformer(listed)),
-    "tokens": _Kind("passed on", lambda: FunctionTransformer(token_ids)),
-    "drop": _Kind("dropped"),
-}
-_FILES = ("image", "audio", "video", "soundtrack")
-
-
-@dataclass(frozen=True)
-class Loading:
-    """What loaders are told: what unreadable files are, where relative paths start, and where files must lie."""
-
-    errors: str = "raise"
-    base_dir: Any = None
-    within: Any = None
-
-    def made(self, kind: str) -> Any:
-        """The transformer of a modality of one column."""
-        made = _KINDS[kind].make()  # type: ignore[misc]  # only kinds of the table make none, and never come here
-        told = {name: getattr(self, name.rpartition("__")[2], None) for name in made.get_params()}
-        return made.set_params(**{name: value for name, value in told.items() if value is not None})
-
-    def placed(self, transformer: Any) -> Any:
-        """A transformer that is given; of its loaders, those that say nothing of it know where files lie."""
-        params = transformer.get_params() if hasattr(transformer, "get_params") else {}
-        loaders = [name.removesuffix("base_dir") for name in params if name.rpartition("__")[2] == "base_dir"]
-        told = {
-            f"{loader}{name}": getattr(self, name)
-            for loader in loaders
-            if params[f"{loader}base_dir"] is None and params.get(f"{loader}within") is None
-            for name in ("base_dir", "within")
-        }
-        return clone(transformer).set_params(**told) if told else transformer
-
-
-def find_kind(name: Any, column: Any, loading: Loading = Loading()) -> Found:
-    """Kind of a column, by its type and its content.
-
-    Raises
-    ------
-    ValueError
-        If it mixes types, or its cells are of a type that no transformer reads, or look like files of which none
-        can be read; names the column and a row.
-    """
-    dtype = str(getattr(column, "dtype", "object"))
-    if dtype.startswith("Struct") and not _family_of(dict.fromkeys(field.name for field in column.dtype.fields)):
-        raise ValueError(f"column {name!r} is a {dtype}: make columns of its fields (unnest), or {ways_out(name)}.")
-    try:
-        values, missing = cells(column)
-    except Exception as error:  # of a type that numpy lacks, whatever the table's package raises
-        raise ValueError(
-            f"column {name!r} of type {dtype} is nothing that numpy reads ({error}); cast it, or {ways_out(name)}."
-        ) from error
-    there, rows = values[~missing], np.flatnonzero(~missing)
-    if not len(there):
-        return Found("drop", "no cell has a value", "all its cells are missing")
-    kind = values.dtype.kind
-    if kind == "c":
-        raise ValueError(f"column {name!r} holds complex numbers; {ways_out(name)}")
-    if dtype.lower().startswith(("category", "categorical", "enum")):
-        declared = _declared(name, there, dtype)
-        if declared is not None:
-            return few(there, missing, declared)
-    if kind == "M":
-        return few(there, missing, Found("date", f"its type is {dtype}"))
-    if kind == "b":
-        return few(there, missing, Found("category", f"its type is {dtype}"))
-    if kind in "iufm":
-        return few(there, missing, plain_number(name, there, f"its type is {dtype}"))
-    family = _family(name, values, missing)
-    if family == "array":
-        return _array(name, there, rows, loading)
-    if family == "bytes":
-        return _probed(name, _FILES, there, f"its cells are {type(there[0]).__name__} objects", loading)
-    if family in _FILES:
-        return _probed(name, [family], there, f"its cells are {type(there[0]).__name__} objects", loading)
-    if family in ("number", "duration"):
-        return few(there, missing, plain_number(name, as_floats(name, values, rows), f"its cells are {family}s"))
-    if family == "boolean":
-        return few(there, missing, Found("category", "its cells are True and False"))
-    if family == "date":
-        return few(there, missing, Found("date", "its cells are dates"))
-    return _strings(name, [os.fspath(cell) for cell in there], missing, loading)
-
-
-def _declared(name: Any, there: np.ndarray, dtype: str) -> Found | None:
-    """Of a column of categories whose cells are no strings or dates, that these name categories.
-
-    Strings and dates are often stored as categories to save memory, which says nothing of them.
-    """
-    if there.dtype.kind == "M" or (there.dtype.kind == "O" and {*map(_family_of, there)} <= {"string", "date"}):
-        return None
-    found = Found("category", f"its type is {dtype}, of {type(there[0]).__name__}")
-    if names_rows(name) and (there.dtype.kind in "iuf" or isinstance(there[0], Real)):
-        return replace(found, useless=plain_number(name, as_floats(name, there, np.arange(len(there))), "").useless)
-    return found
-
-
-def _family(name: Any, values: np.ndarray, missing: np.ndarray) -> str:
-    """What the cells of a column of objects have in common."""
-    rows = np.flatnonzero(~missing)
-    families = [_family_of(values[row]) for row in rows]
-    odd = next((i for i, family in enumerate(families) if family != families[0] or not family), None)
-    if odd is not None:
-        both = [f"{type(values[row]).__name__} in row {row} ({short(values[row])})" for row in rows[[0, odd]]]
-        what = f"mixes {' and '.join(both)}" if families[odd] else f"holds {both[1]}, which no transformer reads"
-        raise ValueError(f"column {name!r} {what}; {ways_out(name)}")
-    return families[0]
-
-
-def _family_of(cell: Any) -> str:
-    if isinstance(cell, (str, os.PathLike)):
-        return "string"
-    if isinstance(cell, (bool, np.bool_)):
-        return "boolean"
-    if isinstance(cell, (Real, Decimal)):
-        return "number"
-    if isinstance(cell, (datetime.timedelta, np.timedelta64)):
-        return "duration"
-    if isinstance(cell, (datetime.date, datetime.time, np.datetime64)):
-        return "date"
-    if isinstance(cell, (bytes, bytearray, memoryview)):
-        return "bytes"
-    if type(cell).__module__.startswith("PIL."):
-        return "image"
-    if isinstance(cell, tuple) and len(cell) == 2 and isinstance(cell[0], np.ndarray):
-        return "audio"  # a waveform and its sample rate
-    if isinstance(cell, Mapping) and unpacked(cell) is not cell:  # as Hugging Face's data sets have files
-        return "audio" if "array" in cell else "bytes"
-    if isinstance(cell, (list, tuple, np.ndarray)) and len(cell) and all(_is_picture(frame) for frame in cell):
-        return "video"  # its frames
-    if isinstance(cell, (list, tuple, np.ndarray)) or hasattr(cell, "__array__"):
-        return "array"
-    return ""
-
-
-def _is_picture(frame: Any) -> bool:
-    """Whether what stands in a list is the path or the content of a picture, or one itself."""
-    if isinstance(frame, (str, os.PathLike)):
-        return is_encoded(frame) or _KIND_OF.get(_extension(os.fspath(frame))) == "image"
-    return _family_of(frame) in ("bytes", "image")
-
-
-def _array(name: Any, there: np.ndarray, rows: np.ndarray, loading: Loading, what: str = "arrays") -> Found:
-    arrays = []
-    for row, cell in zip(rows, there, strict=True):
-        try:
-            array = as_array(cell)
-        except ValueError:  # lists of lists of unequal length
-            array = np.empty(1, dtype=object)
-        if array.dtype.kind not in "biuf":
-            raise ValueError(f"column {name!r}, row {row}: {short(cell)} is no array of numbers; {ways_out(name)}")
-        if not array.size:
-            raise ValueError(
-                f"column {name!r}, row {row}: {short(cell)} is empty; mark what is missing with None, or "
-                f"{ways_out(name)}"
-            )
-        arrays.append(array)
-    shapes = [array.shape for array in arrays]
-    if len(set(shapes)) > 1 and all(array.dtype == np.uint8 and array.ndim == 3 for array in arrays):
-        return _probed(name, ["image"], there, f"its cells are pictures of {len(set(shapes))} shapes", loading)
-    if len(set(shapes)) == 1:
-        return Found("array", f"its cells are {what} of shape {shapes[0]}")
-    why = f"its cells are {what} of {len(set(shapes))} shapes, such as {shapes[0]}"
-    if {array.ndim for array in arrays} == {1} and block_kind(RaggedArray.from_list(arrays)) == "tokens":
-        return Found("tokens", f"{why}, of whole numbers: say 'sequence' if these are no ids")
-    return Found("sequence", why)
-
-
-def _strings(name: Any, strings: list[str], missing: np.ndarray, loading: Loading) -> Found:
-    there = np.array(strings, dtype=object)
-    found = _files(name, strings, loading)
-    if found is not None:
-        return found
-    rows = np.flatnonzero(~missing)
-    # what says that a value is unknown does not say what the others are
-    said = [i for i, cell in enumerate(strings) if not is_placeholder(cell)]
-    texts, rows_of = [strings[i] for i in said], rows[said]
-    marks = sorted({strings[i].strip() for i in {*range(len(strings))} - {*said}})
-    hindrances = []
-    for read in (written_numbers, _written_arrays, written_dates) if texts else ():
-        found, hindrance = read(name, texts, rows_of)
-        if found is None:
-            hindrances += [hindrance] if hindrance else []
-        elif not marks:
-            return few(there, missing, found)
-        elif found.kind in _TABLE and found.kind != "category":
-            why = f"{found.why}; {len(strings) - len(said)} are missing ({', '.join(map(repr, marks))})"
-            return few(np.array(texts, dtype=object), np.ones(1, dtype=bool), replace(found, why=why))
-        else:
-            hindrances.append(f"{found.why}, but for {marks[0]!r}")
-    found = words(strings)
-    if found.useless or found.kind in ("text", "characters"):
-        _refuse_paths(name, strings, loading)
-    if hindrances:
-        hindrance = f"{hindrances[0]}: correct it, mark it as missing, or say what the column is"
-        if found.useless:
-            found = replace(found, useless=f"{found.useless}; {hindrance}")
-        else:
-            found = replace(found, why=f"{found.why}; {hindrance}")
-    return few(there, missing, found) if len(set(strings)) == 1 else found
-
-
-def _extension(cell: str) -> str:
-    cell = cell.strip()
-    path = re.split(r"[?#]", cell)[0] if _ADDRESS.match(cell) else cell
-    return os.path.splitext(path)[1][1:].lower()
-
-
-def _files(name: Any, strings: list[str], loading: Loading) -> Found | None:
-    """The kind of file that at least half of the cells which say anything are, by their extension."""
-    said = [cell for cell in strings if cell.strip()]
-    contents = [cell for cell in said if is_encoded(cell)]
-    if contents and 2 * len(contents) >= len(said):
-        return _probed(name, _FILES, contents, f"{len(contents)} of {len(said)} cells are files in base64", loading)
-    extensions = [_extension(cell) for cell in said]
-    kinds = Counter(_KIND_OF[ext] for ext in extensions if ext in _KIND_OF)
-    if not said or 2 * kinds.total() < len(said):
-        return None
-    (kind, count), *others = kinds.most_common()
-    if 2 * count < len(said) or (others and others[0][1] == count):
-        both = [kind, others[0][0]]
-        a, b = (said[[_KIND_OF.get(ext) for ext in extensions].index(each)] for each in both)
-        raise ValueError(f"column {name!r} mixes {' and '.join(both)} files ({a!r}, {b!r}); {ways_out(name)}")
-    own = [cell for cell, ext in zip(said, extensions, strict=True) if _KIND_OF.get(ext) == kind]
-    known = sorted({_extension(cell) for cell in own})
-    why = f"its cells end in .{', .'.join(known)}"
-    if count < len(said):
-        why = f"{count} of {len(said)} cells end in .{', .'.join(known)}"
-    return _probed(name, ["soundtrack" if _SOUNDTRACKS & set(known) else kind], own, why, loading)
-
-
-def _refuse_paths(name: Any, strings: list[str], loading: Loading) -> None:
-    """Raise if strings are paths of files that nothing here reads: what they name would be lost."""
-    paths = [cell for cell in strings if _PATH.fullmatch(cell.strip()) and not _ADDRESS.match(cell)]
-    sample = [strings[place] for place in _spaced(len(strings), _PROBED[0])]
-    if 2 * len(paths) >= len(strings) or all(
-        os.path.isfile(os.path.join(loading.base_dir or "", cell)) for cell in sample
-    ):
-        example = paths[0] if paths else sample[0]
-        raise ValueError(
-            f"column {name!r} looks like paths of files, such as {example!r}, of which no transformer is known; "
-            f"name the kind of file ({', '.join(map(repr, _FILES))}) or a transformer of your own, or "
-            f"{ways_out(name)}."
-        )
-
-
-def _written_arrays(name: Any, strings: list[str], rows: np.ndarray) -> Reading:
-    """Arrays of numbers that are written as strings."""
-    odd = [i for i, cell in enumerate(strings) if not is_array(cell)]
-    n = len(strings)
-    if not odd:
-        try:
-            return _array(name, np.array(strings, dtype=object), rows, Loading(), "arrays, written as strings,"), ""
-        except ValueError as error:
-            return None, f"they look like arrays: {str(error).partition(';')[0]}"
-    if 2 * len(odd) > n:
-        return None, ""
-    return None, f"{n - len(odd)} of {n} are arrays, row {rows[odd[0]]} has {short(strings[odd[0]])}"
-
-
-def _spaced(n: int, n_wanted: int) -> list[int]:
-    """Evenly spaced places, the first and the last among them."""
-    return list(dict.fromkeys(np.linspace(0, n - 1, n_wanted).round().astype(int).tolist()))
-
-
-def _probed(name: Any, kinds: Sequence[str], files: Any, why: str, loading: Loading) -> Found:
-    """The first of some kinds as which a file can be read, of a few over the whole column, then of more."""
-    loaders: dict[str, Any] = {kind: replace(loading, errors="raise").made(kind) for kind in kinds}
-    errors = []
-    places = list(dict.fromkeys(place for n in _PROBED for place in _spaced(len(files), n)))
-    for place in places:
-        for kind, made in loaders.items():
-            loader = made[0] if isinstance(made, Pipeline) else made
-            try:
-                loader.fit_transform([files[place]])
-            except ValueError as error:
-                errors.append(str(error).partition(": ")[2])
-            except ImportError as error:
-                if len(kinds) == 1:
-                    raise
-                errors.append(f"{error}.")
-            else:
-                return Found(kind, f"{why}, and one that was tried can be read")
-    raise ValueError(
-        f"column {name!r} looks like {' or '.join(kinds)} files ({why}), but none of the {len(places)} that were "
-        f"tried can be read: {errors[0]} Otherwise {ways_out(name)}."
-    )
-
-
-# -- modalities ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column of the table: where it stands among those of the modality, and how its numbers are written."""
+class _Decision:
+    """What was decided of a column, with its transformer where it is a modality of its own."""
 
     name: Any
     place: int
-    form: NumberForm | None = None
+    found: Found
+    transformer: Any = None
+
+    @property
+    def kind(self) -> str:
+        return "drop" if self.found.useless else self.found.kind
+
+    def told(self, modality: str | None) -> dict[str, Any]:
+        """The decision as a row of a table."""
+        useless, why = self.found.useless, self.found.why
+        return {
+            "column": self.name,
+            "kind": self.found.kind,
+            "modality": modality,
+            "transformer": (
+                KINDS[self.kind].transformer if self.kind in KINDS else type(self.transformer).__name__
+            ),
+            "why": f"{why}; {useless}" if useless else why,
+        }
 
 
-def _table(by_kind: Mapping[str, list[_Column]]) -> ColumnTransformer:
-    """One transformer for columns of numbers, categories and dates, and for texts that share their modality."""
-    from sklearn.impute import SimpleImputer  # brings neighbours, which nothing else here needs
-
-    impute = SimpleImputer(keep_empty_features=True)
-    one_hot = OneHotEncoder(
-        max_categories=MAX_CATEGORIES, handle_unknown="infrequent_if_exist", sparse_output=False
-    )
-    forms = [column.form or NumberForm() for column in by_kind.get("number", [])]
-    steps = {
-        "number": make_pipeline(
-            _reading(numbers, forms=None if set(forms) == {NumberForm()} else forms), impute, StandardScaler()
-        ),
-        "category": make_pipeline(Categories(), one_hot),
-    }
-    for kind, order in {"date": None, DAY_FIRST: DAY_FIRST, MONTH_FIRST: MONTH_FIRST}.items():
-        read = FunctionTransformer(dates, feature_names_out=date_names, kw_args={"order": order})
-        steps[kind] = make_pipeline(read, impute, StandardScaler())
-    parts = [
-        (kind, step, [column.place for column in by_kind[kind]])
-        for kind, step in steps.items()
-        if by_kind.get(kind)
-    ]
-    words = [
-        (
-            modality_name(f"text_{column.name}", set()),
-            make_pipeline(FunctionTransformer(texts), make()),
-            column.place,
-        )
-        for kind, make in {"text": _text, "characters": _characters}.items()
-        for column in by_kind.get(kind, [])
-    ]
-    return ColumnTransformer([*parts, *words], sparse_threshold=bool(words))
-
-
-def _reading(function: Callable[..., np.ndarray], **known: Any) -> FunctionTransformer:
-    return FunctionTransformer(function, feature_names_out="one-to-one", kw_args=known)
-
-
-_TABLE = ("number", "category", "date", DAY_FIRST, MONTH_FIRST)
-
-
-def modality_of(frame: Any, columns: list[Any], loading: Loading = Loading()) -> tuple[Any, Any]:
+def modality_of(frame: Any, columns: list[Any], loading: Loading = DEFAULT_LOADING) -> tuple[Any, Any]:
     """A transformer of some columns as one modality, and the columns as it takes them.
 
     Raises
@@ -482,21 +61,21 @@ def modality_of(frame: Any, columns: list[Any], loading: Loading = Loading()) ->
     ValueError
         If files or arrays are among several columns.
     """
-    by_kind: dict[str, list[_Column]] = {}
+    by_kind: dict[str, list[TableColumn]] = {}
     names = list(frame.columns)
     for place, name in enumerate(columns):
         found = find_kind(name, safe_indexing(frame, names.index(name), axis=1), loading)
-        by_kind.setdefault(found.kind, []).append(_Column(name, place, found.form))
+        by_kind.setdefault(found.kind, []).append(TableColumn(name, place, found.form))
     kinds = list(by_kind)
     selected = _selection(names, [names.index(name) for name in columns])
     if "drop" in kinds:
         raise ValueError(f"column {by_kind['drop'][0].name!r} has no values.")
-    if len(columns) == 1 and _KINDS[kinds[0]].make is not None:
+    if len(columns) == 1 and KINDS[kinds[0]].make is not None:
         return loading.made(kinds[0]), selected[0]
-    alone = next((kind for kind in kinds if kind not in (*_TABLE, "text", "characters")), None)
+    alone = next((kind for kind in kinds if kind not in (*TABLE, "text", "characters")), None)
     if alone is not None:
         raise ValueError(f"column {by_kind[alone][0].name!r} is {alone}, which is a modality of its own.")
-    return _table(by_kind), selected
+    return table_transformer(by_kind), selected
 
 
 def _selection(names: list[Any], places: list[int]) -> list[Any]:
@@ -504,16 +83,8 @@ def _selection(names: list[Any], places: list[int]) -> list[Any]:
     return [names[place] for place in places] if all(isinstance(name, str) for name in names) else places
 
 
-def modality_name(column: Any, taken: set[str]) -> str:
-    """The column's name, changed where the parameters of a transformer have another use for it."""
-    name = re.sub("_{2,}", "_", str(column)) or "column"
-    while name in taken:
-        name += "_"
-    return name
-
-
 def plan_frame(
-    frame: Any, overrides: Mapping[Any, Any], reserved: set[str], loading: Loading = Loading()
+    frame: Any, overrides: Mapping[Any, Any], reserved: set[str], loading: Loading = DEFAULT_LOADING
 ) -> tuple[list[tuple[str, Any, Any]], list[dict[str, Any]]]:
     """Modalities of a DataFrame: the transformers with their columns, and what was decided of each column.
 
@@ -528,10 +99,39 @@ def plan_frame(
     loading : Loading, optional
         What the loaders are told.
     """
-    if loading.errors not in ("raise", "missing"):
-        raise unknown("errors", loading.errors, ["raise", "missing"])
-    check_folder("base_dir", loading.base_dir)
-    check_folder("within", loading.within)
+    _check_request(frame, overrides, loading)
+    names = list(frame.columns)
+    decisions = [
+        _decide(name, place, safe_indexing(frame, place, axis=1), overrides.get(name), loading)
+        for place, name in enumerate(names)
+    ]
+    by_kind: dict[str, list[_Decision]] = {}
+    for decision in decisions:
+        if decision.kind in TABLE:
+            by_kind.setdefault(decision.kind, []).append(decision)
+    transformers: list[tuple[str, Any, Any]] = []
+    modalities: dict[int, str] = {}  # by place
+    if by_kind:
+        places = [decision.place for same in by_kind.values() for decision in same]
+        columns = {
+            kind: [TableColumn(d.name, places.index(d.place), d.found.form) for d in same]
+            for kind, same in by_kind.items()
+        }
+        transformers.append(("table", table_transformer(columns), _selection(names, places)))
+        modalities = dict.fromkeys(places, "table")
+    for decision in decisions:
+        if decision.transformer is not None:
+            modality = modality_name(decision.name, {*reserved, *modalities.values()})
+            transformers.append((modality, decision.transformer, _selection(names, [decision.place])[0]))
+            modalities[decision.place] = modality
+    if not transformers:
+        raise ValueError(f"no column of {names} is left to learn from: each is dropped.")
+    return transformers, [decision.told(modalities.get(decision.place)) for decision in decisions]
+
+
+def _check_request(frame: Any, overrides: Mapping[Any, Any], loading: Loading) -> None:
+    """Refuse what is no table of named columns, and what is said of columns that are not there or cannot be."""
+    loading.check()
     if not hasattr(frame, "columns"):
         raise ValueError(f"columns are typed in a pandas or polars DataFrame, got {type(frame).__name__}.")
     names = list(frame.columns)
@@ -541,71 +141,34 @@ def plan_frame(
     for name, choice in overrides.items():
         if name not in names:
             raise unknown("column", name, names)
-        if isinstance(choice, str) and choice not in _KINDS:
-            raise unknown(f"kind of column {name!r}:", choice, _KINDS)
+        if isinstance(choice, str) and choice not in KINDS:
+            raise unknown(f"kind of column {name!r}:", choice, KINDS)
         if not isinstance(choice, str) and not (hasattr(choice, "fit") and hasattr(choice, "transform")):
             raise ValueError(
-                f"column {name!r}: {choice!r} is neither a kind ({list(_KINDS)}) nor a transformer, which has fit "
+                f"column {name!r}: {choice!r} is neither a kind ({list(KINDS)}) nor a transformer, which has fit "
                 "and transform."
             )
-    rows: list[dict[str, Any]] = []
-    table: dict[str, list[tuple[int, NumberForm | None]]] = {}
-    alone: list[tuple[int, Any]] = []
-    for place, name in enumerate(names):
-        choice = overrides.get(name)
-        column = safe_indexing(frame, place, axis=1)
-        if choice is None:
-            found = find_kind(name, column, loading)
-        elif isinstance(choice, str):
-            found = _chosen(choice, column)
-        else:
-            found = Found("given", _CHOSEN)
-        kind = "drop" if found.useless else found.kind
-        made = kind
-        if kind == "given":
-            alone.append((place, loading.placed(choice)))
-            made = type(choice).__name__
-        elif kind in _TABLE:
-            table.setdefault(kind, []).append((place, found.form))
-        elif kind != "drop":
-            alone.append((place, loading.made(kind)))
-        rows.append(
-            {
-                "column": name,
-                "kind": found.kind,
-                "modality": None,
-                "transformer": _KINDS[made].transformer if made in _KINDS else made,
-                "why": f"{found.why}; {found.useless}" if found.useless else found.why,
-            }
+
+
+def _decide(name: Any, place: int, column: Any, choice: Any, loading: Loading) -> _Decision:
+    """What becomes of a column: what was chosen, or else what its content says, with a warning if it is useless."""
+    if choice is None:
+        found = find_kind(name, column, loading)
+    elif isinstance(choice, str):
+        found = _chosen(choice, column)
+    else:
+        found = Found("given", _CHOSEN)
+    if found.useless:
+        warn(
+            f"column {name!r} is dropped: {found.useless}. Keep it with from_frame(df, {{{name!r}: "
+            f"{('category' if found.kind == 'drop' else found.kind)!r}}})."
         )
-        if found.useless:
-            warn(
-                f"column {name!r} is dropped: {found.useless}. Keep it with from_frame(df, {{{name!r}: "
-                f"{('category' if found.kind == 'drop' else found.kind)!r}}})."
-            )
-    transformers: list[tuple[str, Any, Any]] = []
-    taken = set(reserved)
-    if table:
-        places = [place for columns in table.values() for place, _ in columns]
-        by_kind = {
-            kind: [_Column(names[place], places.index(place), form) for place, form in columns]
-            for kind, columns in table.items()
-        }
-        transformers.append(("table", _table(by_kind), _selection(names, places)))
-        taken.add("table")
-        for place in places:
-            rows[place]["modality"] = "table"
-    for place, transformer in alone:
-        modality = modality_name(names[place], taken)
-        taken.add(modality)
-        transformers.append((modality, transformer, _selection(names, [place])[0]))
-        rows[place]["modality"] = modality
-    if not transformers:
-        raise ValueError(f"no column of {names} is left to learn from: each is dropped.")
-    return transformers, rows
-
-
-_CHOSEN = "you say so"
+        return _Decision(name, place, found)
+    if found.kind == "given":
+        return _Decision(name, place, found, loading.placed(choice))
+    if found.kind in (*TABLE, "drop"):
+        return _Decision(name, place, found)
+    return _Decision(name, place, found, loading.made(found.kind))
 
 
 def _chosen(kind: str, column: Any) -> Found:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -22,12 +18,10 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._fitting import all_or_nothing
-from skmm._missing import missing_cells
-from skmm._private import VisualBlock, safe_indexing
+from skmm._private import VisualBlock
 from skmm._warnings import warn
-from skmm.blocks import Block, Blocks, RaggedArray, is_lazy
-from skmm.blocks._kinds import spread
-from skmm.columns._columns import (
+from skmm.blocks import Block, Blocks, RaggedArray
+from skmm.columns._tables import (
     Positions,
     as_frame,
     check_table,
@@ -35,93 +29,17 @@ from skmm.columns._columns import (
     find_name,
     find_positions,
     note_columns,
-    pass_through,
     select,
 )
-from skmm.compose._frames import Loading, plan_frame
+from skmm.compose._frames import plan_frame
+from skmm.compose._jobs import Job, run, without_rows
+from skmm.compose._kinds import Loading
 from skmm.compose._leaks import find_leaks
 from skmm.compose._selector import ModalitySelector
 from skmm.table import Table
 
 # what gives Blocks, and what reads them, from one place
 __all__ = ["ModalitySelector", "ModalityTransformer", "make_modality_transformer"]
-
-
-@contextmanager
-def _naming(name: str, table: Any, rows: np.ndarray) -> Iterator[None]:
-    """Name the modality, and the row of the whole table, in whatever its transformer raises."""
-    try:
-        yield
-    except Exception as error:
-        found = re.search(r"\brow (\d+)", str(error))
-        place = int(found[1]) if found else len(rows)
-        if place < len(rows):
-            label = table.index.tolist()[place] if hasattr(table, "index") else rows[place]
-            label = "" if label == rows[place] else f", index {label!r}"
-            if label or rows[place] != place:
-                error.add_note(
-                    f"Row {place} of those that are not missing is row {rows[place]} of the table{label}."
-                )
-        given = "a 1-D column (a list of columns gives a table)" if len(table.shape) == 1 else "a 2-D table"
-        error.add_note(f"Raised in modality {name!r}, whose transformer is given {given}.")
-        raise
-
-
-def _without_rows(block: Any) -> Block:
-    if is_lazy(block):  # it would keep its file
-        return np.empty((0, *block.shape[1:]), block.dtype)
-    return block[:0].copy() if isinstance(block, np.ndarray) else block[:0]
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One modality of one call: what its transformer is to do with which columns."""
-
-    name: str
-    transformer: Any
-    table: Any
-    # a block without rows, shaped as in fit: what is left if all rows are missing; None in fit itself
-    template: Block | None = None
-    y: Any = None
-    progress: str = ""
-
-
-def _run(job: _Job) -> tuple[Any, Block, np.ndarray]:
-    """The transformer, fitted in fit, its output over all rows, and which of them exist."""
-    start = time.perf_counter()
-    missing = missing_cells(job.table)
-    if missing.ndim == 2:
-        missing = np.all(missing, axis=1)
-    rows, n_samples = np.flatnonzero(~missing), len(missing)
-    if len(rows) == 0:
-        if job.template is None:
-            raise ValueError(
-                f"modality {job.name!r}: all {n_samples} rows are missing, there is nothing to fit. Leave the "
-                "modality out of transformers, or give at least one row that has it."
-            )
-        return job.transformer, spread(job.template, rows, n_samples), ~missing
-    given, y = job.table, job.y
-    if len(rows) < n_samples:
-        given = safe_indexing(given, rows)
-        y = None if y is None else safe_indexing(y, rows)
-    with _naming(job.name, given, rows):
-        if isinstance(job.transformer, str):
-            out = pass_through(given)
-        elif job.template is not None:
-            out = job.transformer.transform(given)
-        elif hasattr(job.transformer, "fit_transform"):
-            out = job.transformer.fit_transform(given, y)
-        else:
-            out = job.transformer.fit(given, y).transform(given)
-        part = Blocks({job.name: out})
-    if len(part) != len(rows):
-        transformer = type(job.transformer).__name__
-        raise ValueError(f"modality {job.name!r}: {transformer} returned {len(part)} rows, given {len(rows)}.")
-    present = ~missing
-    present[rows] = part.present[job.name]
-    if job.progress:
-        print(f"[ModalityTransformer] {job.progress} {job.name}: {time.perf_counter() - start:.1f} s")
-    return job.transformer, spread(part[job.name], rows, n_samples), present
 
 
 # the output is no array that `set_output` could wrap; scikit-learn, which has no types, takes the keyword
@@ -451,7 +369,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             )
         self._positions = {name: positions for name, _, _, positions in active}
         blocks, fitted = self._run_all(
-            _Job(
+            Job(
                 name,
                 clone(transformer, safe=False),
                 select(X, positions),
@@ -461,13 +379,13 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             for number, (name, transformer, _, positions) in enumerate(active, start=1)
         )
         self.transformers_ = [(name, fitted.get(name, given), columns) for name, given, columns, _ in plan]
-        self._templates = {name: _without_rows(block) for name, block in blocks.items()}
+        self._templates = {name: without_rows(block) for name, block in blocks.items()}
         return blocks
 
-    def _run_all(self, jobs: Iterable[_Job]) -> tuple[Blocks, dict[str, Any]]:
+    def _run_all(self, jobs: Iterable[Job]) -> tuple[Blocks, dict[str, Any]]:
         """Output of all modalities and their transformers."""
         jobs = list(jobs)
-        results = Parallel(n_jobs=self.n_jobs)(delayed(_run)(job) for job in jobs)
+        results = Parallel(n_jobs=self.n_jobs)(delayed(run)(job) for job in jobs)
         named = {job.name: result for job, result in zip(jobs, results, strict=True)}
         blocks = Blocks(
             {name: block for name, (_, block, _) in named.items()},
@@ -508,7 +426,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             )
         transformers = self.named_transformers_
         return self._run_all(
-            _Job(name, transformers[name], select(X, where), self._templates[name])
+            Job(name, transformers[name], select(X, where), self._templates[name])
             for name, where in positions.items()
         )[0]
 

@@ -23,7 +23,7 @@ from skmm._warnings import warn
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks, FlatLayout
 from skmm.blocks._given import as_blocks, check_finite, is_named, refuse_unnamed
-from skmm.columns._columns import as_frame, note_columns
+from skmm.columns._tables import as_frame, note_columns
 from skmm.compose import ModalityTransformer
 from skmm.compose._leaks import warn_of_leaks
 from skmm.estimators._heads import combined, head_names

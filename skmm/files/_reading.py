@@ -6,9 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-# A small file may unfold into this many bytes, a larger one into a multiple of its own size.
-_SMALL = 2**28
+from typing import ClassVar
 
 
 @contextmanager
@@ -69,8 +67,10 @@ class Budget:
         By which its content may be larger.
     """
 
+    small: ClassVar[int] = 2**28  # bytes that the content of a small file may take
+
     def __init__(self, size: int, times: int) -> None:
-        self.most = self.left = max(_SMALL, times * size)
+        self.most = self.left = max(self.small, times * size)
 
     def take(self, n_bytes: int) -> None:
         """Count bytes before they are taken.

@@ -8,31 +8,28 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from skmm._checks import unknown
 from skmm._devices import free_memory
 from skmm._warnings import warn
-from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind, is_lazy
+from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind
+from skmm.blocks._blocks import trusted_blocks
 from skmm.blocks._given import check_finite
 from skmm.blocks._kinds import as_kind, is_list_of_none, sample_shape
-from skmm.inputs._batches import (
-    _NUMPY,
+from skmm.inputs._batches import Batches
+from skmm.inputs._columns import (
     AbsentColumn,
-    Batches,
     Column,
     DenseColumn,
-    LazyColumn,
-    RaggedColumn,
-    SparseColumn,
+    Learned,
     StreamedColumn,
-    _scaled,
-    _tensor,
-    like,
+    Target,
+    as_ids,
+    make_column,
+    n_bytes,
     naming,
-    shared,
 )
 from skmm.inputs._scaling import Projection, Scaler
 from skmm.spec import Encoder, as_spec, kinds_of, numbers_ids_anew
@@ -75,7 +72,7 @@ class Inputs:
     ) -> None:
         self.n_jobs = n_jobs
         self.readers = {name: r for name, choice in encoders.items() if (r := _reader_of(name, choice)) is not None}
-        self.raw: dict[str, BlockInfo] = {}  # of modalities that a frozen encoder turns into vectors, what it reads
+        self.sources: dict[str, BlockInfo] = {}  # what a frozen encoder reads, where it makes vectors of a modality
         self.infos: dict[str, BlockInfo] = {}
         self.ids: dict[str, np.ndarray] = {}  # token ids of training in order, where their place is their number
         self.seen: set[str] = set()  # modalities that some training sample had
@@ -83,19 +80,19 @@ class Inputs:
         self.held_out: set[str] = set()  # modalities that only samples had which the training did not see
         self._note(blocks)
         read = {name: as_kind(block, kinds_of(encoders[name])) for name, block in blocks.items()}
-        blocks = Blocks._trusted(read, blocks.present, len(blocks))
+        blocks = trusted_blocks(read, blocks.present, len(blocks))
         self.scalers: dict[str, Scaler | None] = {}
         self.projections: dict[str, Projection] = {}
         for name, block in blocks.items():
             present, reader = blocks.present[name], self.readers.get(name)
             self.infos[name] = info = _info(name, block)
             if info.kind == "tokens" and numbers_ids_anew(encoders[name], info):
-                self.ids[name] = ids = np.unique(_as_ids(block.values[np.repeat(present, block.lengths)]))
+                self.ids[name] = ids = np.unique(as_ids(block.values[np.repeat(present, block.lengths)]))
                 self.infos[name] = info = BlockInfo("tokens", (max(1, len(ids)),))
             if reader is not None:
                 reader.check(name, info.kind, block)
                 if reader.frozen:
-                    self.raw[name] = info
+                    self.sources[name] = info
                     block, present = reader.vectors(name, info.kind, block, present, device)
                     self.infos[name] = info = BlockInfo("vector", block.shape[1:], source=info.kind)
             learnable = info.kind == "sparse" and present.any()
@@ -138,11 +135,11 @@ class Inputs:
         }
         names = [n for n in self.infos if n in blocks and not is_list_of_none(blocks[n], present[n])]
         converted = {name: as_kind(blocks[name], (self._read_info(name).kind,)) for name in names}
-        return Blocks._trusted(converted, {name: present[name] for name in names}, len(blocks))
+        return trusted_blocks(converted, {name: present[name] for name in names}, len(blocks))
 
     def _read_info(self, name: str) -> BlockInfo:
         """The block as it comes in, which a frozen encoder turns into vectors."""
-        return self.raw.get(name, self.infos[name])
+        return self.sources.get(name, self.infos[name])
 
     @property
     def n_features(self) -> int:
@@ -193,22 +190,31 @@ class Inputs:
     def dtype(self, blocks: Blocks) -> torch.dtype:
         """float64 where every block is given in that precision, as scikit-learn keeps it; else float32."""
         numeric = [
-            np.dtype(np.float32) if name in self.raw else b.dtype
+            np.dtype(np.float32) if name in self.sources else b.dtype
             for name, b in blocks.items()
             if self.infos[name].kind != "tokens"
         ]
         wide = bool(numeric) and all(np.result_type(np.float32, t) == np.float64 for t in numeric)
         return torch.float64 if wide else torch.float32
 
-    def load(self, blocks: Blocks, dtype: torch.dtype, device: torch.device, *, once: bool = False) -> Batches:
+    def load(
+        self,
+        blocks: Blocks,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        once: bool = False,
+        room: float | None = None,
+    ) -> Batches:
         """Move converted blocks to a device, scaled, with zeros where a sample or a whole modality is missing.
 
         What the device has no room for stays in the memory of the host, the largest modalities first. What is read
-        ``once`` is scaled when its batch is cut, so that there is never a second copy of it all.
+        ``once`` is scaled when its batch is cut, so that there is never a second copy of it all. There is ``room``
+        for as many bytes as the device says, unless it is given.
         """
-        streamed, room = set(), _room(device)
+        streamed, room = set(), _room(device) if room is None else room
         if room < math.inf:
-            sizes = {name: _n_bytes(block, dtype) for name, block in blocks.items() if name not in self.raw}
+            sizes = {name: n_bytes(block, dtype) for name, block in blocks.items() if name not in self.sources}
             by_size = sorted(sizes, key=lambda name: sizes[name])
             together = np.cumsum([sizes[name] for name in by_size])
             streamed = {name for name, size in zip(by_size, together, strict=True) if size > room}
@@ -220,7 +226,10 @@ class Inputs:
                 columns[name] = AbsentColumn(info, dtype, device, peers)
                 continue
             place = torch.device("cpu") if name in streamed else device
-            column = self._column(name, blocks[name], blocks.present[name], dtype, place, once)
+            block, present = blocks[name], blocks.present[name]
+            if name in self.sources:
+                block, present = self.readers[name].vectors(name, self.sources[name].kind, block, present, place)
+            column = make_column(block, present, self._learned(name), Target(dtype, place, once))
             if name in streamed:
                 if isinstance(column, Tensor):
                     column = DenseColumn(column, None, None, dtype, sequence=False, raw=False)
@@ -228,89 +237,20 @@ class Inputs:
             columns[name] = column
         return Batches(columns, len(blocks), device)
 
-    def _column(
-        self, name: str, block: Block, present: np.ndarray, dtype: torch.dtype, device: torch.device, once: bool
-    ) -> Column | Tensor:
-        scaler = self.scalers[name]
-        if name in self.raw:
-            block, present = self.readers[name].vectors(name, self.raw[name].kind, block, present, device)
-        exists = shared(present).to(device)
-        if is_lazy(block):
-            return LazyColumn(block, exists, scaler, dtype, name, self.n_jobs)
-        if sp.issparse(block):
-            # a matrix may be as large as memory allows: what need not change is not copied
-            stored = block.data
-            if not present.all():
-                stored = np.where(np.repeat(present, np.diff(block.indptr)), stored, 0)
-            if scaler is not None:
-                scaled = np.empty(stored.shape, np.result_type(stored, np.float32))
-                stored = np.divide(stored, scaler.scale[0], out=scaled, casting="same_kind")
-            weights = shared(stored.astype(_NUMPY[dtype], copy=False)).to(device)
-            columns = shared(block.indices).to(device)
-            offsets = torch.from_numpy(block.indptr.astype(np.int64)).to(device)
-            projection = self.projections.get(name)
-            compressed = np.zeros((len(present), 0)) if projection is None else projection.apply(block)
-            compressed = np.where(present[:, None], compressed, 0.0)
-            return SparseColumn(columns, weights, offsets, _tensor(compressed, dtype).to(device), exists)
-        if isinstance(block, RaggedArray):
-            if not present.all():  # a sample marked missing has no steps
-                kept = np.where(present, block.lengths, 0)
-                block = RaggedArray(
-                    block.values[np.repeat(present, block.lengths)], np.concatenate([[0], np.cumsum(kept)])
-                )
-            values, offsets = block.values, shared(block.offsets).to(device)
-            if self.infos[name].kind == "tokens":
-                return RaggedColumn(torch.from_numpy(self._numbers(name, _as_ids(values))).to(device), offsets)
-            return RaggedColumn(
-                _scaled(values if values.ndim > 1 else values[:, None], scaler, dtype, device), offsets
-            )
-        missing = None if present.all() else exists
-        kind = self.infos[name].kind
-        small = block.dtype.kind != "f" and kind in ("image", "video")
-        raw = small or (once and block.dtype in _NUMPY.values())
-        if raw:
-            data = shared(block).to(device)
-        else:
-            data = _scaled(block, scaler, dtype, device)
-            if missing is not None:
-                data = torch.where(like(exists, data), data, 0.0)
-            elif kind == "vector":
-                return data
-        return DenseColumn(data, missing, scaler, dtype, sequence=kind == "sequence", raw=raw)
-
-    def _numbers(self, name: str, ids: np.ndarray) -> np.ndarray:
-        """Token ids as the network reads them: by their place among those of training, all others as the number
-        that follows."""
-        known = self.ids.get(name)
-        if known is None:
-            return ids
-        places = np.searchsorted(known, ids)
-        new = places == len(known)
-        new[~new] = known[places[~new]] != ids[~new]
-        return np.where(new, self.infos[name].shape[0], places)
-
-
-def _as_ids(values: np.ndarray) -> np.ndarray:
-    """Token ids in torch's type; those beyond it wrap around, each to a number of its own below 0."""
-    return values.astype(np.int64)
+    def _learned(self, name: str) -> Learned:
+        return Learned(
+            name,
+            self.infos[name],
+            self.scalers[name],
+            self.projections.get(name),
+            self.ids.get(name),
+            self.n_jobs,
+        )
 
 
 def _room(device: torch.device) -> float:
     """Bytes that data may take on a device: half of what a GPU has free, the rest is the network's."""
     return math.inf if device.type == "cpu" else free_memory(device) / 2
-
-
-def _n_bytes(block: Block, dtype: torch.dtype) -> int:
-    """What a block takes on the device; nothing if it is read lazily."""
-    if is_lazy(block):
-        return 0
-    if sp.issparse(block):
-        return block.nnz * (dtype.itemsize + block.indices.dtype.itemsize)
-    values = block.values if isinstance(block, RaggedArray) else block
-    # whole numbers of pictures stay as they are, of tokens they become torch's numbers of rows
-    whole = {"image": values.dtype.itemsize, "video": values.dtype.itemsize, "tokens": 8}
-    itemsize = dtype.itemsize if values.dtype.kind == "f" else whole.get(block_kind(block), dtype.itemsize)
-    return values.size * itemsize
 
 
 def _reader_of(name: str, choice: Any) -> Any:

@@ -21,16 +21,18 @@ _COLUMNS = 1 << 16  # of a sparse block that its principal directions have
 _STORED = 1 << 18  # and of a sparse block, each with its row
 
 
-def _chunks(block: Block, present: np.ndarray, n_jobs: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _chunks(
+    block: Block, present: np.ndarray, n_jobs: int | None, at_a_time: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows that exist, some at a time, as float64 (rows or steps, *shape), with the row of each."""
     rows = np.flatnonzero(present)
     if isinstance(block, RaggedArray):
         held = np.cumsum(block.lengths[rows]) * max(1, math.prod(block.inner_shape))
-        for chosen in np.split(rows, np.flatnonzero(np.diff(held // _CHUNK)) + 1):
+        for chosen in np.split(rows, np.flatnonzero(np.diff(held // at_a_time)) + 1):
             part = block[chosen]
             yield part.values.astype(np.float64), np.repeat(chosen, part.lengths)
         return
-    size = max(1, _CHUNK // max(1, math.prod(block.shape[1:])))
+    size = max(1, at_a_time // max(1, math.prod(block.shape[1:])))
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     if is_lazy(block):
         for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
@@ -73,8 +75,17 @@ class Scaler:
         self._tensors: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     @classmethod
-    def fit(cls, block: Block, present: np.ndarray, weights: np.ndarray, n_jobs: int | None = None) -> Scaler:
-        """Learn from the rows that exist, in one pass; ``n_jobs`` processes read a lazy block."""
+    def fit(
+        cls,
+        block: Block,
+        present: np.ndarray,
+        weights: np.ndarray,
+        n_jobs: int | None = None,
+        *,
+        at_a_time: int = _CHUNK,
+    ) -> Scaler:
+        """Learn from the rows that exist, in one pass; ``n_jobs`` processes read a lazy block, and so many values
+        of a dense one are converted at a time."""
         if sp.issparse(block):
             mass, sum_of_squares, one = 0.0, 0.0, 0.0
             for stored, rows in _stored_chunks(block):
@@ -90,7 +101,7 @@ class Scaler:
         channels = 1 if block_kind(block) == "image" and len(block.shape) == 3 else sample_shape(block)[-1]
         total, mean, squares = 0.0, np.zeros(channels), np.zeros(channels)
         unit: Any = None
-        for x, rows in _chunks(block, present, n_jobs):
+        for x, rows in _chunks(block, present, n_jobs, at_a_time):
             each, flat = cls._per_channel(x, weights[rows], channels)
             mass = each.sum()
             if not mass:
@@ -157,15 +168,17 @@ class Projection:
         Their weights, 0 for missing rows.
     n_components : int
         Directions wanted; fewer are kept where there are not as many rows or columns.
+    n_read : int, optional
+        Columns that are read at most.
     """
 
-    def __init__(self, block: Block, weights: np.ndarray, n_components: int) -> None:
+    def __init__(self, block: Block, weights: np.ndarray, n_components: int, n_read: int = _COLUMNS) -> None:
         rows = np.flatnonzero(weights > 0)
         weighted = sp.diags_array(np.sqrt(weights[rows])) @ sp.csr_array(block)[rows].astype(np.float64)
         self.columns: np.ndarray | None = None
-        if weighted.shape[1] > _COLUMNS:
+        if weighted.shape[1] > n_read:
             mass = np.bincount(weighted.indices, weighted.data**2, minlength=weighted.shape[1])
-            self.columns = np.sort(np.argsort(-mass, kind="stable")[:_COLUMNS])
+            self.columns = np.sort(np.argsort(-mass, kind="stable")[:n_read])
             weighted = weighted[:, self.columns]
         k = min(n_components, *weighted.shape)
         _, singular, directions = randomized_svd(weighted, k, random_state=0)

@@ -23,7 +23,7 @@ from skmm._private import tree_map
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.estimators._base import MultimodalEstimator, Prepared
 from skmm.estimators._trained import TrainedEstimator
-from skmm.inputs._batches import DenseColumn, take_rows
+from skmm.inputs._columns import DenseColumn, take_rows
 from skmm.layers import unsupported
 from skmm.model_selection._search_networks import JointNetworks, JointRows, join_batches, joinable
 from skmm.network._members import faster_one_by_one, picture_modalities

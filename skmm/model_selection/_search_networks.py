@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from skmm._private import tree_leaves
-from skmm.inputs._batches import AbsentColumn, Batches, DenseColumn, RaggedColumn, SparseColumn, VectorColumns
+from skmm.inputs._batches import Batches
+from skmm.inputs._columns import AbsentColumn, DenseColumn, RaggedColumn, SparseColumn, VectorColumns
 from skmm.inputs._scaling import Scaler, standardised
 from skmm.layers import Masks, Values
 from skmm.network._members import MemberNetworks, StackedNetworks, Template, of_member
@@ -198,7 +199,7 @@ class ScaledBySet(DenseColumn):
         sets = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
         self.set_of_row = sets.to(column.data.device)
 
-    def _scaled(self, x: Tensor, rows: Tensor) -> Tensor:
+    def standardise(self, x: Tensor, rows: Tensor) -> Tensor:
         own = self.set_of_row[rows]
         each = (*rows.shape, *[1] * (x.ndim - rows.ndim - 1), -1)
         return standardised(x.to(self.dtype), self.mean[own].view(each), self.scale[own].view(each))
@@ -239,7 +240,7 @@ def _(first: RaggedColumn, *others: RaggedColumn) -> RaggedColumn:
 @_join.register
 def _(first: SparseColumn, *others: SparseColumn) -> SparseColumn:
     joined, all_ = copy.copy(first), (first, *others)
-    joined.columns = _join(*(c.columns for c in all_))
+    joined.indices = _join(*(c.indices for c in all_))
     joined.weights = _join(*(c.weights for c in all_))
     joined.compressed = torch.cat([c.compressed for c in all_])
     joined.present = torch.cat([c.present for c in all_])

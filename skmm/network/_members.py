@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import stack_module_state
 
 from skmm._private import tree_map
-from skmm.inputs._batches import Width
+from skmm.inputs._columns import Width
 from skmm.layers import Masks, Values, unsupported
 from skmm.network._network import FusionNetwork
 

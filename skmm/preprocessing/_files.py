@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from skmm._checks import unknown
 from skmm._missing import is_missing
 from skmm._warnings import warn
-from skmm.columns._columns import as_values
+from skmm.columns._tables import as_values
 from skmm.files._sources import check_folder, decoded, is_encoded, local_path, unpacked
 
 ERRORS = ["raise", "missing"]

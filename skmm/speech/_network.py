@@ -27,6 +27,7 @@ from skmm.layers import (
     keep,
     make_activation,
     masked_mean,
+    with_axes_of,
 )
 from skmm.network._encoders import check_encoders, make_encoder
 from skmm.network._members import MemberNetworks
@@ -451,7 +452,7 @@ class ContextDropout:
         present = {}
         for name, mask in batch.present.items():
             kept = torch.rand(len(mask), device=mask.device) >= self.p
-            present[name] = mask if name == self.audio else mask & kept.view(-1, *[1] * (mask.ndim - 1))
+            present[name] = mask if name == self.audio else mask & with_axes_of(kept, mask)
         return batch._replace(present=present)
 
 

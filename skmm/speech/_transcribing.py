@@ -14,7 +14,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import unknown
-from skmm.inputs._batches import shared
+from skmm.inputs._columns import shared
 from skmm.metrics import check_transcripts, word_error_rate
 from skmm.speech.decoding import UNITS, BeamSearch, LanguageModel, check_weight, greedy_search
 from skmm.table import Table

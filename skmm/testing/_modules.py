@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from skmm.blocks._blocks import KINDS, BlockInfo
-from skmm.layers import SparseRows, unsupported
+from skmm.layers import SparseRows, unsupported, with_axes_of
 from skmm.network._network import choose_fusion
 from skmm.spec import Encoder, Fusion, Spec, as_spec
 
@@ -94,11 +94,7 @@ def _block(info: BlockInfo, exists: Tensor, generator: torch.Generator) -> tuple
         x = torch.randint(info.shape[0] + 2, (n, *steps), generator=generator)
     else:
         x = torch.randn(n, *steps, *info.shape, generator=generator, dtype=torch.float64)
-    return torch.where(_like(mask, x), x, 0), mask
-
-
-def _like(mask: Tensor, x: Tensor) -> Tensor:
-    return mask.view(*mask.shape, *[1] * (x.ndim - mask.ndim))
+    return torch.where(with_axes_of(mask, x), x, 0), mask
 
 
 def _exists(mask: Tensor) -> Tensor:
@@ -330,7 +326,7 @@ def _ignores_what_is_missing(case: Case) -> None:
             bad = torch.where(_exists(mask), padding, fill).to(torch.float64)
 
             def put(x: Tensor, mask: Tensor = mask, bad: Tensor = bad) -> Tensor:
-                return torch.where(_like(mask, x), x, _like(bad, x))
+                return torch.where(with_axes_of(mask, x), x, with_axes_of(bad, x))
 
             filled.update(_floats({name: x}, put))
         _require_same(module(filled, present), expected, f"With {text} there,")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
+from functools import singledispatch
 from typing import Any
 
 import joblib
@@ -55,42 +56,57 @@ def _sparse_keys(rows: sp.csr_array) -> np.ndarray:
     return sums[rows.indptr[1:]] - sums[rows.indptr[:-1]]
 
 
-def _block_keys(block: Block, present: np.ndarray, full: bool) -> np.ndarray:
-    """A 64-bit key per sample. Sums modulo 2^64 do not depend on their order, so equal samples get equal keys."""
-    if sp.issparse(block):
-        block = sp.csr_array(block)
-        parts = (block[start : start + _SPARSE_ROWS] for start in range(0, len(present), _SPARSE_ROWS))
-        keys = np.concatenate([_sparse_keys(part) for part in parts])
-    elif isinstance(block, RaggedArray):
-        lengths = block.lengths
-        size = int(np.prod(block.inner_shape, dtype=int))
-        flat = block.values.reshape(-1, size) if len(block.values) else np.zeros((1, size))
-        keys = _words(lengths, np.zeros(1))
-        for probe in np.linspace(0, 1, 4) if not full else []:
-            step = block.offsets[:-1] + (probe * np.maximum(lengths - 1, 0)).astype(np.int64)
-            at = np.minimum(step, len(flat) - 1)
-            words = _words(flat[at], np.arange(size)).sum(axis=1, dtype=np.uint64)
-            keys = _mix(keys) + np.where(lengths > 0, words, 0)  # of an empty one the step is the next sample's
-        if full and len(block.values):
-            step = np.arange(len(flat)) - np.repeat(block.offsets[:-1], lengths)
-            words = _mix(_words(flat, np.arange(size)).sum(axis=1, dtype=np.uint64) + _places(step))
-            sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
-            keys = keys + sums[block.offsets[1:]] - sums[block.offsets[:-1]]
-    else:
-        flat = block.reshape(len(block), -1)
-        columns = np.arange(flat.shape[1])
-        if not full and len(columns) > _PROBES:
-            columns = np.linspace(0, len(columns) - 1, _PROBES).astype(np.intp)
-        chosen = flat[:, columns]
-        keys = _words(chosen, columns).sum(axis=1, dtype=np.uint64)
-    return np.where(present, keys, _ODD)  # not 0, the key of a sparse row that stores nothing
+@singledispatch
+def _block_keys(block: Block, full: bool) -> np.ndarray:
+    """A 64-bit key per sample, of a first look or of the whole of it.
+
+    Sums modulo 2^64 do not depend on their order, so equal samples get equal keys.
+    """
+    raise TypeError(f"{type(block).__name__} has no content that is known.")
+
+
+@_block_keys.register
+def _(block: np.ndarray, full: bool) -> np.ndarray:
+    flat = block.reshape(len(block), -1)
+    columns = np.arange(flat.shape[1])
+    if not full and len(columns) > _PROBES:
+        columns = np.linspace(0, len(columns) - 1, _PROBES).astype(np.intp)
+    return _words(flat[:, columns], columns).sum(axis=1, dtype=np.uint64)
+
+
+@_block_keys.register(sp.csr_array)
+@_block_keys.register(sp.csr_matrix)
+def _(block: Any, full: bool) -> np.ndarray:
+    block = sp.csr_array(block)
+    parts = (block[start : start + _SPARSE_ROWS] for start in range(0, block.shape[0], _SPARSE_ROWS))
+    return np.concatenate([_sparse_keys(part) for part in parts])
+
+
+@_block_keys.register
+def _(block: RaggedArray, full: bool) -> np.ndarray:
+    lengths = block.lengths
+    size = int(np.prod(block.inner_shape, dtype=int))
+    flat = block.values.reshape(-1, size) if len(block.values) else np.zeros((1, size))
+    keys = _words(lengths, np.zeros(1))
+    for probe in np.linspace(0, 1, 4) if not full else []:
+        step = block.offsets[:-1] + (probe * np.maximum(lengths - 1, 0)).astype(np.int64)
+        at = np.minimum(step, len(flat) - 1)
+        words = _words(flat[at], np.arange(size)).sum(axis=1, dtype=np.uint64)
+        keys = _mix(keys) + np.where(lengths > 0, words, 0)  # of an empty one the step is the next sample's
+    if full and len(block.values):
+        step = np.arange(len(flat)) - np.repeat(block.offsets[:-1], lengths)
+        words = _mix(_words(flat, np.arange(size)).sum(axis=1, dtype=np.uint64) + _places(step))
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
+        keys = keys + sums[block.offsets[1:]] - sums[block.offsets[:-1]]
+    return keys
 
 
 def _sample_keys(X: Blocks, y: np.ndarray, full: bool) -> np.ndarray:
     y = y.reshape(len(y), -1)
     keys = _words(y, np.arange(y.shape[1])).sum(axis=1, dtype=np.uint64)
     for name, block in X.items():
-        keys = _mix(keys) + _block_keys(block, X.present[name], full)
+        # not 0 where it is missing, the key of a sparse row that stores nothing
+        keys = _mix(keys) + np.where(X.present[name], _block_keys(block, full), _ODD)
     return keys
 
 

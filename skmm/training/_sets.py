@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skmm.inputs._batches import Batches, Width, take_rows
+from skmm.inputs._batches import Batches
+from skmm.inputs._columns import Width, take_rows
 
 # Of a batch: (values, masks), targets, weights, and the number of axes before those of a sample: 2 for batches of
 # each member's own, else 1.

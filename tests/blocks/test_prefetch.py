@@ -23,6 +23,7 @@ from skmm import Blocks, ModalityTransformer, MultimodalClassifier
 from skmm.blocks import _prefetch, is_lazy
 from skmm.inputs._scaling import Scaler
 from skmm.preprocessing import ImageLoader
+from skmm.training._samples import canonical
 
 N = 48
 
@@ -334,11 +335,16 @@ def test_a_script_without_a_guard_and_with_a_class_of_its_own_ends(tmp_path):
 # -- training and prediction --------------------------------------------------------------------------------------
 
 
+def order_of(X, y):
+    """Rows in the order in which training has them in memory, one of their content: lazy ones stay as they come."""
+    return canonical(X, y, np.ones(len(y)))[0]
+
+
 @pytest.mark.parametrize("n_jobs", [None, 2])
-def test_files_train_as_their_pixels_do(pictures, monkeypatch, n_jobs):
-    """In the order in which samples come, since the order of samples in memory is one of their content."""
+def test_files_train_as_their_pixels_do(pictures, n_jobs):
     files, y = pictures
-    monkeypatch.setattr("skmm.training._samples.is_lazy", lambda block: True)
+    rows = order_of(Blocks(photo=ImageLoader(16).transform(files)), y)
+    files, y = [files[row] for row in rows], y[rows]
     params = {"dropout": 0.0, "max_epochs": 3, "batch_size": 16}
     lazy = small(n_jobs=n_jobs, **params).fit(lazily(files), y)
     dense = small(**params).fit(Blocks(photo=ImageLoader(16).transform(files)), y)
@@ -368,10 +374,9 @@ def test_each_row_is_read_once_an_epoch_for_all_members(data, early_stopping):
 
 @pytest.fixture
 def folds(monkeypatch):
-    """Folds that do not depend on the labels, and samples in the order in which they come."""
+    """Folds that do not depend on the labels."""
     folds = np.arange(N) % 3
     monkeypatch.setattr("skmm.estimators._base.assign_folds", lambda *args: folds)
-    monkeypatch.setattr("skmm.training._samples.is_lazy", lambda block: True)
     return folds
 
 
@@ -385,6 +390,8 @@ def weights_of(clf, member):
 
 def test_members_that_share_their_batches_learn_what_they_learn_alone(data, folds):
     x, y = data
+    rows = order_of(Blocks(x=x), y)
+    x, y = x[rows], y[rows]
     weights = np.random.default_rng(0).uniform(0.5, 2, N)
     lazy = small(**WHOLE).fit(Blocks(x=Rows(x)), y, sample_weight=weights)
     dense = small(**WHOLE).fit(Blocks(x=x), y, sample_weight=weights)
@@ -414,23 +421,26 @@ def test_a_file_that_cannot_be_read_names_row_and_file(pictures, n_jobs):
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
-def test_files_that_cannot_be_read_are_missing_rows(pictures, n_jobs, monkeypatch):
+def test_files_that_cannot_be_read_are_missing_rows(pictures, n_jobs):
     files, y = pictures
-    monkeypatch.setattr("skmm.training._samples.is_lazy", lambda block: True)
-    absent = [2, 5, 11]
-    for row in absent:
+    for row in (2, 5, 11):
         os.remove(files[row])
     table = np.random.default_rng(0).normal(size=(N, 2))
+    with pytest.warns(UserWarning, match="3 of 48 rows cannot be read"):
+        rows = order_of(Blocks(photo=ImageLoader(16, errors="missing").transform(files), table=table), y)
+    files, table, y = [files[row] for row in rows], table[rows], y[rows]
+    absent = np.flatnonzero([not os.path.exists(file) for file in files])
     params = {"dropout": 0.0, "max_epochs": 3, "batch_size": 16}
 
     def fitted_and_asked(n_jobs, **options):
         X = Blocks(photo=ImageLoader(16, errors="missing", **options).transform(files), table=table)
         return small(n_jobs=n_jobs, **params).fit(X, y).predict_proba(X)
 
-    with pytest.warns(UserWarning, match="row 2: cannot read") as said:
+    with pytest.warns(UserWarning, match=f"row {absent[0]}: cannot read") as said:
         proba = fitted_and_asked(n_jobs, lazy=True)
     first, count = (str(warning.message) for warning in said)
-    assert re.match(r"row (2|5|11): cannot read .* It is missing, as will be any other", first)
+    either = "|".join(map(str, absent))
+    assert re.match(rf"row ({either}): cannot read .* It is missing, as will be any other", first)
     assert count.startswith("3 of 48 rows cannot be read and are missing; row ")
     with pytest.warns(UserWarning, match="3 of 48 rows cannot be read"):
         expected = fitted_and_asked(None)
@@ -484,13 +494,12 @@ def test_a_fitted_estimator_pickles_without_its_processes(data):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_scaling_of_parts_is_that_of_the_whole(n_jobs, monkeypatch):
-    monkeypatch.setattr("skmm.inputs._scaling._CHUNK", 40)
+def test_scaling_of_parts_is_that_of_the_whole(n_jobs):
     rng = np.random.default_rng(0)
     x = rng.normal(1e4, 1, (N, 4, 3)) * [1, 1e-3, 1e3]  # a mean far from 0 loses digits where moments are summed
     weights, present = rng.uniform(0, 2, N), rng.random(N) < 0.8
     source = Rows(x)
-    scaler = Scaler.fit(Blocks(x=source)["x"], present, weights, n_jobs)
+    scaler = Scaler.fit(Blocks(x=source)["x"], present, weights, n_jobs, at_a_time=40)
     flat, each = x[present].reshape(-1, 3), np.repeat(weights[present], 4)
     mean = np.average(flat, axis=0, weights=each)
     np.testing.assert_allclose(scaler.mean, mean, rtol=1e-12)

@@ -20,7 +20,8 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor
-from skmm.compose._frames import Loading, modality_of, plan_frame
+from skmm.compose._frames import modality_of, plan_frame
+from skmm.compose._kinds import Loading
 from skmm.preprocessing import ImageLoader
 from skmm.training._samples import frame_order
 

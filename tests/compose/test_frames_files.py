@@ -19,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 from test_frames import LABEL, N, beside_the_files, everything, kind_of, media, photo, reviews
 
 from skmm import ModalityTransformer
-from skmm.columns._columns import as_frame
+from skmm.columns._tables import as_frame
 from skmm.preprocessing import ImageLoader, VideoFrames
 
 with_datasets = pytest.mark.skipif(find_spec("datasets") is None, reason="no datasets: pip install datasets")

@@ -12,6 +12,7 @@ from test_archives import csd, mmsa_part, mult_part, three, write
 
 from skmm import Blocks
 from skmm.datasets import load_csd, load_feature_archive
+from skmm.files._reading import Budget
 from skmm.preprocessing.sequences import TimedSequence, align, read_csd
 
 FEATURES, INTERVALS = [[1.0], [3.0]], [[0.0, 1.0], [1.0, 2.0]]
@@ -134,7 +135,7 @@ def test_more_than_a_file_of_its_size_may_hold_is_refused(tmp_path, make):
 
 
 def test_one_array_in_many_places_counts_in_each(tmp_path, monkeypatch):
-    monkeypatch.setattr("skmm.files._reading._SMALL", 2**22)
+    monkeypatch.setattr(Budget, "small", 2**22)
     path = csd(tmp_path / "bad.csd", {"v": (np.zeros((2**10, 8)), np.zeros((2**10, 2)))})
     with h5py.File(path, "a") as file:
         for i in range(90):
@@ -258,7 +259,7 @@ def test_a_small_file_takes_little_time_and_memory(tmp_path, content, message):
 
 
 def test_values_that_take_more_than_the_file_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("skmm.files._reading._SMALL", 2**22)
+    monkeypatch.setattr(Budget, "small", 2**22)
     with pytest.raises(ValueError, match=r"archive\.pkl' .*its content takes 4\.2e\+06 bytes or more"):
         load_feature_archive(write(tmp_path, START + b"\x8f" * 50_000 + b"."))
 

@@ -1,6 +1,7 @@
 """Tests of skmm.inputs._batches: how blocks are checked, scaled and cut into batches."""
 
 import re
+from functools import partialmethod
 
 import h5py
 import numpy as np
@@ -176,12 +177,11 @@ def test_a_modality_that_no_sample_has_is_not_scaled():
     assert not values["x"].any()
 
 
-def test_scaling_in_chunks_is_scaling_at_once(monkeypatch):
+def test_scaling_in_chunks_is_scaling_at_once():
     x = normal(N, 5, 3)
     there = np.arange(N) % 4 != 0
     whole = Scaler.fit(x, there, np.ones(N))
-    monkeypatch.setattr("skmm.inputs._scaling._CHUNK", 20)
-    parts = Scaler.fit(x, there, np.ones(N))
+    parts = Scaler.fit(x, there, np.ones(N), at_a_time=20)
     np.testing.assert_allclose(parts.mean, whole.mean, rtol=1e-12)
     np.testing.assert_allclose(parts.scale, whole.scale, rtol=1e-12)
 
@@ -742,14 +742,13 @@ def test_data_that_a_device_has_no_room_for_gives_the_same_results(monkeypatch, 
     X, y = some_missing(KINDS)
     settings = {"n_members": n_members, "max_epochs": 3}
     resident = small(**settings).fit(X, y)
-    monkeypatch.setattr("skmm.inputs._room", lambda device: 0)
+    monkeypatch.setattr(Inputs, "load", partialmethod(Inputs.load, room=0))
     streamed = small(**settings).fit(X, y)
     np.testing.assert_allclose(outputs(streamed, X), outputs(resident, X), rtol=0, atol=1e-6)
 
 
-def test_the_largest_modality_stays_in_the_memory_of_the_host(monkeypatch):
+def test_the_largest_modality_stays_in_the_memory_of_the_host():
     X, _ = make_data(60, kinds=("vector", "video"))
-    monkeypatch.setattr("skmm.inputs._room", lambda device: X["vector"].nbytes)
-    columns = inputs(X).load(X, torch.float32, CPU).columns
+    columns = inputs(X).load(X, torch.float32, CPU, room=X["vector"].nbytes).columns
     assert type(columns["video"]).__name__ == "StreamedColumn"
     assert "vector" not in columns  # on the device, with the other vectors

@@ -1,4 +1,4 @@
-"""Columns of a table: which ones are meant, where values are missing, and what they are as arrays."""
+"""Tables: what counts as one, which of its columns are meant, and what they are as arrays."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from skmm._missing import is_missing, missing_cells
 from skmm._optional import import_optional
 from skmm._private import safe_indexing
 
-Positions = int | list[int]
+Positions = int | list[int]  # of columns: one, to be handed over as 1-D, or those of a table
 
 
 def check_table(X: Any) -> None:
+    """Refuse what is no table with rows and columns, with a ValueError that names its type."""
     is_frame = len(getattr(X, "shape", ())) == 2 and hasattr(X, "columns")
     if not is_frame and not (isinstance(X, np.ndarray) and X.ndim == 2):
         shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
@@ -79,6 +80,7 @@ def as_frame(X: Any) -> Any:
 
 
 def column_names(X: Any) -> list[Any] | None:
+    """Names of the columns, of any type; None of an array, which has none."""
     return list(X.columns) if hasattr(X, "columns") else None
 
 
@@ -103,6 +105,13 @@ def _are_mixed(table: Any) -> bool:
 
 
 def find_name(column: Any, names: list[Any] | None, where: str) -> int:
+    """Position of the one column of a name.
+
+    Raises
+    ------
+    ValueError
+        If none or several have it; says ``where`` it is needed.
+    """
     if names is None:
         raise ValueError(f"{where} names column {column!r}, but X is an array without column names.")
     found = [i for i, name in enumerate(names) if name == column]
