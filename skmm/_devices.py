@@ -7,8 +7,11 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils import check_random_state
 
 # torch has one random generator for all threads: of two that draw at once neither would be reproducible
 _one_at_a_time = threading.RLock()
@@ -44,6 +47,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with _one_at_a_time, torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
+
+
+def draw_seed(random_state: Any) -> int:
+    """A seed from ``random_state``; at None one apart from numpy's global state, which is left alone."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def find_device(device: str | torch.device) -> torch.device:
