@@ -49,13 +49,6 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def draw_seed(random_state: Any) -> int:
-    """A seed from ``random_state``; at None one apart from numpy's global state, which is left alone."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31 - 1))
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
 def find_device(device: str | torch.device) -> torch.device:
     """The device by name; ``"auto"`` is a GPU where there is one."""
     if device == "auto":
@@ -83,3 +76,10 @@ def free_memory(device: torch.device) -> int:
         with contextlib.suppress(AttributeError, ValueError, OSError):
             found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
     return min(found, default=4 * 2**30)
+
+
+def draw_seed(random_state: Any) -> int:
+    """A seed from ``random_state``; at None one apart from numpy's global state, which is left alone."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
+    return int(check_random_state(random_state).randint(2**31 - 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone, is_regressor
@@ -145,11 +145,7 @@ def compare_fusions(
     True
     """
     X = blocks_if_named(X)
-    regression, one_target = check_task(y, None if estimator is None else is_regressor(estimator))
-    if estimator is None:
-        estimator = MultimodalRegressor() if regression else MultimodalClassifier()
-    if isinstance(estimator, MultimodalEstimator):
-        refuse_unnamed(X)
+    estimator, regression, one_target = _read_task(estimator, X, y)
     candidates = _candidates(estimator, fusions, random_state)
     check_confidence(confidence)
     if params and baselines:
@@ -167,19 +163,13 @@ def compare_fusions(
         # the earlier steps of a pipeline are fitted to one fold's training rows only to see what Blocks they give
         blocks = _before(estimator, "passthrough").fit_transform(_rows(X, train), _rows(y, train))
     refused = _refused(candidates, blocks, _rows(y, train)) if networks else {}
-    if refused and (fusions is not None or len(refused) == len(candidates)):
-        _raise_first(refused)
-    candidates = {name: model for name, model in candidates.items() if name not in refused}
+    candidates = _without(refused, candidates, named=fusions is not None)
     removals = find_removals(missing_rates, blocks)
     seed = draw_seed(random_state) if removals else 0
-    if baselines is True:
-        references = _linear(blocks, y, splits, regression=regression, groups=groups, random_state=random_state)
-    else:
-        references = [baselines or {}] * len(splits)
+    references = _references(baselines, blocks, y, splits, groups, regression=regression, random_state=random_state)
     fits = _fits(estimator, candidates, references, dict(params or {}), groups)
-    results = run_fits(fits, Data(X, y, splits, metrics, removals, seed), n_jobs, verbose)
     return summarise(
-        results,
+        run_fits(fits, Data(X, y, splits, metrics, removals, seed), n_jobs, verbose),
         set(references[0]),
         list(metrics),
         [suffix(*removal) for removal in removals],
@@ -188,6 +178,16 @@ def compare_fusions(
         skipped={name: str(error) for name, error in refused.items()},
         suspects=suspects,
     )
+
+
+def _read_task(estimator: Any, X: Any, y: Any) -> tuple[Any, bool, bool]:
+    """The estimator, by default the one for the target, whether to regress, and whether there is one target."""
+    regression, one_target = check_task(y, None if estimator is None else is_regressor(estimator))
+    if estimator is None:
+        estimator = MultimodalRegressor() if regression else MultimodalClassifier()
+    if isinstance(estimator, MultimodalEstimator):
+        refuse_unnamed(X)
+    return estimator, regression, one_target
 
 
 def _splits(
@@ -202,30 +202,30 @@ def _splits(
     return splits
 
 
-def _raise_first(refused: Mapping[str, ValueError]) -> NoReturn:
-    name, error = next(iter(refused.items()))
-    error.add_note(f"Raised by {name!r}, before anything was fitted.")
-    raise error
+def _without(
+    refused: Mapping[str, ValueError], candidates: Mapping[str, BaseEstimator], *, named: bool
+) -> dict[str, BaseEstimator]:
+    """The candidates whose network can be built; that one cannot is an error where it was asked for by name."""
+    if refused and (named or len(refused) == len(candidates)):
+        name, error = next(iter(refused.items()))
+        error.add_note(f"Raised by {name!r}, before anything was fitted.")
+        raise error
+    return {name: model for name, model in candidates.items() if name not in refused}
 
 
-def _linear(
+def _references(
+    baselines: bool | Mapping[str, BaseEstimator],
     blocks: Any,
     y: Any,
     splits: list[tuple[np.ndarray, np.ndarray]],
-    *,
-    regression: bool,
     groups: Any,
-    random_state: Any,
-) -> list[Mapping[str, BaseEstimator]]:
-    """The linear baselines of each fold: with groups the inner folds of one of them are those of its rows."""
+    **options: Any,
+) -> Sequence[Mapping[str, BaseEstimator]]:
+    """The baselines of each fold, which for want of others are linear; their own folds keep groups whole."""
+    if baselines is not True:
+        return [baselines or {}] * len(splits)
     return [
-        make_baselines(
-            blocks,
-            _rows(y, train),
-            regression=regression,
-            groups=None if groups is None else _rows(groups, train),
-            random_state=random_state,
-        )
+        make_baselines(blocks, _rows(y, train), groups=None if groups is None else _rows(groups, train), **options)
         for train, _ in splits
     ]
 
