@@ -51,6 +51,18 @@ def _parser() -> argparse.ArgumentParser:
         "--modality table=year,length    |    skmm compare features.npz --target y --modality audio=mfcc "
         "--modality video=frames",
     )
+    _add_data(compare)
+    _add_comparison(compare)
+    compare.set_defaults(run=_compare)
+
+    listing = commands.add_parser("list", help="list fusions, encoders or optimizers with their parameters")
+    listing.add_argument("what", choices=["fusions", "encoders", "optimizers"])
+    listing.set_defaults(run=_list)
+    return parser
+
+
+def _add_data(compare: argparse.ArgumentParser) -> None:
+    """The file, and how it is read."""
     compare.add_argument("file", nargs="?", metavar="FILE", help="a .npz, .csv, .tsv or .parquet file")
     compare.add_argument("--target", metavar="NAME", help="column, or array of a .npz file, to predict")
     compare.add_argument(
@@ -81,6 +93,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--groups", metavar="NAME", help="column or array of groups that no fold may split")
     compare.add_argument(
+        "--unreadable",
+        choices=["raise", "missing"],
+        default="raise",
+        help="what a file that cannot be read is: an error, or a missing row (default: %(default)s)",
+    )
+
+
+def _add_comparison(compare: argparse.ArgumentParser) -> None:
+    """What is compared, and how."""
+    compare.add_argument(
         "--task",
         choices=["classification", "regression"],
         help="what to do with the target (default: fractions are regressed, all else is classified)",
@@ -90,12 +112,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAMES",
         help="comma-separated: auto, or names that skmm list fusions shows (default: all that can read the data; "
         f"without FILE: {','.join(_DEMO_FUSIONS)})",
-    )
-    compare.add_argument(
-        "--unreadable",
-        choices=["raise", "missing"],
-        default="raise",
-        help="what a file that cannot be read is: an error, or a missing row (default: %(default)s)",
     )
     compare.add_argument(
         "--cv", type=_positive, default=5, metavar="K", help="number of folds (default: %(default)s)"
@@ -126,12 +142,6 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--json", metavar="OUT", help="also write the result to this file: a new one, or over an earlier result"
     )
-    compare.set_defaults(run=_compare)
-
-    listing = commands.add_parser("list", help="list fusions, encoders or optimizers with their parameters")
-    listing.add_argument("what", choices=["fusions", "encoders", "optimizers"])
-    listing.set_defaults(run=_list)
-    return parser
 
 
 def _positive(text: str) -> int:
@@ -190,54 +200,26 @@ def _compare(args: argparse.Namespace) -> None:
 
 def _compared(args: argparse.Namespace) -> str:
     """Print the comparison, and return it as JSON."""
-    suffix = None if args.file is None else Path(args.file).suffix.lower()
-    given = [f"--{option}" for option in ("sep", "encoding") if getattr(args, option)]
-    if given and suffix not in (".csv", ".tsv"):
-        raise UsageError(f"{', '.join(given)} needs a .csv or .tsv file.")
-    if suffix is None:
-        data = _demo(args)
-    elif suffix in _READERS:
-        data = _READERS[suffix](_existing(args.file), args)
-    else:
-        raise UsageError(f"{args.file} has no suffix that skmm reads; valid are {', '.join(_READERS)}.")
+    data = _read(args)
 
     # imported late: it takes seconds, and a wrong file name should not
-    import numpy as np
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.utils.multiclass import type_of_target
-
-    from skmm import MultimodalClassifier, MultimodalRegressor
-    from skmm._private import safe_indexing
     from skmm.compose._leaks import ignore_leaks
     from skmm.model_selection import compare_fusions
 
-    X, y, groups = data.X, data.y, data.groups
-    for label, part in {"the modalities": X, f"--groups {args.groups}": groups}.items():
-        if part is not None and len(part) != len(y):
-            raise UsageError(f"the target has {len(y)} rows, but {label}: {len(part)}.")
-    n_rows = len(y)
-    rows = args.rows or data.rows or n_rows
-    if rows < n_rows:
-        chosen = np.sort(np.random.default_rng(args.seed).permutation(n_rows)[:rows])
-        X, y, groups = (None if part is None else safe_indexing(part, chosen) for part in (X, y, groups))
+    X, y, groups = _drawn(data, args)
     for suspect in [] if data.transformer is None else data.transformer.find_leaks(X, y, groups):
         print(f"skmm: {suspect}; if that will not be known of new rows, leave it out", file=sys.stderr)
     ignore_leaks()
     asked = {name: getattr(args, name) for name in _DEMO_PARAMS}
     params = {**data.params, **{name: value for name, value in asked.items() if value is not None}}
     try:
-        regression = args.task == "regression" or (
-            args.task is None and type_of_target(y, input_name="the target").startswith("continuous")
-        )
-        kinds = (KFold, GroupKFold) if regression else (StratifiedKFold, StratifiedGroupKFold)
-        model = (MultimodalRegressor if regression else MultimodalClassifier)(**params)
+        estimator, cv = _estimator_and_folds(data, y, groups, params, args)
         result = compare_fusions(
             X,
             y,
-            estimator=model if data.transformer is None else make_pipeline(data.transformer, model),
+            estimator=estimator,
             fusions=_names(args.fusions) or data.fusions,
-            cv=kinds[groups is not None](args.cv, shuffle=True, random_state=args.seed),
+            cv=cv,
             scoring=_names(args.scoring),
             baselines=not args.no_baselines,
             groups=groups,
@@ -247,8 +229,49 @@ def _compared(args: argparse.Namespace) -> str:
         )
     except ValueError as error:
         raise UsageError("\n".join([str(error), *getattr(error, "__notes__", [])])) from error
+    rows = f"{len(y)} of {len(data.y)} samples"
     setting = "".join(f", {name}={value}" for name, value in params.items())
-    print(f"{data.title}: {len(y)} of {n_rows} samples, {args.cv} folds{setting}; times in seconds\n\n{result}")
+    print(f"{data.title}: {rows}, {args.cv} folds{setting}; times in seconds\n\n{result}")
+    return _as_json(result)
+
+
+def _drawn(data: _Data, args: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """Samples, targets and groups, or as many at random as are asked for."""
+    import numpy as np
+
+    from skmm._private import safe_indexing
+
+    X, y, groups = data.X, data.y, data.groups
+    for label, part in {"the modalities": X, f"--groups {args.groups}": groups}.items():
+        if part is not None and len(part) != len(y):
+            raise UsageError(f"the target has {len(y)} rows, but {label}: {len(part)}.")
+    rows = args.rows or data.rows or len(y)
+    if rows < len(y):
+        chosen = np.sort(np.random.default_rng(args.seed).permutation(len(y))[:rows])
+        X, y, groups = (None if part is None else safe_indexing(part, chosen) for part in (X, y, groups))
+    return X, y, groups
+
+
+def _estimator_and_folds(
+    data: _Data, y: Any, groups: Any, params: dict[str, Any], args: argparse.Namespace
+) -> tuple[Any, Any]:
+    """What is compared, behind the transformer of a table, and the splitter that suits the task and the groups."""
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.utils.multiclass import type_of_target
+
+    from skmm import MultimodalClassifier, MultimodalRegressor
+
+    regression = args.task == "regression" or (
+        args.task is None and type_of_target(y, input_name="the target").startswith("continuous")
+    )
+    kinds = (KFold, GroupKFold) if regression else (StratifiedKFold, StratifiedGroupKFold)
+    model = (MultimodalRegressor if regression else MultimodalClassifier)(**params)
+    estimator = model if data.transformer is None else make_pipeline(data.transformer, model)
+    return estimator, kinds[groups is not None](args.cv, shuffle=True, random_state=args.seed)
+
+
+def _as_json(result: Any) -> str:
     found = {
         "metric": result.metric,
         "summary": list(result.summary),
@@ -346,6 +369,19 @@ class _Data:
     rows: int | None = None
     fusions: list[str] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _read(args: argparse.Namespace) -> _Data:
+    """The data of a file, by its suffix, or those that come along."""
+    suffix = None if args.file is None else Path(args.file).suffix.lower()
+    given = [f"--{option}" for option in ("sep", "encoding") if getattr(args, option)]
+    if given and suffix not in (".csv", ".tsv"):
+        raise UsageError(f"{', '.join(given)} needs a .csv or .tsv file.")
+    if suffix is None:
+        return _demo(args)
+    if suffix not in _READERS:
+        raise UsageError(f"{args.file} has no suffix that skmm reads; valid are {', '.join(_READERS)}.")
+    return _READERS[suffix](_existing(args.file), args)
 
 
 def _demo(args: argparse.Namespace) -> _Data:

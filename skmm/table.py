@@ -80,6 +80,7 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
+        """Names of the columns, in order; the table keeps its own list."""
         return list(self._columns)
 
     def __len__(self) -> int:

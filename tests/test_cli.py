@@ -636,7 +636,7 @@ def test_ctrl_c_ends_the_command_without_a_result(monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(skmm.model_selection, "_evaluate", interrupted)
+    monkeypatch.setattr(skmm.MultimodalClassifier, "fit", interrupted)
     assert main(["compare", "--fusions", "concat", "--rows", "200", "--jobs", "1", "--no-baselines"]) == 130
     out, err = capsys.readouterr()
     assert out == ""

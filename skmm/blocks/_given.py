@@ -18,6 +18,11 @@ def is_named(X: Any) -> bool:
     return isinstance(X, (Blocks, Mapping)) and not sp.issparse(X)
 
 
+def blocks_if_named(X: Any) -> Any:
+    """Named blocks as Blocks; anything else, such as a table, as it is."""
+    return Blocks(X) if is_named(X) and not isinstance(X, Blocks) else X
+
+
 def as_blocks(X: Any, *, reset: bool) -> Blocks:
     """Named blocks as Blocks; after a first fit, where ``reset`` is over, one that is None is as if not named."""
     if not isinstance(X, Blocks):

@@ -58,7 +58,7 @@ class RaggedArray:
     Examples
     --------
     >>> import numpy as np
-    >>> from skmm.blocks._blocks import RaggedArray
+    >>> from skmm.blocks import RaggedArray
     >>> r = RaggedArray.from_list([np.ones((2, 3)), np.zeros((4, 3))])
     >>> len(r), r.lengths.tolist(), r[1].shape
     (2, [2, 4], (4, 3))

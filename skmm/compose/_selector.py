@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skmm.blocks import Block, Blocks, RaggedArray, block_kind
+from skmm.blocks._given import blocks_if_named
 from skmm.blocks._kinds import spread
 
 
@@ -46,7 +47,7 @@ class ModalitySelector(TransformerMixin, BaseEstimator):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> from skmm import Blocks
-    >>> from skmm.compose._transformer import ModalitySelector
+    >>> from skmm.compose import ModalitySelector
     >>> X = Blocks(text=[[0.0], [1.0], [2.0], [3.0]], image=np.zeros((4, 8, 8, 3)))
     >>> ModalitySelector("image").fit_transform(X).shape
     (4, 192)
@@ -58,9 +59,7 @@ class ModalitySelector(TransformerMixin, BaseEstimator):
         self.name = name
 
     def _read(self, X: Any, names: Callable[[Blocks], list[str]]) -> Blocks:
-        # by exact type: scipy's dok_array is a dict as well
-        if type(X) is dict:
-            X = Blocks(X)
+        X = blocks_if_named(X)
         if not isinstance(X, Blocks):
             raise ValueError(f"ModalitySelector reads Blocks or a dict of arrays, got {type(X).__name__}.")
         wanted = names(X)

@@ -95,7 +95,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
     >>> import pandas as pd
     >>> from sklearn.feature_extraction.text import TfidfVectorizer
     >>> from sklearn.preprocessing import StandardScaler
-    >>> from skmm.compose._transformer import ModalityTransformer
+    >>> from skmm.compose import ModalityTransformer
     >>> df = pd.DataFrame({"review": ["good film", None, "bad film"], "price": [3, 4, 5], "age": [1, 8, 3]})
     >>> transformer = ModalityTransformer([
     ...     ("text", TfidfVectorizer(), "review"),
@@ -556,7 +556,7 @@ def make_modality_transformer(
     --------
     >>> from sklearn.feature_extraction.text import TfidfVectorizer
     >>> from sklearn.preprocessing import StandardScaler
-    >>> from skmm.compose._transformer import make_modality_transformer
+    >>> from skmm.compose import make_modality_transformer
     >>> made = make_modality_transformer((TfidfVectorizer(), "review"), (StandardScaler(), ["price", "age"]))
     >>> [name for name, _, _ in made.transformers]
     ['tfidfvectorizer', 'standardscaler']

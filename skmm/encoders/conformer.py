@@ -98,7 +98,7 @@ class ConformerEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.conformer import ConformerEncoder
     >>> info = BlockInfo("sequence", (3,))
     >>> encoder = ConformerEncoder(info, True, hidden_dim=8, dropout=0.1, activation="relu")

@@ -42,7 +42,7 @@ class Conv1dEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.conv import Conv1dEncoder
     >>> info = BlockInfo("sequence", (3,))
     >>> encoder = Conv1dEncoder(info, True, hidden_dim=8, dropout=0.1, activation="relu")
@@ -119,7 +119,7 @@ class Conv2dEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.conv import Conv2dEncoder
     >>> info = BlockInfo("image", (16, 16, 3))
     >>> encoder = Conv2dEncoder(info, False, hidden_dim=8, dropout=0.1, activation="relu")

@@ -39,7 +39,7 @@ class MLPEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.mlp import MLPEncoder
     >>> info = BlockInfo("vector", (5,))
     >>> encoder = MLPEncoder(info, False, hidden_dim=8, dropout=0.1, activation="relu")
@@ -93,7 +93,7 @@ class IdentityEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.mlp import IdentityEncoder
     >>> info = BlockInfo("vector", (5,))
     >>> encoder = IdentityEncoder(info, False)

@@ -239,7 +239,7 @@ class PretrainedEncoder(nn.Module):
     Of a frozen model, which was run before, the network reads the vectors:
 
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.pretrained import PretrainedEncoder
     >>> info = BlockInfo("vector", (384,), source="tokens")
     >>> params = {"model": "path/to/a/model", "hidden_dim": 8, "dropout": 0.1, "activation": "relu"}

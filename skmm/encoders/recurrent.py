@@ -92,7 +92,7 @@ _DOC = """{name} over the steps of a sequence.
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.recurrent import {cls}
     >>> info = BlockInfo("sequence", (3,))
     >>> encoder = {cls}(info, False, bidirectional=True, hidden_dim=8, dropout=0.1, activation="relu")

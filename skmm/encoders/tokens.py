@@ -39,7 +39,7 @@ class EmbeddingEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.tokens import EmbeddingEncoder
     >>> info = BlockInfo("tokens", (100,))
     >>> encoder = EmbeddingEncoder(info, False, hidden_dim=8, dropout=0.1, activation="relu")

@@ -43,7 +43,7 @@ class TransformerEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.transformer import TransformerEncoder
     >>> info = BlockInfo("sequence", (3,))
     >>> encoder = TransformerEncoder(info, True, hidden_dim=8, dropout=0.1, activation="relu")

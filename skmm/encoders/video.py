@@ -80,7 +80,7 @@ class Conv3dEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.video import Conv3dEncoder
     >>> info = BlockInfo("video", (4, 16, 16, 3))
     >>> encoder = Conv3dEncoder(info, False, hidden_dim=8, dropout=0.1, activation="relu")
@@ -186,7 +186,7 @@ class Conv2dTemporalEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.video import Conv2dTemporalEncoder
     >>> info = BlockInfo("video", (4, 16, 16, 3))
     >>> encoder = Conv2dTemporalEncoder(info, False, temporal="gru", hidden_dim=8, dropout=0.1, activation="relu")
@@ -291,7 +291,7 @@ class TimeSformerEncoder(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.encoders.video import TimeSformerEncoder
     >>> info = BlockInfo("video", (4, 16, 16, 3))
     >>> encoder = TimeSformerEncoder(info, True, hidden_dim=8, dropout=0.1, activation="relu")

@@ -55,7 +55,7 @@ class EarlyFusion(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skmm.blocks._blocks import BlockInfo
+    >>> from skmm.blocks import BlockInfo
     >>> from skmm.fusion.early import EarlyFusion
     >>> infos = {"text": BlockInfo("vector", (3,)), "image": BlockInfo("image", (8, 8))}
     >>> fusion = EarlyFusion(infos, hidden_dim=4, dropout=0.1, activation="relu")

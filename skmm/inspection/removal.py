@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state
 
 from skmm.blocks import Blocks
+from skmm.blocks._given import blocks_if_named
 from skmm.estimators._base import MultimodalEstimator
 
 
@@ -22,8 +22,7 @@ def at_blocks(estimator: Any, X: Any) -> tuple[Any, Blocks]:
     ValueError
         If X does not become Blocks on its way through a pipeline, or is none to begin with.
     """
-    if type(X) is dict:  # by exact type: scipy's dok_array is a dict as well
-        X = Blocks(X)
+    X = blocks_if_named(X)
     while not isinstance(X, Blocks):
         if isinstance(estimator, Pipeline) and len(estimator) > 1:
             X, estimator = estimator[:1].transform(X), estimator[1:]
@@ -44,13 +43,6 @@ def check_rate(rate: Any, what: str) -> None:
     """A share from 0 to 1."""
     if not isinstance(rate, int | float | np.number) or not 0 <= rate <= 1:
         raise ValueError(f"{what} must lie between 0 and 1, got {rate!r}.")
-
-
-def draw_seed(random_state: Any) -> int:
-    """A seed from ``random_state``; at None one apart from numpy's global state, which is left alone."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31 - 1))
-    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def remove(X: Blocks, names: Iterable[str], rate: float, seed: Sequence[int]) -> Blocks:

@@ -12,9 +12,10 @@ from sklearn.utils import Bunch, check_scalar
 from sklearn.utils.parallel import Parallel, delayed
 
 from skmm._checks import unknown
+from skmm._devices import draw_seed
 from skmm._optional import import_optional
 from skmm.blocks import Blocks
-from skmm.inspection.removal import at_blocks, check_rate, draw_seed, score_without
+from skmm.inspection.removal import at_blocks, check_rate, score_without
 
 # a modality, or several that go missing independently of one another
 Names = str | tuple[str, ...]

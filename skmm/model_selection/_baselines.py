@@ -18,7 +18,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
 from skmm.blocks import Blocks
-from skmm.compose._transformer import ModalitySelector
+from skmm.blocks._given import as_blocks
+from skmm.compose import ModalitySelector
 
 _CLASSIFICATION = ("binary", "multiclass", "multilabel-indicator")
 _REGRESSION = ("continuous", "continuous-multioutput", "binary", "multiclass", "multiclass-multioutput")
@@ -79,7 +80,7 @@ def make_baselines(
     --------
     >>> import numpy as np
     >>> from skmm import Blocks
-    >>> from skmm.model_selection._compare import make_baselines
+    >>> from skmm.model_selection import make_baselines
     >>> rng = np.random.default_rng(0)
     >>> X = Blocks(text=rng.normal(size=(60, 3)), image=rng.normal(size=(60, 4)))
     >>> y = (X["text"][:, 0] + X["image"][:, 0] > 0).astype(int)
@@ -93,7 +94,7 @@ def make_baselines(
     from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
     from sklearn.impute import SimpleImputer
 
-    blocks = X if isinstance(X, Blocks) else Blocks(X)
+    blocks = as_blocks(X, reset=True)
     regression, one_target = check_task(y, regression)
     kinds = blocks.kinds
 
@@ -147,7 +148,7 @@ def make_baselines(
 
 def _tokens(X: Blocks | Mapping[str, Any], name: str) -> list[np.ndarray]:
     """Token ids of each sample, none where they are missing."""
-    X = X if isinstance(X, Blocks) else Blocks(X)
+    X = as_blocks(X, reset=True)
     return [ids if there else ids[:0] for ids, there in zip(X[name], X.present[name], strict=True)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -20,14 +21,14 @@ from skmm._devices import find_device
 from skmm._fitting import all_or_nothing, forget_fit
 from skmm._private import BaseSearchCV, check_method_params, insert_error_scores, warn_or_raise_about_fit_failures
 from skmm._warnings import warn
-from skmm.blocks import Blocks
-from skmm.blocks._given import is_named, refuse_unnamed
+from skmm.blocks._given import blocks_if_named, refuse_unnamed
 from skmm.estimators._base import MultimodalEstimator
 from skmm.model_selection._search_tasks import (
     Candidate,
     Data,
     Fold,
     Halving,
+    Outcome,
     Task,
     content_key,
     divide,
@@ -126,7 +127,7 @@ class FusionSearchCV(BaseSearchCV):
     --------
     >>> import numpy as np
     >>> from skmm import Blocks, MultimodalClassifier
-    >>> from skmm.model_selection._compare import FusionSearchCV
+    >>> from skmm.model_selection import FusionSearchCV
     >>> rng = np.random.default_rng(0)
     >>> X = Blocks(text=rng.normal(size=(60, 3)), image=rng.normal(size=(60, 4)))
     >>> y = X["text"][:, 0] + X["image"][:, 0] > 0
@@ -208,14 +209,9 @@ class FusionSearchCV(BaseSearchCV):
 
     def _search(self, X: Any, y: Any, params: dict[str, Any]) -> KeyboardInterrupt | None:
         """All of a fit; the interrupt that ended it early, if there was one."""
-        self._validate_params()
-        check_scalar(self.factor, "factor", Integral, min_val=2)
-        for name, automatic in (("min_epochs", "auto"), ("n_iter", None)):
-            if getattr(self, name) != automatic:
-                check_scalar(getattr(self, name), name, Integral, min_val=1)
+        self._check_params()
         forget_fit(self)
-        if is_named(X) and not isinstance(X, Blocks):
-            X = Blocks(X)
+        X = blocks_if_named(X)
         if isinstance(self.estimator, MultimodalEstimator):
             refuse_unnamed(X)
         scorer, refit_metric = self._get_scorers()
@@ -243,16 +239,35 @@ class FusionSearchCV(BaseSearchCV):
             self.return_train_score,
         )
         out, interrupted = self._evaluate(candidates, data)
+        self._keep_results(candidates, out, scorer, refit_metric)
+        if self.refit and interrupted is None:
+            try:
+                self._refit(X, y, routed.estimator.fit)
+            except KeyboardInterrupt as error:
+                interrupted = error
+                warn("the search was interrupted in its refit: cv_results_ is kept, there is no best_estimator_.")
+        return interrupted
+
+    def _check_params(self) -> None:
+        self._validate_params()
+        check_scalar(self.factor, "factor", Integral, min_val=2)
+        for name, automatic in (("min_epochs", "auto"), ("n_iter", None)):
+            if getattr(self, name) != automatic:
+                check_scalar(getattr(self, name), name, Integral, min_val=1)
+
+    def _keep_results(
+        self, candidates: list[Candidate], out: list[dict[str, Any]], scorer: Any, refit_metric: Any
+    ) -> None:
+        """Set what is known after all fits: the table of results, and which candidate is the best."""
         warn_or_raise_about_fit_failures(out, self.error_score)
         if callable(self.scoring):
             insert_error_scores(out, self.error_score)
-        shape = (len(candidates), len(splits))
+        shape = (len(candidates), self.n_splits_)
         more = {"n_epochs": np.reshape([result.pop("n_epochs") for result in out], shape).mean(axis=1)}
         dropped = np.reshape([result.pop("dropped") for result in out], shape).any(axis=1)
         if self.halving:
             more["dropped"] = dropped
-        settings = [candidate.params for candidate in candidates]
-        results = self._format_results(settings, len(splits), out, more)
+        results = self._format_results([candidate.params for candidate in candidates], self.n_splits_, out, more)
         first = out[0]["test_scores"]
         self.multimetric_ = isinstance(first, dict)
         if callable(self.scoring) and self.multimetric_:
@@ -265,13 +280,6 @@ class FusionSearchCV(BaseSearchCV):
             self.best_params_ = results["params"][self.best_index_]
             if not callable(self.refit):
                 self.best_score_ = results[f"mean_test_{refit_metric}"][self.best_index_]
-        if self.refit and interrupted is None:
-            try:
-                self._refit(X, y, routed.estimator.fit)
-            except KeyboardInterrupt as error:
-                interrupted = error
-                warn("the search was interrupted in its refit: cv_results_ is kept, there is no best_estimator_.")
-        return interrupted
 
     def _refit(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
         start = time.perf_counter()
@@ -314,33 +322,17 @@ class FusionSearchCV(BaseSearchCV):
         self, candidates: list[Candidate], data: Data
     ) -> tuple[list[dict[str, Any]], KeyboardInterrupt | None]:
         """A result for each candidate and fold, and the interrupt that left some without."""
-        pipelines = {c.before: c.estimator for c in candidates if c.before is not None}
-        folds: dict[Any, list[Fold]] = {key: [] for key in pipelines}
-        wanted = [(key, i) for key in pipelines for i in range(len(data.splits))]
-        fits = Parallel(n_jobs=self.n_jobs)(delayed(make_fold)(data, i, pipelines[key]) for key, i in wanted)
-        for (key, _), fold in zip(wanted, fits, strict=True):
-            folds[key].append(fold)
+        folds = self._transformed_folds(candidates, data)
         on_gpu = any(isinstance(c.last, MultimodalEstimator) and _is_on_gpu(c.last.device) for c in candidates)
         n_jobs = 1 if on_gpu else joblib.effective_n_jobs(self.n_jobs)
         halving = Halving(self.factor, self.min_epochs) if self.halving else None
-        tasks = [
-            Task(some, data, folds, halving, n_jobs) for some in divide(candidates, 1 if self.halving else n_jobs)
-        ]
-        if 1 < n_jobs < len(tasks):  # the longest first, so that no process works on alone at the end
-            first = {key: of_key[0] for key, of_key in folds.items()} or {None: make_fold(data, 0, None)}
-            prepared: dict[Any, Any] = {}
-            tasks.sort(key=lambda task: task.cost(first[task.candidates[0].before], prepared), reverse=True)
-        # a backend that hands over nothing before all is done loses everything to Ctrl-C
-        one_by_one = getattr(get_active_backend()[0], "supports_return_generator", False)
-        parallel = Parallel(
-            n_jobs=n_jobs,
-            return_as="generator_unordered" if one_by_one else "list",
-            batch_size=1,
-            pre_dispatch=self.pre_dispatch,
-        )
+        parts = divide(candidates, 1 if self.halving else n_jobs)
+        tasks = [Task(part, data, folds, halving, n_jobs) for part in parts]
+        if 1 < n_jobs < len(tasks):  # so that no process works on alone at the end
+            tasks = _longest_first(tasks, data, folds)
         results, report, interrupted = {}, [], None
         try:
-            for outcome in parallel(delayed(task.run)() for task in tasks):
+            for outcome in self._run(tasks, n_jobs):
                 results.update(outcome.results)
                 report += outcome.report
                 if outcome.interrupted:
@@ -356,8 +348,42 @@ class FusionSearchCV(BaseSearchCV):
             )
         self.stacks_ = Table(report)
         lacking = failure(replace(data, error_score=np.nan), "interrupted")
-        places = [(c.number, i) for c in candidates for i in range(len(data.splits))]
-        return [results.get(place) or dict(lacking) for place in places], interrupted
+        numbers = [(c.number, i) for c in candidates for i in range(len(data.splits))]
+        return [results.get(pair) or dict(lacking) for pair in numbers], interrupted
+
+    def _transformed_folds(self, candidates: list[Candidate], data: Data) -> dict[Any, list[Fold]]:
+        """The folds behind each of the candidates' transformers, which are fitted once; none outside a pipeline."""
+        pipelines = {c.before: c.estimator for c in candidates if c.before is not None}
+        folds: dict[Any, list[Fold]] = {key: [] for key in pipelines}
+        wanted = [(key, i) for key in pipelines for i in range(len(data.splits))]
+        fits = Parallel(n_jobs=self.n_jobs)(delayed(make_fold)(data, i, pipelines[key]) for key, i in wanted)
+        for (key, _), fold in zip(wanted, fits, strict=True):
+            folds[key].append(fold)
+        return folds
+
+    def _run(self, tasks: list[Task], n_jobs: int) -> Iterable[Outcome]:
+        """What tasks found, as they end."""
+        # a backend that hands over nothing before all is done loses everything to Ctrl-C
+        one_by_one = getattr(get_active_backend()[0], "supports_return_generator", False)
+        parallel = Parallel(
+            n_jobs=n_jobs,
+            return_as="generator_unordered" if one_by_one else "list",
+            batch_size=1,
+            pre_dispatch=self.pre_dispatch,
+        )
+        return parallel(delayed(task.run)() for task in tasks)
+
+
+def _longest_first(tasks: list[Task], data: Data, folds: Mapping[Any, list[Fold]]) -> list[Task]:
+    """Tasks by the weights of all their networks, of which one of each is built on the first fold."""
+    scout = Task([task.candidates[0] for task in tasks], data, folds, None, 1)  # which prepares for all of them
+    first = {key: of_key[0] for key, of_key in folds.items()} or {None: make_fold(data, 0, None)}
+
+    def cost(task: Task) -> int:
+        candidate = task.candidates[0]
+        return len(task.candidates) * scout.n_weights(candidate, first[candidate.before])
+
+    return sorted(tasks, key=cost, reverse=True)
 
 
 def _is_on_gpu(device: Any) -> bool:

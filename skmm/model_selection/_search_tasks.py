@@ -140,10 +140,15 @@ class Candidate:
     before: Any  # what tells its transformers from those of other candidates; None outside a pipeline
 
 
+Pair = tuple[Candidate, Fold]
+
+
 @dataclass
 class Halving:
+    """Successive halving: at each rung one candidate in ``factor`` trains on."""
+
     factor: int
-    min_epochs: int | str
+    min_epochs: int | str  # the first rung, or "auto" for one that leaves room for a second
 
     def rungs(self, max_epochs: int) -> list[int]:
         """Epochs after which the worse candidates are dropped."""
@@ -157,10 +162,12 @@ class Halving:
 
 @dataclass
 class Outcome:
-    """What a task found: a result for each candidate and fold, and rows of the report."""
+    """What a task found; of a task that was interrupted, what was finished until then."""
 
+    # by the numbers of candidate and fold: what scikit-learn's fits give (test_scores, train_scores, fit_time,
+    # score_time, fit_error), n_epochs, and whether halving dropped it
     results: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
-    report: list[dict[str, Any]] = field(default_factory=list)
+    report: list[dict[str, Any]] = field(default_factory=list)  # rows of the search's stacks_
     interrupted: bool = False
 
 
@@ -245,21 +252,24 @@ class Task:
     ) -> None:
         self.candidates, self.data, self.halving, self.n_jobs = candidates, data, halving, n_jobs
         self.folds = {key: folds[key] for key in {c.before for c in candidates} if key in folds}
+        self.prepared: dict[Any, Any] = {}  # what candidates share before their networks are built
+        self.pair_of: dict[Learner, Pair] = {}
+        self.scored: dict[Learner, tuple[int, dict[str, Any]]] = {}  # by halving, after how many epochs
+        self.alone: dict[str, list[Pair]] = {}  # what is to be fitted one after the other, by the reason
         self.outcome = Outcome()
 
-    def cost(self, fold: Fold, prepared: dict[Any, Any]) -> int:
-        """Weights of all its networks, about which its time grows; ``prepared`` is what tasks share."""
-        scout = copy.copy(self)
-        scout.prepared = prepared
+    def n_weights(self, candidate: Candidate, fold: Fold) -> int:
+        """Weights of a candidate's network, about which its time grows; 0 where it cannot be built."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what there is to say is said where it is fitted, as are errors
             try:
-                learner = scout._learner(self.candidates[0], fold)
+                learner = self._learner(candidate, fold)
             except Exception:
                 return 0
-        return len(self.candidates) * sum(p.numel() for p in learner.net.module_.parameters())
+        return sum(p.numel() for p in learner.net.module_.parameters())
 
     def run(self) -> Outcome:
+        """Fit every candidate on every fold and score it; Ctrl-C ends it early, and is noted in what it returns."""
         try:
             with _threads(self.n_jobs):
                 self._run()
@@ -270,53 +280,57 @@ class Task:
     def _run(self) -> None:
         if None in {c.before for c in self.candidates}:
             self.folds[None] = [make_fold(self.data, i, None) for i in range(len(self.data.splits))]
-        self.prepared: dict[Any, Any] = {}
-        self.place: dict[Learner, tuple[Candidate, Fold]] = {}
-        self.ranked: dict[Learner, tuple[int, dict[str, Any]]] = {}  # epochs after which it was scored last
-        alone: dict[str, list[tuple[Candidate, Fold]]] = {}
-        stacks: dict[str, list[Learner]] = {}
         start = time.perf_counter()
+        stacks: dict[Any, list[Learner]] = {}
         for candidate in self.candidates:
             for fold in self.folds[candidate.before]:
-                if fold.error is not None:
-                    self.outcome.results[candidate.number, fold.number] = failure(self.data, fold.error)
-                    continue
-                if not isinstance(candidate.last, MultimodalEstimator):
-                    reason = f"{type(candidate.last).__name__} cannot be stacked"
-                    alone.setdefault(reason, []).append((candidate, fold))
-                    continue
-                try:
-                    learner = self._learner(candidate, fold)
-                except Exception:
-                    self._fail(candidate, fold)
-                    continue
-                # only side by side are the worse of them dropped
-                reason = obstacle(learner) or ("" if self.halving else slower_together(learner))
-                try:
-                    key = "" if reason else shape(learner)
-                except Exception:  # whatever pickling a user's module raises
-                    reason = "its network holds what cannot be pickled, and so not compared with others"
-                if reason:
-                    alone.setdefault(reason, []).append((candidate, fold))
-                else:
-                    self.place[learner] = (candidate, fold)
-                    stacks.setdefault(key, []).append(learner)
+                self._assign(candidate, fold, stacks)
         seconds = time.perf_counter() - start
         n = sum(map(len, stacks.values()))
         for learners in stacks.values():
-            parts = self._split(learners)
-            while parts:
-                stack = parts.pop(0)
-                reason = self._train(stack, seconds / n) if len(stack) > 1 else "no other has its shape"
-                pairs = [self.place[learner] for learner in stack]
-                rest = [pair for pair in pairs if (pair[0].number, pair[1].number) not in self.outcome.results]
-                if reason == _TOO_LARGE and len({candidate.number for candidate, _ in rest}) > 1:
-                    parts = self._halves(rest) + parts
-                elif rest:
-                    alone.setdefault(reason, []).extend(rest)
+            self._train_stack(learners, seconds / n)
         self.prepared.clear()
-        for reason, pairs in alone.items():
+        for reason, pairs in self.alone.items():
             self._fit_alone(reason, pairs)
+
+    def _assign(self, candidate: Candidate, fold: Fold, stacks: dict[Any, list[Learner]]) -> None:
+        """Put a fit into the stack of its shape, or among those that are alone; it may have failed already."""
+        if fold.error is not None:
+            self.outcome.results[candidate.number, fold.number] = failure(self.data, fold.error)
+            return
+        if not isinstance(candidate.last, MultimodalEstimator):
+            reason = f"{type(candidate.last).__name__} cannot be stacked"
+            self.alone.setdefault(reason, []).append((candidate, fold))
+            return
+        try:
+            learner = self._learner(candidate, fold)
+        except Exception:
+            self._fail(candidate, fold)
+            return
+        # only side by side are the worse of them dropped
+        reason = obstacle(learner) or ("" if self.halving else slower_together(learner))
+        try:
+            key = "" if reason else shape(learner)
+        except Exception:  # whatever pickling a user's module raises
+            reason = "its network holds what cannot be pickled, and so not compared with others"
+        if reason:
+            self.alone.setdefault(reason, []).append((candidate, fold))
+        else:
+            self.pair_of[learner] = (candidate, fold)
+            stacks.setdefault(key, []).append(learner)
+
+    def _train_stack(self, learners: list[Learner], seconds: float) -> None:
+        """Train learners of one shape in parts that memory holds; what cannot train together is left alone."""
+        parts = self._split(learners)
+        while parts:
+            stack = parts.pop(0)
+            reason = self._train(stack, seconds) if len(stack) > 1 else "no other has its shape"
+            pairs = [self.pair_of[learner] for learner in stack]
+            rest = [pair for pair in pairs if (pair[0].number, pair[1].number) not in self.outcome.results]
+            if reason == _TOO_LARGE and len({candidate.number for candidate, _ in rest}) > 1:
+                parts = self._halves(rest) + parts
+            elif rest:
+                self.alone.setdefault(reason, []).extend(rest)
 
     def _learner(self, candidate: Candidate, fold: Fold) -> Learner:
         """An estimator up to the point where training begins; what others did before it is not done again."""
@@ -350,13 +364,13 @@ class Task:
             parts[-1] += own
         return parts
 
-    def _halves(self, pairs: list[tuple[Candidate, Fold]]) -> list[list[Learner]]:
+    def _halves(self, pairs: list[Pair]) -> list[list[Learner]]:
         """Learners that begin anew, those of the first half of the candidates and the others."""
         numbers = list(dict.fromkeys(candidate.number for candidate, _ in pairs))
         halves: list[list[Learner]] = [[], []]
         for candidate, fold in pairs:
             learner = self._learner(candidate, fold)
-            self.place[learner] = (candidate, fold)
+            self.pair_of[learner] = (candidate, fold)
             halves[numbers.index(candidate.number) >= len(numbers) // 2].append(learner)
         return halves
 
@@ -380,7 +394,7 @@ class Task:
                 finished = [] if loop is None else [x for x in learners if x not in set(loop.learners)]
                 for learner in finished:
                     self._finish(learner, seconds + spent * learner.n_epochs / epochs)
-                self._report([self.place[x] for x in finished], spent, max(x.n_epochs for x in learners), "")
+                self._report([self.pair_of[x] for x in finished], spent, max(x.n_epochs for x in learners), "")
         return reason
 
     def _halve(self, loop: SearchLoop, learners: list[Learner]) -> None:
@@ -396,16 +410,16 @@ class Task:
                 # one that fails on a fold is the worst
                 score = self._rank_score(learner) if learner.error is None else -math.inf
                 scores.setdefault(learner.candidate, []).append(score)
-            ranked = sorted(scores, key=lambda number: -np.nan_to_num(np.mean(scores[number]), nan=-np.inf))
-            chosen = set(ranked[: math.ceil(len(ranked) / self.halving.factor)])
+            best_first = sorted(scores, key=lambda number: -np.nan_to_num(np.mean(scores[number]), nan=-np.inf))
+            chosen = set(best_first[: math.ceil(len(best_first) / self.halving.factor)])
             loop.drop([learner for learner in loop.learners if learner.candidate not in chosen])
             learners = [learner for learner in learners if learner.candidate in chosen]
 
     def _rank_score(self, learner: Learner) -> float:
         estimator = copy.copy(learner.estimator)
         learner.complete(estimator)
-        scored = self._scores(estimator, *self.place[learner])
-        self.ranked[learner] = learner.n_epochs, scored
+        scored = self._scores(estimator, *self.pair_of[learner])
+        self.scored[learner] = learner.n_epochs, scored
         scores = scored["test_scores"]
         if isinstance(scores, dict):
             scores = scores[self.data.metric] if self.data.metric in scores else next(iter(scores.values()))
@@ -413,13 +427,13 @@ class Task:
 
     def _finish(self, learner: Learner, seconds: float) -> None:
         """Complete a trained estimator, and score it."""
-        candidate, fold = self.place[learner]
+        candidate, fold = self.pair_of[learner]
         start = time.perf_counter()
         try:
             if learner.error is not None:
                 raise learner.error
-            ranked_at, scores = self.ranked.get(learner, (-1, None))
-            if ranked_at < learner.n_epochs:  # it was trained since, if it was ranked at all
+            scored_at, scores = self.scored.get(learner, (-1, None))
+            if scored_at < learner.n_epochs:  # it was trained since, if it was scored at all
                 learner.complete()
                 scores = None
         except Exception:
@@ -429,7 +443,7 @@ class Task:
         dropped = learner.n_epochs < learner.net.max_epochs and not learner.finished
         self._keep(candidate, fold, learner.estimator, seconds, dropped, scores)
 
-    def _fit_alone(self, reason: str, pairs: list[tuple[Candidate, Fold]]) -> None:
+    def _fit_alone(self, reason: str, pairs: list[Pair]) -> None:
         """Fit one after the other."""
         begin = time.perf_counter()
         epochs = 0
@@ -491,7 +505,7 @@ class Task:
         error = traceback.format_exc()
         self.outcome.results[candidate.number, fold.number] = failure(self.data, error, n_epochs)
 
-    def _report(self, pairs: list[tuple[Candidate, Fold]], seconds: float, epochs: int, reason: str) -> None:
+    def _report(self, pairs: list[Pair], seconds: float, epochs: int, reason: str) -> None:
         if pairs:
             self.outcome.report.append(
                 {

@@ -162,7 +162,7 @@ class AudioLoader(FileLoader):
     >>> from pathlib import Path
     >>> import numpy as np
     >>> import soundfile
-    >>> from skmm.preprocessing.audio import AudioLoader
+    >>> from skmm.preprocessing import AudioLoader
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     files = [Path(folder) / "a.wav", Path(folder) / "b.flac"]
     ...     soundfile.write(files[0], np.zeros(4000), 8000)
@@ -388,7 +388,7 @@ class LogMel(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from skmm.preprocessing.audio import LogMel
+    >>> from skmm.preprocessing import LogMel
     >>> tone = np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
     >>> frames = LogMel(8000, n_mels=20).fit_transform([tone, tone[:2000]])
     >>> [f.shape for f in frames]
@@ -560,7 +560,7 @@ class MFCC(LogMel):
     Examples
     --------
     >>> import numpy as np
-    >>> from skmm.preprocessing.audio import MFCC
+    >>> from skmm.preprocessing import MFCC
     >>> tone = np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
     >>> MFCC(8000).fit_transform([tone, tone[:2000]])[1].shape
     (26, 13)

@@ -45,7 +45,7 @@ class PretrainedTokens(_TextTransformer):
 
     Examples
     --------
-    >>> from skmm.preprocessing.pretrained import PretrainedTokens
+    >>> from skmm.preprocessing import PretrainedTokens
     >>> PretrainedTokens("path/to/a/model", max_length=64).get_params()["max_length"]
     64
     """

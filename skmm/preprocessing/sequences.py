@@ -45,7 +45,7 @@ class TimedSequence:
 
     Examples
     --------
-    >>> from skmm.preprocessing.sequences import TimedSequence
+    >>> from skmm.preprocessing import TimedSequence
     >>> TimedSequence({"v1": [[0.0, 0.5], [0.5, 0.8]]}, {"v1": [["good"], ["film"]]}, name="words")
     TimedSequence('words', 1 videos, 2 steps)
     """
@@ -133,7 +133,7 @@ def read_csd(path: str | os.PathLike[str]) -> TimedSequence:
     >>> import tempfile
     >>> from pathlib import Path
     >>> import h5py
-    >>> from skmm.preprocessing.sequences import read_csd
+    >>> from skmm.preprocessing import read_csd
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "words.csd"
     ...     with h5py.File(path, "w") as file:
@@ -277,7 +277,7 @@ def align(sequences: Mapping[str, TimedSequence], to: str, *, how: str = "mean",
 
     Examples
     --------
-    >>> from skmm.preprocessing.sequences import TimedSequence, align
+    >>> from skmm.preprocessing import TimedSequence, align
     >>> words = TimedSequence({"v1": [[0.0, 1.0], [1.0, 2.0]]}, {"v1": [["good"], ["film"]]})
     >>> pitch = TimedSequence({"v1": [[0.0, 0.5], [0.5, 1.5], [1.5, 2.0]]}, {"v1": [[1.0], [3.0], [7.0]]})
     >>> aligned = align({"words": words, "pitch": pitch}, to="words")
@@ -358,7 +358,7 @@ def segment(sequences: Mapping[str, TimedSequence], by: str) -> dict[str, TimedS
 
     Examples
     --------
-    >>> from skmm.preprocessing.sequences import TimedSequence, segment
+    >>> from skmm.preprocessing import TimedSequence, segment
     >>> labels = TimedSequence({"v1": [[0.0, 1.0], [1.0, 3.0]]}, {"v1": [[1.5], [-2.0]]})
     >>> words = TimedSequence({"v1": [[0.2, 0.9], [1.1, 2.0], [2.0, 2.5]]}, {"v1": [["fine"], ["not"], ["bad"]]})
     >>> cut = segment({"labels": labels, "words": words}, by="labels")

@@ -71,7 +71,7 @@ class TableTokens(
     Examples
     --------
     >>> import pandas as pd
-    >>> from skmm.preprocessing.table import TableTokens
+    >>> from skmm.preprocessing import TableTokens
     >>> df = pd.DataFrame({"city": ["Bern", "Rome", "Bern"], "colour": ["red", None, "blue"]})
     >>> tokens = TableTokens().fit(df)
     >>> tokens.ids_

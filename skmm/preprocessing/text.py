@@ -86,7 +86,7 @@ class TextTokens(_TextTransformer):
 
     Examples
     --------
-    >>> from skmm.preprocessing.text import TextTokens
+    >>> from skmm.preprocessing import TextTokens
     >>> tokens = TextTokens().fit(["a good film", "a bad film"])
     >>> tokens.vocabulary_
     {'a': 0, 'bad': 1, 'film': 2, 'good': 3}
@@ -199,7 +199,7 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, _TextTransformer):
 
     Examples
     --------
-    >>> from skmm.preprocessing.text import TextEmbedder
+    >>> from skmm.preprocessing import TextEmbedder
     >>> embedder = TextEmbedder("path/to/a/model", normalize=True)
     >>> embedder.get_params()["batch_size"]
     32

@@ -236,8 +236,8 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
     Examples
     --------
     >>> from skmm.datasets import make_spoken_sequences
-    >>> from skmm.preprocessing.audio import LogMel
-    >>> from skmm.speech._recognizer import SpeechRecognizer
+    >>> from skmm.preprocessing import LogMel
+    >>> from skmm.speech import SpeechRecognizer
     >>> X, y = make_spoken_sequences(60, n_words=(1, 3), n_syllables=4, difficulty=0.0, random_state=0)
     >>> X = {"audio": LogMel(8000, n_mels=20).fit_transform(X["audio"]), "context": X["context"]}
     >>> recognizer = SpeechRecognizer(

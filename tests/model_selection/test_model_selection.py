@@ -3,7 +3,6 @@
 import html
 import pickle
 import statistics
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -420,13 +419,23 @@ def test_scoring(X, y, scoring, names):
 
 
 def test_the_target_chooses_the_estimator(X, y, value, monkeypatch):
-    monkeypatch.setattr("skmm.model_selection._compare.MultimodalClassifier", small)
-    monkeypatch.setattr(
-        "skmm.model_selection._compare.MultimodalRegressor", partial(MultimodalRegressor, max_epochs=1, n_members=2)
-    )
+    fitted = []
+
+    def hurry(estimator):
+        fit = estimator.fit
+
+        def short(self, *args):
+            fitted.append(estimator)
+            return fit(self.set_params(max_epochs=1, n_members=2), *args)
+
+        monkeypatch.setattr(estimator, "fit", short)
+
+    hurry(MultimodalClassifier)
+    hurry(MultimodalRegressor)
     options = {"fusions": ["sum"], "cv": 2, "baselines": False}
     assert compare_fusions(X, y, **options).metric == "accuracy"
     assert compare_fusions(X, value, **options).metric == "r2"
+    assert fitted == [MultimodalClassifier] * 2 + [MultimodalRegressor] * 2
 
 
 def test_by_default_every_registered_fusion_is_compared(recorder):

@@ -26,6 +26,7 @@ from skmm.augmentation import GaussianNoise, Mixup, ModalityDropout, TimeShift
 from skmm.model_selection import FusionSearchCV
 from skmm.model_selection._search_loop import SearchLoop
 from skmm.model_selection._search_networks import MembersDropout, _random_bits
+from skmm.model_selection._search_tasks import Task
 from skmm.training._net import MultimodalNet
 
 LOSSES = {"loss": "neg_log_loss", "accuracy": "accuracy"}
@@ -666,10 +667,8 @@ def test_stacks_side_by_side(backend):
 def test_the_stack_that_costs_least_is_begun_last(monkeypatch):
     X, y = make_data(60)
     begun = []
-    run = skmm.model_selection._search_tasks.Task.run
-    monkeypatch.setattr(
-        skmm.model_selection._search_tasks.Task, "run", lambda task: begun.append(task.candidates) or run(task)
-    )
+    run = Task.run
+    monkeypatch.setattr(Task, "run", lambda task: begun.append(task.candidates) or run(task))
     with parallel_config("threading"):
         FusionSearchCV(exact(), {"hidden_dim": [4, 64, 128], "lr": [0.01, 0.05]}, cv=2, n_jobs=2).fit(X, y)
     sizes = [candidates[0].params["hidden_dim"] for candidates in begun]

@@ -1,0 +1,159 @@
+"""The fits of a comparison: each a method on a fold, scored by every metric, then without some modalities."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import check_scoring, f1_score, make_scorer, recall_score
+from sklearn.model_selection import cross_validate
+from sklearn.utils.parallel import Parallel, delayed
+from tqdm import tqdm
+
+from skmm._checks import unknown
+from skmm._private import safe_indexing
+from skmm._warnings import warn
+from skmm.blocks import Blocks
+from skmm.compose._leaks import ignore_leaks
+from skmm.inspection.removal import at_blocks, check_rate, score_without
+
+Removal = tuple[str, float]  # a modality, and the share of it that is to go missing
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the methods are compared on, and by what."""
+
+    X: Any
+    y: Any
+    splits: list[tuple[np.ndarray, np.ndarray]]
+    metrics: Mapping[str, Any]
+    removals: list[Removal]
+    seed: int  # of the samples that lose a modality
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A method to be fitted on a fold, with more parameters for its ``fit``."""
+
+    name: str
+    model: Any
+    fold: int
+    params: Mapping[str, Any]
+
+
+def run_fits(fits: list[Fit], data: Data, n_jobs: int | None, verbose: int) -> dict[str, list[dict[str, float]]]:
+    """Times and scores of each fold, by method; warns of the scores that cannot be computed."""
+    running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_evaluate)(fit, data) for fit in fits)
+    results: dict[str, list[dict[str, float]]] = {}
+    unscored: dict[str, list[Fit]] = {}
+    try:
+        shown = tqdm(running, total=len(fits), disable=not verbose)
+        for fit, (result, reasons) in zip(fits, shown, strict=True):
+            results.setdefault(fit.name, []).append(result)
+            for reason in reasons:
+                unscored.setdefault(reason, []).append(fit)
+    except KeyboardInterrupt as error:
+        done = sum(map(len, results.values()))
+        error.add_note(f"compare_fusions ended after {done} of {len(fits)} fits; none is reported.")
+        raise
+    for reason, without in unscored.items():
+        warn(
+            f"{len(without)} of {len(fits)} fits, the first is {without[0].name!r} on fold {without[0].fold}, "
+            f"have no score (nan): {reason}"
+        )
+    return results
+
+
+def find_metrics(scoring: Any, regression: bool) -> dict[str, Any]:
+    """Metrics by name, the ranking one first."""
+    if scoring is None:
+        if regression:
+            return {"r2": "r2", "neg_mean_absolute_error": "neg_mean_absolute_error"}
+        # a class that a model never predicts counts as zero, without a warning for each fold
+        return {
+            "accuracy": "accuracy",
+            "recall_macro": make_scorer(recall_score, average="macro", zero_division=0),
+            "f1_macro": make_scorer(f1_score, average="macro", zero_division=0),
+        }
+    if isinstance(scoring, Mapping):
+        return dict(scoring)
+    if isinstance(scoring, str) or callable(scoring):
+        scoring = [scoring]
+    return {s if isinstance(s, str) else getattr(s, "__name__", "score"): s for s in scoring}
+
+
+def find_removals(missing_rates: Any, blocks: Any) -> list[Removal]:
+    """Each modality and the share of it that is to go missing."""
+    if missing_rates is None:
+        return []
+    if not isinstance(blocks, Blocks):
+        raise ValueError(f"missing_rates needs X to be Blocks, or to become them, got {type(blocks).__name__}.")
+    by_name = missing_rates if isinstance(missing_rates, Mapping) else dict.fromkeys(blocks, missing_rates)
+    found: dict[tuple[str, float], None] = {}
+    for name, rates in by_name.items():
+        if name not in blocks:
+            raise unknown("modality in missing_rates:", name, blocks)
+        for rate in np.atleast_1d(rates).tolist():
+            check_rate(rate, f"missing_rates of {name!r}")
+            found[name, rate] = None
+    return list(found)
+
+
+def suffix(modality: str, rate: float) -> str:
+    """What marks a metric as that with a modality removed."""
+    return f"_missing_{modality}_{rate:g}"
+
+
+def _evaluate(fit: Fit, data: Data) -> tuple[dict[str, float], list[str]]:
+    """Fit one method on one fold, and score it, then again without some of the test samples' modalities.
+
+    Where a metric cannot be computed the score is nan; what it raised is the second of what is returned.
+    """
+    reasons: dict[str, None] = {}
+    scorer = _Scorer(data.metrics, reasons)
+    split = data.splits[fit.fold]
+    try:
+        with warnings.catch_warnings():
+            ignore_leaks()  # they were looked for in the whole table
+            found = cross_validate(
+                fit.model,
+                data.X,
+                data.y,
+                cv=[split],
+                scoring=scorer,
+                params=fit.params,
+                error_score="raise",
+                return_estimator=bool(data.removals),
+            )
+        (fitted,) = found.pop("estimator", [None])
+        scores = {key.removeprefix("test_"): float(values[0]) for key, values in found.items()}
+        if data.removals:
+            model, blocks = at_blocks(fitted, safe_indexing(data.X, split[1]))
+            y, seed = safe_indexing(data.y, split[1]), [data.seed, fit.fold]
+        for modality, rate in data.removals:
+            reduced, _ = score_without(scorer, model, blocks, y, [modality], rate, seed)
+            scores |= {metric + suffix(modality, rate): float(score) for metric, score in reduced.items()}
+    except Exception as error:
+        error.add_note(f"Raised by {fit.name!r} on fold {fit.fold}.")
+        raise
+    return scores, list(reasons)
+
+
+class _Scorer:
+    """Scores of several metrics; nan for one that raises, which is noted, as scikit-learn's searches do."""
+
+    def __init__(self, metrics: Mapping[str, Any], reasons: dict[str, None]) -> None:
+        self.metrics, self.reasons = metrics, reasons
+
+    def __call__(self, estimator: Any, X: Any, y: Any, **params: Any) -> dict[str, float]:
+        found = check_scoring(estimator, self.metrics, raise_exc=False)(estimator, X, y, **params)
+        for metric, score in found.items():
+            if isinstance(score, str):  # the traceback
+                self.reasons[f"{metric}: {score.strip().splitlines()[-1]}"] = None
+                found[metric] = math.nan
+        return found
