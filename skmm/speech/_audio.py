@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,14 @@ from skmm.blocks import Blocks
 from skmm.blocks._blocks import Block, RaggedArray, block_kind
 
 _LONGEST_PAIRS = 2000  # steps of 2 numbers; more are the two channels of a recording rather than frames
+
+
+class Audio(NamedTuple):
+    """The modality that is transcribed: its name, the strides that shorten it, and steps of each sample."""
+
+    name: str
+    strides: tuple[int, ...]
+    lengths: np.ndarray
 
 
 def find_audio(blocks: Blocks, audio: str | None) -> str:

@@ -6,7 +6,6 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -27,7 +26,7 @@ from skmm.inputs._inputs import Inputs
 from skmm.metrics import check_transcripts, word_error_rate
 from skmm.network._encoders import check_encoders
 from skmm.network._members import MemberNetworks
-from skmm.speech._audio import audio_lengths, choose_strides, find_audio, refuse_integers, refuse_pairs
+from skmm.speech._audio import Audio, audio_lengths, choose_strides, find_audio, refuse_integers, refuse_pairs
 from skmm.speech._network import (
     ContextDropout,
     SpeechNet,
@@ -38,20 +37,13 @@ from skmm.speech._network import (
     split_by_length,
 )
 from skmm.speech._transcribing import Decoding, tidy
+from skmm.speech._transcripts import drop_unusable, encode
 from skmm.training._losses import HeadsLoss
 from skmm.training._optimizers import auto_batch_size
 from skmm.training._plan import encode_groups
 from skmm.training._samples import canonical
 
 _ERRORS = ("raise", "drop")
-
-
-class Audio(NamedTuple):
-    """The modality that is transcribed: its name, the strides that shorten it, and steps of each sample."""
-
-    name: str
-    strides: tuple[int, ...]
-    lengths: np.ndarray
 
 
 class Prepared(NamedTuple):
@@ -375,37 +367,6 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             refuse_integers(self.audio_, blocks[self.audio_])
         return self.inputs_.check(blocks)
 
-    def _drop_unusable(self, audio: Audio, texts: list[str], weights: np.ndarray) -> np.ndarray:
-        """Weights, 0 for samples without audio, and for those whose audio is too short for their transcript."""
-        lengths = audio.lengths
-        silent = (lengths == 0) & (weights > 0)
-        if silent.any():
-            warn(
-                f"{silent.sum()} of {len(weights)} samples have no audio ({audio.name!r}) and are left out of "
-                f"training, the first is row {silent.argmax()}."
-            )
-            weights = np.where(silent, 0.0, weights)
-        frames = n_frames(lengths, audio.strides)
-        # two equal symbols in a row need a blank between them
-        repeated = np.array([sum(a == b for a, b in pairwise(text)) for text in texts])
-        needed = np.array([len(text) for text in texts]) + repeated
-        short = (needed > frames) & (weights > 0)
-        if short.any():
-            row = int(short.argmax())
-            found = (
-                f"{short.sum()} of {len(weights)} transcripts are longer than their audio allows, the first is row "
-                f"{row}: {texts[row]!r} needs {needed[row]} frames ({len(texts[row])} symbols, {repeated[row]} "
-                f"blanks between equal ones), its audio of {lengths[row]} steps has {frames[row]} after "
-                f"subsampling={audio.strides}"
-            )
-            if self.errors == "raise":
-                raise ValueError(f"{found}. Shorten the strides, or leave such rows out by errors='drop'.")
-            warn(f"{found}. They are left out of training.")
-            weights = np.where(short, 0.0, weights)
-        if not weights.any():
-            raise ValueError("no sample is left to train on.")
-        return weights
-
     # -- fit -----------------------------------------------------------------------------------------------------
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
@@ -485,13 +446,13 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
                 refuse_integers(name, blocks[name])
             blocks = inputs.check(blocks, training=True)
         audio = Audio(name, strides, audio_lengths(blocks, name))
-        weights = self._drop_unusable(audio, texts, weights)
+        weights = drop_unusable(audio, texts, weights, self.errors)
         # what has no weight is absent: its symbols and words are not learned either
         kept = [text for text, weight in zip(texts, weights, strict=True) if weight]
         symbols = sorted(set().union(*kept)) if reset else self.symbols_
         if not symbols:
             raise ValueError(f"y holds no symbol: all {len(kept)} transcripts are empty.")
-        encoded = _encode([text if weight else "" for text, weight in zip(texts, weights, strict=True)], symbols)
+        encoded = encode([text if weight else "" for text, weight in zip(texts, weights, strict=True)], symbols)
         rows, weights, _ = canonical(blocks, encoded, weights, groups)
         train, valid = self._split(None, None if groups is None else groups[rows], len(rows), split_seed)
         if reset:
@@ -631,18 +592,3 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         tags.target_tags.required = True
         tags.input_tags.three_d_array = True
         return tags
-
-
-def _encode(texts: list[str], symbols: list[str]) -> np.ndarray:
-    """Numbers of the symbols, (n, longest), filled up with -1."""
-    numbers = {symbol: i for i, symbol in enumerate(symbols, start=1)}
-    encoded = np.full((len(texts), max(1, *map(len, texts))), -1, dtype=np.int64)
-    for row, text in enumerate(texts):
-        foreign = sorted(set(text) - set(numbers))
-        if foreign:
-            raise ValueError(
-                f"y, row {row}: {text!r} holds {foreign[0]!r}, which is not among the symbols of the first "
-                f"fit, {''.join(symbols)!r}."
-            )
-        encoded[row, : len(text)] = [numbers[symbol] for symbol in text]
-    return encoded
