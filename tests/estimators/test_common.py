@@ -180,11 +180,11 @@ def test_a_random_state_instance_moves_on():
 
 def test_same_fit_in_other_processes():
     X, y = make_data(kinds=["vector", "sequence", "image"])
-    here = [small(fusion=fusion, max_epochs=2).fit(X, y).predict_proba(X) for fusion in FUSION_NAMES]
+    here = [small(fusion=fusion, max_epochs=2).fit(X, y).predict_proba(X) for fusion in LEVELS]
     there = joblib.Parallel(n_jobs=2)(
-        joblib.delayed(small(fusion=fusion, max_epochs=2).fit)(X, y) for fusion in FUSION_NAMES
+        joblib.delayed(small(fusion=fusion, max_epochs=2).fit)(X, y) for fusion in LEVELS
     )
-    for fusion, expected, estimator in zip(FUSION_NAMES, here, there, strict=True):
+    for fusion, expected, estimator in zip(LEVELS, here, there, strict=True):
         np.testing.assert_array_equal(estimator.predict_proba(X), expected, err_msg=fusion)
 
 
