@@ -6,7 +6,7 @@ import sys
 import warnings
 
 # what may stand between the user's line and the one that warns
-_BETWEEN = {"skmm", "sklearn", "joblib", "skorch"}
+_BETWEEN = {"skmm", "sklearn", "joblib", "skorch", "tqdm"}
 
 
 def warn(message: str) -> None:

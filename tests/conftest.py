@@ -28,6 +28,17 @@ def without_transformers(fusion, *others):
 
 
 every_fusion = pytest.mark.parametrize("fusion", [without_transformers(f) for f in list_fusions()])
+# What any fusion must keep, skmm.testing asserts of the whole registry, in tests/fusion/test_fusion.py and
+# tests/estimators/test_common.py. Of the estimator around it, one fusion of each level stands for the others.
+LEVELS = ["early", "concat", "attention", "late"]
+each_level = pytest.mark.parametrize("fusion", LEVELS)
+once_and_each_level = pytest.mark.parametrize(
+    ("fusion", "cls"),
+    [
+        *(without_transformers(fusion, MultimodalClassifier) for fusion in list_fusions()),
+        *((fusion, MultimodalRegressor) for fusion in LEVELS),
+    ],
+)
 
 
 def outputs(estimator, X):

@@ -7,12 +7,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import every_estimator
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
-from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor
+from skmm import Blocks, ModalityTransformer, MultimodalClassifier
 from skmm._fitting import all_or_nothing, forget_fit
 from skmm.model_selection import FusionSearchCV, compare_fusions
 from skmm.preprocessing.audio import MFCC
@@ -20,7 +21,6 @@ from skmm.preprocessing.table import TableTokens
 from skmm.speech import SpeechRecognizer
 
 QUICK = {"n_members": 2, "max_epochs": 4, "hidden_dim": 8, "random_state": 0}
-every_estimator = pytest.mark.parametrize("cls", [MultimodalClassifier, MultimodalRegressor])
 
 
 def make_data(n=40, seed=0):

@@ -155,7 +155,7 @@ def test_grid_search_over_fusion_and_optimizer(data):
 def test_grid_search_inside_of_specs(data):
     X, y = data
     grid = {"fusion__factor": [2, 3], "encoders__sparse__hidden_dim": [4, 8], "optimizer__momentum": [0.0, 0.9]}
-    search = GridSearchCV(small(fusion="mfb", optimizer="sgd"), grid, cv=2).fit(X, y)
+    search = GridSearchCV(small(fusion="mfb", optimizer="sgd", max_epochs=2), grid, cv=2).fit(X, y)
     best = search.best_estimator_.get_params()
     assert {name: best[name] for name in grid} == search.best_params_
 
@@ -201,7 +201,7 @@ def test_calibration(data, method):
 
 def test_stacking(data):
     X, y = data
-    stack = StackingClassifier([("concat", small()), ("late", small(fusion="late"))], LogisticRegression(), cv=3)
+    stack = StackingClassifier([("concat", small()), ("late", small(fusion="late"))], LogisticRegression(), cv=2)
     assert stack.fit(X, y).score(X, y) > 0.8
     assert stack.transform(X).shape == (90, 2)
 
@@ -362,13 +362,12 @@ def test_a_search_from_a_raw_table_over_fusion_optimizer_and_the_preprocessing(f
         ModalityTransformer([("text", TfidfVectorizer(), "review"), ("table", StandardScaler(), ["price", "age"])]),
         small(),
     )
-    grid = {
-        "multimodalclassifier__fusion": ["concat", "attention"],
-        "multimodalclassifier__optimizer": ["adam", "sgd"],
-        "modalitytransformer__text__ngram_range": [(1, 1), (1, 2)],
-    }
+    grid = [
+        {"multimodalclassifier__fusion": ["concat", "attention"]},
+        {"multimodalclassifier__optimizer": ["sgd"], "modalitytransformer__text__ngram_range": [(1, 1), (1, 2)]},
+    ]
     search = GridSearchCV(pipe, grid, cv=2).fit(table, y)
-    assert len(search.cv_results_["params"]) == 8
+    assert len(search.cv_results_["params"]) == 4
     assert search.best_score_ > 0.8
     np.testing.assert_array_equal(search.classes_, ["no", "yes"])
     assert list(search.best_estimator_[-1].modalities_) == ["text", "table"]

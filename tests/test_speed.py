@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from conftest import make_data
+from conftest import every_fusion, make_data
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -43,7 +43,7 @@ def count_fit(estimator, X, y):
     return count.n
 
 
-@pytest.mark.parametrize("fusion", list_fusions())
+@every_fusion
 def test_an_epoch_costs_hardly_more_operations_than_in_a_hand_written_loop(fusion):
     X, y = make_data(60, kinds=("vector", "vector"))
     ours = (count_fit(bare(fusion, 6), X, y) - count_fit(bare(fusion, 2), X, y)) / 4

@@ -7,14 +7,13 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
-from conftest import make_block, make_data, small
+from conftest import ESTIMATORS, every_estimator, make_block, make_data, small
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
 from skmm import (
     Encoder,
     Fusion,
-    MultimodalClassifier,
     MultimodalRegressor,
     Optimizer,
     compare_fusions,
@@ -24,8 +23,6 @@ from skmm import (
 )
 from skmm.model_selection import FusionSearchCV
 
-ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
-every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
 Y = np.arange(40) % 2
 
 

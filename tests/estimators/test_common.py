@@ -21,13 +21,14 @@ import torch
 from conftest import (
     ESTIMATORS,
     KINDS,
+    LEVELS,
+    each_level,
     every_estimator,
     every_fusion,
     make_block,
     make_data,
     outputs,
     small,
-    without_transformers,
 )
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, cross_validate
@@ -41,8 +42,8 @@ from skmm.testing._fusions import QUICK
 FUSION_NAMES = list_fusions()
 # what a fusion that has no encoders cannot join, with the reason
 UNREADABLE = {("early", "tokens"): "ids are no numbers to add up"}
-PAIRS = [(f, k) for f in FUSION_NAMES for k in KINDS if (f, k) not in UNREADABLE]
-every_pair = pytest.mark.parametrize(("fusion", "kind"), [without_transformers(*pair) for pair in PAIRS])
+PAIRS = [(f, k) for f in LEVELS for k in KINDS if (f, k) not in UNREADABLE]
+each_pair = pytest.mark.parametrize(("fusion", "kind"), PAIRS)
 
 
 def readable(fusion):
@@ -62,18 +63,15 @@ def fitted(fusion, kind, cls=MultimodalClassifier):
 shared_folds = pytest.mark.filterwarnings("ignore:n_members=. is more than:UserWarning")
 
 
-# One fusion of vectors and one of decisions in the default run, the others among the slow tests.
-OFTEN = ["concat", "late"]
-
-
-@parametrize_with_checks([cls(fusion, **QUICK) for cls in ESTIMATORS for fusion in OFTEN])
-def test_scikit_learn_checks_with_some_fusions(estimator, check):
+@shared_folds
+@parametrize_with_checks([cls(**{**QUICK, "n_members": 3}) for cls in ESTIMATORS])
+def test_scikit_learn_checks_of_several_members(estimator, check):
     check(estimator)
 
 
-@pytest.mark.slow
-@parametrize_with_checks([cls(f, **QUICK) for cls in ESTIMATORS for f in FUSION_NAMES if f not in OFTEN])
-def test_scikit_learn_checks_with_the_other_fusions(estimator, check):
+@pytest.mark.slow  # what they ask of a fusion, the checks on blocks ask as well
+@parametrize_with_checks([cls(fusion, **QUICK) for cls in ESTIMATORS for fusion in FUSION_NAMES])
+def test_scikit_learn_checks_with_each_fusion(estimator, check):
     check(estimator)
 
 
@@ -81,12 +79,6 @@ def test_scikit_learn_checks_with_the_other_fusions(estimator, check):
 @every_fusion
 def test_checks_on_blocks_with_each_fusion(cls, fusion):
     check_estimator_on_blocks(cls(fusion, **QUICK))
-
-
-@shared_folds
-@parametrize_with_checks([cls(**{**QUICK, "n_members": 3}) for cls in ESTIMATORS])
-def test_scikit_learn_checks_of_several_members(estimator, check):
-    check(estimator)
 
 
 @pytest.mark.slow
@@ -118,7 +110,7 @@ for cls in (MultimodalClassifier, MultimodalRegressor):
 ROUNDING = {"mcb": 1e-4}
 
 
-@every_pair
+@each_pair
 def test_a_row_is_predicted_alone_as_among_others(fusion, kind):
     clf, X, _ = fitted(fusion, kind)
     together = clf.predict_proba(X)
@@ -129,7 +121,7 @@ def test_a_row_is_predicted_alone_as_among_others(fusion, kind):
         assert clf.predict(X[i : i + 1])[0] == labels[i]
 
 
-@every_pair
+@each_pair
 def test_what_other_rows_hold_does_not_matter(fusion, kind):
     clf, X, _ = fitted(fusion, kind)
     rows = [0, 1, 2, 3]
@@ -152,7 +144,7 @@ def test_learns(fusion):
 
 
 @every_estimator
-@every_fusion
+@each_level
 def test_same_seed_gives_the_same_fit_bit_for_bit(cls, fusion):
     X, y = make_data(kinds=readable(fusion))
     estimator = small(cls, fusion, max_epochs=3)
@@ -164,7 +156,7 @@ def test_same_seed_gives_the_same_fit_bit_for_bit(cls, fusion):
     assert cloned.loss_curve_ == estimator.loss_curve_
 
 
-@every_fusion
+@each_level
 def test_another_seed_gives_another_fit(fusion):
     X, y = make_data()
     first, second = (small(fusion=fusion, max_epochs=2, random_state=seed).fit(X, y) for seed in (0, 1))
@@ -188,11 +180,11 @@ def test_a_random_state_instance_moves_on():
 
 def test_same_fit_in_other_processes():
     X, y = make_data(kinds=["vector", "sequence", "image"])
-    here = [small(fusion=fusion, max_epochs=2).fit(X, y).predict_proba(X) for fusion in FUSION_NAMES]
+    here = [small(fusion=fusion, max_epochs=2).fit(X, y).predict_proba(X) for fusion in LEVELS]
     there = joblib.Parallel(n_jobs=2)(
-        joblib.delayed(small(fusion=fusion, max_epochs=2).fit)(X, y) for fusion in FUSION_NAMES
+        joblib.delayed(small(fusion=fusion, max_epochs=2).fit)(X, y) for fusion in LEVELS
     )
-    for fusion, expected, estimator in zip(FUSION_NAMES, here, there, strict=True):
+    for fusion, expected, estimator in zip(LEVELS, here, there, strict=True):
         np.testing.assert_array_equal(estimator.predict_proba(X), expected, err_msg=fusion)
 
 
@@ -217,7 +209,7 @@ def through_pickle(estimator):
 
 
 @pytest.mark.parametrize("duplicate", [through_pickle, through_joblib, copy.deepcopy])
-@every_fusion
+@each_level
 def test_a_copy_predicts_the_same(fusion, duplicate):
     X, y = make_data(kinds=readable(fusion))
     estimator = small(fusion=fusion, max_epochs=2).fit(X, y)
@@ -285,7 +277,7 @@ def test_the_form_of_a_dense_block_means_nothing(form):
     np.testing.assert_allclose(clf.predict_proba(X), expected, rtol=0, atol=1e-5)
 
 
-@every_fusion
+@each_level
 def test_the_forms_of_dense_blocks_mean_nothing_to_a_fusion(fusion):
     x, y = whole_numbers()
     plain = dict.fromkeys(DENSE_FORMS, x)
@@ -304,7 +296,7 @@ def test_the_form_of_a_sparse_block_means_nothing(form):
     np.testing.assert_allclose(small(max_epochs=3).fit(X, y).predict_proba(X), expected, rtol=0, atol=1e-6)
 
 
-@every_fusion
+@each_level
 def test_a_sparse_block_of_integers_and_of_unsorted_entries(fusion):
     x, y = whole_numbers()
     whole = sp.csr_array(x.astype(np.int32))
@@ -328,7 +320,7 @@ def test_a_sparse_matrix_alone_is_one_modality(form):
     np.testing.assert_allclose(clf.predict_proba(form(x)), expected, rtol=0, atol=1e-6)
 
 
-@every_fusion
+@each_level
 def test_labels_that_are_words(fusion):
     X, y = make_data()
     named = np.array(["no", "yes"])[y]
@@ -361,7 +353,7 @@ LEAST_SCORE = {("mutan", 7): 0.6}
 
 @pytest.mark.parametrize("n_modalities", [1, 2, 7])
 @every_estimator
-@every_fusion
+@each_level
 def test_any_number_of_modalities(cls, fusion, n_modalities):
     y = np.arange(40) % 2
     X = Blocks({f"m{i}": make_block("vector", y, seed=i) for i in range(n_modalities)})
@@ -373,7 +365,7 @@ def test_any_number_of_modalities(cls, fusion, n_modalities):
 NAMES = ["self", "a.b", "keys", "文本", "present", "values", "", " ", "a__b", "forward", "0", "fused", "joint"]
 
 
-@every_fusion
+@each_level
 def test_any_name_of_a_modality(fusion):
     y = np.arange(40) % 2
     blocks = {name: make_block("vector", y, seed=i) for i, name in enumerate(NAMES)}
@@ -398,7 +390,7 @@ def test_a_modality_named_as_a_head_keeps_a_head_of_its_own(cls, name):
     assert list(found)[1:] == [name, "other"]
 
 
-@every_fusion
+@each_level
 def test_order_of_modalities_at_predict_means_nothing(fusion):
     X, y = make_data(kinds=["vector", "sequence", "image"])
     clf = small(fusion=fusion, max_epochs=2).fit(X, y)
@@ -407,7 +399,7 @@ def test_order_of_modalities_at_predict_means_nothing(fusion):
 
 
 @every_estimator
-@every_fusion
+@each_level
 def test_a_last_batch_of_one_row(cls, fusion):
     X, y = make_data(n=33, kinds=readable(fusion))
     estimator = small(cls, fusion, batch_size=16, max_epochs=2).fit(X, y)
@@ -416,7 +408,7 @@ def test_a_last_batch_of_one_row(cls, fusion):
 
 
 @every_estimator
-@every_fusion
+@each_level
 def test_batches_of_one_row(cls, fusion):
     X, y = make_data(n=10, kinds=readable(fusion))
     estimator = small(cls, fusion, batch_size=1, max_epochs=2).fit(X, y)
@@ -443,7 +435,7 @@ def everything_global():
 
 
 @every_estimator
-@every_fusion
+@each_level
 def test_global_state_is_left_alone(cls, fusion):
     X, y = make_data(kinds=readable(fusion))
     np.random.seed(3)
@@ -483,7 +475,7 @@ def raw_bytes(X):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @every_estimator
-@every_fusion
+@each_level
 def test_the_arrays_of_the_user_are_left_alone(cls, fusion, dtype):
     y = np.arange(40) % 2
     X = {kind: make_block(kind, y, seed=i) for i, kind in enumerate(readable(fusion))}
@@ -546,7 +538,7 @@ def numbered(n, n_classes=2, seed=0):
     return Blocks({**X, "number": np.arange(1.0, n + 1)[:, None]}), y
 
 
-WITH_ENCODERS = [name for name in FUSION_NAMES if FUSIONS[name].level != "input"]
+WITH_ENCODERS = [name for name in LEVELS if FUSIONS[name].level != "input"]
 
 
 @pytest.mark.parametrize(("fraction", "expected"), [(0.1, 10), (0.2, 20), (0.25, 25), (0.5, 50)])
@@ -580,18 +572,16 @@ def test_nothing_outside_of_what_was_given_is_seen(fusion, seen):
 
 def test_cross_validation_trains_on_the_training_folds_alone(seen):
     X, y = numbered(60)
-    trained = []
+    read = []
 
-    class Note(StratifiedKFold):
-        def split(self, *args, **kwargs):
-            for train, test in super().split(*args, **kwargs):
-                trained.append(set(train + 1))
-                yield train, test
+    def note(estimator, X, y):  # called between the fit of a fold and what it predicts
+        read.append((seen["train"] | seen["valid"]) - {0})
+        for rows in seen.values():
+            rows.clear()
+        return 0.0
 
-    done = cross_validate(recorded(), X, y, cv=Note(3), return_estimator=True)
-    assert len(done["estimator"]) == 3
-    # without early stopping nothing is read out of training but to score the outer test fold
-    assert seen["train"] <= set.union(*trained)
+    done = cross_validate(recorded(), X, y, cv=3, scoring=note, return_indices=True)
+    assert read == [set(train + 1) for train in done["indices"]["train"]]
 
 
 def test_samples_of_no_weight_are_not_trained_on(seen):

@@ -1,5 +1,6 @@
 """MultimodalClassifier and MultimodalRegressor: targets, weights, training options, parameters, forms of input."""
 
+import functools
 import warnings
 from collections import OrderedDict, UserDict
 from types import MappingProxyType
@@ -738,7 +739,9 @@ def test_every_optimizer_trains(optimizer):
     assert clf.score(X, y) > 0.8
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", "adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adam", "rmsprop"))]
+)
 def test_optimizers_train_several_members(optimizer):
     X, y = make_data()
     clf = small(optimizer=optimizer, lr="auto", max_epochs=30, batch_size=16, n_members=3).fit(X, y)
@@ -840,11 +843,17 @@ def halves():
     return x, y, Blocks(left=x[:, :2], right=x[:, 2:])
 
 
+@functools.cache
+def predicted_of_halves(n_members):
+    _, y, X = halves()
+    return small(n_members=n_members, max_epochs=3).fit(X, y).predict_proba(X)
+
+
 @members
 @pytest.mark.parametrize("columns", COLUMNS, ids=repr)
 def test_columns_of_an_array(columns, n_members):
-    x, y, X = halves()
-    expected = small(n_members=n_members, max_epochs=3).fit(X, y).predict_proba(X)
+    x, y, _ = halves()
+    expected = predicted_of_halves(n_members)
     clf = small(n_members=n_members, max_epochs=3, modalities=columns)
     np.testing.assert_array_equal(clf.fit(x, y).predict_proba(x), expected)
     assert list(clf.modalities_) == ["left", "right"]
@@ -852,8 +861,8 @@ def test_columns_of_an_array(columns, n_members):
 
 @pytest.mark.parametrize("columns", [*COLUMNS, *NAMED_COLUMNS], ids=repr)
 def test_columns_of_a_frame(columns):
-    x, y, X = halves()
-    expected = small(max_epochs=3).fit(X, y).predict_proba(X)
+    x, y, _ = halves()
+    expected = predicted_of_halves(1)
     frame = pd.DataFrame(x, columns=list("abcdef"))
     clf = small(max_epochs=3, modalities=columns)
     np.testing.assert_array_equal(clf.fit(frame, y).predict_proba(frame), expected)

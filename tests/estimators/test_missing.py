@@ -11,19 +11,19 @@ import torch
 import torch.nn.functional as F
 from conftest import (
     KINDS,
+    LEVELS,
     MISSING,
     assert_same,
+    each_level,
     every_estimator,
-    every_fusion,
     linear_data,
     make_data,
     members,
     outputs,
     small,
-    without_transformers,
 )
 
-from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor, list_fusions
+from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.blocks import RaggedArray
 from skmm.inputs._inputs import Inputs
@@ -38,8 +38,7 @@ def with_nan(block):
     return block
 
 
-@members
-@pytest.mark.parametrize("fusion", ["concat", "attention", "late", "mfb", "early"])
+@pytest.mark.parametrize(("fusion", "n_members"), [*((name, 1) for name in LEVELS), ("concat", 3)])
 def test_ways_to_say_that_a_modality_is_missing(fusion, n_members):
     X, y = make_data(kinds=["vector", "sequence"])
     ways = [
@@ -72,7 +71,7 @@ GARBAGE = [1e30, np.inf, np.nan]
 @pytest.mark.parametrize("garbage", GARBAGE)
 @pytest.mark.parametrize(
     ("fusion", "n_members"),
-    [*(without_transformers(name, 1) for name in list_fusions()), *((name, 3) for name in ("concat", "late"))],
+    [*((name, 1) for name in LEVELS), ("concat", 3)],
 )
 def test_what_stands_in_a_missing_block_means_nothing(fusion, n_members, garbage):
     X, y = make_data(kinds=["vector", "sequence"])
@@ -147,7 +146,7 @@ def in_place_of(values, mask, garbage):
 
 
 @every_form
-@every_fusion
+@each_level
 def test_bytes_in_a_missing_row_mean_nothing_to_a_network(fusion, kind):
     blocks, inputs = beside(kind)
     network = untrained(fusion, inputs)
@@ -166,7 +165,7 @@ def test_bytes_in_a_missing_row_mean_nothing_to_a_network(fusion, kind):
             torch.testing.assert_close(network(given, present), expected, rtol=0, atol=1e-6)
 
 
-@every_fusion
+@each_level
 def test_padding_of_a_sequence_means_nothing_to_a_network(fusion):
     blocks, inputs = beside("ragged")
     network = untrained(fusion, inputs)
@@ -229,7 +228,7 @@ def test_learns_which_modality_to_believe_where_the_other_is_missing():
 
 
 @members
-@every_fusion
+@each_level
 def test_an_absent_modality_is_one_that_every_sample_lacks(fusion, n_members):
     X, y = make_data(kinds=["vector", "sequence"])
     clf = small(fusion=fusion, n_members=n_members, modality_dropout=0.3, max_epochs=2).fit(X, y)

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import sklearn
 import torch
-from conftest import every_estimator, every_fusion, make_data, outputs, without_transformers
+from conftest import (
+    LEVELS,
+    each_level,
+    every_estimator,
+    make_data,
+    once_and_each_level,
+    outputs,
+    without_transformers,
+)
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict, cross_validate
 from skorch.callbacks import Callback
@@ -71,8 +79,13 @@ class Look(Callback):
 # -- a head per modality ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", TASKS)
-@every_fusion
+@pytest.mark.parametrize(
+    ("fusion", "task"),
+    [
+        *(without_transformers(fusion, "multiclass") for fusion in list_fusions()),
+        *((fusion, task) for fusion in LEVELS for task in TASKS if task != "multiclass"),
+    ],
+)
 def test_heads_of_every_fusion_and_task(fusion, task):
     cls, X, y = make_task(task)
     estimator = make(cls, fusion, n_members=2, max_epochs=1).fit(X, y)
@@ -125,8 +138,7 @@ def test_modality_loss_trains_the_modality_heads(cls, n_members):
 # -- members are independent --------------------------------------------------------------------------------------
 
 
-@every_estimator
-@every_fusion
+@once_and_each_level
 def test_members_start_from_other_weights(cls, fusion):
     X, y = make_data(40)
     estimator = make(cls, fusion, max_epochs=1, lr=1e-30).fit(X, y)  # the weights stay as they were drawn
@@ -280,7 +292,7 @@ def test_recurrent_encoders_give_members_too(cls, encoder):
 
 
 @every_estimator
-@every_fusion
+@each_level
 def test_the_same_seed_gives_the_same_members_to_the_last_bit(cls, fusion):
     X, y = make_data()
     first, second = (make(cls, fusion, max_epochs=2, n_members=3).fit(X, y) for _ in range(2))
@@ -544,7 +556,7 @@ def test_bad_parameters(cls, params, error, message):
 
 
 @every_estimator
-@every_fusion
+@each_level
 def test_parameters_of_members_are_as_many_times_those_of_one(cls, fusion):
     X, y = make_data(40)
 

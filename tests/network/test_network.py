@@ -117,14 +117,6 @@ def test_what_is_no_fusion(fusion):
         network(fusion=fusion)
 
 
-@pytest.mark.parametrize("fusion", list_fusions())
-def test_what_stands_in_a_missing_row_changes_no_output(fusion):
-    net = network(fusion=fusion)
-    values, present = batch()
-    filled = {n: torch.where(present[n][:, None], x, 1e30) for n, x in values.items()}
-    assert torch.equal(net(filled, present), net(values, present))
-
-
 def test_token_fusion_reads_a_vector_as_one_token_and_feature_fusion_the_mean_of_tokens():
     class Halves(nn.Module):
         """(B, 4) -> two tokens (B, 2, 2)."""

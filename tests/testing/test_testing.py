@@ -259,9 +259,10 @@ def test_broken_fusion_is_named_with_the_rule_that_it_breaks(broken):
     assert broken.__name__ in str(caught.value)
 
 
-@pytest.mark.parametrize("good", [GeometricFusion, pytest.param(AveragesTokens, marks=pytest.mark.slow)])
-def test_good_fusion_passes_as_a_class(good):
-    check_fusion(good)
+@pytest.mark.parametrize("good", [GeometricFusion, AveragesTokens])
+@pytest.mark.parametrize("estimators", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_good_fusion_passes_as_a_class(good, estimators):
+    check_fusion(good, estimators=estimators)
 
 
 @pytest.mark.slow
@@ -504,7 +505,7 @@ def test_kinds_that_a_fusion_refuses_are_passed_over():
 def test_global_random_state_is_left_alone():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    check_fusion("mfb", estimators=False)
+    check_fusion("sum", estimators=False)
     check_encoder("mlp")
     assert torch.equal(torch.get_rng_state(), before)
 

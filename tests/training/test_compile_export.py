@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import SELF_CONTAINED
+from conftest import LEVELS, SELF_CONTAINED
 from torch.export import Dim
 from torch.func import functional_call, stack_module_state
 from torch.utils._pytree import tree_map  # torch has no public one
@@ -81,7 +81,6 @@ def exported(module, example):
 
 
 WAYS = {"compile": compiled, "export": exported}
-ways = pytest.mark.parametrize("way", WAYS)
 
 
 def assert_fails_with_reason(module, way, run):
@@ -106,7 +105,9 @@ def assert_runs_as_it_is(module, way, inputs):
 @pytest.mark.parametrize(
     ("name", "way"),
     [
-        pytest.param(name, way, marks=[pytest.mark.slow] if way == "compile" and name != "concat" else [])
+        pytest.param(
+            name, way, marks=[] if name in LEVELS and (way == "export" or name == "concat") else [pytest.mark.slow]
+        )
         for name in list_fusions()
         for way in WAYS
     ],
@@ -115,8 +116,8 @@ def test_fusion(name, way):
     assert_runs_as_it_is(network(name), way, batch)
 
 
-@ways
-@pytest.mark.parametrize("name", ["early", "sum", "attention", "late"])  # one of each level
+@pytest.mark.parametrize("way", ["export", pytest.param("compile", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", LEVELS)
 def test_fusion_beside_modality_heads(name, way):
     assert_runs_as_it_is(network(name, modality_heads=True), way, batch)
 

@@ -6,8 +6,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from conftest import MultimodalClassifier, every_estimator, every_fusion, make_data, small
+from conftest import LEVELS, every_estimator, make_data, small, without_transformers
 
+from skmm import MultimodalClassifier, list_fusions
 from skmm.model_selection import FusionSearchCV
 
 LESS = ["bf16", "16"]
@@ -16,9 +17,13 @@ NEARLY = 20 * 2**-8
 exact = {"dropout": 0.0, "max_epochs": 2, "random_state": 0}
 
 
-@pytest.mark.parametrize("n_members", [1, 3])
-@pytest.mark.parametrize("precision", LESS)
-@every_fusion
+@pytest.mark.parametrize(
+    ("fusion", "precision", "n_members"),
+    [
+        *(without_transformers(fusion, "bf16", 1) for fusion in list_fusions()),
+        *((fusion, *options) for fusion in LEVELS for options in [("bf16", 3), ("16", 1), ("16", 3)]),
+    ],
+)
 def test_training_in_less_precision_is_nearly_that_in_float32(fusion, precision, n_members):
     X, y = make_data(60, kinds=("vector", "sequence"))
     options = {"n_members": n_members, **exact}

@@ -5,11 +5,21 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import SELF_CONTAINED, every_fusion, make_data, small
+from conftest import (
+    LEVELS,
+    SELF_CONTAINED,
+    each_level,
+    every_estimator,
+    every_fusion,
+    make_data,
+    members,
+    small,
+    without_transformers,
+)
 from sklearn.metrics import d2_pinball_score, log_loss, mean_absolute_error, mean_pinball_loss, mean_squared_error
 from skorch.callbacks import Callback
 
-from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor
+from skmm import Blocks, Encoder, MultimodalRegressor, list_fusions
 from skmm._devices import find_device, seeded
 from skmm.training._losses import (
     absolute_error,
@@ -20,9 +30,6 @@ from skmm.training._losses import (
     squared_error,
 )
 from skmm.training._optimizers import SCHEDULES, auto_batch_size, auto_epochs
-
-members = pytest.mark.parametrize("n_members", [1, 3])
-every_estimator = pytest.mark.parametrize("cls", [MultimodalClassifier, MultimodalRegressor])
 
 
 def numbers(*shape, seed=0):
@@ -241,8 +248,10 @@ def test_every_member_visits_its_own_samples_once_in_each_epoch():
 # -- weight decay and clipping -------------------------------------------------------------------------------------
 
 
-@members
-@every_fusion
+@pytest.mark.parametrize(
+    ("fusion", "n_members"),
+    [*(without_transformers(fusion, 1) for fusion in list_fusions()), *((fusion, 3) for fusion in LEVELS)],
+)
 def test_weight_decay_is_on_weights_alone(fusion, n_members):
     X, y = make_data(40, kinds=["vector", "image"])
     params = {
@@ -302,7 +311,7 @@ def frozen_parameters(fusion, encoders, kinds, n_members):
 
 
 @members
-@every_fusion
+@each_level
 def test_every_parameter_of_a_fusion_moves(fusion, n_members):
     assert frozen_parameters(fusion, None, ["vector", "sequence", "image"], n_members) == []
 
