@@ -21,7 +21,7 @@ from skmm._checks import check_positive, unknown
 from skmm._devices import find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._optional import import_optional
-from skmm._pretrained import load_pretrained, settings_of
+from skmm._pretrained import VisionBackbone, load_image_processor
 from skmm._warnings import warn
 from skmm.files._cache import VectorCache
 from skmm.preprocessing._files import FileLoader, Source, as_column, failure_text, file_tags, open_source
@@ -29,7 +29,6 @@ from skmm.preprocessing._files import FileLoader, Source, as_column, failure_tex
 CHANNELS = {"RGB": 3, "L": 1, "RGBA": 4}
 ASPECTS = ["stretch", "crop", "pad"]
 DTYPES = ["uint8", "float32"]
-POOLINGS = ["auto", "pooler", "cls", "mean"]
 # Pillow's own limit: a quarter of a GiB of three channels
 MAX_PIXELS = 1024**3 // 4 // 3
 # Pillow's names of the formats that are read, where it has them; TGA, which nothing but its numbers tells, last.
@@ -364,59 +363,38 @@ class _ModelInput(PictureLoader):
         return np.asarray(self.processor(images=picture, return_tensors="np")["pixel_values"][0], dtype=np.float32)
 
 
-class _VisionModel:
-    """A pretrained model from pictures to vectors."""
+class _WholeModel(VisionBackbone):
+    """A pretrained model with all that it makes of a picture, on what its own image processor made of it.
 
-    def __init__(self, name: str, pooling: str, device: torch.device) -> None:
-        options = {"dtype": torch.float32, "output_loading_info": True}
-        model, report = load_pretrained("a vision model", name, "AutoModel", **options)
-        # without torchvision the processors on Pillow are the only ones, with it still the reproducible ones
-        self.processor = load_pretrained("an image processor", name, "AutoImageProcessor", backend="pil")
-        absent = {key for key in report["missing_keys"] if "pooler" not in key.split(".")}
-        if absent:
-            raise ValueError(f"model={name!r} lacks the weights {sorted(absent)}, which would be random.")
-        if pooling == "pooler" and report["missing_keys"]:
-            raise ValueError(f"model={name!r} lacks the weights of its pooler, valid are ['auto', 'cls', 'mean'].")
-        if pooling == "auto" and report["missing_keys"]:
-            pooling = "cls"
-        self.name, self.pooling, self.device = name, pooling, device
-        self.model = model.to(device).eval()
-        # a model of images and texts also has a part that reads images alone
-        self.forward = getattr(model, "get_image_features", model)
+    Of a model of images and texts that is the projection into their common space, where an encoder takes the
+    part that reads images alone.
+    """
 
-    def fingerprint(self) -> str:
-        """What the vectors depend on, as a hash."""
-        settings = f"{self.pooling} {self.processor.to_json_string()} {settings_of(self.model)}"
-        digest = hashlib.sha256(settings.encode())
-        for key, tensor in sorted(self.model.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+    what = "a vision model"
+    part = None
 
-    def embed(self, pixels: list[np.ndarray]) -> np.ndarray:
-        """Vectors, shape (n, d), of what the processor made of the pictures."""
-        shapes = {p.shape for p in pixels}
+    def __init__(self, name: str, pooling: str) -> None:
+        super().__init__(name, pooling)
+        self.processor = load_image_processor(name)
+
+    def extra_repr(self) -> str:
+        return self.processor.to_json_string()
+
+    def _weights(self) -> dict[str, Any]:
+        return self.model.state_dict()
+
+    def _run(self, pictures: torch.Tensor) -> Any:
+        run = getattr(self.model, "get_image_features", self.model)
+        with seeded(0, pictures.device):  # some models draw masks even when they predict
+            return run(pixel_values=pictures)
+
+    def embed(self, samples: list[np.ndarray]) -> np.ndarray:
+        shapes = {sample.shape for sample in samples}
         if len(shapes) > 1:
             raise ValueError(
                 f"model={self.name!r}: its processor gives images of several shapes, {sorted(shapes)}."
             )
-        batch = torch.from_numpy(np.stack(pixels)).to(self.device)
-        with torch.inference_mode(), seeded(0, self.device):  # some models draw masks even when they predict
-            output = self.forward(pixel_values=batch)
-        return self._pool(output).float().cpu().numpy()
-
-    def _pool(self, output: Any) -> torch.Tensor:
-        pooled = getattr(output, "pooler_output", None)
-        if self.pooling == "pooler" and pooled is None:
-            raise ValueError(f"model={self.name!r} has no pooler, valid are ['auto', 'cls', 'mean'].")
-        if pooled is not None and self.pooling in ("auto", "pooler"):
-            return pooled.flatten(1)
-        hidden = output.last_hidden_state  # (n, tokens, d), or (n, d, height, width)
-        if self.pooling == "cls":
-            if hidden.ndim != 3:
-                raise ValueError(f"model={self.name!r} has no tokens for pooling='cls', valid is 'mean'.")
-            return hidden[:, 0]
-        return hidden.mean(dim=1) if hidden.ndim == 3 else hidden.flatten(2).mean(dim=2)
+        return super().embed(samples)
 
 
 def _content_hash(item: Any, base_dir: Any, within: Any) -> str | None:
@@ -539,8 +517,9 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def _load(self) -> _VisionModel:
-        return _VisionModel(os.fspath(self.model), self.pooling, find_device(self.device))
+    def _load(self) -> _WholeModel:
+        device = find_device(self.device)
+        return _WholeModel(os.fspath(self.model), self.pooling).to(device)
 
     def _reader(self) -> _ModelInput:
         return _ModelInput(self._loaded.processor, self)
@@ -562,8 +541,6 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         -------
         self : ImageEmbedder
         """
-        if self.pooling not in POOLINGS:
-            raise unknown("pooling", self.pooling, POOLINGS)
         check_positive("batch_size", self.batch_size)
         as_column(X)
         with all_or_nothing(self):
