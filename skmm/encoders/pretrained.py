@@ -9,13 +9,13 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import check_positive
 from skmm._pretrained import Backbone, load_backbone, model_name
 from skmm.blocks._blocks import Block, BlockInfo, is_lazy
 from skmm.blocks._prefetch import read_ahead
@@ -340,8 +340,8 @@ class PretrainedEncoder(nn.Module):
     ) -> PretrainedReader:
         """What prepares the block of an encoder with these parameters."""
         for name, value in {"lora_rank": lora_rank, "max_length": max_length, "batch_size": batch_size}.items():
-            if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < 1):
-                raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+            if value is not None:
+                check_positive(name, value)
         _thaw_epoch(freeze)
         if lora_rank is not None and freeze is not True:
             raise ValueError(

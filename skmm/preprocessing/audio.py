@@ -13,7 +13,7 @@ from scipy.fft import dct
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skmm._checks import check_positive, check_real
+from skmm._checks import check_above_zero, check_positive
 from skmm._fitting import all_or_nothing
 from skmm._missing import is_missing
 from skmm._optional import import_optional
@@ -202,10 +202,10 @@ class AudioLoader(FileLoader):
 
     def _check_params(self) -> None:
         super()._check_params()
-        check_real("sample_rate", self.sample_rate)
+        check_above_zero("sample_rate", self.sample_rate)
         check_positive("max_samples", self.max_samples)
         if self.duration is not None:
-            check_real("duration", self.duration)
+            check_above_zero("duration", self.duration)
             if not self._length():
                 raise ValueError(
                     f"duration={self.duration!r} is less than a sample at {self.sample_rate} per second."
@@ -259,7 +259,7 @@ class AudioLoader(FileLoader):
         waveform, rate = item if isinstance(item, tuple) and len(item) == 2 else (item, self.sample_rate)
         if not isinstance(waveform, np.ndarray):
             return None
-        check_real("its sample rate", rate)
+        check_above_zero("its sample rate", rate)
         if waveform.ndim == 2 and waveform.shape[1] > len(waveform):
             raise ValueError(
                 f"of shape {waveform.shape} it has more channels than samples; expected (n_samples, n_channels)"
@@ -431,7 +431,7 @@ class LogMel(TransformerMixin, BaseEstimator):
         self : LogMel
         """
         for name in ("sample_rate", "window", "hop", "log_offset"):
-            check_real(name, getattr(self, name))
+            check_above_zero(name, getattr(self, name))
         check_positive("n_mels", self.n_mels)
         nyquist = self.sample_rate / 2
         fmax = nyquist if self.fmax is None else self.fmax

@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skmm._checks import check_positive, unknown
+from skmm._checks import check_positive, is_whole, unknown
 from skmm._devices import find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._optional import import_optional
@@ -218,7 +217,7 @@ def check_colour(colour: Any) -> None:
 
 def check_size(size: Any) -> tuple[int, int]:
     """Height and width, from one number or from two."""
-    pair = (size, size) if isinstance(size, Integral) else size
+    pair = (size, size) if is_whole(size) else size
     if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
         raise ValueError(f"size must be a positive integer or a pair (height, width), got {size!r}.")
     for side in pair:
