@@ -15,9 +15,6 @@ from skmm._checks import check_below, is_whole, unknown
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import RaggedArray
 
-# Draws of the numeric integration behind the Bayes accuracy.
-_N_DRAWS = 50_000
-
 
 def make_multimodal_classification(
     n_samples: int = 500,
@@ -167,7 +164,7 @@ def make_multimodal_classification(
         return X, y
 
     def accuracy(patterns: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
-        return _bayes_accuracy(patterns, probability, shares, prior, noise, flip_y)
+        return bayes_accuracy(patterns, probability, shares, prior, noise, flip_y)
 
     found = [accuracy(np.ones((1, n_modalities), dtype=bool), np.ones(1))]
     found += [found[0] if not form.missing.any() else accuracy(*_patterns(form.missing))]
@@ -476,19 +473,23 @@ def _channel_bits(prior: np.ndarray, flip_y: float) -> float:
     return float(joint[joint > 0] @ np.log2(ratio))
 
 
-def _bayes_accuracy(
+def bayes_accuracy(
     patterns: np.ndarray,
     probability: np.ndarray,
     shares: np.ndarray,
     prior: np.ndarray,
     noise: float,
     flip_y: float,
+    n_draws: int = 50_000,
 ) -> tuple[float, float]:
-    """Expected largest posterior probability, and its standard error, over patterns (P, M) of what is there."""
+    """Expected largest posterior probability, and its standard error, over patterns (P, M) of what is there.
+
+    It is integrated numerically, over ``n_draws`` draws.
+    """
     rng = np.random.RandomState(0)
     cells = probability[:, None, None] * shares[:, None] * prior  # (P, 2 + M, C)
     # every cell is drawn at least twice, for its variance
-    counts = np.where(cells > 0, np.maximum(2, np.ceil(_N_DRAWS * cells)), 0).astype(int)
+    counts = np.where(cells > 0, np.maximum(2, np.ceil(n_draws * cells)), 0).astype(int)
     pattern, way, y = (np.repeat(i.ravel(), counts.ravel()) for i in np.indices(cells.shape))
     codes = _codes(_symbols(way, y, len(prior), patterns.shape[1], rng), len(prior))
     seen = codes + noise * rng.standard_normal(codes.shape)

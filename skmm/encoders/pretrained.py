@@ -23,8 +23,6 @@ from skmm.files._cache import VectorCache
 from skmm.layers import DenseBlock, keep
 from skmm.spec import INHERIT, register_encoder
 
-_ROWS_AT_A_TIME = 1024  # samples that are looked up at a time
-_READ_AT_A_TIME = 256  # and of a lazy block in memory, in each of the parts that are read ahead
 _KEPT = 100_000  # vectors that this process remembers
 
 
@@ -87,6 +85,8 @@ class PretrainedReader:
 
     _vectors: ClassVar[dict[tuple[str, str], np.ndarray]] = {}
     _lock: ClassVar = threading.Lock()
+    rows_at_a_time = 1024  # samples that are looked up at a time
+    lazy_rows_at_a_time = 256  # and of a lazy block in memory, in each of the parts that are read ahead
 
     def __init__(
         self, model: str, pooling: str, max_length: int | None, batch_size: int, memory: Any, frozen: bool
@@ -121,7 +121,8 @@ class PretrainedReader:
 
     def _samples(self, block: Block, present: np.ndarray) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Rows and samples of a block, some at a time; ``present`` loses what a lazy block turns out to lack."""
-        there, size = np.flatnonzero(present), _READ_AT_A_TIME if is_lazy(block) else _ROWS_AT_A_TIME
+        there = np.flatnonzero(present)
+        size = self.lazy_rows_at_a_time if is_lazy(block) else self.rows_at_a_time
         parts = [there[start : start + size] for start in range(0, len(there), size)]
         reading: Iterator[Any] = read_ahead(block, parts, None) if is_lazy(block) else map(block.__getitem__, parts)
         for rows, values in zip(parts, reading, strict=True):
