@@ -7,6 +7,9 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+from sklearn.utils import check_scalar
+
 
 def unknown(what: str, value: Any, valid: Any) -> ValueError:
     """Error for a name that is not among the valid ones: quotes it, lists them, suggests the nearest."""
@@ -39,10 +42,31 @@ def divisors(size: int) -> list[int]:
 
 
 def check_positive(name: str, value: Any) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+    """Refuse a parameter that is no whole number of 1 or more."""
+    if not is_whole(value) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}.")
 
 
-def check_real(name: str, value: Any) -> None:
+def check_above_zero(name: str, value: Any) -> None:
+    """Refuse a parameter that is no finite number above 0."""
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
         raise ValueError(f"{name} must be a number above 0, got {value!r}.")
+
+
+def check_finite(name: str, value: Any, **bounds: Any) -> None:
+    """Refuse a parameter that is no finite number, or out of the bounds of scikit-learn's ``check_scalar``."""
+    check_scalar(value, name, Real, **bounds)
+    if not math.isfinite(value):
+        raise ValueError(f"{name} == {value}, must be finite.")
+
+
+def check_below(name: str, value: Any, high: float = math.inf, *, closed: bool = False) -> None:
+    """Refuse a parameter that is no number from 0 to ``high``, which is valid itself if ``closed``."""
+    if not isinstance(value, int | float | np.number) or not (0 <= value < high or (closed and value == high)):
+        raise ValueError(f"{name} must be a number in [0, {high}{']' if closed else ')'}, got {value!r}.")
+
+
+def check_rate(name: str, value: Any) -> None:
+    """Refuse what is no share from 0 to 1."""
+    if not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value!r}.")

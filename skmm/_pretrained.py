@@ -130,8 +130,8 @@ class Backbone(nn.Module):
         "vmap": "the code of transformers is not written for torch.vmap",
         "export": "the code of transformers has exporters of its own",
     }
-    what: ClassVar[str]
-    part: ClassVar[str]  # of a model of several inputs, the one to use
+    what: ClassVar[str]  # what it is called where it cannot be loaded
+    part: ClassVar[str | None]  # of a model of several inputs, the one to use; None where it is the whole
     steps: ClassVar[bool]  # whether a sample is a sequence of steps
     dtype: ClassVar[torch.dtype] = torch.float32  # of a batch
 
@@ -141,9 +141,9 @@ class Backbone(nn.Module):
         if pooling not in POOLINGS:
             raise unknown("pooling", pooling, POOLINGS)
         options = {"dtype": torch.float32, "output_loading_info": True}
-        model, report = load_pretrained(f"a model of {self.what}", name, "AutoModel", **options)
+        model, report = load_pretrained(self.what, name, "AutoModel", **options)
         self.name = name
-        self.model: Any = getattr(model, self.part, model)
+        self.model: Any = model if self.part is None else getattr(model, self.part, model)
         used = f"{self.part}." if self.model is not model else ""
         missing = {key.removeprefix(used) for key in report["missing_keys"] if key.startswith(used)}
         absent = {key for key in missing if not _SPARE & set(key.split("."))}
@@ -190,12 +190,16 @@ class Backbone(nn.Module):
     def fingerprint(self, without: Collection[str] = ()) -> str:
         """What the vectors depend on, but for some tensors, as a hash."""
         digest = hashlib.sha256(f"{self.pooling} {self.extra_repr()} {settings_of(self.model)}".encode())
-        for key, tensor in sorted(self.state_dict().items()):
+        for key, tensor in sorted(self._weights().items()):
             if key in without:
                 continue
             digest.update(key.encode())
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    def _weights(self) -> dict[str, Any]:
+        """The tensors of the fingerprint by name; another name would make the caches on disk anew."""
+        return self.state_dict()
 
     def _pool(self, output: Any, tokens: Tensor, mask: Tensor) -> Tensor:
         pooled = getattr(output, "pooler_output", None)
@@ -217,7 +221,7 @@ def _never_empty(mask: Tensor) -> Tensor:
 class TextBackbone(Backbone):
     """Reads token ids (B, T) of the model's own tokenizer."""
 
-    what = "text"
+    what = "a model of text"
     part = "text_model"
     steps = True
     dtype = torch.int64
@@ -280,19 +284,48 @@ class TextBackbone(Backbone):
         return l2_normalize(vectors) if self.normalize else vectors, tokens, mask
 
 
-class ImageBackbone(Backbone):
+class VisionBackbone(Backbone):
+    """Reads pictures (B, 3, H, W) that are in the form of the model's training already."""
+
+    steps = False
+
+    def _auto_pooling(self, has_pooler: bool) -> str:
+        return "auto" if has_pooler else "cls"
+
+    def _run(self, pictures: Tensor) -> Any:
+        return self.model(pixel_values=pictures)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        output = self._run(x)
+        tokens = output.last_hidden_state  # (B, T, d), or (B, d, H, W)
+        if tokens.ndim == 4:
+            tokens = tokens.flatten(2).transpose(1, 2)
+            if self.pooling == "cls":
+                raise ValueError(f"model={self.name!r} has no tokens for pooling='cls', valid is 'mean'.")
+        everything = torch.ones_like(tokens[..., 0], dtype=torch.bool)
+        return self._pool(output, tokens, everything), tokens, mask.unsqueeze(-1).expand(tokens.shape[:2])
+
+
+def load_image_processor(name: str) -> Any:
+    """What brings a picture into the form of a model's training, on Pillow.
+
+    Without torchvision the processors on Pillow are the only ones, with it they are still the reproducible ones.
+    """
+    return load_pretrained("an image processor", name, "AutoImageProcessor", backend="pil")
+
+
+class ImageBackbone(VisionBackbone):
     """Reads pictures (B, H, W, C) or (B, H, W) of levels 0 to 255, and brings them into the form of its training.
 
     Resizing, cropping and normalisation follow the model's image processor, as operations of torch.
     """
 
-    what = "images"
+    what = "a model of images"
     part = "vision_model"
-    steps = False
 
     def __init__(self, name: str, pooling: str) -> None:
         super().__init__(name, pooling)
-        options = load_pretrained("an image processor", name, "AutoImageProcessor", backend="pil").to_dict()
+        options = load_image_processor(name).to_dict()
         self.size = options.get("size") if options.get("do_resize") else None
         self.crop = options.get("crop_size") if options.get("do_center_crop") else None
         self.bicubic = int(options.get("resample") or 2) in (1, 3)  # Pillow's Lanczos and bicubic
@@ -300,9 +333,6 @@ class ImageBackbone(Backbone):
         normalize = options.get("do_normalize")
         self.mean = list(options["image_mean"]) if normalize else [0.0]
         self.std = list(options["image_std"]) if normalize else [1.0]
-
-    def _auto_pooling(self, has_pooler: bool) -> str:
-        return "auto" if has_pooler else "cls"
 
     def extra_repr(self) -> str:
         return f"{self.size}, {self.crop}, {self.bicubic}, {self.factor}, {self.mean}, {self.std}"
@@ -343,20 +373,13 @@ class ImageBackbone(Backbone):
         return (shortest, longer) if height <= width else (longer, shortest)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        output = self.model(pixel_values=self._processed(x))
-        tokens = output.last_hidden_state  # (B, T, d), or (B, d, H, W)
-        if tokens.ndim == 4:
-            tokens = tokens.flatten(2).transpose(1, 2)
-            if self.pooling == "cls":
-                raise ValueError(f"model={self.name!r} has no tokens for pooling='cls', valid is 'mean'.")
-        everything = torch.ones_like(tokens[..., 0], dtype=torch.bool)
-        return self._pool(output, tokens, everything), tokens, mask.unsqueeze(-1).expand(tokens.shape[:2])
+        return super().forward(self._processed(x), mask)
 
 
 class AudioBackbone(Backbone):
     """Reads waveforms (B, T, 1) of the model's own sampling rate."""
 
-    what = "waveforms"
+    what = "a model of waveforms"
     part = "audio_model"
     steps = True
 

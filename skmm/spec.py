@@ -40,6 +40,13 @@ class Registry(dict[str, Any]):
         return enter
 
     def find(self, name: str) -> Any:
+        """The class of a name.
+
+        Raises
+        ------
+        ValueError
+            If nothing has this name; it says which do.
+        """
         if name not in self:
             raise unknown(self.what, name, self)
         return self[name]
@@ -93,6 +100,11 @@ class Spec(BaseEstimator):
     def __init__(self, name: str | type, **params: Any) -> None:
         self.name = name
         self._params = params
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The parameters that were set, without the defaults of the class."""
+        return dict(self._params)
 
     def target(self) -> type:
         """The class that the name stands for."""
@@ -366,6 +378,43 @@ class SpecParams(BaseEstimator):
         self.augment = {**augment, name: changed}
 
 
+# Which encoder reads a kind of block when the user names none.
+DEFAULT_ENCODERS = {
+    "vector": "mlp",
+    "sparse": "mlp",
+    "sequence": "conv1d",
+    "image": "conv2d",
+    "tokens": "embedding",
+    "video": "conv2d_temporal",
+}
+
+
+def default_encoder(info: BlockInfo) -> str:
+    """The name of the encoder that reads a block where the user names none; steps that are pictures are a video."""
+    pictures = info.kind == "sequence" and len(info.shape) == 3
+    return DEFAULT_ENCODERS["video" if pictures else info.kind]
+
+
+def kinds_of(choice: Any) -> tuple[str, ...]:
+    """Kinds that an encoder asks for; where it does not say all, but of a user's module those that are arrays."""
+    spec = as_spec(Encoder, choice)
+    target = spec.target() if isinstance(spec, Encoder) and spec.name != "auto" else spec
+    arrays = [kind for kind in KINDS if kind != "sparse"]
+    return tuple(getattr(target, "kinds", arrays if isinstance(target, nn.Module) else KINDS))
+
+
+def numbers_ids_anew(choice: Any, info: BlockInfo) -> bool:
+    """Whether ids are numbered anew for an encoder, since to it they are names without a meaning.
+
+    Ids of a pretrained tokenizer have one, and of a user's module nobody knows: they stay, unless the class says
+    ``numbers_ids = True``.
+    """
+    spec = as_spec(Encoder, choice)
+    if isinstance(spec, Encoder):
+        spec = ENCODERS[default_encoder(info)] if spec.name == "auto" else spec.target()
+    return bool(getattr(spec, "numbers_ids", False))
+
+
 def _listing(kind: type[Spec], describe: bool, extra: Callable[[Any], dict[str, Any]]) -> list[str] | Table:
     names = sorted(kind._registry)
     if not describe:
@@ -442,40 +491,3 @@ def list_optimizers(*, describe: bool = False) -> list[str] | Table:
     True
     """
     return _listing(Optimizer, describe, lambda cls: {"class": f"torch.optim.{cls.__name__}"})
-
-
-# Which encoder reads a kind of block when the user names none.
-DEFAULT_ENCODERS = {
-    "vector": "mlp",
-    "sparse": "mlp",
-    "sequence": "conv1d",
-    "image": "conv2d",
-    "tokens": "embedding",
-    "video": "conv2d_temporal",
-}
-
-
-def default_encoder(info: BlockInfo) -> str:
-    """The name of the encoder that reads a block where the user names none; steps that are pictures are a video."""
-    pictures = info.kind == "sequence" and len(info.shape) == 3
-    return DEFAULT_ENCODERS["video" if pictures else info.kind]
-
-
-def kinds_of(choice: Any) -> tuple[str, ...]:
-    """Kinds that an encoder asks for; where it does not say all, but of a user's module those that are arrays."""
-    spec = as_spec(Encoder, choice)
-    target = spec.target() if isinstance(spec, Encoder) and spec.name != "auto" else spec
-    arrays = [kind for kind in KINDS if kind != "sparse"]
-    return tuple(getattr(target, "kinds", arrays if isinstance(target, nn.Module) else KINDS))
-
-
-def numbers_ids_anew(choice: Any, info: BlockInfo) -> bool:
-    """Whether ids are numbered anew for an encoder, since to it they are names without a meaning.
-
-    Ids of a pretrained tokenizer have one, and of a user's module nobody knows: they stay, unless the class says
-    ``numbers_ids = True``.
-    """
-    spec = as_spec(Encoder, choice)
-    if isinstance(spec, Encoder):
-        spec = ENCODERS[default_encoder(info)] if spec.name == "auto" else spec.target()
-    return bool(getattr(spec, "numbers_ids", False))

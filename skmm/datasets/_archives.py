@@ -249,20 +249,7 @@ def load_csd(
     if align_to is None:
         data = Blocks({name: [_filled(s.features.get(i)) for i in ids] for name, s in numbers.items()})
     else:
-        aligned = align(cut, to=align_to, how=how)
-        rows = {segment_id: row for row, segment_id in enumerate(aligned.ids)}
-        present = np.array([i in rows for i in ids])
-        place = np.array([rows.get(i, 0) for i in ids])
-        data = Blocks(
-            aligned.data[place],
-            present={name: there[place] & present for name, there in aligned.data.present.items()},
-        )
-        for name, there in data.present.items():
-            if not there.any():
-                raise ValueError(
-                    f"modality {name!r} would be missing in all of the {len(ids)} segments: none of its steps "
-                    f"overlaps with one of {align_to!r}, to which it is to be aligned."
-                )
+        data = _aligned(cut, ids, align_to, how)
     target = np.stack([values[i][0] for i in ids])
     target = target[:, 0] if target.shape[1] == 1 else target
     if return_X_y:
@@ -274,6 +261,25 @@ def load_csd(
         groups=_videos(ids),
         text=text,
     )
+
+
+def _aligned(cut: Mapping[str, Any], ids: list[str], align_to: str, how: str) -> Blocks:
+    """The sequences aligned to one of them, a row for each segment; missing where that one says nothing."""
+    aligned = align(cut, to=align_to, how=how)
+    rows = {segment_id: row for row, segment_id in enumerate(aligned.ids)}
+    present = np.array([i in rows for i in ids])
+    place = np.array([rows.get(i, 0) for i in ids])
+    data = Blocks(
+        aligned.data[place],
+        present={name: there[place] & present for name, there in aligned.data.present.items()},
+    )
+    for name, there in data.present.items():
+        if not there.any():
+            raise ValueError(
+                f"modality {name!r} would be missing in all of the {len(ids)} segments: none of its steps "
+                f"overlaps with one of {align_to!r}, to which it is to be aligned."
+            )
+    return data
 
 
 def _first(videos: Iterable[str]) -> str:
@@ -322,37 +328,7 @@ def _read_subset(
 ) -> Bunch:
     """One subset; counts in ``odd`` the values that are not finite, by modality."""
     names = [m for m in MODALITIES if m in part] if modalities is None else modalities
-    for name in names:
-        if name not in part:
-            raise ValueError(f"{where} has no modality {name!r}; its keys are {list(part)}.")
-    blocks: dict[str, Any] = {}
-    present = {}
-    for name in names:
-        here = f"{where}, modality {name!r}"
-        if name == "text_bert":
-            blocks[name] = _token_ids(part[name], here)
-            continue
-        block = _features(part[name], part.get(f"{name}_lengths") if ragged else None, here)
-        present[name] = np.ones(len(block), dtype=bool)
-        if isinstance(block, RaggedArray):
-            present[name] = block.lengths > 0
-        values = block.values if isinstance(block, RaggedArray) else block
-        finite = np.isfinite(values)
-        if not finite.all():
-            rows = np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))
-            if isinstance(block, RaggedArray):  # from steps to samples
-                rows = np.searchsorted(block.offsets, rows, side="right") - 1
-            count = int((~finite).sum())
-            if nonfinite == "raise":
-                raise ValueError(
-                    f"{here}: {count} values are infinite or NaN, the first in row {rows[0]}; "
-                    "nonfinite='zero' puts 0 in their place, nonfinite='missing' makes such rows missing."
-                )
-            odd[name] = odd.get(name, 0) + count
-            values[~finite] = 0
-            if nonfinite == "missing":
-                present[name][rows] = False
-        blocks[name] = block
+    blocks, present = _modalities(part, where, names, ragged, nonfinite, odd)
     labels = {key: _labels(value, f"{where}, {key!r}") for key, value in part.items() if _TARGETS.fullmatch(key)}
     chosen = target or ("regression_labels" if "regression_labels" in labels else "labels")
     if chosen not in labels:
@@ -373,6 +349,49 @@ def _read_subset(
         groups=groups,
         raw_text=texts,
     )
+
+
+def _modalities(
+    part: dict[str, Any], where: str, names: list[str], ragged: bool, nonfinite: str, odd: dict[str, int]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The blocks of a subset, and which rows of those of features there are."""
+    for name in names:
+        if name not in part:
+            raise ValueError(f"{where} has no modality {name!r}; its keys are {list(part)}.")
+    blocks: dict[str, Any] = {}
+    present = {}
+    for name in names:
+        here = f"{where}, modality {name!r}"
+        if name == "text_bert":
+            blocks[name] = _token_ids(part[name], here)
+            continue
+        block = _features(part[name], part.get(f"{name}_lengths") if ragged else None, here)
+        there = block.lengths > 0 if isinstance(block, RaggedArray) else np.ones(len(block), dtype=bool)
+        count, rows = _zero_nonfinite(block)
+        if count and nonfinite == "raise":
+            raise ValueError(
+                f"{here}: {count} values are infinite or NaN, the first in row {rows[0]}; "
+                "nonfinite='zero' puts 0 in their place, nonfinite='missing' makes such rows missing."
+            )
+        if count:
+            odd[name] = odd.get(name, 0) + count
+        if nonfinite == "missing":
+            there[rows] = False
+        blocks[name], present[name] = block, there
+    return blocks, present
+
+
+def _zero_nonfinite(block: np.ndarray | RaggedArray) -> tuple[int, np.ndarray]:
+    """Put 0, in place, where a value is not finite; returns how many that were, and their rows."""
+    values = block.values if isinstance(block, RaggedArray) else block
+    finite = np.isfinite(values)
+    if finite.all():
+        return 0, np.zeros(0, dtype=np.int64)
+    rows = np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))
+    if isinstance(block, RaggedArray):  # from steps to samples
+        rows = np.searchsorted(block.offsets, rows, side="right") - 1
+    values[~finite] = 0
+    return int((~finite).sum()), rows
 
 
 def _features(values: Any, lengths: Any, where: str) -> np.ndarray | RaggedArray:

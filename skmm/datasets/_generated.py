@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-from skmm._checks import unknown
+from skmm._checks import check_below, is_whole, unknown
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import RaggedArray
-
-# Draws of the numeric integration behind the Bayes accuracy.
-_N_DRAWS = 50_000
 
 
 def make_multimodal_classification(
@@ -155,7 +152,7 @@ def make_multimodal_classification(
     form = _Form.read(n_samples, n_modalities, n_features, n_steps, noise, missing_rate, 3 * n_classes)
     shares = _shares(redundant, unique, synergistic, n_modalities)
     prior = _prior(weights, n_classes)
-    _check_number(flip_y, "flip_y", 1, closed=True)
+    check_below("flip_y", flip_y, 1, closed=True)
 
     rng = check_random_state(random_state)
     y = rng.choice(n_classes, n_samples, p=prior)
@@ -167,7 +164,7 @@ def make_multimodal_classification(
         return X, y
 
     def accuracy(patterns: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
-        return _bayes_accuracy(patterns, probability, shares, prior, noise, flip_y)
+        return bayes_accuracy(patterns, probability, shares, prior, noise, flip_y)
 
     found = [accuracy(np.ones((1, n_modalities), dtype=bool), np.ones(1))]
     found += [found[0] if not form.missing.any() else accuracy(*_patterns(form.missing))]
@@ -293,7 +290,7 @@ def make_multimodal_regression(
     """
     form = _Form.read(n_samples, n_modalities, n_features, n_steps, noise, missing_rate, 3)
     shares = _shares(redundant, unique, synergistic, n_modalities)
-    _check_number(target_noise, "target_noise")
+    check_below("target_noise", target_noise)
 
     rng = check_random_state(random_state)
     r = rng.standard_normal((n_samples, 1))
@@ -343,17 +340,17 @@ class _Form:
         steps = _per_modality("n_steps", n_steps, n_modalities)
         for name, given in zip(names, steps, strict=True):
             bounds = [] if given is None else list(given) if isinstance(given, tuple) else [given, given]
-            whole = all(isinstance(b, int | np.integer) and b >= 1 for b in bounds)
+            whole = all(is_whole(b) and b >= 1 for b in bounds)
             if not whole or len(bounds) not in (0, 2) or bounds != sorted(bounds):
                 raise ValueError(
                     f"n_steps of {name} is {given!r}; valid are None, an int of 1 or more, and a tuple (low, high)."
                 )
-        _check_number(noise, "noise")
+        check_below("noise", noise)
         by_name = dict(missing) if isinstance(missing, Mapping) else dict.fromkeys(names, missing)
         for name, rate in by_name.items():
             if name not in names:
                 raise unknown("modality in missing_rate:", name, names)
-            _check_number(rate, f"missing_rate of {name}", 1)
+            check_below(f"missing_rate of {name}", rate, 1)
         rates = np.array([by_name.get(name, 0.0) for name in names], dtype=float)
         return cls(names, features, steps, noise, rates)
 
@@ -362,7 +359,7 @@ class _Form:
         shapes = zip(self.n_features, self.n_steps, strict=True)
         blocks = [self._observe(codes[:, m], d, steps, rng) for m, (d, steps) in enumerate(shapes)]
         # last, so that the rates change nothing else
-        present = _presence(self.missing, len(codes), rng).T
+        present = draw_presence(self.missing, len(codes), rng).T
         blocks = [_without(block, ~there) for block, there in zip(blocks, present, strict=True)]
         return Blocks(
             dict(zip(self.names, blocks, strict=True)), present=dict(zip(self.names, present, strict=True))
@@ -387,12 +384,6 @@ def _per_modality(what: str, value: Any, n_modalities: int) -> list[Any]:
     if len(values) != n_modalities:
         raise ValueError(f"{what}={value!r} has length {len(values)}, there are {n_modalities} modalities.")
     return values
-
-
-def _check_number(value: Any, what: str, high: float = np.inf, *, closed: bool = False) -> None:
-    """From 0 to high; that itself if closed."""
-    if not isinstance(value, int | float | np.number) or not (0 <= value < high or (closed and value == high)):
-        raise ValueError(f"{what} must be a number in [0, {high}{']' if closed else ')'}, got {value!r}.")
 
 
 def _shares(redundant: Any, unique: Any, synergistic: Any, n_modalities: int) -> np.ndarray:
@@ -426,7 +417,7 @@ def _distribution(values: np.ndarray, what: str) -> np.ndarray:
 # -- what is missing ---------------------------------------------------------------------------------------------
 
 
-def _presence(rates: np.ndarray, n_samples: int, rng: np.random.RandomState) -> np.ndarray:
+def draw_presence(rates: np.ndarray, n_samples: int, rng: np.random.RandomState) -> np.ndarray:
     """Which modalities each sample has, (n, M)."""
     present = rng.uniform(size=(n_samples, len(rates))) >= rates
     empty = np.flatnonzero(~present.any(axis=1))
@@ -444,7 +435,7 @@ def _without(block: Any, rows: np.ndarray) -> Any:
 
 
 def _patterns(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Everything that a sample can have, (P, M), and its probability, (P,), as ``_presence`` draws it."""
+    """Everything that a sample can have, (P, M), and its probability, (P,), as ``draw_presence`` draws it."""
     patterns = np.array(list(product([False, True], repeat=len(rates))))
     probability = np.where(patterns, 1 - rates, rates).prod(axis=1)
     probability[patterns.sum(axis=1) == 1] += probability[0] / len(rates)
@@ -482,19 +473,23 @@ def _channel_bits(prior: np.ndarray, flip_y: float) -> float:
     return float(joint[joint > 0] @ np.log2(ratio))
 
 
-def _bayes_accuracy(
+def bayes_accuracy(
     patterns: np.ndarray,
     probability: np.ndarray,
     shares: np.ndarray,
     prior: np.ndarray,
     noise: float,
     flip_y: float,
+    n_draws: int = 50_000,
 ) -> tuple[float, float]:
-    """Expected largest posterior probability, and its standard error, over patterns (P, M) of what is there."""
+    """Expected largest posterior probability, and its standard error, over patterns (P, M) of what is there.
+
+    It is integrated numerically, over ``n_draws`` draws.
+    """
     rng = np.random.RandomState(0)
     cells = probability[:, None, None] * shares[:, None] * prior  # (P, 2 + M, C)
     # every cell is drawn at least twice, for its variance
-    counts = np.where(cells > 0, np.maximum(2, np.ceil(_N_DRAWS * cells)), 0).astype(int)
+    counts = np.where(cells > 0, np.maximum(2, np.ceil(n_draws * cells)), 0).astype(int)
     pattern, way, y = (np.repeat(i.ravel(), counts.ravel()) for i in np.indices(cells.shape))
     codes = _codes(_symbols(way, y, len(prior), patterns.shape[1], rng), len(prior))
     seen = codes + noise * rng.standard_normal(codes.shape)

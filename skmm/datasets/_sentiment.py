@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-from skmm._checks import unknown
+from skmm._checks import check_below, unknown
 from skmm._optional import import_optional
-from skmm.datasets._generated import _check_number, _presence
+from skmm.datasets._generated import draw_presence
 
 _NAMES = ["text", "image", "audio"]
 _RATE = 8000  # samples per second
@@ -126,12 +126,12 @@ def make_sentiment(
     pandas = import_optional("pandas", extra="dataframe")
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
     check_scalar(n_speakers, "n_speakers", Integral, min_val=1)
-    _check_number(difficulty, "difficulty", 1, closed=True)
+    check_below("difficulty", difficulty, 1, closed=True)
     rates = dict(missing_rate) if isinstance(missing_rate, Mapping) else dict.fromkeys(_NAMES, missing_rate)
     for name, rate in rates.items():
         if name not in _NAMES:
             raise unknown("modality in missing_rate:", name, _NAMES)
-        _check_number(rate, f"missing_rate of {name}", 1)
+        check_below(f"missing_rate of {name}", rate, 1)
 
     rng = check_random_state(random_state)
     skins = rng.uniform(0.5, 1, (n_speakers, 1)) * [245, 205, 170]
@@ -147,7 +147,7 @@ def make_sentiment(
         "audio": [_sound(s, pitch, rng) for s, pitch in zip(shown[2], pitches[speaker], strict=True)],
     }
     # last, so that the rates change nothing else
-    present = _presence(np.array([rates.get(name, 0.0) for name in _NAMES]), n_samples, rng).T
+    present = draw_presence(np.array([rates.get(name, 0.0) for name in _NAMES]), n_samples, rng).T
     data = pandas.DataFrame(
         {
             name: pandas.Series(

@@ -15,9 +15,9 @@ import numpy as np
 from scipy.signal import lfilter, resample_poly
 from sklearn.utils import check_random_state, check_scalar
 
+from skmm._checks import check_below
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import RaggedArray
-from skmm.datasets._generated import _check_number
 
 SAMPLE_RATE = 8000
 
@@ -113,8 +113,8 @@ def make_spoken_sequences(
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
     check_scalar(n_syllables, "n_syllables", Integral, min_val=1, max_val=len(SYLLABLES))
     check_scalar(n_speakers, "n_speakers", Integral, min_val=1)
-    _check_number(difficulty, "difficulty", 1, closed=True)
-    _check_number(missing_rate, "missing_rate", 1)
+    check_below("difficulty", difficulty, 1, closed=True)
+    check_below("missing_rate", missing_rate, 1)
     pair = isinstance(n_words, Sequence) and all(isinstance(n, int | np.integer) for n in n_words)
     if not pair or len(n_words) != 2 or not 1 <= n_words[0] <= n_words[1]:
         raise ValueError(

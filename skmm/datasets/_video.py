@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
+from skmm._checks import check_below
 from skmm._optional import import_optional
-from skmm.datasets._generated import _check_number
 
 SIZE = 64  # pixels, in height and width
 FPS = 8
@@ -93,8 +93,8 @@ def make_video_events(
     (['frames', 'sound'], ['bar high', 'bar low', 'disc high', 'disc low'])
     """
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
-    _check_number(difficulty, "difficulty", 1, closed=True)
-    _check_number(missing_rate, "missing_rate", 1)
+    check_below("difficulty", difficulty, 1, closed=True)
+    check_below("missing_rate", missing_rate, 1)
     pandas = import_optional("pandas", extra="dataframe")
     rng = check_random_state(random_state)
     label = rng.permutation(np.arange(n_samples) % 4)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
-from skmm.layers import Conv1d, keep, make_activation
+from skmm.layers import Conv1d, DenseBlock, keep, make_activation
 from skmm.spec import INHERIT, register_encoder
 
 
@@ -156,19 +156,14 @@ class Conv2dEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.tokens = tokens
         n_cells = self.cells[0] * self.cells[1]
-        self.output = TokenOutput(
-            sizes[-1] if tokens else sizes[-1] * n_cells,
-            True,  # one dense block, on each cell or on all of them joined
-            hidden_dim=hidden_dim,
-            n_segments=1,
-            dropout=dropout,
-            activation=activation,
-        )
+        # on each cell, or on all of them joined
+        linear = nn.Linear(sizes[-1] if tokens else sizes[-1] * n_cells, hidden_dim)
+        self.output = DenseBlock(linear, hidden_dim, activation=activation, dropout=dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         if x.ndim == 3:
             x = x.unsqueeze(-1)
         cells = self.layers(x.movedim(-1, 1)).flatten(2).transpose(1, 2)  # (B, cells, channels)
         if self.tokens:
-            return self.output(cells, mask.unsqueeze(-1).expand(cells.shape[:-1]))
-        return self.output(cells.flatten(1), mask)
+            return self.output(cells), mask.unsqueeze(-1).expand(cells.shape[:-1])
+        return self.output(cells.flatten(1)), mask

@@ -9,13 +9,13 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import check_positive
 from skmm._pretrained import Backbone, load_backbone, model_name
 from skmm.blocks._blocks import Block, BlockInfo, is_lazy
 from skmm.blocks._prefetch import read_ahead
@@ -23,8 +23,6 @@ from skmm.files._cache import VectorCache
 from skmm.layers import DenseBlock, keep
 from skmm.spec import INHERIT, register_encoder
 
-_ROWS_AT_A_TIME = 1024  # samples that are looked up at a time
-_READ_AT_A_TIME = 256  # and of a lazy block in memory, in each of the parts that are read ahead
 _KEPT = 100_000  # vectors that this process remembers
 
 
@@ -87,6 +85,8 @@ class PretrainedReader:
 
     _vectors: ClassVar[dict[tuple[str, str], np.ndarray]] = {}
     _lock: ClassVar = threading.Lock()
+    rows_at_a_time = 1024  # samples that are looked up at a time
+    lazy_rows_at_a_time = 256  # and of a lazy block in memory, in each of the parts that are read ahead
 
     def __init__(
         self, model: str, pooling: str, max_length: int | None, batch_size: int, memory: Any, frozen: bool
@@ -121,7 +121,8 @@ class PretrainedReader:
 
     def _samples(self, block: Block, present: np.ndarray) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Rows and samples of a block, some at a time; ``present`` loses what a lazy block turns out to lack."""
-        there, size = np.flatnonzero(present), _READ_AT_A_TIME if is_lazy(block) else _ROWS_AT_A_TIME
+        there = np.flatnonzero(present)
+        size = self.lazy_rows_at_a_time if is_lazy(block) else self.rows_at_a_time
         parts = [there[start : start + size] for start in range(0, len(there), size)]
         reading: Iterator[Any] = read_ahead(block, parts, None) if is_lazy(block) else map(block.__getitem__, parts)
         for rows, values in zip(parts, reading, strict=True):
@@ -340,8 +341,8 @@ class PretrainedEncoder(nn.Module):
     ) -> PretrainedReader:
         """What prepares the block of an encoder with these parameters."""
         for name, value in {"lora_rank": lora_rank, "max_length": max_length, "batch_size": batch_size}.items():
-            if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < 1):
-                raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+            if value is not None:
+                check_positive(name, value)
         _thaw_epoch(freeze)
         if lora_rank is not None and freeze is not True:
             raise ValueError(

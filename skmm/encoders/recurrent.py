@@ -56,9 +56,8 @@ class _RecurrentEncoder(nn.Module):
         if len(self.stacks) == 2:
             # each sample reversed within its own length, so that no direction starts in the padding
             step = torch.arange(x.shape[1], device=x.device)
-            order = (mask.sum(-1, keepdim=True) - 1 - step) % x.shape[
-                1
-            ]  # (B, T), its own inverse on the valid steps
+            # (B, T), its own inverse on the valid steps
+            order = (mask.sum(-1, keepdim=True) - 1 - step) % x.shape[1]
             backward = self.stacks[1](_reorder(x, order))[0]
             states.append(_reorder(backward, order))
         return self.output(torch.cat(states, -1), mask)

@@ -39,12 +39,6 @@ def at_blocks(estimator: Any, X: Any) -> tuple[Any, Blocks]:
     return estimator, X
 
 
-def check_rate(rate: Any, what: str) -> None:
-    """A share from 0 to 1."""
-    if not isinstance(rate, int | float | np.number) or not 0 <= rate <= 1:
-        raise ValueError(f"{what} must lie between 0 and 1, got {rate!r}.")
-
-
 def remove(X: Blocks, names: Iterable[str], rate: float, seed: Sequence[int]) -> Blocks:
     """X without the named modalities in a random share of the samples that have them, drawn for each by itself.
 

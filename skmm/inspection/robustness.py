@@ -11,11 +11,11 @@ from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_scalar
 from sklearn.utils.parallel import Parallel, delayed
 
-from skmm._checks import unknown
+from skmm._checks import check_rate, unknown
 from skmm._devices import draw_seed
 from skmm._optional import import_optional
 from skmm.blocks import Blocks
-from skmm.inspection.removal import at_blocks, check_rate, score_without
+from skmm.inspection.removal import at_blocks, score_without
 
 # a modality, or several that go missing independently of one another
 Names = str | tuple[str, ...]
@@ -100,7 +100,7 @@ def robustness_curve(
     if not len(shares):
         raise ValueError("rates is empty; give at least one share between 0 and 1.")
     for rate in shares.tolist():
-        check_rate(rate, "a rate")
+        check_rate("a rate", rate)
     if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
         raise ValueError(f"scoring must be one metric, a name or a function, got {scoring!r}.")
     check_scalar(n_repeats, "n_repeats", Integral, min_val=1)

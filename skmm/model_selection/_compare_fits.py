@@ -14,12 +14,12 @@ from sklearn.model_selection import cross_validate
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
 
-from skmm._checks import unknown
+from skmm._checks import check_rate, unknown
 from skmm._private import safe_indexing
 from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.compose._leaks import ignore_leaks
-from skmm.inspection.removal import at_blocks, check_rate, score_without
+from skmm.inspection.removal import at_blocks, score_without
 
 Removal = tuple[str, float]  # a modality, and the share of it that is to go missing
 
@@ -99,7 +99,7 @@ def find_removals(missing_rates: Any, blocks: Any) -> list[Removal]:
         if name not in blocks:
             raise unknown("modality in missing_rates:", name, blocks)
         for rate in np.atleast_1d(rates).tolist():
-            check_rate(rate, f"missing_rates of {name!r}")
+            check_rate(f"missing_rates of {name!r}", rate)
             found[name, rate] = None
     return list(found)
 

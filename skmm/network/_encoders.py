@@ -77,7 +77,7 @@ def make_encoder(name: str, choice: Any, info: BlockInfo, tokens: bool, inherite
             f"the encoder of modality {name!r} must be a name, an Encoder, a class or a module, got {choice!r}."
         )
     if spec.name == "auto":
-        spec = Encoder(default_encoder(info), **spec._params)
+        spec = Encoder(default_encoder(info), **spec.given)
     try:
         kinds = getattr(spec.target(), "kinds", tuple(KINDS))
         if (info.source or info.kind) not in kinds:

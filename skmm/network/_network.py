@@ -41,7 +41,7 @@ def choose_fusion(fusion: Any, infos: Mapping[str, BlockInfo]) -> Any:
     if not (isinstance(spec, Fusion) and spec.name == "auto"):
         return spec
     sequences = len(infos) > 1 and all(info.kind == "sequence" for info in infos.values())
-    return Fusion("gated" if sequences else "concat", **spec._params)
+    return Fusion("gated" if sequences else "concat", **spec.given)
 
 
 class _ModalityHead(nn.Module):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,13 @@ from scipy.fft import dct
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skmm._checks import check_positive, check_real
+from skmm._checks import check_above_zero, check_positive
 from skmm._fitting import all_or_nothing
 from skmm._missing import is_missing
 from skmm._optional import import_optional
 from skmm.blocks._blocks import RaggedArray
 from skmm.preprocessing._files import FileLoader, LazyFiles, Source, as_column, describe
+from skmm.preprocessing._sounds import as_float, open_sound
 from skmm.preprocessing._truncated import check_whole
 
 MARGIN = 0.1  # seconds read past the end that is kept: more than the resampling filter sees
@@ -29,71 +29,6 @@ _DECODED = 8
 BLOCK = 2**18  # values decoded at a time
 _STRETCH = 100  # a rate this much lower is no sound's, but could turn a small file into one that fills the memory
 _FRAMES = 4096  # frames transformed at a time, so that an hour of sound needs no more memory than a minute
-
-
-def _as_float(waveform: np.ndarray, start: int = 0) -> np.ndarray:
-    """Samples as float32: those of 16 and 32 bits scaled to [-1, 1], floats as they are.
-
-    ``start`` is the place of the first in a longer sound, of which messages speak.
-
-    Raises
-    ------
-    ValueError
-        If the array is no waveform, has no samples, or holds NaN or infinity.
-    """
-    if waveform.ndim not in (1, 2):
-        raise ValueError(f"a waveform has the shape (n_samples,) or (n_samples, n_channels), not {waveform.shape}")
-    if waveform.size == 0:
-        raise ValueError("it holds no samples (length 0)")
-    if waveform.dtype in (np.int16, np.int32):
-        return waveform.astype(np.float32) / np.float32(-float(np.iinfo(waveform.dtype).min))
-    if waveform.dtype.kind != "f":
-        raise ValueError(f"samples are floats, int16 or int32, not {waveform.dtype}")
-    if not np.isfinite(waveform).all():
-        finite = np.isfinite(waveform).reshape(len(waveform), -1).all(axis=1)
-        raise ValueError(
-            f"NaN or infinity in {(~finite).sum()} of {len(finite)} samples, first in {start + finite.argmin()}"
-        )
-    with np.errstate(over="ignore"):
-        samples = waveform.astype(np.float32, copy=False)
-    finite = np.isfinite(samples)
-    if not finite.all():
-        raise ValueError(f"a sample of {waveform.flat[finite.argmin()]} is more than a float32 holds")
-    return samples
-
-
-@contextmanager
-def open_sound(source: Source, extra: str = "audio") -> Iterator[Any]:
-    """A file as libsndfile opens it, to be read from its start to its end.
-
-    Raises
-    ------
-    ValueError
-        If libsndfile does not know the format, or what is in it.
-    """
-    soundfile = import_optional("soundfile", extra=extra)
-    # given a path, libsndfile looks for a part of the file beside it, and takes any "._name" (which macOS leaves in
-    # archives) for the header of an MP3 file
-    with open(source, "rb") if isinstance(source, str) else nullcontext(source) as content:
-        content.seek(0)
-        try:
-            file = soundfile.SoundFile(content)
-        except soundfile.LibsndfileError as error:
-            raise ValueError(error.error_string.rstrip(". ")) from error
-        with file:
-            # else soundfile ends each read with a seek to where the file is already, which is slow, fails where
-            # the length is unknown, and lets an MP3 decoder begin anew
-            file.seekable = lambda: False
-            yield file
-
-
-def reads(source: Source, extra: str) -> bool:
-    """Whether libsndfile reads a file, as :class:`AudioLoader` does."""
-    try:
-        with open_sound(source, extra):
-            return True
-    except ValueError:
-        return False
 
 
 class AudioLoader(FileLoader):
@@ -202,10 +137,10 @@ class AudioLoader(FileLoader):
 
     def _check_params(self) -> None:
         super()._check_params()
-        check_real("sample_rate", self.sample_rate)
+        check_above_zero("sample_rate", self.sample_rate)
         check_positive("max_samples", self.max_samples)
         if self.duration is not None:
-            check_real("duration", self.duration)
+            check_above_zero("duration", self.duration)
             if not self._length():
                 raise ValueError(
                     f"duration={self.duration!r} is less than a sample at {self.sample_rate} per second."
@@ -259,7 +194,7 @@ class AudioLoader(FileLoader):
         waveform, rate = item if isinstance(item, tuple) and len(item) == 2 else (item, self.sample_rate)
         if not isinstance(waveform, np.ndarray):
             return None
-        check_real("its sample rate", rate)
+        check_above_zero("its sample rate", rate)
         if waveform.ndim == 2 and waveform.shape[1] > len(waveform):
             raise ValueError(
                 f"of shape {waveform.shape} it has more channels than samples; expected (n_samples, n_channels)"
@@ -275,7 +210,7 @@ class AudioLoader(FileLoader):
         def floats() -> Iterator[np.ndarray]:
             nonlocal n_read
             for block in blocks:
-                samples = _as_float(block, n_read).reshape(len(block), -1)
+                samples = as_float(block, n_read).reshape(len(block), -1)
                 n_read += len(samples)
                 if not too_low:
                     yield samples.mean(axis=1, keepdims=True) if self.mono else samples
@@ -431,7 +366,7 @@ class LogMel(TransformerMixin, BaseEstimator):
         self : LogMel
         """
         for name in ("sample_rate", "window", "hop", "log_offset"):
-            check_real(name, getattr(self, name))
+            check_above_zero(name, getattr(self, name))
         check_positive("n_mels", self.n_mels)
         nyquist = self.sample_rate / 2
         fmax = nyquist if self.fmax is None else self.fmax
@@ -664,7 +599,7 @@ def _one_channel(row: Any, number: int) -> np.ndarray:
     try:
         if not isinstance(row, np.ndarray):
             raise ValueError(f"expected a waveform, an array of shape (length,), got {describe(row)}")
-        waveform = _as_float(row)
+        waveform = as_float(row)
         if waveform.ndim == 2 and waveform.shape[1] != 1:
             raise ValueError(
                 f"there are {waveform.shape[1]} channels, expected one; AudioLoader(mono=True) makes one"

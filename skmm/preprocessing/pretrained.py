@@ -11,12 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 from skmm._checks import check_positive
 from skmm._pretrained import load_tokenizer, model_name, sentence_limit
 from skmm.blocks._blocks import RaggedArray
-from skmm.preprocessing.text import _texts, _TextTransformer
+from skmm.preprocessing.text import TextTransformer, as_texts
 
 _UNLIMITED = 10**9  # a tokenizer that knows of no limit says more
 
 
-class PretrainedTokens(_TextTransformer):
+class PretrainedTokens(TextTransformer):
     """Turn each text into token ids by the tokenizer of a pretrained model, for the ``"pretrained"`` encoder.
 
     Parameters
@@ -70,7 +70,7 @@ class PretrainedTokens(_TextTransformer):
         """
         if self.max_length is not None:
             check_positive("max_length", self.max_length)
-        _texts(X)
+        as_texts(X)
         self._tokenizer = load_tokenizer(model_name(self.model))
         self.n_ids_ = len(self._tokenizer)
         return self
@@ -89,7 +89,7 @@ class PretrainedTokens(_TextTransformer):
             A block of kind "tokens".
         """
         check_is_fitted(self)
-        texts = _texts(X)
+        texts = as_texts(X)
         if not hasattr(self, "_tokenizer"):  # after unpickling
             self._tokenizer = load_tokenizer(model_name(self.model))
         if not texts:

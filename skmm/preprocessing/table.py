@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skmm._checks import is_whole
 from skmm._fitting import all_or_nothing
 from skmm.blocks._blocks import RaggedArray
 from skmm.columns._cells import columns_of
@@ -157,11 +158,10 @@ class TableTokens(
 
     def _least_count(self, n_samples: int) -> float:
         least = self.min_frequency
-        if not isinstance(least, bool):
-            if isinstance(least, Integral) and least >= 1:
-                return int(least)
-            if isinstance(least, Real) and not isinstance(least, Integral) and 0 < least < 1:
-                return float(least) * n_samples
+        if is_whole(least) and least >= 1:
+            return int(least)
+        if isinstance(least, Real) and 0 < least < 1:
+            return float(least) * n_samples
         raise ValueError(
             f"min_frequency must be an integer of at least 1 or a share between 0 and 1, got {least!r}."
         )

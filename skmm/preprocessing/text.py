@@ -20,7 +20,7 @@ from skmm.blocks._blocks import RaggedArray
 from skmm.preprocessing._files import as_column, describe
 
 
-def _texts(X: Any) -> list[str]:
+def as_texts(X: Any) -> list[str]:
     """The rows of a column of text."""
     texts = as_column(X)
     for row, text in enumerate(texts):
@@ -31,7 +31,7 @@ def _texts(X: Any) -> list[str]:
     return texts
 
 
-class _TextTransformer(TransformerMixin, BaseEstimator):
+class TextTransformer(TransformerMixin, BaseEstimator):
     """Base of the transformers that read a column of text."""
 
     def __sklearn_tags__(self) -> Any:
@@ -41,7 +41,7 @@ class _TextTransformer(TransformerMixin, BaseEstimator):
         return tags
 
 
-class TextTokens(_TextTransformer):
+class TextTokens(TextTransformer):
     """Turn each text into the sequence of its token ids, for the ``"embedding"`` encoder.
 
     The vocabulary is learned in ``fit`` as :class:`~sklearn.feature_extraction.text.CountVectorizer` learns it; the
@@ -135,7 +135,7 @@ class TextTokens(_TextTransformer):
             check_positive("max_length", self.max_length)
         # the tokens are cut already: the analyzer of the counting hands them on
         counter = CountVectorizer(analyzer=list, min_df=self.min_df, max_features=self.max_features)
-        vocabulary = counter.fit(self._tokens_of(_texts(X))).vocabulary_
+        vocabulary = counter.fit(self._tokens_of(as_texts(X))).vocabulary_
         self.vocabulary_ = {token: int(i) for token, i in sorted(vocabulary.items(), key=lambda item: item[1])}
         self.unknown_id_ = len(vocabulary)
         return self
@@ -155,12 +155,13 @@ class TextTokens(_TextTransformer):
         """
         check_is_fitted(self)
         unknown = self.unknown_id_
-        rows = [[self.vocabulary_.get(t, unknown) for t in row] or [unknown] for row in self._tokens_of(_texts(X))]
+        tokens = self._tokens_of(as_texts(X))
+        rows = [[self.vocabulary_.get(token, unknown) for token in row] or [unknown] for row in tokens]
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)]).astype(np.int64)
         return RaggedArray(np.array([i for row in rows for i in row], dtype=np.int64), offsets)
 
 
-class TextEmbedder(ClassNamePrefixFeaturesOutMixin, _TextTransformer):
+class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TextTransformer):
     """Turn each text into the vector that a pretrained sentence model gives it.
 
     Needs the package sentence-transformers: ``pip install "skmm[text]"``.
@@ -257,7 +258,7 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, _TextTransformer):
         self : TextEmbedder
         """
         check_positive("batch_size", self.batch_size)
-        _texts(X)
+        as_texts(X)
         with all_or_nothing(self):
             self._loaded = self._load()
             self.n_features_out_ = self._n_features_out = self._embed([""]).shape[1]
@@ -276,7 +277,7 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, _TextTransformer):
         ndarray of float32, shape (n_samples, n_features_out_)
         """
         check_is_fitted(self)
-        texts = _texts(X)
+        texts = as_texts(X)
         if not hasattr(self, "_loaded"):  # after unpickling
             self._loaded = self._load()
         return self._embed(texts).reshape(len(texts), self.n_features_out_)

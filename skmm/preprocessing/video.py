@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from skmm._checks import check_positive, check_real
+from skmm._checks import check_above_zero, check_positive
 from skmm._optional import import_optional
 from skmm.preprocessing._containers import MAX_FRAME_PIXELS, open_container, packets_of
 from skmm.preprocessing._files import FileLoader, Source, describe
-from skmm.preprocessing._truncated import check_chunks
-from skmm.preprocessing.audio import BLOCK, AudioLoader, reads
-from skmm.preprocessing.image import (
+from skmm.preprocessing._pictures import (
     CHANNELS,
-    ImageLoader,
     check_picture_params,
     check_pixels,
     check_size,
@@ -25,6 +22,10 @@ from skmm.preprocessing.image import (
     picture_of,
     without_bomb_warnings,
 )
+from skmm.preprocessing._sounds import reads
+from skmm.preprocessing._truncated import check_chunks
+from skmm.preprocessing.audio import BLOCK, AudioLoader
+from skmm.preprocessing.image import ImageLoader
 
 # opacity is what videos do not have
 MODES = ["RGB", "L"]
@@ -191,7 +192,7 @@ class VideoFrames(FileLoader):
         check_positive("n_frames", self.n_frames)
         check_positive("max_pixels", self.max_pixels)
         if self.fps is not None:
-            check_real("fps", self.fps)
+            check_above_zero("fps", self.fps)
         check_picture_params(self.size, self.mode, self.aspect, self.dtype, self.background, MODES)
 
     def _sample_shape(self) -> tuple[int, ...]:

@@ -322,7 +322,7 @@ class SpeechNetwork(nn.Module):
         self.subsampling = Subsampling(size, dim, strides, inherited["activation"])
         choice = as_spec(Encoder, choices[audio])
         if isinstance(choice, Encoder) and choice.name == "auto":
-            choice = Encoder("gru", **{"n_layers": 2, "bidirectional": True, **choice._params})
+            choice = Encoder("gru", **{"n_layers": 2, "bidirectional": True, **choice.given})
         choices[audio] = choice
         read = {**infos, audio: BlockInfo("sequence", (dim,))}
         self.names = list(infos)
@@ -333,7 +333,7 @@ class SpeechNetwork(nn.Module):
         out_dim: Any = out_dims.pop(audio)
         spec = as_spec(FrameFusion, fusion)
         if isinstance(spec, Fusion):
-            spec = FrameFusion(spec.name, **spec._params)
+            spec = FrameFusion(spec.name, **spec.given)
         if not isinstance(spec, FrameFusion):
             raise ValueError(f"fusion must be a name or a Fusion, got {fusion!r}; names are {list(FRAME_FUSIONS)}.")
         spec.resolve(inherited)  # a wrong name is one also where there is nothing to fuse

@@ -36,8 +36,9 @@ from skmm.speech._network import (
     n_frames,
     split_by_length,
 )
-from skmm.speech._transcribing import Decoding, tidy
+from skmm.speech._transcribing import Decoding
 from skmm.speech._transcripts import drop_unusable, encode
+from skmm.speech.decoding import tidy
 from skmm.training._losses import HeadsLoss
 from skmm.training._optimizers import auto_batch_size
 from skmm.training._plan import encode_groups

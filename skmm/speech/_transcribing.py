@@ -13,10 +13,10 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skmm._checks import unknown
+from skmm._checks import check_finite, unknown
 from skmm.inputs._columns import shared
 from skmm.metrics import check_transcripts, word_error_rate
-from skmm.speech.decoding import UNITS, BeamSearch, LanguageModel, check_weight, greedy_search
+from skmm.speech.decoding import UNITS, BeamSearch, LanguageModel, greedy_search, tidy
 from skmm.table import Table
 
 DECODERS = ("greedy", "beam")
@@ -46,8 +46,8 @@ class Decoding:
             raise unknown("lm_unit", self.lm_unit, UNITS)
         check_scalar(self.beam_width, "beam_width", Integral, min_val=1)
         check_scalar(self.lm_order, "lm_order", Integral, min_val=1)
-        check_weight(self.lm_weight, "lm_weight", min_val=0)
-        check_weight(self.word_bonus, "word_bonus")
+        check_finite("lm_weight", self.lm_weight, min_val=0)
+        check_finite("word_bonus", self.word_bonus)
         self._corpus()
 
     def _corpus(self) -> list[str]:
@@ -193,11 +193,6 @@ class Decoding:
             self.set_params(**before)
         self.set_params(**min(tried, key=lambda pair: pair[1])[0])
         return Table([{**{n: c.get(n, before[n]) for n in names}, "error": e} for c, e in tried])
-
-
-def tidy(text: str) -> str:
-    """A transcript without spaces at its ends or several in a row."""
-    return " ".join(text.split())
 
 
 def _merge(beam: list[tuple[str, float]]) -> list[tuple[str, float]]:

@@ -12,15 +12,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import groupby
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.utils import check_scalar
 from torch import Tensor
 
-from skmm._checks import unknown
+from skmm._checks import check_finite, unknown
 from skmm._optional import import_optional
 
 BLANK = 0
@@ -112,6 +110,11 @@ class LMState(NamedTuple):
     spelled: str = ""
 
 
+def tidy(text: str) -> str:
+    """A transcript without spaces at its ends or several in a row."""
+    return " ".join(text.split())
+
+
 class LanguageModel:
     """Log-probability of a text, character by character.
 
@@ -140,7 +143,7 @@ class LanguageModel:
     def __init__(self, texts: Iterable[str], *, unit: str = "word", order: int = 3) -> None:
         if unit not in UNITS:
             raise unknown("lm_unit", unit, UNITS)
-        texts = [" ".join(text.split()) for text in texts]
+        texts = [tidy(text) for text in texts]
         self.by_word = unit == "word"
         words = [text.split() for text in texts] if self.by_word else []
         self.units = NGram(words if self.by_word else texts, order=order)
@@ -194,7 +197,7 @@ class LanguageModel:
         float
         """
         state, total = self.start, 0.0
-        for character in " ".join(text.split()):
+        for character in tidy(text):
             state, log_p, _ = self.advance(state, character)
             total += log_p
         return total + self.finish(state)[0]
@@ -230,13 +233,6 @@ def greedy_search(log_probs: Tensor) -> tuple[list[int], float]:
     best, path = log_probs.max(-1)
     symbols = torch.unique_consecutive(path)
     return symbols[symbols != BLANK].tolist(), float(best.sum())
-
-
-def check_weight(value: Any, name: str, **bounds: Any) -> None:
-    """A finite number: with any other all scores are the same, or none is a number."""
-    check_scalar(value, name, Real, **bounds)
-    if not math.isfinite(value):
-        raise ValueError(f"{name} == {value}, must be finite.")
 
 
 class BeamSearch:
@@ -295,8 +291,8 @@ class BeamSearch:
         word_bonus: float = 0.0,
         n_likely: int = 12,
     ) -> None:
-        check_weight(lm_weight, "lm_weight")
-        check_weight(word_bonus, "word_bonus")
+        check_finite("lm_weight", lm_weight)  # else all scores are the same, or none is a number
+        check_finite("word_bonus", word_bonus)
         flashlight = import_optional("flashlight.lib.text.decoder", extra="speech")
         self.symbols = ["", *symbols]
         options = flashlight.LexiconFreeDecoderOptions(

@@ -11,6 +11,7 @@ from sklearn.preprocessing import PolynomialFeatures
 from skmm import Blocks
 from skmm.blocks import RaggedArray
 from skmm.datasets import make_multimodal_classification, make_multimodal_regression
+from skmm.datasets._generated import bayes_accuracy
 
 PURE = {
     "redundant": {"redundant": 1, "unique": 0, "synergistic": 0},
@@ -192,13 +193,12 @@ def test_the_best_accuracy_is_reached_and_not_beaten_on_the_data_itself():
     assert np.mean(guess == y) == pytest.approx(bayes.accuracy, abs=0.01)
 
 
-def test_the_error_shrinks_to_the_stated_size_over_other_draws(monkeypatch):
-    options = {"noise": 0.5, "return_bayes": True, **MIXED}
-    *_, fine = make_multimodal_classification(1, **options)
-    monkeypatch.setattr("skmm.datasets._generated._N_DRAWS", 500)
-    *_, coarse = make_multimodal_classification(1, **options)
-    assert 5 < coarse.error / fine.error < 20  # a hundred times the draws, a tenth of the error
-    assert abs(coarse.accuracy - fine.accuracy) < 4 * coarse.error
+def test_the_error_shrinks_to_the_stated_size_over_other_draws():
+    both, shares, prior = np.ones((1, 2), dtype=bool), np.array([0.3, 0.2, 0.1, 0.4]), np.full(2, 0.5)
+    accuracy, error = bayes_accuracy(both, np.ones(1), shares, prior, 0.5, 0.0)
+    coarse, coarse_error = bayes_accuracy(both, np.ones(1), shares, prior, 0.5, 0.0, n_draws=500)
+    assert 5 < coarse_error / error < 20  # a hundred times the draws, a tenth of the error
+    assert abs(coarse - accuracy) < 4 * coarse_error
 
 
 @pytest.mark.parametrize("noise", [0, 0.5])

@@ -292,7 +292,7 @@ def test_conv2d_against_plain_numpy(shape, tokens):
             for n in z.shape[:2]
         )
         cells = np.array([z[r, c].mean((0, 1)) for r in rows for c in columns])  # (grid², channels)
-        assert_close(got[i], dense(cells if tokens else cells.ravel(), w, "output.block"))
+        assert_close(got[i], dense(cells if tokens else cells.ravel(), w, "output"))
 
 
 def test_conv2d_reads_grey_pictures_with_and_without_a_channel_axis():

@@ -458,10 +458,10 @@ class Elsewhere:
         return self.values[rows]
 
 
-def test_lazy_pictures_are_read_ahead_by_processes(folder, monkeypatch):
-    monkeypatch.setattr("skmm.encoders.pretrained._READ_AT_A_TIME", 10)
+def test_lazy_pictures_are_read_ahead_by_processes(folder):
     values, model = block("image", folder)
     reader = PretrainedReader(str(model), "auto", None, 32, None, True)
+    reader.lazy_rows_at_a_time = 10
     there = np.arange(N) % 5 > 0
     device = torch.device("cpu")
     expected, _ = reader.vectors("raw", "image", values, there, device)
