@@ -105,9 +105,10 @@ def obstacle(learner: Learner) -> str:
     estimator, net = learner.estimator, learner.net
     if estimator.callbacks:
         return "it has callbacks of its own"
-    for step in ("fit", *(name for name in vars(MultimodalEstimator) | vars(TrainedEstimator) if name[0] == "_")):
+    steps = [name for name in vars(MultimodalEstimator) | vars(TrainedEstimator) if name[0] == "_" != name[1]]
+    for step in ("fit", *steps):  # what a subclass of the user's may have changed
         own = getattr(type(estimator), step)
-        if callable(own) and not getattr(own, "__module__", "skmm.").startswith("skmm."):
+        if callable(own) and not own.__module__.startswith("skmm."):
             return f"{type(estimator).__name__} has a {step} of its own"
     optimizer = net.optimizer_spec.target()
     if optimizer not in _ELEMENTWISE:
@@ -433,7 +434,8 @@ class SearchLoop:
         """Give a learner its own weights, those of its best epoch if it is stopped early."""
         a, b = self.bounds[learner]
         module = learner.net.module_
-        source = self.module.views(self.best.weights if self.best is not None else self.module.tables)
+        best = [] if self.best is None else self.best.weights  # none yet where no loss was a number
+        source = self.module.views(best or self.module.tables)
         with torch.no_grad():
             for own, stacked in zip(module.parameters(), source, strict=True):
                 own.copy_(stacked[a] if module.n_members == 1 else stacked[a:b])

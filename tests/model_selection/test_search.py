@@ -467,6 +467,14 @@ def test_a_loss_that_becomes_nan_leaves_its_neighbours_as_they_are(drawn):
         np.testing.assert_array_equal(failed.cv_results_[key][[0, 2]], fine.cv_results_[key][[0, 2]])
 
 
+def test_losses_that_are_never_a_number_fail_under_early_stopping_too():
+    X, y = make_data(60)
+    clf = exact(MultimodalClassifier, optimizer="sgd", scale_inputs=False, early_stopping=True)
+    search = FusionSearchCV(clf, {"lr": [1e30, 1e32]}, cv=2, refit=False)
+    with pytest.raises(ValueError, match=r"All the 4 fits failed[\s\S]*loss became"):
+        search.fit(X, y)
+
+
 @pytest.mark.parametrize("refit", [True, False])
 def test_an_argument_that_fit_does_not_take_is_an_error(refit):
     X, y = make_data(40)
