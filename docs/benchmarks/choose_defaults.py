@@ -53,15 +53,17 @@ class WeightAverage(Callback):
 class Smoothed(MultimodalClassifier):
     """Cross-entropy with label smoothing of 0.1 (Szegedy et al. 2016)."""
 
-    def _loss_per_sample(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        exact = super()._loss_per_sample()
+    def _first_target(self, y: Any, classes: np.ndarray | None) -> tuple[Any, np.ndarray]:
+        target, encoded = super()._first_target(y, classes)
+        exact = target.loss
 
         def smoothed(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             if logits.requires_grad and logits.dtype == torch.float32:  # the network's, not the stack's
                 return 0.9 * exact(logits, target) - 0.1 * logits.log_softmax(-1).mean(-1)
             return exact(logits, target)
 
-        return smoothed
+        target.loss = smoothed
+        return target, encoded
 
 
 def quantiles(X: Blocks, X_test: Blocks) -> tuple[Blocks, Blocks]:
