@@ -8,6 +8,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
@@ -55,6 +56,12 @@ def small(cls=MultimodalClassifier, fusion="concat", **params):
     return cls(fusion, **{**fast, **params})
 
 
+def ensemble(cls=MultimodalClassifier, fusion="concat", **params):
+    """An estimator of four members that fits fast."""
+    fast = {"n_members": 4, "max_epochs": 8, "hidden_dim": 8, "lr": 0.02, "device": "cpu", "random_state": 0}
+    return cls(fusion, **{**fast, **params})
+
+
 def make_block(kind, y, seed=0, noise=0.5):
     """A block of one kind whose values tell of y, integers from 0."""
     rng = np.random.RandomState(seed)
@@ -90,11 +97,49 @@ def make_data(n=60, kinds=("vector", "sequence"), n_classes=2, seed=0, noise=0.5
     return Blocks(blocks), y
 
 
+TASKS = ["binary", "multiclass", "multilabel", "one target", "two targets"]
+
+
+def make_task(task, n=60, missing=5, noise=0.5, error=0.0):
+    """The estimator's class, samples of which the first lack a modality, and targets, values off by some error."""
+    X, y = make_data(n, n_classes=4, noise=noise)
+    vector = X["vector"].copy()
+    vector[:missing] = np.nan
+    X = Blocks(vector=vector, sequence=X["sequence"])
+    off = error * np.random.RandomState(0).randn(n)
+    targets = {
+        "binary": y % 2,
+        "multiclass": np.array(["a", "b", "c", "d"])[y],
+        "multilabel": np.column_stack([y % 2, y // 2]),
+        "one target": 10 + y * 1.5 + off,
+        "two targets": np.column_stack([y * 1.5 + off, -100.0 * y]),
+    }
+    return MultimodalRegressor if "target" in task else MultimodalClassifier, X, targets[task]
+
+
 def linear_data(n=150, seed=0):
     rng = np.random.RandomState(seed)
     table, sensor = rng.randn(n, 4), rng.randn(n, 6, 2)
     return Blocks(table=table, sensor=sensor), 3 * table[:, 0] - 2 * sensor.mean(axis=(1, 2)) + 50
 
+
+# ways to choose some of six samples
+ROWS_OF_SIX = [
+    [0, 3, 3],
+    np.array([5, 0]),
+    [-1, -6],
+    [np.int32(2), 1],
+    np.arange(6) % 2 == 0,
+    [True, False, True, False, False, True],
+    pd.Series(np.arange(6) > 3),
+    slice(1, 4),
+    slice(None, None, -2),
+    slice(100, 200),
+    range(2, 4),
+    [],
+    np.array([], dtype=int),
+    np.zeros(6, dtype=bool),
+]
 
 # samples that lack a modality, of the 60 of make_data
 MISSING = np.resize([False, False, True, False, False], 60)

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
+from conftest import ROWS_OF_SIX
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.utils import indexable, resample, shuffle
 
@@ -504,25 +505,7 @@ def test_only_dense_sequences_have_masks_over_time(block):
 
 # -- indexing --------------------------------------------------------------------------------------------------
 
-ROWS = [
-    [0, 3, 3],
-    np.array([5, 0]),
-    [-1, -6],
-    [np.int32(2), 1],
-    np.arange(N) % 2 == 0,
-    [True, False, True, False, False, True],
-    pd.Series(np.arange(N) > 3),
-    slice(1, 4),
-    slice(None, None, -2),
-    slice(100, 200),
-    range(2, 4),
-    [],
-    np.array([], dtype=int),
-    np.zeros(N, dtype=bool),
-    4,
-    -1,
-    np.int64(2),
-]
+ROWS = [*ROWS_OF_SIX, 4, -1, np.int64(2)]
 
 
 @pytest.mark.parametrize("rows", ROWS, ids=repr)

@@ -1,28 +1,12 @@
 """Tests of skmm.blocks: kinds."""
 
 import numpy as np
-import pandas as pd
 import pytest
+from conftest import ROWS_OF_SIX
 
 from skmm.blocks import RaggedArray
 
 N = 6
-ROWS = [
-    [0, 3, 3],
-    np.array([5, 0]),
-    [-1, -6],
-    [np.int32(2), 1],
-    np.arange(N) % 2 == 0,
-    [True, False, True, False, False, True],
-    pd.Series(np.arange(N) > 3),
-    slice(1, 4),
-    slice(None, None, -2),
-    slice(100, 200),
-    range(2, 4),
-    [],
-    np.array([], dtype=int),
-    np.zeros(N, dtype=bool),
-]
 
 
 def ragged(seed=0, n=N, inner=(2,)):
@@ -49,7 +33,7 @@ def test_ragged_array_without_values(items):
     assert r.lengths.tolist() == [0] * len(items)
 
 
-@pytest.mark.parametrize("rows", ROWS, ids=repr)
+@pytest.mark.parametrize("rows", ROWS_OF_SIX, ids=repr)
 def test_ragged_array_indexing(rows):
     items = ragged()
     part = RaggedArray.from_list(items)[rows]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_block, outputs, small
+from models import TEXT_DIM, WORDS, save_text_model
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from torch import nn
@@ -24,23 +25,7 @@ from skmm.testing import check_encoder
 
 transformers = pytest.importorskip("transformers")
 
-WORDS = [
-    "a",
-    "the",
-    "good",
-    "bad",
-    "film",
-    "plot",
-    "nice",
-    "poor",
-    "boring",
-    "great",
-    "fine",
-    "dull",
-    "story",
-    "old",
-]
-N, D = 40, 16
+N, D = 40, TEXT_DIM
 Y = np.arange(N) % 2
 
 
@@ -50,27 +35,11 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     with torch.random.fork_rng():
-        _save_text(root / "text")
+        save_text_model(root / "text")
         _save_images(root)
         for norm in ("layer", "group"):
             _save_audio(root / norm, norm)
     return root
-
-
-def _save_text(folder):
-    folder.mkdir()
-    vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=D,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=12,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    transformers.BertTokenizer(vocab=vocabulary, model_max_length=12).save_pretrained(folder)
 
 
 def _save_images(root):

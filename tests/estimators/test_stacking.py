@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_data
+from conftest import TASKS, ensemble, make_task
 from conftest import outputs as predictions
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import expit, log_softmax, logsumexp, softmax
@@ -19,9 +19,6 @@ from skmm.table import Table
 from skmm.training._losses import absolute_error, squared_error
 from skmm.training._plan import assign_folds, left_out_fold
 
-ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
-every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
-TASKS = ["binary", "multiclass", "multilabel", "one target", "two targets"]
 TARGETS = {
     "softmax": ClassTarget(np.arange(3)),
     "sigmoid": LabelsTarget(3),
@@ -30,27 +27,7 @@ TARGETS = {
 PENALTY, BIAS_PENALTY = 0.01, 1.0  # what pulls the weights to the plain average, and the biases to 0
 
 
-def make(cls=MultimodalClassifier, fusion="concat", **params):
-    """An estimator of four members that fits fast."""
-    fast = {"n_members": 4, "max_epochs": 8, "hidden_dim": 8, "lr": 0.02, "device": "cpu", "random_state": 0}
-    return cls(fusion, **{**fast, **params})
-
-
-def make_task(task, n=80, missing=10):
-    """The estimator's class, samples of which some lack a modality, and targets."""
-    X, y = make_data(n, n_classes=4, noise=2.0)
-    vector = X["vector"].copy()
-    vector[:missing] = np.nan
-    X = Blocks(vector=vector, sequence=X["sequence"])
-    noise = np.random.RandomState(0).randn(n)
-    targets = {
-        "binary": y % 2,
-        "multiclass": np.array(["a", "b", "c", "d"])[y],
-        "multilabel": np.column_stack([y % 2, y // 2]),
-        "one target": 10 + y * 1.5 + noise,
-        "two targets": np.column_stack([y * 1.5 + noise, -100.0 * y]),
-    }
-    return MultimodalRegressor if "target" in task else MultimodalClassifier, X, targets[task]
+HARD = {"n": 80, "missing": 10, "noise": 2.0, "error": 1.0}  # heads that differ in what they know
 
 
 def member_outputs(estimator, X):
@@ -224,8 +201,8 @@ def combined_by_hand(estimator, outputs, exists):
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("fusion", ["concat", "late", "mfb"])
 def test_prediction_is_the_weighted_sum_of_the_heads(task, fusion):
-    cls, X, y = make_task(task)
-    estimator = make(cls, fusion).fit(X, y)
+    cls, X, y = make_task(task, **HARD)
+    estimator = ensemble(cls, fusion).fit(X, y)
     expected = combined_by_hand(estimator, *member_outputs(estimator, X))
     np.testing.assert_allclose(predictions(estimator, X), expected, rtol=1e-9, atol=1e-12)
 
@@ -244,8 +221,8 @@ def averaged_by_hand(estimator, outputs):
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("modality_loss", [0.5, 0])
 def test_without_a_stack_members_are_averaged(task, modality_loss):
-    cls, X, y = make_task(task)
-    estimator = make(cls, stack=False, modality_loss=modality_loss).fit(X, y)
+    cls, X, y = make_task(task, **HARD)
+    estimator = ensemble(cls, stack=False, modality_loss=modality_loss).fit(X, y)
     assert not hasattr(estimator, "stack_weights_")
     outputs, _ = member_outputs(estimator, X)
     assert np.ptp(outputs, axis=0).max() > 0.1  # the members do not agree
@@ -256,14 +233,14 @@ def test_without_a_stack_members_are_averaged(task, modality_loss):
     ("stack", "n_members", "stacked"), [("auto", 1, False), ("auto", 2, True), (True, 2, True)]
 )
 def test_auto_stacks_where_there_are_several_members(stack, n_members, stacked):
-    _, X, y = make_task("binary")
-    assert hasattr(make(stack=stack, n_members=n_members, max_epochs=1).fit(X, y), "stack_weights_") == stacked
+    _, X, y = make_task("binary", **HARD)
+    assert hasattr(ensemble(stack=stack, n_members=n_members, max_epochs=1).fit(X, y), "stack_weights_") == stacked
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_table_of_the_weights(task):
-    cls, X, y = make_task(task)
-    estimator = make(cls).fit(X, y)
+    cls, X, y = make_task(task, **HARD)
+    estimator = ensemble(cls).fit(X, y)
     table = estimator.stack_weights_
     assert isinstance(table, Table)
     heads = ["fused", "vector", "sequence"]
@@ -281,7 +258,7 @@ def test_outputs_have_weights_of_their_own():
     X = Blocks(a=rng.randn(200, 3), b=rng.randn(200, 3))
     Y = np.column_stack([X["a"][:, 0], X["b"][:, 0]])
     for cls, y in [(MultimodalRegressor, Y), (MultimodalClassifier, (Y > 0).astype(int))]:
-        table = make(cls, max_epochs=25).fit(X, y).stack_weights_
+        table = ensemble(cls, max_epochs=25).fit(X, y).stack_weights_
         weights = {head: (table["0"][i], table["1"][i]) for i, head in enumerate(table["head"])}
         assert weights["a"][0] > weights["a"][1]
         assert weights["b"][1] > weights["b"][0]
@@ -301,9 +278,9 @@ class Look(Callback):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_out_of_fold_predictions_are_those_of_the_member_that_left_the_sample_out(task):
-    cls, X, y = make_task(task)
+    cls, X, y = make_task(task, **HARD)
     look = Look()
-    estimator = make(cls, stack=False, callbacks=[look]).fit(X, y)
+    estimator = ensemble(cls, stack=False, callbacks=[look]).fit(X, y)
     outputs, _ = member_outputs(estimator, X)
     for k, rows in enumerate(look.trained_on):
         left_out = np.setdiff1d(np.arange(len(X)), rows)
@@ -314,8 +291,8 @@ def test_out_of_fold_predictions_are_those_of_the_member_that_left_the_sample_ou
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("stack", [True, False])
 def test_a_row_of_out_of_fold_predictions_for_each_sample_in_the_users_order(task, stack):
-    cls, X, y = make_task(task)
-    estimator = make(cls, stack=stack).fit(X, y)
+    cls, X, y = make_task(task, **HARD)
+    estimator = ensemble(cls, stack=stack).fit(X, y)
     oof = estimator.oof_prediction_
     assert oof.shape == predictions(estimator, X).shape
     assert not np.allclose(oof, predictions(estimator, X), atol=1e-3)
@@ -323,17 +300,17 @@ def test_a_row_of_out_of_fold_predictions_for_each_sample_in_the_users_order(tas
         np.testing.assert_allclose(oof.sum(1), 1)
 
     order = np.random.RandomState(0).permutation(len(X))
-    shuffled = make(cls, stack=stack).fit(X[order], y[order])
+    shuffled = ensemble(cls, stack=stack).fit(X[order], y[order])
     np.testing.assert_allclose(shuffled.oof_prediction_, oof[order], atol=1e-6)
 
     twice = np.concatenate([np.arange(len(X)), [5, 30, 30]])
-    repeated = make(cls, stack=stack).fit(X[twice], y[twice]).oof_prediction_
+    repeated = ensemble(cls, stack=stack).fit(X[twice], y[twice]).oof_prediction_
     assert len(repeated) == len(X) + 3
     np.testing.assert_array_equal(repeated[-3:], repeated[[5, 30, 30]])
 
     absent = np.arange(len(X)) % 9 == 0
-    weighted = make(cls, stack=stack).fit(X, y, sample_weight=np.where(absent, 0.0, 1.0))
-    alone = make(cls, stack=stack).fit(X[~absent], y[~absent])
+    weighted = ensemble(cls, stack=stack).fit(X, y, sample_weight=np.where(absent, 0.0, 1.0))
+    alone = ensemble(cls, stack=stack).fit(X[~absent], y[~absent])
     assert len(weighted.oof_prediction_) == len(X)
     np.testing.assert_allclose(weighted.oof_prediction_[~absent], alone.oof_prediction_, atol=1e-6)
     # no member has seen them, so all speak of them
@@ -344,9 +321,9 @@ def test_a_row_of_out_of_fold_predictions_for_each_sample_in_the_users_order(tas
 @pytest.mark.parametrize("stack", [True, False])
 @pytest.mark.parametrize("task", TASKS)
 def test_the_score_is_that_of_the_out_of_fold_predictions(task, stack, weighted):
-    cls, X, y = make_task(task)
+    cls, X, y = make_task(task, **HARD)
     weights = np.random.RandomState(0).randint(0, 4, size=len(X)).astype(float) if weighted else None
-    estimator = make(cls, stack=stack).fit(X, y, sample_weight=weights)
+    estimator = ensemble(cls, stack=stack).fit(X, y, sample_weight=weights)
     oof = estimator.oof_prediction_
     if "target" in task:
         residual = np.average((y - oof) ** 2, axis=0, weights=weights)
@@ -364,7 +341,7 @@ def test_the_out_of_fold_score_knows_no_class_weight_as_score_does_not(class_wei
     rng = np.random.RandomState(0)
     y = (rng.rand(200) < 0.2).astype(int)
     X = Blocks(a=rng.randn(200, 3) + 0.5 * y[:, None], b=rng.randn(200, 4))
-    clf = make(class_weight=class_weight).fit(X, y)
+    clf = ensemble(class_weight=class_weight).fit(X, y)
     assert clf.oof_score_ == pytest.approx((clf.oof_prediction_.argmax(1) == y).mean())
 
 
@@ -372,7 +349,7 @@ def test_the_out_of_fold_score_is_near_that_of_new_samples():
     rng = np.random.RandomState(0)
     y = rng.randint(3, size=2300)
     X = Blocks(a=np.eye(3)[y] + rng.randn(2300, 3), b=np.eye(3)[y] + rng.randn(2300, 3))
-    clf = make(max_epochs=15).fit(X[:300], y[:300])
+    clf = ensemble(max_epochs=15).fit(X[:300], y[:300])
     assert clf.oof_score_ == pytest.approx(clf.score(X[300:], y[300:]), abs=0.05)
     assert clf.score(X[300:], y[300:]) > 0.6
 
@@ -442,7 +419,7 @@ def test_random_labels_give_chance(fusion, stack):
     for seed in range(3):
         X, y, _ = random_data(seed, n_originals=800)
         hard = {"hidden_dim": 16, "max_epochs": 10, "dropout": 0.0, "random_state": seed}
-        clf = make(fusion=fusion, stack=stack, **hard).fit(X, y)
+        clf = ensemble(fusion=fusion, stack=stack, **hard).fit(X, y)
         known = clf.predict_proba_by_head(X)["fused"].argmax(1)
         assert (known == y).mean() > 0.5 + 3 * np.sqrt(0.25 / 800)  # of its samples it learned some by heart
         scores.append(clf.oof_score_)
@@ -453,7 +430,9 @@ def test_random_values_explain_nothing():
     scores = []
     for seed in SEEDS:
         X, _, _ = random_data(seed)
-        scores.append(make(MultimodalRegressor, random_state=seed).fit(X, np.random.RandomState(seed).randn(120)))
+        scores.append(
+            ensemble(MultimodalRegressor, random_state=seed).fit(X, np.random.RandomState(seed).randn(120))
+        )
     assert max(reg.oof_score_ for reg in scores) < 0.1
     assert np.mean([reg.oof_score_ for reg in scores]) < 0.02
 
@@ -464,7 +443,7 @@ def test_exact_copies_with_random_labels_give_chance(stack, grouped):
     scores = []
     for seed in SEEDS:
         X, y, groups = random_data(seed, n_originals=60, n_copies=4)
-        estimator = make(stack=stack, max_epochs=12, random_state=seed)
+        estimator = ensemble(stack=stack, max_epochs=12, random_state=seed)
         # equal samples are one, with and without groups
         scores.append(estimator.fit(X, y, groups=groups if grouped else None).oof_score_)
     assert_chance(scores, 60)
@@ -477,8 +456,8 @@ def test_near_copies_with_random_labels_leak_unless_grouped(fusion, stack):
     for seed in SEEDS:
         X, y, groups = random_data(seed, n_originals=60, n_copies=4, noise=0.05)
         params = {"fusion": fusion, "stack": stack, "max_epochs": 15, "random_state": seed}
-        blind.append(make(**params).fit(X, y, groups=groups).oof_score_)
-        leaking.append(make(**params).fit(X, y).oof_score_)
+        blind.append(ensemble(**params).fit(X, y, groups=groups).oof_score_)
+        leaking.append(ensemble(**params).fit(X, y).oof_score_)
     assert_chance(blind, 60)
     assert np.mean(leaking) > 0.75
 
@@ -490,7 +469,7 @@ def test_what_members_have_seen_before_is_not_out_of_fold(before, stack):
     scores = []
     for seed in SEEDS:
         X, y, groups = random_data(seed, n_originals=60, n_copies=2, noise=0.05)
-        clf = make(stack=stack, warm_start=True, max_epochs=12, random_state=seed)
+        clf = ensemble(stack=stack, warm_start=True, max_epochs=12, random_state=seed)
         if before == "some of the rows":
             clf.fit(X[:80], y[:80], groups=groups[:80])
         elif before == "partial_fit":
@@ -509,7 +488,9 @@ def test_zero_weight_twins_of_training_samples_are_not_predicted_by_members_that
     for seed in SEEDS:
         X, y, _ = random_data(seed, n_originals=60, n_copies=2)
         weights = np.arange(120) % 2.0  # of each pair of twins one trains
-        clf = make(stack=stack, hidden_dim=16, max_epochs=30, random_state=seed).fit(X, y, sample_weight=weights)
+        clf = ensemble(stack=stack, hidden_dim=16, max_epochs=30, random_state=seed).fit(
+            X, y, sample_weight=weights
+        )
         # none is an honest answer
         known = (weights == 0) & ~np.isnan(clf.oof_prediction_).any(1)
         hits.extend((clf.oof_prediction_.argmax(1) == y)[known])

@@ -9,9 +9,12 @@ import sklearn
 import torch
 from conftest import (
     LEVELS,
+    TASKS,
     each_level,
+    ensemble,
     every_estimator,
     make_data,
+    make_task,
     once_and_each_level,
     outputs,
     without_transformers,
@@ -21,7 +24,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict,
 from skorch.callbacks import Callback
 from torch import nn
 
-from skmm import Blocks, Fusion, MultimodalClassifier, MultimodalRegressor, Optimizer, list_fusions
+from skmm import Blocks, Fusion, MultimodalClassifier, Optimizer, list_fusions
 from skmm.inputs._inputs import Inputs
 from skmm.network._encoders import check_encoders
 from skmm.network._members import MemberNetworks
@@ -29,30 +32,6 @@ from skmm.network._network import FusionNetwork
 from skmm.training._losses import HeadsLoss, cross_entropy, squared_error
 from skmm.training._net import MultimodalNet
 from skmm.training._sets import TrainingSet
-
-TASKS = ["binary", "multiclass", "multilabel", "one target", "two targets"]
-
-
-def make(cls=MultimodalClassifier, fusion="concat", **params):
-    """An estimator of four members that fits fast."""
-    fast = {"n_members": 4, "max_epochs": 8, "hidden_dim": 8, "lr": 0.02, "device": "cpu", "random_state": 0}
-    return cls(fusion, **{**fast, **params})
-
-
-def make_task(task, n=60):
-    """The estimator's class, samples with rows that lack a modality, and targets."""
-    X, y = make_data(n, n_classes=4)
-    vector = X["vector"].copy()
-    vector[:5] = np.nan
-    X = Blocks(vector=vector, sequence=X["sequence"])
-    targets = {
-        "binary": y % 2,
-        "multiclass": np.array(["a", "b", "c", "d"])[y],
-        "multilabel": np.column_stack([y % 2, y // 2]),
-        "one target": y * 1.5,
-        "two targets": np.column_stack([y * 1.5, -2.0 * y]),
-    }
-    return MultimodalRegressor if "target" in task else MultimodalClassifier, X, targets[task]
 
 
 def by_head(estimator, X):
@@ -88,7 +67,7 @@ class Look(Callback):
 )
 def test_heads_of_every_fusion_and_task(fusion, task):
     cls, X, y = make_task(task)
-    estimator = make(cls, fusion, n_members=2, max_epochs=1).fit(X, y)
+    estimator = ensemble(cls, fusion, n_members=2, max_epochs=1).fit(X, y)
     heads = by_head(estimator, X)
     assert list(heads) == ["fused", "vector", "sequence"]
     missing = np.arange(60) < 5
@@ -107,7 +86,7 @@ def test_heads_of_every_fusion_and_task(fusion, task):
 @pytest.mark.parametrize("task", TASKS)
 def test_without_modality_loss_there_is_only_the_fused_head(task, n_members):
     cls, X, y = make_task(task)
-    estimator = make(cls, n_members=n_members, max_epochs=1, modality_loss=0, stack=False).fit(X, y)
+    estimator = ensemble(cls, n_members=n_members, max_epochs=1, modality_loss=0, stack=False).fit(X, y)
     heads = by_head(estimator, X)
     assert list(heads) == ["fused"]
     np.testing.assert_allclose(heads["fused"], outputs(estimator, X), rtol=1e-12)
@@ -117,7 +96,7 @@ def test_without_modality_loss_there_is_only_the_fused_head(task, n_members):
 @pytest.mark.parametrize("fusion", ["concat", "mfb", "attention", "late", "early"])
 def test_a_modality_head_reads_its_modality_alone(cls, fusion):
     X, y = make_data()
-    estimator = make(cls, fusion, max_epochs=2).fit(X, y)
+    estimator = ensemble(cls, fusion, max_epochs=2).fit(X, y)
     before = by_head(estimator, X)
     after = by_head(estimator, Blocks(vector=X["vector"], sequence=X["sequence"][::-1].copy()))
     np.testing.assert_array_equal(after["vector"], before["vector"])
@@ -129,7 +108,7 @@ def test_a_modality_head_reads_its_modality_alone(cls, fusion):
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_modality_loss_trains_the_modality_heads(cls, n_members):
     X, y = make_data(120)
-    estimator = make(cls, n_members=n_members, max_epochs=20).fit(X[:80], y[:80])
+    estimator = ensemble(cls, n_members=n_members, max_epochs=20).fit(X[:80], y[:80])
     for values in by_head(estimator, X[80:]).values():
         guessed = values.argmax(1) if cls is MultimodalClassifier else values > 0.5
         assert (guessed == y[80:]).mean() > 0.9
@@ -141,7 +120,7 @@ def test_modality_loss_trains_the_modality_heads(cls, n_members):
 @once_and_each_level
 def test_members_start_from_other_weights(cls, fusion):
     X, y = make_data(40)
-    estimator = make(cls, fusion, max_epochs=1, lr=1e-30).fit(X, y)  # the weights stay as they were drawn
+    estimator = ensemble(cls, fusion, max_epochs=1, lr=1e-30).fit(X, y)  # the weights stay as they were drawn
     each = estimator.transform(X).reshape(40, 4, -1)
     for a in range(4):
         for b in range(a):
@@ -151,8 +130,8 @@ def test_members_start_from_other_weights(cls, fusion):
 @every_estimator
 def test_transform_has_every_member(cls):
     X, y = make_data()
-    one = make(cls, n_members=1).fit(X, y).transform(X)
-    assert make(cls, n_members=4).fit(X, y).transform(X).shape == (60, 4 * one.shape[1])
+    one = ensemble(cls, n_members=1).fit(X, y).transform(X)
+    assert ensemble(cls, n_members=4).fit(X, y).transform(X).shape == (60, 4 * one.shape[1])
 
 
 @every_estimator
@@ -160,7 +139,7 @@ def test_transform_has_every_member(cls):
 def test_each_member_leaves_a_fold_of_its_own_out(cls, n_members):
     X, y = make_data(62, n_classes=3)
     look = Look()
-    make(cls, n_members=n_members, max_epochs=1, callbacks=[look]).fit(X, y)
+    ensemble(cls, n_members=n_members, max_epochs=1, callbacks=[look]).fit(X, y)
     everything = set(range(62))
     left_out = [everything - rows for rows in look.trained_on()]
     assert set().union(*left_out) == everything
@@ -176,7 +155,7 @@ def test_each_member_leaves_a_fold_of_its_own_out(cls, n_members):
 def test_one_member_trains_on_everything(cls):
     X, y = make_data()
     look = Look()
-    estimator = make(cls, n_members=1, max_epochs=1, callbacks=[look]).fit(X, y)
+    estimator = ensemble(cls, n_members=1, max_epochs=1, callbacks=[look]).fit(X, y)
     assert look.trained_on() == [set(range(60))]
     for name in ("oof_prediction_", "oof_score_", "stack_weights_"):
         assert not hasattr(estimator, name)
@@ -280,7 +259,7 @@ def test_a_member_is_what_a_plain_loop_trains(regression, n_members):
 @pytest.mark.parametrize("encoder", ["gru", "lstm"])
 def test_recurrent_encoders_give_members_too(cls, encoder):
     X, y = make_data(100)
-    estimator = make(cls, encoders={"sequence": encoder}, n_members=3, max_epochs=15).fit(X[:70], y[:70])
+    estimator = ensemble(cls, encoders={"sequence": encoder}, n_members=3, max_epochs=15).fit(X[:70], y[:70])
     each = estimator.transform(X).reshape(100, 3, -1)
     assert not np.allclose(each[:, 0], each[:, 1], atol=1e-2)
     assert list(by_head(estimator, X)) == ["fused", "vector", "sequence"]
@@ -295,11 +274,11 @@ def test_recurrent_encoders_give_members_too(cls, encoder):
 @each_level
 def test_the_same_seed_gives_the_same_members_to_the_last_bit(cls, fusion):
     X, y = make_data()
-    first, second = (make(cls, fusion, max_epochs=2, n_members=3).fit(X, y) for _ in range(2))
+    first, second = (ensemble(cls, fusion, max_epochs=2, n_members=3).fit(X, y) for _ in range(2))
     np.testing.assert_array_equal(outputs(first, X), outputs(second, X))
     np.testing.assert_array_equal(first.oof_prediction_, second.oof_prediction_)
     assert first.stack_weights_["weight"] == second.stack_weights_["weight"]
-    other = make(cls, fusion, max_epochs=2, n_members=3, random_state=1).fit(X, y)
+    other = ensemble(cls, fusion, max_epochs=2, n_members=3, random_state=1).fit(X, y)
     assert not np.allclose(outputs(first, X), outputs(other, X))
 
 
@@ -308,7 +287,8 @@ def test_jobs_in_parallel_give_the_same(cls):
     X, y = make_data()
     method = "predict_proba" if cls is MultimodalClassifier else "predict"
     one, two = (
-        cross_val_predict(make(cls, n_members=3, max_epochs=2), X, y, cv=2, n_jobs=n, method=method) for n in (1, 2)
+        cross_val_predict(ensemble(cls, n_members=3, max_epochs=2), X, y, cv=2, n_jobs=n, method=method)
+        for n in (1, 2)
     )
     np.testing.assert_array_equal(one, two)
 
@@ -318,7 +298,7 @@ def test_jobs_in_parallel_give_the_same(cls):
 @pytest.mark.parametrize("how", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy], ids=["pickle", "copy"])
 def test_members_survive_pickle_and_copy(cls, encoders, how):
     X, y = make_data()
-    estimator = make(cls, encoders=encoders, n_members=3, max_epochs=2, warm_start=True).fit(X, y)
+    estimator = ensemble(cls, encoders=encoders, n_members=3, max_epochs=2, warm_start=True).fit(X, y)
     same = how(estimator)
     np.testing.assert_array_equal(outputs(same, X), outputs(estimator, X))
     np.testing.assert_array_equal(same.oof_prediction_, estimator.oof_prediction_)
@@ -330,7 +310,7 @@ def test_members_survive_pickle_and_copy(cls, encoders, how):
 @every_estimator
 def test_a_clone_is_unfitted_and_fits_the_same(cls):
     X, y = make_data()
-    estimator = make(cls, n_members=3, modality_loss=0.25, stack=False, max_epochs=2).fit(X, y)
+    estimator = ensemble(cls, n_members=3, modality_loss=0.25, stack=False, max_epochs=2).fit(X, y)
     again = clone(estimator)
     assert not hasattr(again, "net_")
     assert not hasattr(again, "oof_prediction_")
@@ -343,7 +323,7 @@ def test_a_clone_is_unfitted_and_fits_the_same(cls):
 @every_estimator
 def test_partial_fit_leaves_nothing_out(cls):
     X, y = make_data(100)
-    estimator = make(cls, fusion="sum")
+    estimator = ensemble(cls, fusion="sum")
     look = Look()
     estimator.set_params(callbacks=[look])
     for _ in range(25):
@@ -360,7 +340,7 @@ def test_partial_fit_leaves_nothing_out(cls):
 def test_warm_start_leaves_the_same_folds_out(cls):
     X, y = make_data()
     look = Look()
-    estimator = make(cls, max_epochs=2, warm_start=True, callbacks=[look]).fit(X, y)
+    estimator = ensemble(cls, max_epochs=2, warm_start=True, callbacks=[look]).fit(X, y)
     first, before = look.trained_on(), outputs(estimator, X)
     # the same samples, stated in another order
     order = np.random.RandomState(0).permutation(60)
@@ -372,7 +352,7 @@ def test_warm_start_leaves_the_same_folds_out(cls):
 @every_estimator
 def test_warm_start_needs_as_many_members_as_before(cls):
     X, y = make_data()
-    estimator = make(cls, max_epochs=1, warm_start=True).fit(X, y)
+    estimator = ensemble(cls, max_epochs=1, warm_start=True).fit(X, y)
     with pytest.raises(ValueError, match="n_members=3 is not that of the first fit, 4"):
         estimator.set_params(n_members=3).fit(X, y)
 
@@ -381,7 +361,7 @@ def test_warm_start_needs_as_many_members_as_before(cls):
 def test_early_stopping_holds_the_same_samples_out_of_every_member(cls):
     X, y = make_data(80)
     look = Look()
-    make(cls, early_stopping=True, validation_fraction=0.25, max_epochs=2, callbacks=[look]).fit(X, y)
+    ensemble(cls, early_stopping=True, validation_fraction=0.25, max_epochs=2, callbacks=[look]).fit(X, y)
     held_out = look.validated_on()
     assert len(held_out[0]) == 20
     assert held_out == [held_out[0]] * 4
@@ -398,8 +378,8 @@ def test_weights_are_repetitions_also_out_of_fold(cls, stack):
     X, y = make_data(80)
     weights = np.random.RandomState(0).randint(1, 4, size=80)
     repeated = np.repeat(np.arange(80), weights)
-    weighted = make(cls, stack=stack).fit(X, y, sample_weight=weights)
-    given = make(cls, stack=stack).fit(X[repeated], y[repeated])
+    weighted = ensemble(cls, stack=stack).fit(X, y, sample_weight=weights)
+    given = ensemble(cls, stack=stack).fit(X[repeated], y[repeated])
     np.testing.assert_allclose(outputs(weighted, X), outputs(given, X), atol=1e-6)
     np.testing.assert_allclose(given.oof_prediction_, weighted.oof_prediction_[repeated], atol=1e-6)
     assert weighted.oof_score_ == pytest.approx(given.oof_score_, abs=1e-6)
@@ -407,11 +387,11 @@ def test_weights_are_repetitions_also_out_of_fold(cls, stack):
 
 def test_class_weight_is_a_weight_of_the_samples_of_every_member():
     X, y = make_data(80)
-    weighed = make(class_weight={0: 1, 1: 5}).fit(X, y)
-    given = make().fit(X, y, sample_weight=np.where(y == 1, 5.0, 1.0))
+    weighed = ensemble(class_weight={0: 1, 1: 5}).fit(X, y)
+    given = ensemble().fit(X, y, sample_weight=np.where(y == 1, 5.0, 1.0))
     np.testing.assert_allclose(weighed.predict_proba(X), given.predict_proba(X), atol=1e-6)
     np.testing.assert_allclose(weighed.oof_prediction_, given.oof_prediction_, atol=1e-6)
-    assert weighed.predict_proba(X)[:, 1].mean() > make().fit(X, y).predict_proba(X)[:, 1].mean()
+    assert weighed.predict_proba(X)[:, 1].mean() > ensemble().fit(X, y).predict_proba(X)[:, 1].mean()
 
 
 # -- groups -------------------------------------------------------------------------------------------------------
@@ -424,7 +404,7 @@ def test_no_group_is_parted_between_folds(cls, n_groups, n_members, names):
     X, y = make_data(92)
     groups = np.random.RandomState(0).permutation(np.arange(92) % n_groups)
     look = Look()
-    estimator = make(cls, n_members=n_members, max_epochs=1, callbacks=[look])
+    estimator = ensemble(cls, n_members=n_members, max_epochs=1, callbacks=[look])
     estimator.fit(X, y, groups=names(groups))
     left_out = [set(range(92)) - rows for rows in look.trained_on()]
     assert sum(map(len, left_out)) == 92
@@ -439,7 +419,7 @@ def test_no_group_is_parted_by_early_stopping(cls):
     groups = np.random.RandomState(0).permutation(np.arange(96) % 12)
     look = Look()
     early = {"early_stopping": True, "validation_fraction": 0.25, "max_epochs": 2}
-    make(cls, **early, callbacks=[look]).fit(X, y, groups=groups)
+    ensemble(cls, **early, callbacks=[look]).fit(X, y, groups=groups)
     held_out = look.validated_on()[0]
     assert len(set(groups[list(held_out)])) == 3
     trained = look.trained_on()
@@ -464,7 +444,7 @@ def test_groups_are_routed_through_cross_validation(fusion):
     with sklearn.config_context(enable_metadata_routing=True):
         scores = {}
         for routed in (True, False):
-            estimator = make(fusion=fusion, max_epochs=25, hidden_dim=16).set_fit_request(groups=routed)
+            estimator = ensemble(fusion=fusion, max_epochs=25, hidden_dim=16).set_fit_request(groups=routed)
             found = cross_validate(
                 estimator, X, y, params={"groups": groups}, cv=GroupKFold(3), return_estimator=True
             )
@@ -478,7 +458,7 @@ def test_groups_are_routed_through_cross_validation(fusion):
 def test_groups_are_routed_through_a_search():
     X, y, groups = copies()
     with sklearn.config_context(enable_metadata_routing=True):
-        estimator = make(max_epochs=25).set_fit_request(groups=True)
+        estimator = ensemble(max_epochs=25).set_fit_request(groups=True)
         search = GridSearchCV(estimator, {"hidden_dim": [8, 16]}, cv=GroupKFold(3)).fit(X, y, groups=groups)
     assert abs(search.best_estimator_.oof_score_ - 0.5) < 3 * np.sqrt(0.25 / 60)
     assert abs(search.best_score_ - 0.5) < 3 * np.sqrt(0.25 / 60)
@@ -493,7 +473,7 @@ def test_more_members_than_the_smallest_class_has_samples(n_few, n_members):
     y = np.where(np.arange(40) < n_few, 2, y)
     look = Look()
     with pytest.warns(UserWarning, match=rf"n_members={n_members} .* {n_few} samples? of the smallest class"):
-        make(n_members=n_members, max_epochs=1, callbacks=[look]).fit(X, y)
+        ensemble(n_members=n_members, max_epochs=1, callbacks=[look]).fit(X, y)
     left_out = {frozenset(set(range(40)) - rows) for rows in look.trained_on()}
     assert len(left_out) == max(2, n_few)  # members share folds
     assert set().union(*left_out) == set(range(40))
@@ -503,7 +483,7 @@ def test_more_members_than_the_smallest_class_has_samples(n_few, n_members):
 def test_more_members_than_groups(cls):
     X, y = make_data(40)
     with pytest.warns(UserWarning, match="n_members=4 is more than the 3 groups: the members share 3 folds"):
-        estimator = make(cls, max_epochs=1).fit(X, y, groups=np.arange(40) % 3)
+        estimator = ensemble(cls, max_epochs=1).fit(X, y, groups=np.arange(40) % 3)
     assert len(estimator.oof_prediction_) == 40
 
 
@@ -511,9 +491,9 @@ def test_more_members_than_groups(cls):
 def test_a_single_group(cls):
     X, y = make_data()
     with pytest.raises(ValueError, match=r"groups holds a single group for 60 samples"):
-        make(cls).fit(X, y, groups=np.zeros(60))
+        ensemble(cls).fit(X, y, groups=np.zeros(60))
     # one member leaves nothing out
-    make(cls, n_members=1, max_epochs=1).fit(X, y, groups=np.zeros(60))
+    ensemble(cls, n_members=1, max_epochs=1).fit(X, y, groups=np.zeros(60))
 
 
 @every_estimator
@@ -531,7 +511,7 @@ def test_a_single_group(cls):
 def test_bad_groups(cls, groups, message, n_members):
     X, y = make_data()
     with pytest.raises(ValueError, match=message):
-        make(cls, n_members=n_members, max_epochs=1).fit(X, y, groups=groups)
+        ensemble(cls, n_members=n_members, max_epochs=1).fit(X, y, groups=groups)
 
 
 @every_estimator
@@ -549,7 +529,7 @@ def test_bad_groups(cls, groups, message, n_members):
 def test_bad_parameters(cls, params, error, message):
     X, y = make_data()
     with pytest.raises(error, match=message):
-        make(cls, **params).fit(X, y)
+        ensemble(cls, **params).fit(X, y)
 
 
 # -- memory -------------------------------------------------------------------------------------------------------
@@ -561,7 +541,7 @@ def test_parameters_of_members_are_as_many_times_those_of_one(cls, fusion):
     X, y = make_data(40)
 
     def count(n_members):
-        module = make(cls, fusion, n_members=n_members, max_epochs=1).fit(X, y).net_.module_
+        module = ensemble(cls, fusion, n_members=n_members, max_epochs=1).fit(X, y).net_.module_
         return sum(p.numel() for p in module.parameters())
 
     assert count(5) == 5 * count(1)
@@ -579,7 +559,7 @@ def test_training_data_are_held_once(cls, monkeypatch):
 
     monkeypatch.setattr(Inputs, "load", spy)
     look = Look()
-    make(cls, max_epochs=2, early_stopping=True, callbacks=[look]).fit(X, y)
+    ensemble(cls, max_epochs=2, early_stopping=True, callbacks=[look]).fit(X, y)
     assert len(loaded) == 1
     assert look.training.data is loaded[0]
     assert look.validation.data is loaded[0]

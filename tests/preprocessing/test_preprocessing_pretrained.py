@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import torch
+from models import WORDS, save_text_model
 from test_preprocessing_text import CHECKS
-from test_pretrained import WORDS, _save_text
 
 from skmm.preprocessing.pretrained import PretrainedTokens
 
@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
     """Where a small BERT lies under "text", with its tokenizer."""
     root = tmp_path_factory.mktemp("models")
     with torch.random.fork_rng():
-        _save_text(root / "text")
+        save_text_model(root / "text")
     return root
 
 
