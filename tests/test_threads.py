@@ -155,8 +155,9 @@ def fit():
 @pytest.mark.parametrize(
     "work",
     [
-        "assert ends_well(predict) and ends_well(fit)",
-        """
+        pytest.param("assert ends_well(predict) and ends_well(fit)", id="after a fit", marks=pytest.mark.slow),
+        pytest.param(
+            """
         from skorch.callbacks import Callback
         begun, asked = threading.Event(), threading.Event()
         class Wait(Callback):
@@ -172,8 +173,9 @@ def fit():
             asked.set()
             thread.join()
         """,
+            id="during a fit",  # which is after another
+        ),
     ],
-    ids=["after a fit", "during a fit"],
 )
 def test_a_forked_process_predicts_and_fits(work):
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}

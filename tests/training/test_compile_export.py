@@ -130,9 +130,11 @@ ENCODER_CASES = [
 @pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")  # of torch's own layers
 @pytest.mark.parametrize(
     ("name", "kind", "tokens", "way"),
-    # the compiler takes seconds for an encoder, up to a minute for a network of videos
+    # seconds for an encoder, up to a minute for a network of videos; by default what reads a sample as one vector
     [
-        pytest.param(*case, way, marks=[pytest.mark.slow] if way == "compile" or "video" in case else [])
+        pytest.param(
+            *case, way, marks=[pytest.mark.slow] if way == "compile" or "video" in case or case[-1] else []
+        )
         for case in ENCODER_CASES
         for way in WAYS
     ],

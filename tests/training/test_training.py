@@ -10,7 +10,6 @@ from conftest import (
     SELF_CONTAINED,
     each_level,
     every_estimator,
-    every_fusion,
     make_data,
     members,
     small,
@@ -328,7 +327,7 @@ def test_every_encoder_has_data_in_these_tests():
     assert set(KIND_OF) == set(SELF_CONTAINED)
 
 
-@every_fusion
+@each_level
 def test_zero_inputs_leave_all_finite_and_give_the_shares_of_the_classes(fusion):
     y = np.arange(40) % 2
     X = Blocks(a=np.zeros((40, 4)), b=np.zeros((40, 5, 2)), c=np.zeros((40, 8, 8, 1)))
