@@ -131,7 +131,7 @@ class Learned:
         return np.where(new, self.info.shape[0], places)
 
 
-class Target(NamedTuple):
+class Destination(NamedTuple):
     """Where the data of a fit goes, in which precision, and whether it is read once alone."""
 
     dtype: torch.dtype
@@ -140,7 +140,7 @@ class Target(NamedTuple):
 
 
 @singledispatch
-def make_column(block: Block, present: np.ndarray, learned: Learned, target: Target) -> Column | Tensor:
+def make_column(block: Block, present: np.ndarray, learned: Learned, destination: Destination) -> Column | Tensor:
     """The column of a converted block, of the form that the block has.
 
     Parameters
@@ -151,7 +151,7 @@ def make_column(block: Block, present: np.ndarray, learned: Learned, target: Tar
         Which of them exist.
     learned : Learned
         What the fit knows of the modality.
-    target : Target
+    destination : Destination
         Where to. What is read ``once`` is scaled when its batch is cut, so that there is no second copy of it all.
 
     Returns
@@ -190,10 +190,14 @@ def shared(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else np.asarray(_Borrowed(array)))
 
 
-def _standardised(array: np.ndarray, scaler: Scaler | None, target: Target) -> Tensor:
+def _standardised(array: np.ndarray, scaler: Scaler | None, destination: Destination) -> Tensor:
     """A copy of a block on the device, standardised."""
     wide = scaler is not None and np.result_type(np.float32, array.dtype) == np.float64
-    return scaled(_tensor(array, torch.float64 if wide else target.dtype).to(target.device), scaler, target.dtype)
+    return scaled(
+        _tensor(array, torch.float64 if wide else destination.dtype).to(destination.device),
+        scaler,
+        destination.dtype,
+    )
 
 
 def _tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
@@ -286,19 +290,19 @@ def _stays_whole(block: np.ndarray, kind: str) -> bool:
 
 
 @make_column.register
-def _(block: np.ndarray, present: np.ndarray, learned: Learned, target: Target) -> Column | Tensor:
+def _(block: np.ndarray, present: np.ndarray, learned: Learned, destination: Destination) -> Column | Tensor:
     kind, scaler = learned.info.kind, learned.scaler
-    exists = None if present.all() else shared(present).to(target.device)
-    raw = _stays_whole(block, kind) or (target.once and block.dtype in _NUMPY.values())
+    exists = None if present.all() else shared(present).to(destination.device)
+    raw = _stays_whole(block, kind) or (destination.once and block.dtype in _NUMPY.values())
     if raw:
-        data = shared(block).to(target.device)
+        data = shared(block).to(destination.device)
     else:
-        data = _standardised(block, scaler, target)
+        data = _standardised(block, scaler, destination)
         if exists is not None:
             data = torch.where(with_axes_of(exists, data), data, 0.0)
         elif kind == "vector":
             return data
-    return DenseColumn(data, exists, scaler, target.dtype, sequence=kind == "sequence", raw=raw)
+    return DenseColumn(data, exists, scaler, destination.dtype, sequence=kind == "sequence", raw=raw)
 
 
 @n_bytes.register
@@ -334,15 +338,15 @@ class RaggedColumn:
 
 
 @make_column.register
-def _(block: RaggedArray, present: np.ndarray, learned: Learned, target: Target) -> RaggedColumn:
+def _(block: RaggedArray, present: np.ndarray, learned: Learned, destination: Destination) -> RaggedColumn:
     if not present.all():  # a sample marked missing has no steps
         kept = np.where(present, block.lengths, 0)
         block = RaggedArray(block.values[np.repeat(present, block.lengths)], np.concatenate([[0], np.cumsum(kept)]))
-    values, offsets = block.values, shared(block.offsets).to(target.device)
+    values, offsets = block.values, shared(block.offsets).to(destination.device)
     if learned.info.kind == "tokens":
-        return RaggedColumn(torch.from_numpy(learned.numbered(as_ids(values))).to(target.device), offsets)
+        return RaggedColumn(torch.from_numpy(learned.numbered(as_ids(values))).to(destination.device), offsets)
     values = values if values.ndim > 1 else values[:, None]
-    return RaggedColumn(_standardised(values, learned.scaler, target), offsets)
+    return RaggedColumn(_standardised(values, learned.scaler, destination), offsets)
 
 
 @n_bytes.register
@@ -386,21 +390,21 @@ class SparseColumn:
 
 @make_column.register(sp.csr_array)
 @make_column.register(sp.csr_matrix)
-def _(block: Any, present: np.ndarray, learned: Learned, target: Target) -> SparseColumn:
+def _(block: Any, present: np.ndarray, learned: Learned, destination: Destination) -> SparseColumn:
     # a matrix may be as large as memory allows: what need not change is not copied
-    stored, scaler, device = block.data, learned.scaler, target.device
+    stored, scaler, device = block.data, learned.scaler, destination.device
     if not present.all():
         stored = np.where(np.repeat(present, np.diff(block.indptr)), stored, 0)
     if scaler is not None:
         out = np.empty(stored.shape, np.result_type(stored, np.float32))
         stored = np.divide(stored, scaler.scale[0], out=out, casting="same_kind")
-    weights = shared(stored.astype(_NUMPY[target.dtype], copy=False)).to(device)
+    weights = shared(stored.astype(_NUMPY[destination.dtype], copy=False)).to(device)
     indices = shared(block.indices).to(device)
     offsets = torch.from_numpy(block.indptr.astype(np.int64)).to(device)
     compressed = np.zeros((len(present), 0)) if learned.projection is None else learned.projection.apply(block)
     compressed = np.where(present[:, None], compressed, 0.0)
     exists = shared(present).to(device)
-    return SparseColumn(indices, weights, offsets, _tensor(compressed, target.dtype).to(device), exists)
+    return SparseColumn(indices, weights, offsets, _tensor(compressed, destination.dtype).to(device), exists)
 
 
 @n_bytes.register(sp.csr_array)
@@ -485,9 +489,9 @@ class LazyColumn:
 
 
 @make_column.register
-def _(block: LazyRows, present: np.ndarray, learned: Learned, target: Target) -> LazyColumn:
-    exists = shared(present).to(target.device)
-    return LazyColumn(block, exists, learned.scaler, target.dtype, learned.name, learned.n_jobs)
+def _(block: LazyRows, present: np.ndarray, learned: Learned, destination: Destination) -> LazyColumn:
+    exists = shared(present).to(destination.device)
+    return LazyColumn(block, exists, learned.scaler, destination.dtype, learned.name, learned.n_jobs)
 
 
 @n_bytes.register

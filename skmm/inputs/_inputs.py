@@ -23,9 +23,9 @@ from skmm.inputs._columns import (
     AbsentColumn,
     Column,
     DenseColumn,
+    Destination,
     Learned,
     StreamedColumn,
-    Target,
     as_ids,
     make_column,
     n_bytes,
@@ -229,7 +229,7 @@ class Inputs:
             block, present = blocks[name], blocks.present[name]
             if name in self.sources:
                 block, present = self.readers[name].vectors(name, self.sources[name].kind, block, present, place)
-            column = make_column(block, present, self._learned(name), Target(dtype, place, once))
+            column = make_column(block, present, self._learned(name), Destination(dtype, place, once))
             if name in streamed:
                 if isinstance(column, Tensor):
                     column = DenseColumn(column, None, None, dtype, sequence=False, raw=False)
