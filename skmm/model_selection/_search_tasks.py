@@ -441,7 +441,8 @@ class Task:
             return
         seconds += time.perf_counter() - start + fold.seconds
         dropped = learner.n_epochs < learner.net.max_epochs and not learner.finished
-        self._keep(candidate, fold, learner.estimator, seconds, dropped, scores)
+        scores = scores or self._scores(learner.estimator, candidate, fold)
+        self._keep(candidate, fold, scores, seconds, learner.n_epochs, dropped)
 
     def _fit_alone(self, reason: str, pairs: list[Pair]) -> None:
         """Fit one after the other."""
@@ -456,8 +457,11 @@ class Task:
             except Exception:
                 self._fail(candidate, fold)
                 continue
-            epochs = max(epochs, _epochs(estimator))
-            self._keep(candidate, fold, estimator, time.perf_counter() - start + fold.seconds, False)
+            # what is no network has done none
+            n_epochs = getattr(estimator, "n_iter_", 0) if hasattr(estimator, "net_") else 0
+            epochs = max(epochs, n_epochs)
+            seconds = time.perf_counter() - start + fold.seconds
+            self._keep(candidate, fold, self._scores(estimator, candidate, fold), seconds, n_epochs)
         self._report(pairs, time.perf_counter() - begin, epochs, reason)
 
     # -- results -------------------------------------------------------------------------------------------------
@@ -484,19 +488,14 @@ class Task:
         self,
         candidate: Candidate,
         fold: Fold,
-        estimator: Any,
+        scores: dict[str, Any],
         seconds: float,
-        dropped: bool,
-        scores: dict[str, Any] | None = None,
+        n_epochs: int,
+        dropped: bool = False,
     ) -> None:
-        """Keep the scores of a fitted estimator, which are computed if they are not given."""
-        self.outcome.results[candidate.number, fold.number] = {
-            **(scores or self._scores(estimator, candidate, fold)),
-            "fit_time": seconds,
-            "fit_error": None,
-            "n_epochs": _epochs(estimator),
-            "dropped": dropped,
-        }
+        """Keep the scores of a fitted estimator."""
+        told = {"fit_time": seconds, "fit_error": None, "n_epochs": n_epochs, "dropped": dropped}
+        self.outcome.results[candidate.number, fold.number] = {**scores, **told}
 
     def _fail(self, candidate: Candidate, fold: Fold, n_epochs: int = 0) -> None:
         """Keep the error that is being handled in place of a score."""
@@ -518,11 +517,6 @@ class Task:
                     "reason": reason,
                 }
             )
-
-
-def _epochs(estimator: Any) -> int:
-    """Epochs that a network trained for; what is none has done none."""
-    return getattr(estimator, "n_iter_", 0) if hasattr(estimator, "net_") else 0
 
 
 def failure(data: Data, error: str, n_epochs: int = 0) -> dict[str, Any]:

@@ -365,8 +365,8 @@ class Leaks(MultimodalClassifier):
 class Forgets(MultimodalClassifier):
     """Draws its seed from numpy's global state."""
 
-    def _seed(self):
-        return int(np.random.randint(2**31))
+    def _prepare(self, *args, **kwargs):
+        return super()._prepare(*args, **kwargs)._replace(random=np.random.RandomState(np.random.randint(2**31)))
 
 
 class Swallows(MultimodalClassifier):
@@ -426,10 +426,10 @@ class KnowsColumns(Rereads):
 class Halves(MultimodalClassifier):
     """Holds out half of what it is asked to."""
 
-    def _split(self, target, groups):
+    def _split(self, *args):
         self.validation_fraction /= 2
         try:
-            return super()._split(target, groups)
+            return super()._split(*args)
         finally:
             self.validation_fraction *= 2
 
@@ -437,25 +437,25 @@ class Halves(MultimodalClassifier):
 class Mixes(MultimodalClassifier):
     """Holds out samples of the last class."""
 
-    def _split(self, target, groups):
-        rows = np.argsort(target)
+    def _split(self, strata, *args):
+        rows = np.argsort(strata)
         n = round(self.validation_fraction * len(rows))
-        return (rows[:-n], rows[-n:]) if self.early_stopping else super()._split(target, groups)
+        return (rows[:-n], rows[-n:]) if self.early_stopping else super()._split(strata, *args)
 
 
 class Peeks(MultimodalClassifier):
     """Trains on what it holds out."""
 
-    def _split(self, target, groups):
-        _, valid = super()._split(target, groups)
-        return np.arange(len(target)), valid
+    def _split(self, strata, *args):
+        _, valid = super()._split(strata, *args)
+        return np.arange(len(strata)), valid
 
 
 class Wastes(MultimodalClassifier):
     """Trains on half of the rest."""
 
-    def _split(self, target, groups):
-        train, valid = super()._split(target, groups)
+    def _split(self, *args):
+        train, valid = super()._split(*args)
         return (train, None) if valid is None else (train[::2], valid)
 
 
