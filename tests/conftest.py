@@ -157,7 +157,15 @@ def data_folder():
     return _data_folder()
 
 
+@pytest.hookimpl(tryfirst=True)  # before slow tests are left out
 def pytest_collection_modifyitems(items):
+    seen = set()
+    for item in items:
+        if item.get_closest_marker("one_by_default"):
+            test = item.parent.nodeid, item.originalname
+            if test in seen:
+                item.add_marker(pytest.mark.slow)
+            seen.add(test)
     missing = {
         "data": _data_folder() is None and "no real data: set SKMM_DATA to their folder",
         "gpu": not torch.cuda.is_available() and "no CUDA device",

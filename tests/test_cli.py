@@ -110,6 +110,7 @@ def test_the_whole_demonstration_is_the_default(capsys, monkeypatch):
     assert asked["cv"].get_n_splits() == 5
 
 
+@pytest.mark.slow
 def test_a_table_is_compared_as_the_same_pipeline_in_python(frame, csv, tmp_path, capsys):
     code, out, _ = run(capsys, "compare", csv, *TABLE, *QUICK, "--json", str(tmp_path / "out.json"))
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
@@ -164,6 +165,7 @@ def test_every_mixture_of_columns_becomes_a_modality(frame, tmp_path, capsys, co
     assert "\nconcat " in out
 
 
+@pytest.mark.slow
 def test_without_modalities_the_columns_say_what_they_are(csv, capsys):
     code, out, err = run(capsys, "compare", csv, "--target", "label", "--groups", "user", *QUICK)
     assert code == 0
@@ -205,6 +207,7 @@ def test_the_choice_that_estimators_make_is_a_fusion(csv, capsys):
     assert "\nauto " in out
 
 
+@pytest.mark.slow
 def test_text_says_the_class(csv, capsys):
     arguments = ["--target", "label", "--modality", "a=review,shop", "--modality", "b=age"]
     _, out, _ = run(capsys, "compare", csv, *arguments, *QUICK)
@@ -616,6 +619,7 @@ def test_runs_as_a_module():
     assert done.stderr == "skmm: there is no file nowhere.npz.\n"
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("chosen", [[], ["--modality", "a=photo", "--modality", "b=value"]], ids=["all", "chosen"])
 def test_files_that_cannot_be_read(frame, tmp_path, capsys, chosen):
     image = pytest.importorskip("PIL.Image")

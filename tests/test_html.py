@@ -61,6 +61,7 @@ def test_the_parser_sees_markup_that_is_not_escaped():
         assert "onerror" in page.attributes
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("name", NAMES)
 def test_modalities_columns_and_classes_in_html(name):
     rng = np.random.default_rng(0)

@@ -53,6 +53,7 @@ def with_a_long_one(kind, rng):
     return sp.csr_array((values, np.concatenate(columns), offsets), shape=(200, 4000))
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("kind", ["sequence", "tokens", "sparse"])
 def test_a_long_sample_fills_up_no_others(kind, monkeypatch):
     X = {"a": with_a_long_one(kind, np.random.default_rng(0)), "b": np.arange(400.0).reshape(200, 2)}
@@ -88,6 +89,7 @@ def test_samples_that_are_alike_stay_in_order():
     assert [part.tolist() for part in parts] == [list(range(25)), list(range(25, 50)), list(range(50, 60))]
 
 
+@pytest.mark.slow
 def test_early_stopping_sees_the_same_loss_however_its_batches_are_cut(monkeypatch):
     block = with_a_long_one("sequence", np.random.default_rng(0))
     curves = []

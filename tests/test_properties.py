@@ -183,6 +183,7 @@ def asked(estimator, X):
 # -- the promises --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @cases(90)
 @given(samples(), st.data())
 def test_rows_are_apart_and_nothing_is_changed(case, data):
@@ -203,6 +204,7 @@ def test_rows_are_apart_and_nothing_is_changed(case, data):
     assert global_state() == state
 
 
+@pytest.mark.slow
 @cases(50)
 @given(samples(), st.integers(0, 100))
 def test_the_order_of_training_samples_means_nothing(case, seed):
@@ -213,6 +215,7 @@ def test_the_order_of_training_samples_means_nothing(case, seed):
     np.testing.assert_array_equal(first, again)
 
 
+@pytest.mark.slow
 @cases(30)
 @given(samples(ways=("Blocks", "dict")))
 def test_a_dict_is_its_blocks(case):
@@ -272,6 +275,7 @@ def test_bad_input_is_refused_by_the_name_of_its_modality(case, fault, data):
         fitted(estimator, bad, y)
 
 
+@pytest.mark.slow
 @cases(40)
 @given(samples(ways=("dict",)), st.sampled_from(sorted(SPOILT)), st.data())
 def test_bad_input_of_a_later_call_is_refused_by_the_name_of_its_modality(case, fault, data):

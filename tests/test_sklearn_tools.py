@@ -141,6 +141,7 @@ def test_validation_curve(data):
 GRID = {"fusion": ["concat", Fusion("mfb", factor=2)], "optimizer": ["sgd", "adam"]}
 
 
+@pytest.mark.slow
 def test_grid_search_over_fusion_and_optimizer(data):
     X, y = data
     search = GridSearchCV(small(), GRID, cv=2, n_jobs=2).fit(X, y)
@@ -167,12 +168,14 @@ def test_grid_search_whose_candidate_fails_says_so(data):
         search.fit(X, y)
 
 
+@pytest.mark.slow
 def test_randomized_search(data):
     X, y = data
     search = RandomizedSearchCV(small(), {"hidden_dim": range(4, 33), **GRID}, n_iter=3, cv=2, random_state=0)
     assert search.fit(X, y).best_score_ > 0.8
 
 
+@pytest.mark.slow
 def test_halving_search_over_samples(data):
     X, y = data
     params = {"min_resources": 40, "factor": 2, "cv": 2, "random_state": 0}
@@ -199,6 +202,7 @@ def test_calibration(data, method):
     assert calibrated.score(X, y) > 0.8
 
 
+@pytest.mark.slow
 def test_stacking(data):
     X, y = data
     stack = StackingClassifier([("concat", small()), ("late", small(fusion="late"))], LogisticRegression(), cv=2)
@@ -264,6 +268,7 @@ def regressor(**params):
     return small(MultimodalRegressor, dropout=0.0, max_epochs=20, **params)
 
 
+@pytest.mark.slow
 def test_stacking_of_regressors(numbers):
     X, y = numbers
     stack = StackingRegressor([("concat", regressor()), ("sum", regressor(fusion="sum"))], cv=2)
@@ -354,6 +359,7 @@ def raw_table(n=80):
     ]
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
 def test_a_search_from_a_raw_table_over_fusion_optimizer_and_the_preprocessing(frame):
     columns, y = raw_table()

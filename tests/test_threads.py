@@ -74,6 +74,7 @@ def ways(fitted, X):
     return calls
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     ("case", "n_calls"),
     [(case, 48) for case in CASES]
@@ -85,6 +86,7 @@ def test_threads_predict_what_one_does(case, n_calls):
     assert not together(ways(fitted, X), n_calls)
 
 
+@pytest.mark.slow
 def test_a_prediction_does_not_see_another_estimator_in_training():
     X, params = CASES["recurrent"]
     fitted = MultimodalClassifier(max_epochs=1, random_state=0, **params).fit(X, Y)

@@ -596,6 +596,7 @@ TRAINED = {
 ALL_KINDS = ("vector", "sequence", "ragged", "sparse", "tokens", "image")
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("n_members", [1, 8])
 @pytest.mark.parametrize("augment", [{k: TRAINED[k]} for k in ALL_KINDS], ids=ALL_KINDS)
 def test_absent_at_predict_and_changed_by_the_seed_alone(augment, n_members):
@@ -610,6 +611,7 @@ def test_absent_at_predict_and_changed_by_the_seed_alone(augment, n_members):
     assert np.abs(first - other.predict_proba(X)).max() > 1e-6
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("n_members", [1, 8])
 @pytest.mark.parametrize("cls", [MultimodalClassifier, MultimodalRegressor])
 def test_joint_ones_train(cls, n_members):

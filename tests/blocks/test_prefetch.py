@@ -91,6 +91,7 @@ def rows_of(blocks, name, batches, n_jobs):
 # -- reading ahead ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("n_jobs", [None, 1, 2])
 def test_batches_come_in_order_whatever_reads_them(data, n_jobs):
     x, _ = data
@@ -148,6 +149,7 @@ def test_an_error_in_another_process_reaches_the_user(data):
     assert "Raised in modality 'sound', while its block was read." in caught.value.__notes__
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_an_error_that_names_the_rows_and_the_next_fit_works(data):
     x, y = data
     with pytest.raises(
@@ -181,6 +183,7 @@ class Hungry(Rows):
         return np.empty((len(rows), 2**45), dtype=self.dtype) if self.fail_at in rows else super().__getitem__(rows)
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_in_another_process_names_the_rows(data):
     x, y = data
     with pytest.raises(MemoryError, match=r"rows from \d+ to \d+: no memory to read it") as caught:

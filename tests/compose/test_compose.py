@@ -132,6 +132,7 @@ def test_a_row_does_not_depend_on_its_batch(table):
         assert_same(fitted.transform(X[i : i + 1]), together[i : i + 1])
 
 
+@pytest.mark.slow
 def test_n_jobs_changes_nothing():
     assert_same(three(n_jobs=2).fit_transform(as_pandas()), three().fit_transform(as_pandas()))
 

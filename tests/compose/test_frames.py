@@ -647,6 +647,7 @@ def test_overrides_win_over_what_is_found(media):
 # -- in the tools of scikit-learn ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_column_of_each_kind_with_gaps_goes_through_a_grid_search(everything):
     pipe = make_pipeline(ModalityTransformer.from_frame(everything), small(max_epochs=8))
     grid = {
@@ -659,6 +660,7 @@ def test_one_column_of_each_kind_with_gaps_goes_through_a_grid_search(everything
     assert len(search.best_estimator_[0].describe()) == 9
 
 
+@pytest.mark.slow
 def test_a_classifier_reads_the_frame_itself(everything):
     clf = small(modalities="auto").fit(everything, LABEL)
     by_hand, order = ModalityTransformer.from_frame(everything), frame_order(everything)

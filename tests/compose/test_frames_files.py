@@ -222,6 +222,7 @@ def test_broken_base64_is_named(media):
 # -- tables of other packages ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_table_of_arrow_is_a_frame(everything):
     everything["track"] = [None if cell is None else cell.tolist() for cell in everything["track"]]
     table = pa.Table.from_pandas(everything)

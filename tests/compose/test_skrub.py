@@ -83,6 +83,7 @@ def test_numbers_that_are_missing_are_passed_through_without_an_imputer(table):
         make_pipeline(modality, small(max_epochs=1)).fit(table.drop(index=3), np.delete(Y, 3))
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_modalities_together_and_their_parameters_in_a_grid(table, library):
     X = table if library == "pandas" else as_polars(table)

@@ -57,6 +57,7 @@ def correlations(difficulty):
     return {**{name: read(block) for name, block in x.items()}, "all": read(np.hstack(list(x.values())))}
 
 
+@pytest.mark.slow
 def test_every_modality_tells_the_sentiment_and_less_of_it_the_more_difficult():
     easy, hard, hopeless = (correlations(difficulty) for difficulty in (0, 0.5, 1))
     for name in ("text", "image", "audio"):

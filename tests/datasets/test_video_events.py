@@ -47,6 +47,7 @@ def test_files_hold_what_is_said_of_them(tmp_path):
         assert (hertz > 500) == (truth.tone[i] == "high")
 
 
+@pytest.mark.slow
 def test_shapes_differ_in_form_and_not_in_size(tmp_path):
     X, _, truth = make_video_events(tmp_path, 60, difficulty=0, random_state=0, return_truth=True)
     size = np.zeros(60)
@@ -69,6 +70,7 @@ def test_difficulty_adds_noise_and_shortens(tmp_path):
     assert length == [12, 8, 4]
 
 
+@pytest.mark.slow
 def test_missing_streams_are_missing_in_the_file(tmp_path):
     X, y = make_video_events(tmp_path / "a", 60, missing_rate=0.4, random_state=0)
     whole, same = make_video_events(tmp_path / "b", 60, random_state=0)
@@ -85,6 +87,7 @@ def test_missing_streams_are_missing_in_the_file(tmp_path):
     assert np.array_equal(frames_of(X["frames"][i]), frames_of(whole["frames"][i]))
 
 
+@pytest.mark.slow
 def test_same_seed_same_clips(tmp_path):
     X, _ = make_video_events(tmp_path / "a", 10, random_state=1)
     again, _ = make_video_events(tmp_path / "b", 10, random_state=1)
@@ -163,6 +166,7 @@ def with_mean(X, clf, name, step, width=1):
     return Blocks({**blocks, name: changed}, present=X.present)
 
 
+@pytest.mark.one_by_default
 @members
 @pytest.mark.parametrize("fusion", ["concat", "attention", "late", "crossmodal", "gated"])
 def test_evidence_is_the_fall_of_the_log_probability(fusion, n_members):

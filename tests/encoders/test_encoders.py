@@ -81,11 +81,13 @@ def assert_close(got, expected):
 # -- the contract -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("name", SELF_CONTAINED)
 def test_contract(name):
     check_encoder(name)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "encoder",
     [

@@ -27,6 +27,7 @@ def videos(shape=SHAPE):
     return x * mask.reshape(N, T, *[1] * len(shape)), mask
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "encoder",
     [

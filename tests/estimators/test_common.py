@@ -89,6 +89,7 @@ def test_scikit_learn_checks_with_all_else_as_it_comes(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 def test_scikit_learn_check_of_array_api_dispatch():
     # scipy reads the switch when it is imported, so this check skips itself in the process of the others
     code = """
@@ -134,6 +135,7 @@ def assert_learns(fusion, kinds):
     )
 
 
+@pytest.mark.one_by_default
 @each_level
 def test_learns_from_every_kind_of_block(fusion):
     assert_learns(fusion, readable(fusion))
@@ -182,6 +184,7 @@ def test_a_random_state_instance_moves_on():
     np.testing.assert_array_equal(repeated, first)
 
 
+@pytest.mark.slow
 def test_same_fit_in_other_processes():
     X, y = make_data(n=30, kinds=["vector", "sequence"])
     here = [small(fusion=fusion, max_epochs=2).fit(X, y).predict_proba(X) for fusion in LEVELS]

@@ -59,6 +59,7 @@ class Spy(Callback):
 # -- classifier: targets -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_by_default
 @members
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
 def test_classes(n_classes, n_members):
@@ -89,6 +90,7 @@ def test_decision_function_of_three_classes_ranks_as_the_probabilities(n_members
     np.testing.assert_allclose(differences - differences[:, :1], 0, atol=1e-5)
 
 
+@pytest.mark.one_by_default
 @members
 @pytest.mark.parametrize("fusion", ["concat", "late", "mfb"])
 def test_multilabel(fusion, n_members):
@@ -112,6 +114,7 @@ def test_multilabel_as_a_sparse_matrix():
 # -- regressor: targets and losses ---------------------------------------------------------------------------------
 
 
+@pytest.mark.one_by_default
 @members
 def test_one_target(n_members):
     X, y = linear_data(300)
@@ -121,6 +124,7 @@ def test_one_target(n_members):
     assert reg.score(X[250:], y[250:]) > 0.9
 
 
+@pytest.mark.one_by_default
 @members
 def test_many_targets(n_members):
     X, y = linear_data(300)
@@ -164,6 +168,7 @@ def test_quantile_has_its_share_below(alpha):
     assert np.mean(y <= reg.predict(X)) == pytest.approx(alpha, abs=0.03)
 
 
+@pytest.mark.slow
 def test_quantile_depends_on_the_input():
     rng = np.random.RandomState(0)
     x = rng.uniform(-1, 1, size=(1500, 1))
@@ -175,6 +180,7 @@ def test_quantile_depends_on_the_input():
         assert below[part].mean() == pytest.approx(0.9, abs=0.04)
 
 
+@pytest.mark.slow
 def test_constants_that_the_losses_choose():
     X, y = no_signal()
     predicted = {
@@ -732,6 +738,7 @@ UNFIT_OPTIMIZERS = {
 }
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("optimizer", [o for o in list_optimizers() if o not in UNFIT_OPTIMIZERS])
 def test_every_optimizer_trains(optimizer):
     X, y = make_data()
@@ -740,6 +747,7 @@ def test_every_optimizer_trains(optimizer):
     assert clf.score(X, y) > 0.8
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "optimizer", ["sgd", "adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adam", "rmsprop"))]
 )
@@ -946,6 +954,7 @@ def test_out_of_fold_score_is_honest(stack):
     assert clf.oof_prediction_.shape == (120, 2)
 
 
+@pytest.mark.slow
 def test_out_of_fold_score_of_a_regressor():
     X, y = linear_data()
     reg = small(MultimodalRegressor, n_members=4, max_epochs=60).fit(X, y)
@@ -955,6 +964,7 @@ def test_out_of_fold_score_of_a_regressor():
     assert small(MultimodalRegressor, n_members=4, max_epochs=40).fit(X, y).oof_score_ < 0.2
 
 
+@pytest.mark.slow
 def test_groups_are_left_out_as_a_whole():
     # samples of one group are near copies with one label: only a fold that parts groups could learn the labels
     rng = np.random.RandomState(0)

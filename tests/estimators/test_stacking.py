@@ -253,6 +253,7 @@ def test_table_of_the_weights(task):
     np.testing.assert_allclose(weights, np.broadcast_to(estimator.stack_.weights, weights.shape))
 
 
+@pytest.mark.slow
 def test_outputs_have_weights_of_their_own():
     rng = np.random.RandomState(0)
     X = Blocks(a=rng.randn(200, 3), b=rng.randn(200, 3))
@@ -288,6 +289,7 @@ def test_out_of_fold_predictions_are_those_of_the_member_that_left_the_sample_ou
         np.testing.assert_allclose(estimator.oof_prediction_[left_out], expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("stack", [True, False])
 def test_a_row_of_out_of_fold_predictions_for_each_sample_in_the_users_order(task, stack):
@@ -410,6 +412,7 @@ def assert_chance(scores, n_independent):
     assert abs(np.mean(scores) - 0.5) < 3 * error, f"{np.mean(scores):.3f}, standard error {error:.3f}"
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("stack", [True, False])
 @pytest.mark.parametrize("fusion", ["concat", "mfb", "late"])
 def test_random_labels_give_chance(fusion, stack):
@@ -437,6 +440,7 @@ def test_random_values_explain_nothing():
     assert np.mean([reg.oof_score_ for reg in scores]) < 0.02
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("grouped", [True, False])
 @pytest.mark.parametrize("stack", [True, False])
 def test_exact_copies_with_random_labels_give_chance(stack, grouped):
@@ -449,6 +453,7 @@ def test_exact_copies_with_random_labels_give_chance(stack, grouped):
     assert_chance(scores, 60)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("stack", [True, False])
 @pytest.mark.parametrize("fusion", ["concat", pytest.param("mfb", marks=pytest.mark.slow)])
 def test_near_copies_with_random_labels_leak_unless_grouped(fusion, stack):
@@ -462,6 +467,7 @@ def test_near_copies_with_random_labels_leak_unless_grouped(fusion, stack):
     assert np.mean(leaking) > 0.75
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("stack", [True, False])
 @pytest.mark.parametrize("before", ["some of the rows", "partial_fit", "other groups"])
 def test_what_members_have_seen_before_is_not_out_of_fold(before, stack):
@@ -482,6 +488,7 @@ def test_what_members_have_seen_before_is_not_out_of_fold(before, stack):
     assert_chance(scores, 60)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("stack", [True, False])
 def test_zero_weight_twins_of_training_samples_are_not_predicted_by_members_that_saw_them(stack):
     hits = []
@@ -506,6 +513,7 @@ def exclusive_or(n, seed):
     return Blocks(a=a, b=b), ((a[:, 0] > 0) ^ (b[:, 0] > 0)).astype(int)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("fusion", ["concat", "mfb", "early"])
 def test_exclusive_or_of_two_modalities(fusion):
     X, y = exclusive_or(600, 0)
@@ -553,6 +561,7 @@ def named_by_group(n, seed):
     return Blocks(good=good, name=name), y, groups
 
 
+@pytest.mark.slow
 def test_what_is_perfect_in_training_and_noise_in_new_groups():
     """Groups tell the stack which modality not to believe, if modalities have heads of their own."""
     X, y, groups = named_by_group(400, 0)
@@ -575,6 +584,7 @@ def test_what_is_perfect_in_training_and_noise_in_new_groups():
     assert fit(X, groups=None).oof_score_ > 0.95
 
 
+@pytest.mark.slow
 def test_what_is_perfect_in_training_and_noise_in_new_samples_leaves_the_other_head_alone():
     """Nothing in training can say that a modality will break; the heads of single modalities are still there."""
     rng = np.random.RandomState(0)
@@ -620,6 +630,7 @@ def test_heads_that_are_surer_than_they_should_be_are_cooled_down():
     assert same.temperatures == {}
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("fusion", ["concat", "mfb"])
 def test_samples_that_lack_a_modality_are_predicted_as_surely_as_is_right(fusion):
     shares = {"redundant": 0.3, "unique": [0.5, 0.2], "synergistic": 0.0, "noise": 0.35}

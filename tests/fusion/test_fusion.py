@@ -33,6 +33,7 @@ from skmm.testing import check_fusion
 # -- the contract -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("name", list_fusions())
 def test_contract(name):
     check_fusion(name, estimators=False)  # test_common holds the estimators to theirs

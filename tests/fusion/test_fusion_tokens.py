@@ -26,6 +26,7 @@ from skmm import Blocks, Fusion, MultimodalClassifier
 from skmm.testing import check_fusion
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "fusion",
     [

@@ -323,6 +323,7 @@ def test_without_matplotlib_the_extra_is_named_before_anything_is_computed(displ
         RobustnessDisplay.from_estimator(None, None, None)
 
 
+@pytest.mark.slow
 def test_matplotlib_is_not_imported_with_the_package():
     code = "import sys, skmm.inspection; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -250,6 +250,7 @@ def test_a_target_of_the_wrong_kind_is_refused(target, regression, message):
 # -- comparison -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_method_is_scored_on_the_same_folds_as_cross_validation_would(X, y, folds):
     result = compare_fusions(
         X,
@@ -296,6 +297,7 @@ def test_summary_gives_mean_and_deviation_the_best_first(X, y, folds):
         assert row["predict_time"] > 0
 
 
+@pytest.mark.slow
 def test_differences_are_paired_with_the_best_baseline(X, y):
     splitter = StratifiedKFold(5, shuffle=True, random_state=0)
     result = compare_fusions(
@@ -319,6 +321,7 @@ def test_without_shared_samples_the_interval_is_the_ordinary_one(rng):
     np.testing.assert_allclose(corrected_interval(values, 0, confidence=0.9), ordinary)
 
 
+@pytest.mark.slow
 def test_deep_fusion_wins_where_only_the_pair_tells_the_class():
     rng = np.random.default_rng(0)
     a, b = rng.permutation(np.tile([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]], 50), axis=1)
@@ -362,6 +365,7 @@ def test_without_baselines_the_verdict_says_what_is_not_known(recorder, rng):
     assert "best fusion by accuracy is sum with 0.5000; without baselines" in result.verdict
 
 
+@pytest.mark.slow
 def test_regression(X, value):
     folds = list(KFold(3).split(value))
     result = compare_fusions(
@@ -472,6 +476,7 @@ def no_fit(monkeypatch):
     monkeypatch.setattr(MultimodalClassifier, "fit", fit)
 
 
+@pytest.mark.slow
 def test_a_fusion_that_would_be_too_large_is_left_out(many, monkeypatch):
     monkeypatch.setattr("skmm.model_selection._compare.list_fusions", lambda: ["sum", "tensor"])
     frame = pd.DataFrame({name: block.ravel() for name, block in many.items()})
@@ -515,6 +520,7 @@ def test_the_choice_that_estimators_make_is_compared_as_auto(X, y):
         compare_fusions(X, y, fusions=Fusion("auto", glue=2), **options)
 
 
+@pytest.mark.slow
 def test_a_pipeline_from_a_table(rng):
     y = rng.integers(0, 2, 60)
     words = np.array(["good", "bad", "film", "plot"])
@@ -656,6 +662,7 @@ def test_only_test_samples_lose_a_modality_and_all_methods_the_same(seeing, numb
         assert any(set(kept) <= set(rows) for rows in tested)
 
 
+@pytest.mark.slow
 def test_the_baselines_miss_the_modality_too(X, y):
     folds = list(StratifiedKFold(3).split(y, y))
     models = untuned(X, y, random_state=0)
@@ -675,6 +682,7 @@ def test_the_baselines_miss_the_modality_too(X, y):
     np.testing.assert_array_equal(same["accuracy_missing_text_1"], same["accuracy"])
 
 
+@pytest.mark.slow
 def test_what_goes_missing_does_not_change_the_other_scores(X, y):
     options = {
         "estimator": small(),
@@ -690,6 +698,7 @@ def test_what_goes_missing_does_not_change_the_other_scores(X, y):
     assert more.verdict == plain.verdict
 
 
+@pytest.mark.slow
 def test_all_forms_of_the_same_data_miss_the_same(X, y):
     flat, layout = X.to_flat()
     whole = FunctionTransformer(Blocks.from_flat, kw_args={"layout": layout})
@@ -768,6 +777,7 @@ def test_groups_of_a_regression_stay_whole(X, value):
     np.testing.assert_array_equal(by_number.scores["mean"]["r2"], by_splitter.scores["mean"]["r2"])
 
 
+@pytest.mark.slow
 def test_groups_reach_the_fusions_and_the_stack(rng):
     # the groups give the class away within a group, and nothing does across groups
     groups = np.repeat(np.arange(12), 10)

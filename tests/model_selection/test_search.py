@@ -56,6 +56,7 @@ def assert_same_results(search, X, y, atol=1e-4, **fit_params):
 # -- the same as GridSearchCV -------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_by_default
 @members
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_results_are_those_of_grid_search(n_members, early_stopping):
@@ -71,6 +72,7 @@ def test_results_are_those_of_grid_search(n_members, early_stopping):
         assert ours.cv_results_["n_epochs"].min() < 12
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "grid",
     [
@@ -92,6 +94,7 @@ def test_what_may_differ_in_one_loop(grid):
     assert ours.stacks_["trained"] == ["together"]
 
 
+@pytest.mark.slow
 def test_candidates_with_augmentations_of_their_own_do_not_depend_on_each_other():
     X, y = make_data(61, ("vector", "sequence"))
     clf = exact(augment={"vector": GaussianNoise(), "*": Mixup()}, modality_dropout=0.2)
@@ -139,6 +142,7 @@ def test_every_kind_of_input(kind, missing):
     assert ours.stacks_["trained"] == ["together"]
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("scale", [True, False])
 @pytest.mark.parametrize("n_members", [1, 2])
 def test_large_pictures_are_trained_one_after_another_unless_the_worse_are_dropped(monkeypatch, n_members, scale):
@@ -184,6 +188,7 @@ def test_every_form_of_input(form):
     assert hasattr(ours, "feature_names_in_") == isinstance(X, pd.DataFrame)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "quantile"])
 def test_regression(loss):
     X, y = linear_data(90)
@@ -204,6 +209,7 @@ def test_several_outputs(cls):
     assert_same_results(FusionSearchCV(exact(cls), {"lr": [0.01, 0.05]}, cv=2), X, Y)
 
 
+@pytest.mark.slow
 def test_distributions():
     X, y = make_data(60)
     space = {"lr": scipy.stats.loguniform(1e-3, 1e-1), "dropout": [0.0]}
@@ -214,6 +220,7 @@ def test_distributions():
     np.testing.assert_allclose(ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"])
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("routing", [False, True])
 def test_weights_and_groups_go_where_grid_search_sends_them(routing):
     X, y = make_data(60)
@@ -258,6 +265,7 @@ class Counting(TransformerMixin, BaseEstimator):
         return Blocks(vector=self.factor * (X["vector"] - self.mean_), sequence=X["sequence"])
 
 
+@pytest.mark.slow
 def test_transformers_are_fitted_once_for_each_fold_and_setting():
     X, y = make_data(60)
     pipe = make_pipeline(Counting(), exact(scale_inputs=False))
@@ -272,6 +280,7 @@ def test_transformers_are_fitted_once_for_each_fold_and_setting():
     assert search.stacks_["fits"] == [18]
 
 
+@pytest.mark.slow
 def test_transformers_are_fitted_once_where_one_of_several_grids_names_the_default():
     X, y = make_data(60)
     pipe = make_pipeline(Counting(), exact())
@@ -323,6 +332,7 @@ def test_what_vmap_cannot_run_says_so():
     assert "GRU" in alone(clf, {"lr": [0.01, 0.05]}, X, y)
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_mixes_weights_says_so():
     X, y = make_data(60)
     assert "Adafactor" in alone(exact(optimizer="adafactor"), {"lr": [0.01, 0.05]}, X, y)
@@ -402,6 +412,7 @@ def test_another_kind_of_estimator():
     assert reasons == {"": [1, 2], "LogisticRegression cannot be stacked": [0]}
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "error",
     [
@@ -451,6 +462,7 @@ def test_too_little_memory_splits_a_stack(monkeypatch):
 # -- failures -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "drawn",
     [{}, {"dropout": 0.3}, {"modality_dropout": 0.2}, {"augment": {"vector": GaussianNoise(), "*": Mixup()}}],
@@ -608,6 +620,7 @@ def test_halving_keeps_the_best_and_never_starts_over():
     np.testing.assert_allclose(found["mean_test_score"][2], whole.cv_results_["mean_test_score"][2], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_halving_compares_all_candidates_however_many_processes_there_are():
     X, y = make_data(90, noise=1.0)
     grid = {"lr": [1e-6, 1e-5, 0.02, 1e-7]}
@@ -646,6 +659,7 @@ def test_what_is_dropped_is_scored_once():
     assert sorted(calls) == 8 * [2] + 4 * [4] + 2 * [8]
 
 
+@pytest.mark.one_by_default
 @members
 def test_the_best_is_one_that_was_not_dropped(n_members):
     X, y = make_data(60)

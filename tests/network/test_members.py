@@ -270,6 +270,7 @@ def test_recurrent_encoders_give_members_too(cls, encoder):
 # -- reproducible, copied, carried --------------------------------------------------------------------------------
 
 
+@pytest.mark.one_by_default
 @every_estimator
 @each_level
 def test_the_same_seed_gives_the_same_members_to_the_last_bit(cls, fusion):
@@ -282,6 +283,7 @@ def test_the_same_seed_gives_the_same_members_to_the_last_bit(cls, fusion):
     assert not np.allclose(outputs(first, X), outputs(other, X))
 
 
+@pytest.mark.one_by_default
 @every_estimator
 def test_jobs_in_parallel_give_the_same(cls):
     X, y = make_data()
@@ -293,6 +295,7 @@ def test_jobs_in_parallel_give_the_same(cls):
     np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.one_by_default
 @every_estimator
 @pytest.mark.parametrize("encoders", [None, {"sequence": "gru"}], ids=["vmap", "loop"])
 @pytest.mark.parametrize("how", [lambda e: pickle.loads(pickle.dumps(e)), copy.deepcopy], ids=["pickle", "copy"])
@@ -320,6 +323,7 @@ def test_a_clone_is_unfitted_and_fits_the_same(cls):
 # -- with the other ways to fit -----------------------------------------------------------------------------------
 
 
+@pytest.mark.one_by_default
 @every_estimator
 def test_partial_fit_leaves_nothing_out(cls):
     X, y = make_data(100)
@@ -438,6 +442,7 @@ def copies(n_originals=60, n_copies=4, seed=0, noise=0.01):
     return Blocks({k: x + noise * rng.randn(*x.shape) for k, x in blocks.items()}), y, groups
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("fusion", ["concat", "mfb"])
 def test_groups_are_routed_through_cross_validation(fusion):
     X, y, groups = copies()
@@ -455,6 +460,7 @@ def test_groups_are_routed_through_cross_validation(fusion):
     assert scores[False] > 0.8
 
 
+@pytest.mark.slow
 def test_groups_are_routed_through_a_search():
     X, y, groups = copies()
     with sklearn.config_context(enable_metadata_routing=True):

@@ -85,6 +85,7 @@ print(n, "read; MB more:", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss -
 """
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("n", [5, pytest.param(300, marks=pytest.mark.slow)])
 def test_altered_files_are_read_or_missing(n):
     done = subprocess.run([sys.executable, "-c", CODE, str(n)], capture_output=True, text=True, timeout=30 + 3 * n)

@@ -480,6 +480,7 @@ def test_a_package_without_its_library_of_the_system_is_no_fault_of_the_files(tm
         AudioLoader(errors="missing").transform([tmp_path / "a.wav"])
 
 
+@pytest.mark.slow
 def test_optional_packages_are_not_imported_with_the_module():
     code = (
         "import sys, skmm.preprocessing;"

@@ -100,6 +100,7 @@ def test_learns_transcripts_in_any_script(alphabet):
     assert character_error_rate(truth, recognizer.predict({"audio": fresh})) < 0.1
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("decoding", [{}, {"decoder": "beam"}, {"decoder": "beam", "lm_unit": "character"}])
 def test_scripts_mixed_in_one_transcript(decoding):
     rng = np.random.default_rng(0)
@@ -137,6 +138,7 @@ def test_every_encoder_learns(encoder):
     assert character_error_rate(y, recognizer.predict({"audio": audio})) < 0.2
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("fusion", list(FRAME_FUSIONS))
 def test_every_fusion_uses_the_context(fusion, with_context):
     X, y = with_context
@@ -152,6 +154,7 @@ def test_without_the_context_its_symbols_are_guessed(with_context):
     assert character_error_rate(y, alone.predict(X.select(["audio"]))) > 0.15
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("fusion", list(FRAME_FUSIONS))
 def test_context_of_tokens(fusion, with_context):
     X, y = with_context
@@ -160,6 +163,7 @@ def test_context_of_tokens(fusion, with_context):
     assert character_error_rate(y, recognizer.predict(Blocks(audio=X["audio"], text=tokens))) < 0.1
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("fusion", list(FRAME_FUSIONS))
 def test_context_of_lips(fusion, with_context):
     """Pictures of the mouth, read by an encoder of the user's own, and their features, of another frame rate."""
@@ -174,6 +178,7 @@ def test_context_of_lips(fusion, with_context):
         assert character_error_rate(y, recognizer.predict(X)) < 0.1
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_context_of_lips_of_any_length_by_the_default_encoder(dtype, with_context):
     X, y = with_context
@@ -206,6 +211,7 @@ def test_context_of_sparse_text(with_context):
     assert character_error_rate(y, small().fit(X, y).predict(X)) < 0.1
 
 
+@pytest.mark.slow
 def test_waveforms():
     rng = np.random.default_rng(0)
     tones = {"a": 400.0, "b": 1500.0}
@@ -368,6 +374,7 @@ def test_grid_search_over_network_and_fusion(with_context):
     assert search.predict(X[:3]).shape == (3,)
 
 
+@pytest.mark.slow
 def test_grid_search_scores_are_those_of_the_transcripts(with_context):
     X, y = with_context
     scoring = {
@@ -384,6 +391,7 @@ def test_grid_search_scores_are_those_of_the_transcripts(with_context):
     np.testing.assert_allclose(default.cv_results_["mean_test_score"], results["mean_test_score"])
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("metric", [word_error_rate, character_error_rate])
 def test_grid_search_by_an_error_rate_alone(metric, with_context):
     """One scorer, which decides; transcripts as an array of strings."""
@@ -394,6 +402,7 @@ def test_grid_search_by_an_error_rate_alone(metric, with_context):
     assert search.score(X, y.astype(str)) == -metric(y, search.predict(X)) > -0.1
 
 
+@pytest.mark.slow
 def test_cross_val_predict(with_context):
     X, y = with_context
     folds = list(GroupKFold(2).split(y, y, np.arange(len(y)) % 2))
@@ -403,6 +412,7 @@ def test_cross_val_predict(with_context):
         assert found[test].tolist() == small().fit(X[train], y[train]).predict(X[test]).tolist()
 
 
+@pytest.mark.slow
 def test_from_files_of_different_rates_to_transcripts(tmp_path):
     """A ModalityTransformer reads both columns; the loader brings all recordings to one rate."""
     X, y = make_spoken_sequences(60, n_words=(1, 3), n_syllables=3, difficulty=0.0, random_state=0)

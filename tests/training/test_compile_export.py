@@ -102,6 +102,7 @@ def assert_runs_as_it_is(module, way, inputs):
             torch.testing.assert_close(other(*inputs(n)), module(*inputs(n)))
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     ("name", "way"),
     [
@@ -116,6 +117,7 @@ def test_fusion(name, way):
     assert_runs_as_it_is(network(name), way, batch)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("way", ["export", pytest.param("compile", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LEVELS)
 def test_fusion_beside_modality_heads(name, way):
@@ -127,6 +129,7 @@ ENCODER_CASES = [
 ]
 
 
+@pytest.mark.one_by_default
 @pytest.mark.filterwarnings("ignore:The tensor attributes .*_flat_weights:UserWarning")  # of torch's own layers
 @pytest.mark.parametrize(
     ("name", "kind", "tokens", "way"),
