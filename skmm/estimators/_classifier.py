@@ -1,16 +1,13 @@
-"""MultimodalClassifier and MultimodalRegressor."""
+"""The classifier."""
 
 from __future__ import annotations
 
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import (
-    ClassifierMixin,
-)
+from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
-# scikit-learn's own helper for weights: private by name, but what every estimator of its kind calls
 from skmm.estimators._base import MultimodalEstimator, can_partial_fit
 from skmm.estimators._targets import Target, target_of_labels
 
