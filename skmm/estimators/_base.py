@@ -122,8 +122,6 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
     n_jobs: int | None
     random_state: Any
     modality_transformer_: ModalityTransformer
-    _random: np.random.RandomState
-    _split_seed: int
     _seen: str | None
 
     @classmethod
@@ -341,14 +339,12 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         self._check_supervised(y)
         given = self._read_samples(X, y, sample_weight, groups, reset=reset, whole=not stream, classes=classes)
         blocks, target, groups = given.blocks, given.target, given.groups
+        random, split_seed = self._start_random(reset=reset)
         if reset:
-            # A new fit draws its numbers from random_state; one that goes on continues with those of the first.
-            random = np.random.RandomState(draw_seed(self.random_state))
-            split_seed = draw_seed(random)
             encoders = check_encoders(self.encoders, list(blocks))
             check_finite(blocks, {name: kinds_of(encoders[name]) for name in blocks})
         else:
-            random, split_seed, inputs = self._random, self._split_seed, copy.copy(self.inputs_)
+            inputs = copy.copy(self.inputs_)
             blocks = inputs.check(blocks, training=True)
         rows, weights, owner = canonical(blocks, given.encoded, given.weights, groups)
         groups = None if groups is None else groups[rows]

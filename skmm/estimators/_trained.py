@@ -13,6 +13,7 @@ from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedS
 from sklearn.utils import check_scalar
 
 from skmm._checks import unknown
+from skmm._devices import draw_seed
 from skmm.spec import Optimizer, SpecParams, as_spec
 from skmm.training._net import MultimodalNet
 from skmm.training._optimizers import SCHEDULES
@@ -45,8 +46,11 @@ class TrainedEstimator(SpecParams, BaseEstimator):
     warm_start: bool
     callbacks: list[Any] | None
     verbose: int
+    random_state: Any
     net_: Any
     n_iter_: int
+    _random: np.random.RandomState
+    _split_seed: int
 
     # Fitted attributes that not every fit leaves: what X looked like, what a first fit learned, what folds told.
     OF_FORM: ClassVar = ("n_features_in_", "feature_names_in_", "modality_transformer_")
@@ -111,6 +115,16 @@ class TrainedEstimator(SpecParams, BaseEstimator):
             "device": str(device),
             "verbose": self.verbose,
         }
+
+    def _start_random(self, *, reset: bool) -> tuple[np.random.RandomState, int]:
+        """What a fit draws from, and the seed of what it holds out.
+
+        A new fit draws its numbers from random_state; one that goes on continues with those of the first.
+        """
+        if not reset:
+            return self._random, self._split_seed
+        random = np.random.RandomState(draw_seed(self.random_state))
+        return random, draw_seed(random)
 
     def _split(
         self,

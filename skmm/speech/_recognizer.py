@@ -247,8 +247,6 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
     net_: SpeechNet
     audio_: str
     _strides: tuple[int, ...]
-    _split_seed: int
-    _random: np.random.RandomState
 
     def __init__(
         self,
@@ -433,15 +431,13 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             ensure_non_negative=True,
             allow_all_zero_weights=False,
         )
+        random, split_seed = self._start_random(reset=reset)
         if reset:
-            # A new fit draws its numbers from random_state; one that goes on continues with those of the first.
-            random = np.random.RandomState(draw_seed(self.random_state))
-            split_seed = draw_seed(random)
             name = find_audio(blocks, self.audio)
             check_finite(blocks)
             strides = choose_strides(blocks, name, self.subsampling)
         else:
-            random, split_seed, inputs = self._random, self._split_seed, copy.copy(self.inputs_)
+            inputs = copy.copy(self.inputs_)
             name, strides = self.audio_, self._strides
             if name in blocks:
                 refuse_integers(name, blocks[name])
