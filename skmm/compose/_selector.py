@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,36 +10,60 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from skmm._checks import unknown
 from skmm.blocks import Block, Blocks, RaggedArray, block_kind
 from skmm.blocks._given import blocks_if_named
-from skmm.blocks._kinds import spread
+from skmm.blocks._kinds import as_kind, spread
+from skmm.compose._summary import (
+    MOMENTS,
+    count_tokens,
+    has_steps,
+    over_time,
+    summarise,
+    summary_names,
+    token_ids,
+)
+
+_FORMS = ("flat", "summary")
 
 
 class ModalitySelector(TransformerMixin, BaseEstimator):
-    """Read one modality, or all side by side, as a 2-D array, for any scikit-learn estimator.
-
-    Dense blocks are flattened, sparse ones stay CSR, and a ragged sequence becomes the mean and the standard
-    deviation over time of each of its channels.
+    """Read one modality, some, or all side by side, as a 2-D array, for any scikit-learn estimator.
 
     Parameters
     ----------
-    name : str, default=None
-        The modality; None puts all side by side, in a CSR array if any is sparse.
+    name : str or list of str, default=None
+        The modality, or several that stand side by side in the order given; None means all. The array is CSR if
+        any of them is.
+    form : {"flat", "summary"}, default="flat"
+        What becomes of a sample. Vectors and sparse blocks, which stay CSR, are the same in both.
+
+        - ``"flat"``: all its values; of a ragged sequence the mean and the standard deviation over time of each
+          channel. Token ids have no such form.
+        - ``"summary"``: as many columns for long samples as for short ones, which may then have any number of
+          steps. Of a sequence, dense or ragged: mean, standard deviation, minimum, maximum and last value of each
+          channel, and the number of steps. Of an image: mean and standard deviation of each channel, and the means
+          of a grid of 8 x 8 cells, fewer where there are fewer pixels. Of a video, also one of unequal length: the
+          mean and the standard deviation over its frames of what an image has, and the number of frames. Of token
+          ids: log(1 + count) of each id that ``fit`` saw, CSR.
 
     Attributes
     ----------
     shapes_ : dict of str to tuple
-        Shape of one sample of each modality read; the first axis of a ragged sequence is ``"time"``.
+        Shape of one sample of each modality read; the first axis of a ragged sequence, in a summary of any
+        sequence or video, is ``"time"``.
+    ids_ : dict of str to ndarray of int
+        The token ids that ``fit`` saw, by modality.
 
     Raises
     ------
     ValueError
-        If X has no such modality, if its samples have another shape than in ``fit``, or if it holds token ids,
-        whose mean says nothing.
+        If ``form`` is unknown, ``name`` an empty list, if X has no such modality, if its samples have another shape
+        than in ``fit``, or if a flat form is asked of token ids, whose size says nothing.
 
     Notes
     -----
-    Missing rows are NaN; in a sparse block they are empty.
+    Missing rows are NaN; in a sparse block, and of token ids, they are empty. Sums are of float64.
 
     Examples
     --------
@@ -53,10 +77,28 @@ class ModalitySelector(TransformerMixin, BaseEstimator):
     (4, 192)
     >>> make_pipeline(ModalitySelector("text"), LogisticRegression()).fit(X, [0, 0, 1, 1]).predict(X[[0, 3]])
     array([0, 1])
+
+    A sequence of two steps and one of three, in a few numbers each:
+
+    >>> ModalitySelector("walk", form="summary").set_output(transform="pandas").fit_transform(
+    ...     {"walk": [np.array([1.0, 3.0]), np.array([5.0, 5.0, 2.0])]}
+    ... )
+       walk__mean0  walk__std0  walk__min0  walk__max0  walk__last0  walk__steps
+    0          2.0    1.000000         1.0         3.0          3.0          2.0
+    1          4.0    1.414214         2.0         5.0          2.0          3.0
     """
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(self, name: str | Sequence[str] | None = None, *, form: str = "flat") -> None:
         self.name = name
+        self.form = form
+
+    def _wanted(self, X: Blocks) -> list[str]:
+        if self.name is None:
+            return list(X)
+        names = [self.name] if isinstance(self.name, str) else list(self.name)
+        if not names:
+            raise ValueError(f"name is an empty list; X has {list(X)}, and None means all.")
+        return names
 
     def _read(self, X: Any, names: Callable[[Blocks], list[str]]) -> Blocks:
         X = blocks_if_named(X)
@@ -66,15 +108,23 @@ class ModalitySelector(TransformerMixin, BaseEstimator):
         for name in wanted:
             if name not in X:
                 raise ValueError(f"no modality {name!r}; X has {list(X)}.")
-            if block_kind(X[name]) == "tokens":
+            if self.form == "flat" and block_kind(X[name]) == "tokens":
                 raise ValueError(
-                    f"modality {name!r} holds token ids, which have no 2-D form. Count them first, e.g. with "
-                    "CountVectorizer, or give them to an embedding encoder."
+                    f"modality {name!r} holds token ids, which have no flat form. Count them, with "
+                    "form='summary' or a CountVectorizer, or give them to an embedding encoder."
                 )
         return X.select(wanted)
 
+    def _shape(self, block: Block) -> tuple[Any, ...]:
+        """Shape of one sample as far as all must agree in it."""
+        if isinstance(block, RaggedArray):
+            return ("time", *block.inner_shape)
+        if self.form == "summary" and block_kind(block) in ("sequence", "video"):
+            return ("time", *block.shape[2:])
+        return tuple(block.shape[1:])
+
     def fit(self, X: Any, y: Any = None) -> ModalitySelector:
-        """Note which modalities there are and their shapes.
+        """Note which modalities there are and their shapes, and of token ids which there are.
 
         Parameters
         ----------
@@ -86,8 +136,13 @@ class ModalitySelector(TransformerMixin, BaseEstimator):
         -------
         self : ModalitySelector
         """
-        X = self._read(X, lambda X: list(X) if self.name is None else [self.name])
-        self.shapes_ = {name: _shape(block) for name, block in X.items()}
+        if self.form not in _FORMS:
+            raise unknown("form", self.form, _FORMS)
+        X = self._read(X, self._wanted)
+        self.shapes_ = {name: self._shape(block) for name, block in X.items()}
+        self.ids_ = {
+            name: token_ids(block, X.present[name]) for name, block in X.items() if block_kind(block) == "tokens"
+        }
         return self
 
     def transform(self, X: Any) -> Any:
@@ -104,18 +159,35 @@ class ModalitySelector(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._read(X, lambda _: list(self.shapes_))
-        for name, shape in self.shapes_.items():
-            if _shape(X[name]) != shape:
-                raise ValueError(
-                    f"modality {name!r} has samples of shape {_shape(X[name])}, in fit they were of shape {shape}."
-                )
-        parts = [_as_2d(block, X.present[name]) for name, block in X.items()]
+        parts = [self._part(name, block, X.present[name]) for name, block in X.items()]
         if len(parts) == 1:
             return parts[0]
         return sp.hstack(parts, format="csr") if any(map(sp.issparse, parts)) else np.hstack(parts)
 
+    def _part(self, name: str, block: Block, present: np.ndarray) -> Any:
+        """The columns of one modality."""
+        shape = self.shapes_[name]
+        if self._shape(block) != shape:
+            raise ValueError(
+                f"modality {name!r} has samples of shape {self._shape(block)}, in fit they were of shape {shape}."
+            )
+        if name in self.ids_:
+            if block_kind(block) != "tokens":
+                raise ValueError(f"modality {name!r} holds {block.dtype} values, in fit it held token ids.")
+            return count_tokens(block, present, self.ids_[name])
+        if self._is_summed_up(shape):
+            # whole numbers that were fractions in fit are no ids
+            return summarise(as_kind(block, ("sequence", "image", "video")), present, shape, _float_type(block))
+        return _as_2d(block, present)
+
+    def _is_summed_up(self, shape: tuple[Any, ...]) -> bool:
+        return self.form == "summary" and (has_steps(shape) or len(shape) > 1)
+
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns: ``modality__x0``; of a ragged sequence ``modality__mean0`` and ``modality__std0``.
+        """Names of the columns, such as ``modality__x0``.
+
+        Of what is summed up they name the statistic and the channel, ``modality__mean0``, of a grid its row, column
+        and channel, ``modality__cell0_0_0``; of token ids the id, ``modality__id7``.
 
         Parameters
         ----------
@@ -127,12 +199,18 @@ class ModalitySelector(TransformerMixin, BaseEstimator):
         ndarray of str, shape (n_columns,)
         """
         check_is_fitted(self)
-        names = []
-        for name, shape in self.shapes_.items():
-            ragged = shape[0] == "time"
-            width = int(np.prod(shape[1:] if ragged else shape))
-            names += [f"{name}__{s}{i}" for s in (["mean", "std"] if ragged else ["x"]) for i in range(width)]
+        names = [f"{name}__{column}" for name in self.shapes_ for column in self._columns(name)]
         return np.array(names, dtype=object)
+
+    def _columns(self, name: str) -> list[str]:
+        shape = self.shapes_[name]
+        if name in self.ids_:
+            return [f"id{i}" for i in self.ids_[name].tolist()]
+        if self._is_summed_up(shape):
+            return summary_names(shape)
+        if has_steps(shape):
+            return [f"{statistic}{i}" for statistic in MOMENTS for i in range(int(np.prod(shape[1:])))]
+        return [f"x{i}" for i in range(int(np.prod(shape)))]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -141,33 +219,23 @@ class ModalitySelector(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _shape(block: Block) -> tuple[Any, ...]:
-    return ("time", *block.inner_shape) if isinstance(block, RaggedArray) else tuple(block.shape[1:])
-
-
 def _as_2d(block: Block, present: np.ndarray) -> Any:
-    dtype = np.result_type(block.dtype, np.float32)  # integers become floats, floats keep their precision
+    dtype = _float_type(block)
     if sp.issparse(block):
         block = sp.csr_array(block, dtype=dtype)
         rows = np.flatnonzero(present)
         return spread(block[rows], rows, len(present))
     if isinstance(block, RaggedArray):
-        out = _mean_and_std(block, dtype)
-    else:
-        out = np.array(block, dtype=dtype).reshape(len(present), -1)
+        full = np.flatnonzero(present & (block.lengths > 0))
+        out = np.full((len(present), len(MOMENTS) * int(np.prod(block.inner_shape))), np.nan, dtype=dtype)
+        if len(full):
+            out[full] = over_time(block[full].values, block.lengths[full], MOMENTS)
+        return out
+    out = np.array(block, dtype=dtype).reshape(len(present), -1)
     out[~present] = np.nan
     return out
 
 
-def _mean_and_std(block: RaggedArray, dtype: np.dtype) -> np.ndarray:
-    """Mean and standard deviation over time of each channel, shape (n_samples, 2 * n_channels)."""
-    values = block.values.reshape(len(block.values), -1).astype(np.float64)
-    out = np.full((len(block), 2 * values.shape[1]), np.nan, dtype=dtype)
-    full = np.flatnonzero(block.lengths)  # a missing sample has no step, and reduceat no empty segment
-    if len(full):
-        starts, lengths = block.offsets[full], block.lengths[full]
-        mean = np.add.reduceat(values, starts) / lengths[:, None]
-        squares = (values - np.repeat(mean, lengths, axis=0)) ** 2
-        std = np.sqrt(np.add.reduceat(squares, starts) / lengths[:, None])
-        out[full] = np.hstack([mean, std])
-    return out
+def _float_type(block: Block) -> np.dtype:
+    """The type of the columns: integers become floats, floats keep their precision."""
+    return np.result_type(block.dtype, np.float32)
