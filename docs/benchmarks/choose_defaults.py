@@ -3,15 +3,15 @@
     python docs/benchmarks/choose_defaults.py --data FOLDER --log defaults.jsonl
 
 The test part of a set (of a cross-validated set, that of its first fold) is never read. Its training part is split
-again, ``--repeats`` times, into 75 % to fit and 25 % to score: by group where the set has groups, else stratified.
-Every variant differs from the base, the estimator's defaults, in what its name says. Results are appended to the
-log as they come, so that a run that was stopped goes on where it was; the table at the end is of all in the log.
+again, ``--repeats`` times, into 75 % to fit and 25 % to score: the latest rows where the set has a time (every time
+the same), by group where it has groups, else stratified. Every variant differs from the base, the estimator's
+defaults, in what its name says. Results are appended to the log as they come, so that a run that was stopped goes
+on where it was; the table at the end is of all in the log.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Callable
@@ -23,9 +23,11 @@ import torch
 from datasets import SETS, Dataset, add_data_argument, data_folder, load
 from joblib import Parallel, delayed
 from real_data import Baselines
+from records import Records
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 from sklearn.preprocessing import QuantileTransformer
+from sklearn.utils.validation import has_fit_parameter
 from skorch.callbacks import Callback
 
 from skmm import Blocks, Encoder, Fusion, MultimodalClassifier, MultimodalRegressor
@@ -154,6 +156,10 @@ VARIANTS: dict[str, dict[str, Any] | Callable[[Blocks], dict[str, Any]]] = {
 def development_split(data: Dataset, repeat: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows to fit and rows to score, both of the training part of the first split."""
     train = data.splits[0][0]
+    if data.time is not None:
+        train = train[np.argsort(data.time[train], kind="stable")]
+        n_fit = len(train) - len(train) // 4
+        return train[:n_fit], train[n_fit:]
     options = {"n_splits": 1, "test_size": 0.25, "random_state": repeat}
     if data.groups is not None:
         split = GroupShuffleSplit(**options).split(train, groups=data.groups[train])
@@ -191,15 +197,15 @@ def measure(folder: Path, name: str, variant: str, repeat: int, threads: int) ->
             model.set_params(max_epochs=round(factor * auto_epochs(len(X), auto_batch_size(len(X)))))
         start = time.perf_counter()
         try:
-            model.fit(X, y, **({} if baseline else {"groups": groups}))
+            known = data.fit_params(0)
+            model.fit(X, y, **{name: known[name] for name in known if has_fit_parameter(model, name)})
         except ValueError as error:  # early stopping may leave a single group to the members
             return {"set": name, "variant": variant, "repeat": repeat, "error": str(error)}
         seconds = time.perf_counter() - start
     result = {"set": name, "variant": variant, "repeat": repeat, "seconds": seconds}
     if not classify:
-        prediction = model.predict(X_score)
-        error = np.mean((prediction - y_score) ** 2) / np.var(y_score)
-        return {**result, "score": r2_score(y_score, prediction), "loss": error}
+        score = r2_score(y_score, model.predict(X_score))  # of several targets the mean
+        return {**result, "score": score, "loss": 1 - score}
     proba = model.predict_proba(X_score)
     hit = accuracy_score(y_score, model.classes_[proba.argmax(axis=1)])
     return {**result, "score": hit, "loss": log_loss(y_score, proba, labels=model.classes_)}
@@ -232,28 +238,25 @@ def main() -> None:
     add_data_argument(parser)
     parser.add_argument("--sets", nargs="+", default=list(SETS), metavar="SET")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--log", type=Path, default=Path("defaults.jsonl"))
     args = parser.parse_args()
     folder = data_folder(parser, args)
-    rows = [json.loads(line) for line in args.log.read_text().splitlines()] if args.log.exists() else []
-    done = {(r["set"], r["variant"], r["repeat"]) for r in rows}
+    records = Records(args.log, "set", "variant", "repeat")
     tasks = [
         (name, variant, repeat)
         for repeat in range(args.repeats)
         for variant in args.variants
         for name in args.sets
-        if (name, variant, repeat) not in done
+        if (name, variant, repeat) not in records
     ]
     run = Parallel(n_jobs=args.jobs, return_as="generator_unordered")
     for result in run(delayed(measure)(folder, *task, args.threads) for task in tasks):
-        rows.append(result)
-        with args.log.open("a") as log:
-            log.write(json.dumps(result) + "\n")
+        records.add(result)
         print(result, flush=True)
-    print(table(rows, args.sets))
+    print(table(records.rows(), args.sets))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ part alone, by :meth:`Dataset.split`.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ class Dataset:
     """One set: input, target, and where to split it.
 
     ``X`` is a Blocks, or a DataFrame that ``transformer`` turns into one. ``splits`` holds one pair of row indices
-    (train, test) for a set with a fixed split, five for a set that is cross-validated.
+    (train, test) for a set with a fixed split, several for one that is cross-validated. ``metric`` is the one that
+    is compared first, and ``published`` what others report of it on the same splits.
     """
 
     name: str
@@ -42,6 +44,9 @@ class Dataset:
     groups: np.ndarray | None = None
     transformer: BaseEstimator | None = None
     n_segments: int | None = 8  # how a linear model reads a sequence: in so many segments, or flattened
+    time: np.ndarray | None = None  # what orders the rows, where the test part is the later one
+    metric: str = "accuracy"
+    published: dict[str, float] = field(default_factory=dict)
 
     def split(self, i: int) -> tuple[Blocks, np.ndarray, Blocks, np.ndarray, np.ndarray | None]:
         """Training and test part of split ``i``, and the groups of the training rows."""
@@ -54,12 +59,18 @@ class Dataset:
         groups = None if self.groups is None else self.groups[train]
         return X_train, self.y[train], X_test, self.y[test], groups
 
+    def fit_params(self, i: int) -> dict[str, np.ndarray]:
+        """What is known of the training rows of split ``i`` beside input and target: ``groups``, ``time``."""
+        known = {"groups": self.groups, "time": self.time}
+        return {name: value[self.splits[i][0]] for name, value in known.items() if value is not None}
+
     def _rows(self, rows: np.ndarray) -> Any:
         return self.X.iloc[rows] if isinstance(self.X, pd.DataFrame) else self.X[rows]
 
 
 CLASSIFICATION = ("accuracy", "log_loss", "ece")
 REGRESSION = ("r2", "rmse")
+N_PUBLISHED = 5  # of ten published random splits, those that are run unless all are asked for
 
 
 # -- pieces ---------------------------------------------------------------------------------------------------
@@ -130,6 +141,15 @@ def _folds(z: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(fold.max() + 1)]
 
 
+def _published(n_rows: int, tests: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Splits given by their test rows, each trained on all others."""
+    return [(np.setdiff1d(np.arange(n_rows), test), test) for test in tests]
+
+
+def _few_or_all(tests: np.ndarray, options: set[str]) -> np.ndarray:
+    return tests if "all-folds" in options else tests[:N_PUBLISHED]
+
+
 # -- sets -----------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +158,8 @@ def _utd_mhad(z: Any, options: set[str]) -> dict[str, Any]:
     if "absolute" not in options:
         skeleton = skeleton - skeleton[:, :, 3:4]  # joint 3 is the centre of the hips
     X = Blocks(inertial=z["inertial"], skeleton=skeleton.reshape(*skeleton.shape[:2], -1))
-    return {"X": X, "y": z["y"], "splits": _fixed(z), "groups": z["subject"]}
+    published = {"SafeSense": 0.963, "PG-MoE, inertial alone": 0.823}
+    return {"X": X, "y": z["y"], "splits": _fixed(z), "groups": z["subject"], "published": published}
 
 
 def _avdigits(z: Any, options: set[str]) -> dict[str, Any]:
@@ -186,6 +207,7 @@ def _clothing(z: Any, options: set[str]) -> dict[str, Any]:
         "splits": splits,
         "transformer": transformer,
         "metrics": (*CLASSIFICATION, "auroc"),
+        "metric": "auroc",
     }
 
 
@@ -210,6 +232,152 @@ def _houses(z: Any, options: set[str]) -> dict[str, Any]:
         "transformer": transformer,
         "task": "regression",
         "metrics": REGRESSION,
+        "metric": "r2",
+    }
+
+
+def _babies(z: Any, options: set[str]) -> dict[str, Any]:
+    categories = z["categories_names"].tolist()
+    X = pd.DataFrame({"title": z["title"], "is_discounted": z["is_discounted"][:, 0]})
+    X[categories] = z["categories"]  # a missing one is a category of its own: ""
+    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=5, sparse_output=False)
+    table = make_column_transformer((one_hot, categories), remainder="passthrough")
+    transformer = ModalityTransformer(
+        [("title", _tfidf(len(X)), "title"), ("table", table, [*categories, "is_discounted"])]
+    )
+    return {
+        "X": X,
+        "y": z["y"],
+        "splits": _published(len(X), z["test_fits"]),
+        "transformer": transformer,
+        "task": "regression",
+        "metrics": REGRESSION,
+        "metric": "r2",
+        "published": {
+            "TabFM": 0.941,
+            "TabICLv2": 0.932,
+            "TabPFN-3": 0.927,
+            "TabPFN-2.5": 0.914,
+            "AutoGluon-MM": 0.905,
+            "TabM": 0.900,
+            "CatBoost, E5 tuned": 0.893,
+            "TabSTAR": 0.890,
+            "CatBoost": 0.872,
+            "RealMLP": 0.856,
+            "LightGBM": 0.848,
+            "XGBoost": 0.836,
+            "random forest": 0.822,
+        },
+    }
+
+
+def _imdb_genre(z: Any, options: set[str]) -> dict[str, Any]:
+    texts = ["title", "description", "director", "actors"]
+    table = z["table_names"].tolist()
+    X = pd.DataFrame({name: z[name] for name in texts})
+    X[table] = z["table"]
+    transformer = ModalityTransformer(
+        [*((name, _tfidf(len(X)), name) for name in texts), ("table", "passthrough", table)]
+    )
+    splits, published = _fixed(z), {}
+    if "multabench" in options:
+        splits = [(np.setdiff1d(z["train_idx"], test), test) for test in z["multabench_test_fits"]]
+        published = {"TabPFN-2.5": 0.865, "TabPFN-2": 0.859, "TabM": 0.851, "CatBoost": 0.831, "LightGBM": 0.810}
+    return {
+        "X": X,
+        "y": z["y"],
+        "splits": splits,
+        "transformer": transformer,
+        "metrics": (*CLASSIFICATION, "auroc"),
+        "metric": "auroc",
+        "published": published,
+    }
+
+
+def _cmapss_fd001(z: Any, options: set[str]) -> dict[str, Any]:
+    sensors = ("temperature", "pressure", "speed", "flow", "settings")
+    return {
+        "X": Blocks({name: z[name] for name in sensors}),
+        "y": z["y"],
+        "splits": _fixed(z),
+        "groups": z["engine"],
+        "task": "regression",
+        "metrics": REGRESSION,
+        "metric": "rmse",
+        "published": {
+            "MTSTAN": 10.97,
+            "MS-DCNN": 11.44,
+            "bi-level LSTM": 11.80,
+            "FFVE": 12.31,
+            "AGCNN": 12.42,
+            "RVE": 13.42,
+            "deep LSTM": 16.14,
+            "CNN": 18.45,
+            "SVR": 20.96,
+        },
+    }
+
+
+def _maec16(z: Any, options: set[str]) -> dict[str, Any]:
+    text, at = z["text__utf8"].tobytes(), z["text__at"]
+    X = pd.DataFrame({"text": [text[start:stop].decode() for start, stop in itertools.pairwise(at)]})
+    X["audio"] = pd.Series(np.split(z["audio__rows"], z["audio__at"][1:-1]), dtype=object)  # (sentences, 29)
+    X["history"] = _cells(z["history"])
+    transformer = ModalityTransformer(
+        [
+            ("text", _tfidf(len(X)), "text"),
+            ("audio", FunctionTransformer(list), "audio"),
+            ("history", FunctionTransformer(_stack), "history"),
+        ]
+    )
+    # the published networks stop early by the validation part, which lies between training and test part; here
+    # each model chooses its own within the training rows
+    train = np.concatenate([z["train_idx"], z["val_idx"]])
+    return {
+        "X": X,
+        "y": z["y"],
+        "splits": [(train, z["test_idx"])],
+        "transformer": transformer,
+        "time": z["date"].astype("datetime64[D]"),
+        "task": "regression",
+        "metrics": ("mse", "r2"),
+        "metric": "mse",
+        "published": {
+            "mean of a ticker's earlier volatility": 0.247,
+            "KeFVP": 0.301,
+            "HTML, text and audio": 0.556,
+            "HTML, text": 0.579,
+            "MDRM": 0.618,
+            "BiLSTM with attention": 0.691,
+        },
+    }
+
+
+def _landuse21(z: Any, options: set[str]) -> dict[str, Any]:
+    return {
+        "X": Blocks({name: z[name] for name in ("gist", "phog", "lbp")}),
+        "y": z["y"],
+        "splits": _published(len(z["y"]), _few_or_all(z["test_fits"], options)),
+        "published": {  # means of ten splits; at least PML's is the best of all epochs on the test part
+            "PML": 0.821,
+            "FUML": 0.767,
+            "DCP-CG": 0.757,
+            "DCP-CV": 0.717,
+            "ECML": 0.601,
+            "UIMC": 0.580,
+            "QMF": 0.479,
+            "CCML": 0.449,
+            "ETMC": 0.435,
+            "TMC": 0.317,
+        },
+    }
+
+
+def _ccv(z: Any, options: set[str]) -> dict[str, Any]:
+    return {
+        "X": Blocks({name: z[name] for name in ("view_1", "view_2", "view_3")}),
+        "y": z["y"],
+        "splits": _published(len(z["y"]), _few_or_all(z["test_fits"], options)),
     }
 
 
@@ -226,6 +394,12 @@ _LOADERS: dict[str, tuple[Callable[[Any, set[str]], dict[str, Any]], set[str]]] 
     "flipkart": (_flipkart, {"raw"}),
     "clothing": (_clothing, {"all-folds"}),
     "houses": (_houses, {"raw", "zip"}),
+    "babies": (_babies, set()),
+    "imdb_genre": (_imdb_genre, {"multabench"}),
+    "cmapss_fd001": (_cmapss_fd001, set()),
+    "maec16": (_maec16, set()),
+    "landuse21": (_landuse21, {"all-folds"}),
+    "ccv": (_ccv, {"all-folds"}),
     "mosi": (_mosi, set()),
 }
 
@@ -238,8 +412,10 @@ def load(name: str, folder: str | os.PathLike[str]) -> Dataset:
 
     ``name`` is one of ``SETS`` or ``mosi``, with options joined by ``+``: ``houses+zip`` adds the zip code to the
     table, ``houses+raw`` and ``flipkart+raw`` give the pixels of the photos instead of features computed from them,
-    ``clothing+all-folds`` runs five folds instead of the first, ``utd_mhad+absolute`` leaves the joints in the
-    camera's coordinates instead of relative to the hips.
+    ``clothing+all-folds`` runs five folds instead of the first, ``landuse21+all-folds`` and ``ccv+all-folds`` ten
+    splits instead of five, ``imdb_genre+multabench`` MulTaBench's five splits of the training part instead of the
+    official one, ``utd_mhad+absolute`` leaves the joints in the camera's coordinates instead of relative to the
+    hips.
     """
     base, *options = name.split("+")
     if base not in _LOADERS:
@@ -254,6 +430,12 @@ def load(name: str, folder: str | os.PathLike[str]) -> Dataset:
     with np.load(file, allow_pickle=False) as z:
         fields = {"task": "classification", "metrics": CLASSIFICATION, **loader(z, set(options))}
     return Dataset(name=name, **fields)
+
+
+def takes_all_folds(name: str) -> bool:
+    """Whether a set runs on more splits with the option ``all-folds``."""
+    base, *options = name.split("+")
+    return "all-folds" in _LOADERS[base][1] - set(options)
 
 
 def add_data_argument(parser: argparse.ArgumentParser) -> None:
