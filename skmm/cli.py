@@ -43,8 +43,8 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser(
         "compare",
-        help="cross-validate fusions and linear baselines on the same folds",
-        description="Cross-validate fusions and linear baselines on the same folds and say whether a deep fusion "
+        help="cross-validate fusions and baselines, linear models and trees, on the same folds",
+        description="Cross-validate fusions and baselines on the same folds and say whether a deep fusion "
         "helps. Without FILE, on spoken digits that come with the package.",
         epilog="examples: skmm compare    |    skmm compare films.csv --target genre    |    "
         "skmm compare films.csv --target genre --modality text=review "
@@ -130,7 +130,13 @@ def _add_comparison(compare: argparse.ArgumentParser) -> None:
             metavar="N",
             help=f"{param} of the fusions' estimator (without FILE: {_DEMO_PARAMS[param]})",
         )
-    compare.add_argument("--no-baselines", action="store_true", help="compare the fusions alone")
+    chosen = compare.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--baselines",
+        metavar="NAMES",
+        help="comma-separated, such as 'LR concat,boosting' (default: all, linear models, boosting and trees)",
+    )
+    chosen.add_argument("--no-baselines", action="store_true", help="compare the fusions alone")
     compare.add_argument(
         "--jobs",
         type=int,
@@ -221,7 +227,7 @@ def _compared(args: argparse.Namespace) -> str:
             fusions=_names(args.fusions) or data.fusions,
             cv=cv,
             scoring=_names(args.scoring),
-            baselines=not args.no_baselines,
+            baselines=_names(args.baselines) or not args.no_baselines,
             groups=groups,
             n_jobs=args.jobs,
             verbose=sys.stderr.isatty(),

@@ -21,7 +21,8 @@ from skmm.compose import ModalityTransformer
 from skmm.compose._leaks import warn_of_leaks
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._base import MultimodalEstimator
-from skmm.model_selection._baselines import check_task, make_baselines
+from skmm.model_selection._baselines import check_task
+from skmm.model_selection._compare_baselines import Baselines, baselines_of_folds, check_baselines, read_blocks
 from skmm.model_selection._compare_fits import Data, Fit, find_metrics, find_removals, run_fits, suffix
 from skmm.model_selection._comparison import FusionComparison, check_confidence, summarise
 from skmm.network._network import known_fusion
@@ -36,7 +37,7 @@ def compare_fusions(
     fusions: Any = None,
     cv: Any = 5,
     scoring: Any = None,
-    baselines: bool | Mapping[str, BaseEstimator] = True,
+    baselines: Baselines = True,
     missing_rates: Mapping[str, float | Sequence[float]] | float | Sequence[float] | None = None,
     groups: Any = None,
     params: Mapping[str, Any] | None = None,
@@ -45,7 +46,7 @@ def compare_fusions(
     random_state: Any = None,
     confidence: float = 0.95,
 ) -> FusionComparison:
-    """Cross-validate fusions and linear baselines on the same folds.
+    """Cross-validate fusions and baselines, linear models and trees, on the same folds.
 
     Parameters
     ----------
@@ -66,14 +67,17 @@ def compare_fusions(
         Metrics; the first ranks the methods. Default: accuracy, recall and F1 averaged over the classes, or R²
         and mean absolute error. scikit-learn's ``"neg_<error>"`` are reported as the error itself, positive, and
         less is better.
-    baselines : bool or dict of str to estimator, default=True
-        Whether to add :func:`make_baselines`, or estimators on Blocks to use in their place. They take the
+    baselines : bool, list of str, or dict of str to estimator, default=True
+        Whether to add :func:`make_baselines`, which of them by name, such as ``["LR concat", "boosting"]``, or
+        what to use in their place: estimators on Blocks, or pairs ``(estimator, modalities)`` of an estimator on
+        2-D arrays and a list of names or None for all: ``{"forest": (RandomForestClassifier(), ["text",
+        "table"])}``. It reads these side by side as ``"boosting"`` does, NaN where they are missing. All take the
         earlier steps of a pipeline before them.
     missing_rates : float, sequence of float, or dict of str to these, optional
         Shares, from 0 to 1, of those test samples of each fold that have a modality, which are to lose it: one
         modality after the other, or each of those named. Every method is scored again on what is left, not fitted
-        again, and all lack the same. Baselines fill in what they learned in training, of a dense modality the
-        column means.
+        again, and all lack the same. Linear baselines fill in what they learned in training, of a dense modality
+        the column means; boosting and trees read NaN.
     groups : array-like of shape (n_samples,), optional
         Group of each sample. The splitter sees it, and within each fold the fusions whose ``fit`` takes
         ``groups`` and the baseline ``"stacked"``.
@@ -101,8 +105,9 @@ def compare_fusions(
     ValueError
         Before anything is fitted: if a fusion, one of its parameters or a scorer is unknown, a fusion that is named
         cannot be built for these samples, a name occurs twice, the estimator has no parameter ``fusion``, there are
-        fewer than two folds, or ``missing_rates`` names an unknown modality or a rate out of range. An error in a
-        fit is raised with a note that names the method and the fold.
+        fewer than two folds, a baseline is unknown, no estimator, or reads an unknown modality, or
+        ``missing_rates`` names an unknown modality or a rate out of range. An error in a fit is raised with a note
+        that names the method and the fold.
     KeyboardInterrupt
         After Ctrl-C. Nothing is returned then, and no fit that was interrupted is ever scored.
 
@@ -129,23 +134,33 @@ def compare_fusions(
     >>> quick = MultimodalClassifier(max_epochs=5, n_members=2)
     >>> result = compare_fusions(X, y, estimator=quick, fusions=["late", "mfb"], cv=3, random_state=0)
     >>> sorted(result.summary["method"])
-    ['LR concat', 'LR image', 'LR text', 'late', 'late mean', 'mfb', 'stacked']
+    ['LR concat', 'LR image', 'LR text', 'boosting', 'late', 'late mean', 'mfb', 'stacked', 'trees']
     >>> result.scores["mfb"]["accuracy"].shape
     (3,)
 
     The same without the image of half of the test samples:
 
     >>> result = compare_fusions(
-    ...     X, y, estimator=quick, fusions=["late"], cv=3, missing_rates={"image": 0.5}, random_state=0
+    ...     X, y, estimator=quick, fusions=["late"], baselines=["LR text"], cv=3, missing_rates={"image": 0.5},
+    ...     random_state=0,
     ... )
     >>> text = result.scores["LR text"]  # which does not read the image
     >>> text["accuracy"].tolist() == text["accuracy_missing_image_0.5"].tolist()
     True
+
+    Against nearest neighbours that read both modalities side by side:
+
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> own = {"neighbours": (KNeighborsClassifier(), ["text", "image"])}
+    >>> result = compare_fusions(X, y, estimator=quick, fusions=["late"], baselines=own, cv=3, random_state=0)
+    >>> sorted(result.summary["method"])
+    ['late', 'neighbours']
     """
     X = blocks_if_named(X)
     estimator, regression, one_target = _read_task(estimator, X, y)
     candidates = _candidates(estimator, fusions, random_state)
     check_confidence(confidence)
+    baselines = check_baselines(baselines)
     if params and baselines:
         raise ValueError("params go to the fusions alone; a fair comparison needs baselines=False with them.")
     splits = _splits(cv, X, y, groups, regression, one_target)
@@ -157,14 +172,16 @@ def compare_fusions(
     networks = isinstance(_last(estimator)[0], MultimodalEstimator)
     train = splits[0][0]
     blocks: Any = None
-    if networks or baselines is True or missing_rates is not None:
+    if networks or read_blocks(baselines) or missing_rates is not None:
         # the earlier steps of a pipeline are fitted to one fold's training rows only to see what Blocks they give
         blocks = _before(estimator, "passthrough").fit_transform(_rows(X, train), _rows(y, train))
     refused = _refused(candidates, blocks, _rows(y, train)) if networks else {}
     candidates = _without(refused, candidates, named=fusions is not None)
     removals = find_removals(missing_rates, blocks)
     seed = draw_seed(random_state) if removals else 0
-    references = _references(baselines, blocks, y, splits, groups, regression=regression, random_state=random_state)
+    references = baselines_of_folds(
+        baselines, blocks, y, splits, groups, regression=regression, random_state=random_state
+    )
     fits = _fits(estimator, candidates, references, dict(params or {}), groups)
     return summarise(
         run_fits(fits, Data(X, y, splits, metrics, removals, seed), n_jobs, verbose),
@@ -209,23 +226,6 @@ def _without(
         error.add_note(f"Raised by {name!r}, before anything was fitted.")
         raise error
     return {name: model for name, model in candidates.items() if name not in refused}
-
-
-def _references(
-    baselines: bool | Mapping[str, BaseEstimator],
-    blocks: Any,
-    y: Any,
-    splits: list[tuple[np.ndarray, np.ndarray]],
-    groups: Any,
-    **options: Any,
-) -> Sequence[Mapping[str, BaseEstimator]]:
-    """The baselines of each fold, which for want of others are linear; their own folds keep groups whole."""
-    if baselines is not True:
-        return [baselines or {}] * len(splits)
-    return [
-        make_baselines(blocks, _rows(y, train), groups=None if groups is None else _rows(groups, train), **options)
-        for train, _ in splits
-    ]
 
 
 def _fits(

@@ -60,7 +60,12 @@ def small(**params):
 
 
 def untuned(X, y, **options):
-    return make_baselines(X, y, tune=False, **options)
+    """The linear baselines; trees are tested beside them."""
+    return {
+        name: model
+        for name, model in make_baselines(X, y, tune=False, **options).items()
+        if name not in ("boosting", "trees")
+    }
 
 
 class Recorder(ClassifierMixin, BaseEstimator):
@@ -191,7 +196,7 @@ def test_token_ids_are_counted_as_words(rng):
 def test_multilabel(X, rng):
     Y = (X["text"][:, :3] + rng.normal(size=(N, 3)) > 3).astype(int)
     models = make_baselines(X, Y)
-    assert list(models) == ["LR concat", "LR text", "LR image"]
+    assert list(models) == ["LR concat", "LR text", "LR image", "boosting", "trees"]
     plain = make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression(max_iter=10_000)))
     model = untuned(X, Y)["LR text"].fit(X, Y)
     expected = plain.fit(X["text"], Y).predict_proba(X["text"])
@@ -202,12 +207,12 @@ def test_multilabel(X, rng):
 def test_several_values_per_sample(X, rng):
     Y = X["text"][:, :2] + rng.normal(size=(N, 2))
     models = make_baselines(X, Y)
-    assert list(models) == ["ridge concat", "ridge text", "ridge image"]
+    assert list(models) == ["ridge concat", "ridge text", "ridge image", "boosting", "trees"]
     assert models["ridge text"].fit(X, Y).score(X, Y) > 0.9
 
 
 def test_one_modality_has_nothing_to_combine(X, y):
-    assert list(make_baselines(X.select(["text"]), y)) == ["LR text"]
+    assert list(make_baselines(X.select(["text"]), y)) == ["LR text", "boosting", "trees"]
 
 
 @pytest.mark.parametrize("name", ["a__b", "n_jobs", "estimators", "文本", "modality0", ""])
@@ -369,7 +374,13 @@ def test_without_baselines_the_verdict_says_what_is_not_known(recorder, rng):
 def test_regression(X, value):
     folds = list(KFold(3).split(value))
     result = compare_fusions(
-        X, value, estimator=MultimodalRegressor(max_epochs=2, n_members=2), fusions=["late"], cv=3, random_state=0
+        X,
+        value,
+        estimator=MultimodalRegressor(max_epochs=2, n_members=2),
+        fusions=["late"],
+        baselines=["ridge text"],
+        cv=3,
+        random_state=0,
     )
     assert list(result.scores["late"]) == ["r2", "mean_absolute_error"]
     assert result.metric == "r2"
