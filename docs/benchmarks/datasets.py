@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
 from skmm import Blocks
@@ -124,6 +125,17 @@ def _cells(array: np.ndarray) -> pd.Series:
 
 def _stack(column: Iterable[np.ndarray]) -> np.ndarray:
     return np.stack(list(column))
+
+
+class StepImputer(TransformerMixin, BaseEstimator):
+    """Fill gaps in sequences of any length, cells of a column, by the mean over all steps."""
+
+    def fit(self, column: Iterable[np.ndarray], y: Any = None) -> StepImputer:
+        self.imputer_ = SimpleImputer().fit(np.concatenate(list(column)))
+        return self
+
+    def transform(self, column: Iterable[np.ndarray]) -> list[np.ndarray]:
+        return [self.imputer_.transform(steps) for steps in column]
 
 
 def _tfidf(n_rows: int) -> TfidfVectorizer:
@@ -277,7 +289,7 @@ def _imdb_genre(z: Any, options: set[str]) -> dict[str, Any]:
     X = pd.DataFrame({name: z[name] for name in texts})
     X[table] = z["table"]
     transformer = ModalityTransformer(
-        [*((name, _tfidf(len(X)), name) for name in texts), ("table", "passthrough", table)]
+        [*((name, _tfidf(len(X)), name) for name in texts), ("table", SimpleImputer(add_indicator=True), table)]
     )
     splits, published = _fixed(z), {}
     if "multabench" in options:
@@ -326,7 +338,7 @@ def _maec16(z: Any, options: set[str]) -> dict[str, Any]:
     transformer = ModalityTransformer(
         [
             ("text", _tfidf(len(X)), "text"),
-            ("audio", FunctionTransformer(list), "audio"),
+            ("audio", StepImputer(), "audio"),
             ("history", FunctionTransformer(_stack), "history"),
         ]
     )

@@ -1,6 +1,6 @@
-"""Compare the default estimator with what scikit-learn alone gives, on real sets.
+"""Compare the default estimator with what scikit-learn alone gives, with boosting and with published figures.
 
-    python docs/benchmarks/real_data.py --data FOLDER --sets wiki mfeat --jobs 2 --out results.json
+    python docs/benchmarks/real_data.py --data FOLDER --sets wiki mfeat --log results.jsonl
 
 See README.md beside this file for what is measured and how to read it.
 """
@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import inspect
-import itertools
 import json
 import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
-import scipy.stats
+import scores
 import torch
-from datasets import REGRESSION, SETS, Dataset, add_data_argument, data_folder, image_features, load
-from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
+from datasets import SETS, Dataset, add_data_argument, data_folder, image_features, load, takes_all_folds
+from records import Records
+from report import log, report, summary
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import TruncatedSVD
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
@@ -41,14 +45,17 @@ from sklearn.ensemble import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedGroupKFold, StratifiedKFold
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from skmm import Blocks, Encoder, Fusion, MultimodalClassifier, MultimodalRegressor, Optimizer
+from skmm.blocks import RaggedArray
+
+MODELS = ("default", "baselines", "references")
 
 # -- baselines ------------------------------------------------------------------------------------------------
 
@@ -57,7 +64,7 @@ class BlockFeatures(TransformerMixin, BaseEstimator):
     """One modality of a Blocks as 2-D features.
 
     Vectors and sparse matrices stay as they are. A sequence becomes the means and deviations of ``n_segments``
-    equal stretches of time, or is flattened if that is None; an image becomes ``image_features``.
+    equal stretches of its time, or is flattened if that is None; an image becomes ``image_features``.
     """
 
     def __init__(self, name: str, n_segments: int | None) -> None:
@@ -76,8 +83,30 @@ class BlockFeatures(TransformerMixin, BaseEstimator):
             return block
         if self.n_segments is None:
             return block.reshape(len(block), -1)
+        if isinstance(block, RaggedArray):
+            return _segments_of_ragged(block, self.n_segments)
         segments = np.array_split(block, self.n_segments, axis=1)
         return np.concatenate([f(s, axis=1) for s in segments for f in (np.mean, np.std)], axis=1)
+
+
+def _segments_of_ragged(block: RaggedArray, n: int) -> np.ndarray:
+    """Means and deviations of n equal stretches of each sample; NaN where one has no value that is known.
+
+    Shape: (n_samples, 2 * n * features).
+    """
+    lengths, cut = block.lengths[:, None], np.arange(n + 1)
+    edges = block.offsets[:-1, None] + cut * (lengths // n) + np.minimum(cut, lengths % n)  # (n_samples, n + 1)
+
+    def total(values: np.ndarray) -> np.ndarray:
+        sums = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0, dtype=np.float64)])
+        return np.diff(sums[edges], axis=1)  # (n_samples, n, features)
+
+    known = ~np.isnan(block.values)
+    values = np.where(known, block.values, 0).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        mean = total(values) / total(known)
+        variance = total(values**2) / total(known) - mean**2
+    return np.concatenate([mean, np.sqrt(np.maximum(variance, 0))], axis=2).reshape(len(block), -1)
 
 
 def _unit_rows(x: np.ndarray) -> np.ndarray:
@@ -93,8 +122,33 @@ def _log_odds(p: np.ndarray) -> np.ndarray:
     return np.log(p) - np.log1p(-p)
 
 
+@lru_cache
+def boosters(classify: bool) -> dict[str, BaseEstimator]:
+    """LightGBM and CatBoost at their defaults, on one thread; one that is not installed is left out, in a word."""
+    options = {
+        "LGBM": {"random_state": 0, "n_jobs": 1, "verbose": -1},
+        # 32 borders of a feature instead of 254: five times faster on hundreds of dense columns
+        "CatBoost": {
+            "random_seed": 0,
+            "thread_count": 1,
+            "border_count": 32,
+            "verbose": False,
+            "allow_writing_files": False,
+        },
+    }
+    found = {}
+    for module, prefix in (("lightgbm", "LGBM"), ("catboost", "CatBoost")):
+        try:
+            kind = getattr(importlib.import_module(module), prefix + ("Classifier" if classify else "Regressor"))
+        except ImportError:
+            print(f"{module} is not installed: the reference ({module}) is left out.", file=sys.stderr)
+            continue
+        found[module] = kind(**options[prefix])
+    return found
+
+
 class Baselines:
-    """What scikit-learn alone builds for one set; ``classification`` and ``regression`` name its models."""
+    """What others build for one set; ``models`` holds them by name, references in parentheses."""
 
     def __init__(self, data: Dataset, X: Blocks, y: np.ndarray, groups: np.ndarray | None) -> None:
         self.data, self.X, self.y, self.groups = data, X, y, groups
@@ -148,6 +202,7 @@ class Baselines:
             "stack, C by accuracy": stack(folds, "accuracy"),
             "(boosting)": make_pipeline(everything, HistGradientBoostingClassifier(random_state=0)),
             "(forest)": make_pipeline(everything, RandomForestClassifier(500, random_state=0)),
+            **{f"({name})": make_pipeline(everything, model) for name, model in boosters(True).items()},
         }
         if self.groups is not None:
             by_group = StratifiedGroupKFold(min(5, len(np.unique(self.groups))), shuffle=True, random_state=0)
@@ -157,46 +212,20 @@ class Baselines:
     def regression(self) -> dict[str, BaseEstimator]:
         singles = [(name, self.linear([name])) for name in self.X]
         everything = self.features(self.X, svd=256)
+
+        def each(model: BaseEstimator) -> BaseEstimator:
+            return MultiOutputRegressor(model) if self.y.ndim == 2 else model
+
+        trees = {"boosting": HistGradientBoostingRegressor(random_state=0), **boosters(False)}
         return {
+            "constant": DummyRegressor(),
             **{f"only {name}": model for name, model in singles},
             "concatenation": self.linear(self.X),
-            "mean": VotingRegressor(singles),
-            "stack": StackingRegressor(singles, self.tuned(), cv=KFold(5, shuffle=True, random_state=0)),
-            "(boosting)": make_pipeline(everything, HistGradientBoostingRegressor(random_state=0)),
+            "mean": each(VotingRegressor(singles)),
+            "stack": each(StackingRegressor(singles, self.tuned(), cv=KFold(5, shuffle=True, random_state=0))),
             "(forest)": make_pipeline(everything, RandomForestRegressor(500, max_features=1 / 3, random_state=0)),
+            **{f"({name})": make_pipeline(everything, each(model)) for name, model in trees.items()},
         }
-
-
-# -- scores ---------------------------------------------------------------------------------------------------
-
-
-def calibration_error(proba: np.ndarray, hit: np.ndarray, n_bins: int = 15) -> float:
-    """Expected calibration error over equal-width bins of the largest probability."""
-    confidence = proba.max(axis=1)
-    which = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    gaps = np.bincount(which, weights=hit - confidence, minlength=n_bins)
-    return float(np.abs(gaps).sum() / len(hit))
-
-
-def evaluate(model: Any, X: Blocks, y: np.ndarray, metrics: Iterable[str]) -> dict[str, Any]:
-    """Scores of a fitted model, and in ``rows`` what the scores are means of, per test row."""
-    if not is_classifier(model):
-        error = np.asarray(model.predict(X)) - y
-        r2 = 1 - np.mean(error**2) / np.var(y)
-        return {"r2": float(r2), "rmse": float(np.sqrt(np.mean(error**2))), "rows": {}}
-    proba = np.asarray(model.predict_proba(X), dtype=np.float64)
-    hit = model.classes_[proba.argmax(axis=1)] == y
-    own = proba[np.arange(len(y)), np.searchsorted(model.classes_, y)]
-    loss = -np.log(np.clip(own, np.finfo(np.float64).eps, 1))
-    found = {
-        "accuracy": float(hit.mean()),
-        "log_loss": float(loss.mean()),
-        "ece": calibration_error(proba, hit),
-        "rows": {"accuracy": hit.astype(int).tolist(), "log_loss": loss.round(5).tolist()},
-    }
-    if "auroc" in metrics:
-        found["auroc"] = float(roc_auc_score(y, proba[:, 1]))
-    return found
 
 
 # -- runs -----------------------------------------------------------------------------------------------------
@@ -213,13 +242,19 @@ def run(make: Callable[..., Any], name: str, folder: Path, i: int, threads: int)
     torch.set_num_threads(threads)
     data, X_train, y_train, X_test, y_test, groups = _split(name, folder, i)
     model = make(data, X_train, y_train, groups)
-    extra = {"groups": groups} if groups is not None and has_fit_parameter(model, "groups") else {}
+    extra = {k: known for k, known in data.fit_params(i).items() if has_fit_parameter(model, k)}
     with threadpool_limits(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # logistic regressions at C = 100
+        warnings.filterwarnings("ignore", "X does not have valid feature names")  # LightGBM, of its own names
         start = time.perf_counter()
         model.fit(X_train, y_train, **extra)
         seconds = time.perf_counter() - start
-        return {"set": name, "split": i, "fit_seconds": seconds, **evaluate(model, X_test, y_test, data.metrics)}
+        return {
+            "set": name,
+            "split": i,
+            "fit_seconds": seconds,
+            **scores.evaluate(model, X_test, y_test, data.metrics),
+        }
 
 
 def make_network(params: dict[str, Any], seed: int, data: Dataset, *training: Any) -> BaseEstimator:
@@ -241,157 +276,110 @@ def read_specs(params: dict[str, Any]) -> dict[str, Any]:
     return {key: read(key, value) for key, value in params.items()}
 
 
-def cached_baselines(
-    name: str, folder: Path, i: int, threads: int, cache: dict[str, Any], quick: bool
-) -> list[tuple[str, dict[str, Any]]]:
-    """Every baseline on one split; those found in the cache are not fitted again."""
-    data, X_train, y_train, X_test, _, groups = _split(name, folder, i)
-    digest = joblib.hash([list(part.items()) for part in (X_train, X_test)])
-    code = [BlockFeatures, image_features, _unit_rows, _log_proba, _log_odds, evaluate, calibration_error]
+def definition(X_train: Blocks, X_test: Blocks) -> Callable[[BaseEstimator], str]:
+    """What a baseline's result depends on, in short: its parameters, the code beside it, and the data."""
+    code = [BlockFeatures, _segments_of_ragged, image_features, _unit_rows, _log_proba, _log_odds, scores]
     source = "".join(map(inspect.getsource, code))
-    found = []
-    for which, model in Baselines(data, X_train, y_train, groups).models.items():
-        if quick and which.startswith("("):
-            continue
+    data = joblib.hash([list(part.items()) for part in (X_train, X_test)])
+
+    def of(model: BaseEstimator) -> str:
         text = re.sub(r" at 0x\w+", "", model.__repr__(N_CHAR_MAX=10**9))  # functions show their address
-        definition = hashlib.sha256((text + source).encode()).hexdigest()[:12]
-        key = f"{name}/{i}/{which}/{digest}/{definition}"
-        if key not in cache:
-            result = run(lambda *_, model=model: model, name, folder, i, threads)
-            cache[key] = {**result, "model": which, "kind": "baseline", "seed": 0}
-            log(f"{name} split {i}: {which}", result)
-        found.append((key, cache[key]))
-    return found
+        return hashlib.sha256((text + source + data).encode()).hexdigest()[:12]
+
+    return of
 
 
-def network(
-    label: str, params: dict[str, Any], seed: int, name: str, folder: Path, i: int, threads: int
-) -> dict[str, Any]:
-    result = run(partial(make_network, params, seed), name, folder, i, threads)
-    log(f"{name} split {i} seed {seed}: {label}", result)
-    return {**result, "model": label, "kind": "network", "seed": seed}
+def baseline(label: str, name: str, folder: Path, i: int, threads: int) -> dict[str, Any]:
+    return run(lambda *training: Baselines(*training).models[label], name, folder, i, threads)
 
 
-def log(text: str, result: dict[str, Any]) -> None:
-    scores = ", ".join(f"{k} {v:.4f}" for k, v in result.items() if isinstance(v, float) and k != "fit_seconds")
-    print(f"{text}: {scores} ({result['fit_seconds']:.1f} s)", file=sys.stderr, flush=True)
+def network(params: dict[str, Any], seed: int, name: str, folder: Path, i: int, threads: int) -> dict[str, Any]:
+    return run(partial(make_network, params, seed), name, folder, i, threads)
 
 
-# -- report ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Task:
+    """One fit: where it stands in the log, what it depends on beside, and the function that makes it."""
 
-BETTER = {"accuracy": 1, "auroc": 1, "r2": 1, "log_loss": -1, "ece": -1, "rmse": -1}
+    set: str
+    split: int
+    model: str
+    seed: int
+    kind: str  # "baseline", "reference" or "network"
+    definition: str
+    fit: Callable[..., dict[str, Any]]
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return self.set, self.split, self.model, self.seed
 
-def paired_difference(ours: list[dict], theirs: list[dict], metric: str, test_share: float) -> tuple[float, ...]:
-    """Mean difference and its 95 % interval.
-
-    On a fixed split: percentiles over 5,000 bootstraps of seeds and test rows. Over folds: Student's t on the
-    folds' differences, its variance corrected for the folds' shared training rows (Nadeau and Bengio, 2003).
-    """
-    folds = sorted({r["split"] for r in ours})
-    if len(folds) > 1:
-        per_fold = [
-            np.mean([r[metric] for r in ours if r["split"] == k])
-            - next(r[metric] for r in theirs if r["split"] == k)
-            for k in folds
-        ]
-        scale = np.sqrt(np.var(per_fold, ddof=1) * (1 / len(folds) + test_share))
-        half = scale * scipy.stats.t.ppf(0.975, len(folds) - 1)
-        return float(np.mean(per_fold)), float(np.mean(per_fold) - half), float(np.mean(per_fold) + half)
-    per_row = np.array([r["rows"][metric] for r in ours]) - np.array(theirs[0]["rows"][metric])  # (seeds, rows)
-    seeds, rows = per_row.shape
-    rng = np.random.default_rng(0)
-    means = [
-        per_row[rng.integers(seeds, size=seeds)].mean(axis=0)[rng.integers(rows, size=rows)].mean()
-        for _ in range(5000)
-    ]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(per_row.mean()), float(low), float(high)
+    def __call__(self, folder: Path, threads: int) -> dict[str, Any]:
+        result = self.fit(self.set, folder, self.split, threads)
+        log(f"{self.set} split {self.split} seed {self.seed}: {self.model}", result)
+        own = {"model": self.model, "seed": self.seed, "kind": self.kind, "definition": self.definition}
+        return {**result, **own}
 
 
-def report(data: Dataset, results: list[dict[str, Any]]) -> str:
-    """Markdown: one table of scores, one of differences to the best baseline."""
-    models: dict[str, list[dict[str, Any]]] = {}
-    for r in results:
-        models.setdefault(r["model"], []).append(r)
-    kind = {label: rs[0]["kind"] for label, rs in models.items()}
-    columns = [*data.metrics, "fit_seconds"]
-    lines = [f"### {data.name}", "", f"| model | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for label, rs in models.items():
-        cells = []
-        for column in columns:
-            values = [r[column] for r in rs]
-            digits = 1 if column == "fit_seconds" else 3
-            spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-            cells.append(f"{np.mean(values):.{digits}f}{spread}")
-        label = f"**{label}**" if kind[label] == "network" else label
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+def baseline_tasks(name: str, folder: Path, i: int, kinds: Iterable[str]) -> Iterator[Task]:
+    """What is asked for of the baselines and references on one split. They are fitted once: they do not vary."""
+    data, X_train, y_train, X_test, _, groups = _split(name, folder, i)
+    define = definition(X_train, X_test)
+    for label, model in Baselines(data, X_train, y_train, groups).models.items():
+        kind = "reference" if label.startswith("(") else "baseline"
+        if kind in kinds:
+            yield Task(name, i, label, 0, kind, define(model), partial(baseline, label))
 
-    networks = [label for label in models if kind[label] == "network"]
-    rivals = [label for label in models if kind[label] == "baseline" and not label.startswith("(")]
-    # errors of a single fold do not average to an R2, so one fold has no interval for it
-    paired = ("accuracy", "log_loss") if data.task == "classification" else REGRESSION
-    if networks and rivals and (data.task == "classification" or len({r["split"] for r in results}) > 1):
-        lines += [
-            "",
-            "| estimator | metric | best baseline | difference | 95 % interval |",
-            "|---|---|---|---|---|",
-        ]
-        train, test = data.splits[0]
-        for label, metric in itertools.product(networks, paired):
-            best = max(rivals, key=lambda b: BETTER[metric] * np.mean([r[metric] for r in models[b]]))
-            mean, low, high = paired_difference(models[label], models[best], metric, len(test) / len(train))
-            lines.append(f"| {label} | {metric} | {best} | {mean:+.3f} | {low:+.3f} to {high:+.3f} |")
-    return "\n".join(lines)
+
+def network_tasks(name: str, i: int, variants: dict[str, dict[str, Any]], n_seeds: int) -> Iterator[Task]:
+    for label, params in variants.items():
+        for seed in range(n_seeds):
+            yield Task(name, i, label, seed, "network", json.dumps(params), partial(network, params, seed))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data_argument(parser)
     parser.add_argument("--sets", nargs="+", default=list(SETS), metavar="SET", help="e.g. wiki houses+zip")
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds of each network")
+    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=MODELS, help="what to fit (all)")
     parser.add_argument("--estimator", action="append", default=[], metavar="NAME=JSON", help="a further variant")
-    parser.add_argument("--no-default", action="store_true", help="leave out the default estimator")
-    parser.add_argument("--no-baselines", action="store_true")
-    parser.add_argument("--all-folds", action="store_true", help="clothing on five folds instead of one")
-    parser.add_argument("--quick", action="store_true", help="one seed, one split, no reference models")
-    parser.add_argument("--cache", type=Path, help="json that keeps the results of the baselines")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds of each network on a fixed split")
+    parser.add_argument("--fold-seeds", type=int, default=1, help="seeds of each network on each of several splits")
+    parser.add_argument("--all-folds", action="store_true", help="every split of clothing, landuse21 and ccv")
+    parser.add_argument("--quick", action="store_true", help="one seed, one split, no references")
+    parser.add_argument(
+        "--log", type=Path, help="lines of json that keep the results; what they hold is not fitted again"
+    )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="threads of each job")
-    parser.add_argument("--out", type=Path, help="json of all raw results")
     args = parser.parse_args()
     folder = data_folder(parser, args)
-    variants = {} if args.no_default else {"default": {}}
+    variants = {"default": {}} if "default" in args.models else {}
     for text in args.estimator:
         label, _, params = text.partition("=")
         variants[label] = json.loads(params)
-    cache = json.loads(args.cache.read_text()) if args.cache and args.cache.exists() else {}
-    parallel = joblib.Parallel(n_jobs=args.jobs)
+    kinds = {"baselines": "baseline", "references": "reference"}
+    kinds = {kinds[m] for m in args.models if m in kinds} - ({"reference"} if args.quick else set())
+    records = Records(args.log, "set", "split", "model", "seed")  # as Task.key
+    parallel = joblib.Parallel(n_jobs=args.jobs, return_as="generator_unordered")
 
-    everything = []
-    for name in args.sets:
-        data = load(f"{name}+all-folds" if args.all_folds and name == "clothing" else name, folder)
-        name = data.name
+    def tasks(data: Dataset) -> Iterator[Any]:
+        """Fits that the log lacks, split by split."""
         splits = range(1 if args.quick else len(data.splits))
-        results: list[dict[str, Any]] = []
-        if not args.no_baselines:
-            for pairs in parallel(
-                joblib.delayed(cached_baselines)(name, folder, i, args.threads, cache, args.quick) for i in splits
-            ):
-                cache.update(pairs)
-                results += [result for _, result in pairs]
-            if args.cache:
-                args.cache.write_text(json.dumps(cache))
-        results += parallel(
-            joblib.delayed(network)(label, params, seed, name, folder, i, args.threads)
-            for label, params in variants.items()
-            for i in splits
-            for seed in range(1 if args.quick else args.seeds)
-        )
-        everything += results
-        print(report(data, results), end="\n\n", flush=True)
-    if args.out:
-        args.out.write_text(json.dumps({"args": {k: str(v) for k, v in vars(args).items()}, "results": everything}))
+        n_seeds = 1 if args.quick else args.seeds if len(data.splits) == 1 else args.fold_seeds
+        for i in splits:
+            if kinds:
+                yield from baseline_tasks(data.name, folder, i, kinds)
+            yield from network_tasks(data.name, i, variants, n_seeds)
+
+    seen = []
+    for name in args.sets:
+        data = load(f"{name}+all-folds" if args.all_folds and takes_all_folds(name) else name, folder)
+        missing = (t for t in tasks(data) if records.found.get(t.key, {}).get("definition") != t.definition)
+        for result in parallel(joblib.delayed(task)(folder, args.threads) for task in missing):
+            records.add(result)
+        seen.append((data, [r for r in records.rows() if r["set"] == data.name]))
+        print(report(*seen[-1]), end="\n\n", flush=True)
+    print(summary(seen))
 
 
 if __name__ == "__main__":
