@@ -89,7 +89,7 @@ def test_compare_without_a_file_runs_on_the_data_that_comes_along(capsys):
     code, out, err = run(capsys, "compare", "--rows", "160", *QUICK)
     assert (code, err) == (0, "")
     assert out.startswith("spoken digits: 160 of 1797 samples, 2 folds, max_epochs=1, n_members=2; ")
-    for method in ("concat", "LR concat", "LR image", "LR audio", "late mean", "stacked"):
+    for method in ("concat", "LR concat", "LR image", "LR audio", "late mean", "stacked", "boosting", "trees"):
         assert f"\n{method} " in out
     assert out.splitlines()[-1].startswith("Deep fusion")
 
@@ -246,6 +246,34 @@ def test_arrays_keep_their_dimensions_or_are_joined(npz, capsys):
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert "\nconcat " in out
+
+
+@pytest.mark.parametrize(
+    ("option", "wanted"),
+    [
+        ([], True),
+        (["--no-baselines"], False),
+        (["--baselines", "LR a, boosting"], ["LR a", "boosting"]),
+    ],
+)
+def test_baselines_are_all_none_or_those_named(npz, capsys, monkeypatch, option, wanted):
+    asked = {}
+
+    def note(X, y, **options):
+        asked.update(options)
+        raise ValueError("enough seen")
+
+    monkeypatch.setattr("skmm.model_selection.compare_fusions", note)
+    assert run(capsys, "compare", npz, "--target", "y", "--modality", "a=weight", *option)[0] == 2
+    assert asked["baselines"] == wanted
+
+
+def test_an_unknown_baseline_is_refused(npz, capsys):
+    code, _, err = run(
+        capsys, "compare", npz, "--target", "y", "--modality", "a=weight", *QUICK, "--baselines", "LR b,trees"
+    )
+    assert code == 2
+    assert err.startswith("skmm: unknown baseline 'LR b', valid are ['LR a', 'boosting', 'trees'].")
 
 
 def test_options_reach_the_comparison(npz, arrays, capsys, monkeypatch):

@@ -132,9 +132,12 @@ def compare_fusions(
     >>> X = Blocks(text=rng.normal(size=(60, 3)), image=rng.normal(size=(60, 4)))
     >>> y = np.where(X["text"][:, 0] + X["image"][:, 0] > 0, "up", "down")
     >>> quick = MultimodalClassifier(max_epochs=5, n_members=2)
-    >>> result = compare_fusions(X, y, estimator=quick, fusions=["late", "mfb"], cv=3, random_state=0)
+    >>> result = compare_fusions(
+    ...     X, y, estimator=quick, fusions=["late", "mfb"], baselines=["LR concat", "boosting"], cv=3,
+    ...     random_state=0,
+    ... )
     >>> sorted(result.summary["method"])
-    ['LR concat', 'LR image', 'LR text', 'boosting', 'late', 'late mean', 'mfb', 'stacked', 'trees']
+    ['LR concat', 'boosting', 'late', 'mfb']
     >>> result.scores["mfb"]["accuracy"].shape
     (3,)
 
