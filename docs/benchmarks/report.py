@@ -107,7 +107,7 @@ def report(data: Dataset, results: list[Result]) -> str:
         lines.append(f"| {name} | {' | '.join(_cell(rs, column) for column in columns)} |")
     if data.published:
         ranked = sorted(data.published.items(), key=lambda peer: -BETTER[data.metric] * peer[1])
-        lines += ["", f"Published, {data.metric}: {', '.join(f'{peer} {score:g}' for peer, score in ranked)}."]
+        lines += ["", f"Published, {data.metric}: {'; '.join(f'{peer} {score:g}' for peer, score in ranked)}."]
     lines += _differences(data, networks, _by_model(results, "baseline"), "best baseline")
     lines += _differences(data, networks, _by_model(results, "baseline", "reference"), "best of all")
     return "\n".join(lines)

@@ -2,9 +2,9 @@
 
     python docs/benchmarks/size.py --sizes 5000 50000 --log size.jsonl
 
-A sample is a pair of vectors a and b of 10 normal numbers each. Both tell something by
-themselves, and more together: the signal is f = sqrt(.3) u'(a + b) / sqrt(2) + sqrt(.5) a'Bb / sqrt(3) with a unit vector u and a matrix B of three
-singular values of 1, and y = f + sqrt(.2) e with normal noise e, so that y has variance 1.
+A sample is a pair of vectors a and b of 10 normal numbers each. Both tell something by themselves, and more
+together: the signal is f = sqrt(.3) u'(a + b) / sqrt(2) + sqrt(.5) a'Bb / sqrt(3) with a unit vector u and a matrix
+B of three singular values of 1, and y = f + sqrt(.2) e with normal noise e, so that y has variance 1.
 
 - ``regression``: y itself. The best possible mean squared error is .2; without the interaction it is .7.
 - ``classification``: the sign of y. The best possible classifier takes the sign of f; its accuracy and log-loss are
