@@ -113,6 +113,23 @@ def summarise(block: Block, present: np.ndarray, shape: tuple[Any, ...], dtype: 
     return out
 
 
+def segment_means(block: Block, present: np.ndarray, n_segments: int) -> np.ndarray:
+    """Means of sequences over parts of their time, as long as one another, of shape (n_samples, n_segments * d).
+
+    NaN where a sample is missing, and in the parts that have no step where there are fewer steps than parts.
+    """
+    width = int(np.prod(block.inner_shape if isinstance(block, RaggedArray) else block.shape[2:]))
+    out = np.full((len(present), n_segments, width), np.nan)
+    for rows, chunk in _chunks(block, np.flatnonzero(present)):
+        steps, lengths = _end_to_end(chunk)
+        bounds = np.arange(n_segments + 1) * lengths[:, None] // n_segments
+        lengths = np.diff(bounds, axis=1)
+        found = np.full((*lengths.shape, width), np.nan)
+        found[lengths > 0] = over_time(steps, lengths[lengths > 0], ("mean",))
+        out[rows] = found
+    return out.reshape(len(present), -1)
+
+
 def _chunks(block: Block, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Block]]:
     """The rows, some at a time, and what they hold; of a block that is read by batch those alone that exist."""
     ragged = isinstance(block, RaggedArray)

@@ -53,8 +53,8 @@ def make_baselines(
     scikit-learn's voting takes no such target, for multilabel and multi-output ``y``.
 
     Trees read all modalities side by side: summaries of sequences, images and videos (``ModalitySelector(form=
-    "summary")``; sequences of up to 256 values also as they are), a truncated SVD of 64 components of what is
-    sparse or TF-IDF, and NaN where a dense row is missing:
+    "summary")``; of sequences of up to 64 channels also the means over each quarter of their time), a truncated SVD
+    of 64 components of what is sparse or TF-IDF, and NaN where a dense row is missing:
 
     - ``"boosting"``: histogram gradient boosting;
     - ``"trees"``: 200 extra trees.

@@ -76,16 +76,21 @@ def test_trees_read_every_kind_of_block(rng, kind):
         ids=[None if i == 1 else rng.integers(0, 99, 1 + i % 5) for i in range(N)],
         ragged=[None if i == 2 else rng.normal(size=(1 + i % 4, 3)) for i in range(N)],
         short=rng.normal(size=(N, 5, 2)),
-        long=rng.normal(size=(N, 100, 4)),
+        wide=rng.normal(size=(N, 10, 65)),
         photo=rng.integers(0, 255, (N, 4, 4, 3), dtype=np.uint8),
         gone=np.full((N, 2), np.nan),
         present={"photo": np.arange(N) > 10},
     )
     model = trees(X, y)[kind].fit(X, y)
     table = model[0].transform(X)
-    # a short sequence is both summed up and read step by step, a long one is summed up
-    assert table.shape == (N, 64 + 7 + 64 + 16 + (11 + 10) + 21 + (6 + 48) + 2)
-    assert np.isnan(table[0]).sum() == 6 + 48
+    assert table.shape == (N, 64 + 7 + 64 + (16 + 4 * 3) + (11 + 4 * 2) + 5 * 65 + 1 + (6 + 48) + 2)
+    assert np.isnan(table[3]).sum() == 6 + 48
+    # of a sequence also the means over the quarters of its time
+    np.testing.assert_allclose(table[3, 151:163], X["ragged"][3].ravel())
+    np.testing.assert_allclose(table[:, 174:182].reshape(N, 4, 2)[:, 3], X["short"][:, 3:].mean(axis=1))
+    np.testing.assert_allclose(table[1, 151:163].reshape(4, 3)[[1, 3]], X["ragged"][1])  # of two steps
+    assert np.isnan(table[1, 151:163].reshape(4, 3)[[0, 2]]).all()
+    assert np.isnan(table[2, 135:163]).all()
     assert model.predict(X).shape == (N,)
 
 
