@@ -6,7 +6,8 @@ The test part of a set (of a cross-validated set, that of its first fold) is nev
 again, ``--repeats`` times, into 75 % to fit and 25 % to score: the latest rows where the set has a time (every time
 the same), by group where it has groups, else stratified. Every variant differs from the base, the estimator's
 defaults, in what its name says. Results are appended to the log as they come, so that a run that was stopped goes
-on where it was; the table at the end is of all in the log.
+on where it was; the table at the end is of all in the log. Two sets of 50,000 generated samples run if they are
+asked for: ``generated+regression`` and ``generated+classification``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from datasets import SETS, Dataset, add_data_argument, data_folder, load
 from joblib import Parallel, delayed
 from real_data import Baselines
 from records import Records
+from size import TASKS, make
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 from sklearn.preprocessing import QuantileTransformer
@@ -153,6 +155,18 @@ VARIANTS: dict[str, dict[str, Any] | Callable[[Blocks], dict[str, Any]]] = {
 }
 
 
+def load_or_make(name: str, folder: Path) -> Dataset:
+    """A real set, or one of 50,000 generated pairs of vectors: ``generated+regression``, say."""
+    base, _, task = name.partition("+")
+    if base != "generated":
+        return load(name, folder)
+    if task not in TASKS:
+        raise ValueError(f"unknown set {name!r}, expected generated+{' or generated+'.join(TASKS)}.")
+    X, y, _ = make(50_000, seed=0)
+    y = (y > 0).astype(int) if task == "classification" else y
+    return Dataset(name, X, y, task, splits=[(np.arange(len(y)), np.arange(0))], metrics=())
+
+
 def development_split(data: Dataset, repeat: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows to fit and rows to score, both of the training part of the first split."""
     train = data.splits[0][0]
@@ -174,7 +188,7 @@ def development_split(data: Dataset, repeat: int) -> tuple[np.ndarray, np.ndarra
 def measure(folder: Path, name: str, variant: str, repeat: int, threads: int) -> dict[str, Any]:
     """Score of one variant on one development split."""
     torch.set_num_threads(threads)
-    full = load(name, folder)
+    full = load_or_make(name, folder)
     data = Dataset(**{**vars(full), "splits": [development_split(full, repeat)]})
     X, y, X_score, y_score, groups = data.split(0)
     choice = VARIANTS[variant]
@@ -236,7 +250,9 @@ def table(rows: list[dict[str, Any]], sets: list[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data_argument(parser)
-    parser.add_argument("--sets", nargs="+", default=list(SETS), metavar="SET")
+    parser.add_argument(
+        "--sets", nargs="+", default=list(SETS), metavar="SET", help="a real set, or a generated one"
+    )
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1)

@@ -165,7 +165,8 @@ class Baselines:
         def one(name: str) -> Pipeline:
             read = BlockFeatures(name, self.data.n_segments)
             if self.X.kinds[name] == "sparse":
-                return make_pipeline(read, TruncatedSVD(svd, random_state=0) if svd else "passthrough")
+                n_kept = min(svd or 0, self.X[name].shape[1])
+                return make_pipeline(read, TruncatedSVD(n_kept, random_state=0) if svd else "passthrough")
             share = FunctionTransformer(_unit_rows) if self.has_text else "passthrough"
             return make_pipeline(read, SimpleImputer(), StandardScaler(), share)
 
