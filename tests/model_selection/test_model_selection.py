@@ -807,7 +807,14 @@ def test_groups_reach_the_fusions_and_the_stack(rng):
             return super().fit(X, y, sample_weight, groups)
 
     result = compare_fusions(
-        X, y, estimator=Noting(max_epochs=1, n_members=2), fusions=["sum"], cv=3, groups=groups, random_state=0
+        X,
+        y,
+        estimator=Noting(max_epochs=1, n_members=2),
+        fusions=["sum"],
+        baselines=["stacked"],
+        cv=3,
+        groups=groups,
+        random_state=0,
     )
     assert "stacked" in result.scores
     assert len(Noting.seen) == 3
@@ -893,7 +900,13 @@ def test_progress(recorder, capsys, verbose, shown):
 
 @pytest.mark.slow
 def test_parallel_gives_the_same_scores(X, y):
-    options = {"estimator": small(), "fusions": ["late"], "cv": 2, "random_state": 0}
+    options = {
+        "estimator": small(),
+        "fusions": ["late"],
+        "cv": 2,
+        "random_state": 0,
+        "baselines": ["stacked", "trees"],
+    }
     one, two = compare_fusions(X, y, **options), compare_fusions(X, y, n_jobs=2, **options)
     assert list(one.scores) == list(two.scores)
     for name in one.scores:
