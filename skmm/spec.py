@@ -295,10 +295,11 @@ def _owner(names: Iterable[str], key: str) -> str | None:
 
 class SpecParams(BaseEstimator):
     """Lets parameters reach inside: ``fusion__factor``, ``optimizer__momentum``, ``encoders__text__hidden_dim``,
-    and ``augment__image__p``, of a list of augmentations ``augment__image__0__p``."""
+    ``augment__image__p``, of a list of augmentations ``augment__image__0__p``, ``experts__forest__max_depth``."""
 
     encoders: Any
     augment: Any
+    experts: Any
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters, those of fusion, optimizer, and each modality's encoder and augmentations included."""
@@ -317,6 +318,13 @@ class SpecParams(BaseEstimator):
                     params[f"augment__{key}"] = change
                     if isinstance(change, BaseEstimator):
                         params.update({f"augment__{key}__{k}": v for k, v in change.get_params().items()})
+        experts = params.get("experts")
+        if deep and isinstance(experts, Mapping):
+            for name, given in experts.items():
+                params[f"experts__{name}"] = given
+                expert = given[0] if isinstance(given, tuple) and given else given
+                if hasattr(expert, "get_params") and not isinstance(expert, type):
+                    params.update({f"experts__{name}__{k}": v for k, v in expert.get_params().items()})
         return params
 
     def set_params(self, **params: Any) -> Self:
@@ -333,6 +341,8 @@ class SpecParams(BaseEstimator):
                 self._set_encoder(rest, nested[key])
             elif owner == "augment":
                 self._set_augmentation(rest, nested[key])
+            elif owner == "experts" and isinstance(getattr(self, owner, None), Mapping):
+                self._set_expert(rest, nested[key])
             else:
                 super().set_params(**{key: nested[key]})
         return self
@@ -376,6 +386,15 @@ class SpecParams(BaseEstimator):
         else:
             changed = clone(given).set_params(**{inside: value})
         self.augment = {**augment, name: changed}
+
+    def _set_expert(self, key: str, value: Any) -> None:
+        name = _owner(self.experts, key) or key
+        if inside := key[len(name) + 2 :]:
+            given = self.experts[name]
+            expert, *modalities = given if isinstance(given, tuple) else (given,)
+            expert = clone(expert).set_params(**{inside: value})
+            value = (expert, *modalities) if modalities else expert
+        self.experts = {**self.experts, name: value}
 
 
 # Which encoder reads a kind of block when the user names none.

@@ -59,6 +59,7 @@ def small(cls=MultimodalClassifier, fusion="concat", **params):
 def ensemble(cls=MultimodalClassifier, fusion="concat", **params):
     """An estimator of four members that fits fast."""
     fast = {"n_members": 4, "max_epochs": 8, "hidden_dim": 8, "lr": 0.02, "device": "cpu", "random_state": 0}
+    fast["experts"] = None
     return cls(fusion, **{**fast, **params})
 
 

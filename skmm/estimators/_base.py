@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
+import time as time_module
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping
@@ -12,6 +14,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from sklearn.base import is_classifier
+from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, check_scalar
 from sklearn.utils.validation import column_or_1d, validate_data
 
@@ -26,9 +30,10 @@ from skmm.blocks._given import as_blocks, check_finite, is_named, refuse_unnamed
 from skmm.columns._tables import as_frame, note_columns
 from skmm.compose import ModalityTransformer
 from skmm.compose._leaks import warn_of_leaks
+from skmm.estimators._experts import ExpertFolds, check_experts, with_experts
 from skmm.estimators._heads import combined, head_names
 from skmm.estimators._outputs import NetworkOutputs
-from skmm.estimators._stacking import average_left_out, fit_stack
+from skmm.estimators._stacking import average_left_out, fit_stack, left_out, losses_of_fused
 from skmm.estimators._targets import Target
 from skmm.estimators._trained import TrainedEstimator
 from skmm.inputs._inputs import Inputs
@@ -37,10 +42,26 @@ from skmm.network._encoders import check_encoders
 from skmm.network._members import MemberNetworks
 from skmm.network._network import FusionNetwork, choose_fusion
 from skmm.spec import Optimizer, as_spec, kinds_of
+from skmm.training._budget import Rounds, TimeLimit
 from skmm.training._losses import HeadsLoss
 from skmm.training._net import PRECISIONS, MultimodalNet
-from skmm.training._optimizers import auto_batch_size, auto_epochs
-from skmm.training._plan import TrainingPlan, assign_folds, encode_groups, training_set
+from skmm.training._optimizers import (
+    MOST_EPOCHS,
+    auto_batch_size,
+    auto_dropout,
+    auto_epochs,
+    auto_width,
+    goes_on,
+)
+from skmm.training._plan import (
+    Folds,
+    TrainingPlan,
+    assign_folds,
+    encode_marks,
+    folds_of_splits,
+    folds_of_time,
+    training_set,
+)
 from skmm.training._samples import canonical, digest, frame_order
 from skmm.training._sets import TrainingSet
 
@@ -63,8 +84,10 @@ class Samples(NamedTuple):
         y as the target encodes it.
     scored, weights : ndarray of shape (n_samples,)
         Weights that a score gives, and those of training, which know class weights.
-    groups : ndarray of int, shape (n_samples,), or None
-        Group of each.
+    groups, times : ndarray of int, shape (n_samples,), or None
+        Group of each, and the place of its time among all.
+    splits : list of (ndarray, ndarray) or None
+        What to learn from, and what to leave out meanwhile, where the user has said.
     """
 
     blocks: Blocks
@@ -74,6 +97,18 @@ class Samples(NamedTuple):
     scored: np.ndarray
     weights: np.ndarray
     groups: np.ndarray | None
+    times: np.ndarray | None
+    splits: list[tuple[np.ndarray, np.ndarray]] | None
+
+    @property
+    def marks(self) -> np.ndarray | None:
+        """Numbers (n_samples, ...) in which samples that count as one must agree."""
+        found = [x for x in (self.groups, self.times) if x is not None]
+        for train, held in self.splits or []:
+            place = np.zeros(len(self.blocks), dtype=int)
+            place[train], place[held] = 1, 2
+            found.append(place)
+        return np.column_stack(found) if found else None
 
 
 class Prepared(NamedTuple):
@@ -93,6 +128,8 @@ class Prepared(NamedTuple):
         Seed of the parts that are held out.
     seen : str or None
         What the members trained on, where they are blind to folds of it.
+    experts : ExpertFolds
+        What joins the network in the stack, fitted when it is asked for.
     form : dict
         Fitted attributes that say what X looked like.
     """
@@ -103,6 +140,7 @@ class Prepared(NamedTuple):
     random: np.random.RandomState
     split_seed: int
     seen: str | None
+    experts: ExpertFolds
     form: dict[str, Any]
 
 
@@ -116,6 +154,9 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
     modality_loss: float
     augment: Any
     stack: bool | str
+    experts: Any
+    cv: Any
+    time_limit: float | None
     device: str
     precision: str
     compile: bool
@@ -129,7 +170,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         """One bare network: no members, no heads beside the fused one, no regularisation, no scaling.
 
         An estimator like any other, its parameters set to ``encoders="identity"``, ``n_members=1``,
-        ``modality_loss=0``, ``dropout=0``, ``scale_inputs=False``, ``sparse_components=None``,
+        ``modality_loss=0``, ``dropout=0``, ``scale_inputs=False``, ``sparse_components=None``, ``experts=None``,
         ``optimizer="adam"``, ``lr=0.001``, ``lr_schedule=None``, ``weight_decay=0``.
 
         Parameters
@@ -156,6 +197,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             "dropout": 0.0,
             "scale_inputs": False,
             "sparse_components": None,
+            "experts": None,
             "optimizer": "adam",
             "lr": 1e-3,
             "lr_schedule": None,
@@ -242,6 +284,14 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
                 "stack=True fits the stack on what each member says of the samples that it left out, so it needs "
                 "n_members of 2 or more, got n_members=1; set n_members=8, or stack=False."
             )
+        if self.time_limit is not None:
+            check_scalar(self.time_limit, "time_limit", Real, min_val=0, include_boundaries="neither")
+        check_experts(self.experts, classify=is_classifier(self))
+        if isinstance(self.experts, Mapping) and self.experts and not self._wants_stack():
+            raise ValueError(
+                f"experts={list(self.experts)} join the stack, which needs n_members of 2 or more and stack=True "
+                f"or 'auto'; got n_members={self.n_members}, stack={self.stack!r}."
+            )
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
         if self.compile and self.n_members > 1:
@@ -269,7 +319,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
 
     # -- fit -----------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, time: Any = None) -> Self:
         """Train the network.
 
         Parameters
@@ -282,7 +332,12 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             Weights of the samples, not negative.
         groups : array-like of shape (n_samples,), optional
             Group of each sample (speaker, patient, video): samples of one group are never parted between the
-            folds of the members, nor by ``early_stopping``.
+            folds of the members, nor by ``early_stopping``. Where there are fewer than two for each member, half of
+            the members leave groups out, for the stack, and those that saw all predict.
+        time : array-like of shape (n_samples,), optional
+            When each sample was: numbers, dates, or anything that sorts. What is left out then lies after what was
+            learned from, as the samples to predict will, and so does what ``early_stopping`` holds out; half of the
+            members see all, and predict.
 
         Returns
         -------
@@ -297,7 +352,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             the estimator is fitted; before the first has ended it is as it was before.
         """
         going_on = self.warm_start and hasattr(self, "net_")
-        return self._fit(X, y, sample_weight, groups, reset=not going_on)
+        return self._fit(X, y, sample_weight, groups, time, reset=not going_on)
 
     def _fit(
         self,
@@ -305,20 +360,25 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         y: Any,
         sample_weight: Any,
         groups: Any = None,
+        time: Any = None,
         *,
         reset: bool,
         epochs: int | None = None,
         classes: np.ndarray | None = None,
     ) -> Self:
         """Train from the start (``reset``) or go on; of a stream for so many ``epochs``."""
+        start = time_module.monotonic()
         with all_or_nothing(self, None if reset else self.net_.undo()):
             stream = epochs is not None
-            prepared = self._prepare(X, y, sample_weight, groups, reset=reset, stream=stream, classes=classes)
+            given = X, y, sample_weight, groups, time
+            prepared = self._prepare(*given, reset=reset, stream=stream, classes=classes)
             random, device = copy.deepcopy(prepared.random), find_device(self.device)
             with seeded(draw_seed(random), device):
                 net = self._build(prepared, random, device) if reset else self.net_
                 training, validation = self._load_training(prepared, device)
-                self._train(net, training, validation, epochs)
+                rounds = self._rounds(prepared, net, training) if epochs is None and reset else None
+                limit = None if self.time_limit is None else TimeLimit(self.time_limit, start + self.time_limit)
+                self._train(net, training, validation, epochs, rounds=rounds, limit=limit)
                 self._complete(prepared, random, net, training, reset=reset)
         self._pass_on_ctrl_c()
         return self
@@ -329,6 +389,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         y: Any,
         sample_weight: Any = None,
         groups: Any = None,
+        time: Any = None,
         *,
         reset: bool = True,
         stream: bool = False,
@@ -337,8 +398,9 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         """Read the samples and divide them, all that comes before there is a network; nothing is set here."""
         self._check_params()
         self._check_supervised(y)
-        given = self._read_samples(X, y, sample_weight, groups, reset=reset, whole=not stream, classes=classes)
-        blocks, target, groups = given.blocks, given.target, given.groups
+        samples = X, y, sample_weight, groups, time
+        given = self._read_samples(*samples, reset=reset, whole=not stream, classes=classes)
+        blocks, target = given.blocks, given.target
         random, split_seed = self._start_random(reset=reset)
         if reset:
             encoders = check_encoders(self.encoders, list(blocks))
@@ -346,32 +408,50 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         else:
             inputs = copy.copy(self.inputs_)
             blocks = inputs.check(blocks, training=True)
-        rows, weights, owner = canonical(blocks, given.encoded, given.weights, groups)
-        groups = None if groups is None else groups[rows]
-        train, valid = self._split(target.strata(given.encoded[rows]), groups, len(rows), split_seed, target.labels)
+        rows, weights, owner = canonical(blocks, given.encoded, given.weights, given.marks)
+        groups = None if given.groups is None else given.groups[rows]
+        times = None if given.times is None else given.times[rows]
+        strata = target.strata(given.encoded[rows])
+        train, valid = self._split(strata, groups, len(rows), split_seed, target.labels, times=times)
         encoded = given.encoded[rows[train]]
         if reset:
             inputs = self._learn_inputs(blocks[rows[train]], weights[train], encoders)
             target.learn(encoded, weights[train])
             blocks = inputs.begin(blocks, rows[[] if valid is None else valid])
-        folds = np.full(len(train), -1)
-        if not stream:  # which has no rows to leave out: what a member does not see now is gone
-            own = None if groups is None else groups[train]
-            folds = assign_folds(self.n_members, target.strata(encoded), own, len(train), split_seed)
+        groups = None if groups is None else groups[train]
+        # a stream has no rows to leave out: what a member does not see now is gone
+        folds = Folds.none(len(train)) if stream else self._folds(given, rows[train], target, groups, split_seed)
         # Members that trained on other samples before, or with other folds, are blind to none of these: the stack
         # of the first fit then stays, and there is no out-of-fold prediction.
-        seen = digest(blocks[rows[train]], encoded, folds) if self.warm_start else ""
-        blind = folds.max() >= 0 and (reset or seen == self._seen)
-        plan = TrainingPlan(blocks, given.encoded, rows, weights, owner, train, valid, folds, blind, given.scored)
-        return Prepared(plan, inputs, target, random, split_seed, seen if blind else None, given.form)
+        seen = digest(blocks[rows[train]], encoded, folds.fold) if self.warm_start else ""
+        blind = len(folds) > 0 and (reset or seen == self._seen)
+        scored = given.scored
+        plan = TrainingPlan(blocks, given.encoded, rows, weights, owner, train, valid, folds, blind, scored, groups)
+        experts = ExpertFolds(
+            self.experts, inputs, target, blocks, rows[train], encoded, weights[train], folds, split_seed
+        )
+        return Prepared(plan, inputs, target, random, split_seed, seen if blind else None, experts, given.form)
+
+    def _folds(
+        self, given: Samples, rows: np.ndarray, target: Target, groups: np.ndarray | None, seed: int
+    ) -> Folds:
+        """What members leave out of these rows of the samples."""
+        strata = target.strata(given.encoded[rows])
+        if given.splits is not None and self.n_members > 1:
+            folds = folds_of_splits(self.n_members, given.splits, len(given.blocks))
+            return folds.cut(rows)
+        if given.times is not None and self.n_members > 1:
+            return folds_of_time(self.n_members, given.times[rows], groups)
+        n_folds = int(self.cv) if isinstance(self.cv, Integral) else self.n_members
+        return assign_folds(n_folds, strata, groups, len(rows), seed)
 
     def _read_samples(
-        self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool, whole: bool, classes: Any
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, time: Any, *, reset: bool, whole: bool, classes: Any
     ) -> Samples:
         """Samples as numbers; ``whole`` if y holds all classes that there will be."""
         blocks, noted = self._first_read(X) if reset else (self._read(X), self)
         form = {name: value for name, value in vars(noted).items() if name in self.OF_FORM}
-        check_consistent_length(blocks, y, groups)
+        check_consistent_length(blocks, y, groups, time)
         if reset and "modality_transformer_" in form:
             warn_of_leaks(form["modality_transformer_"].find_leaks(X, y, groups))
         target, encoded = self._first_target(y, classes) if reset else (self._target, self._target.encode(y))
@@ -380,12 +460,18 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         )
         scored = _drop_empty(blocks, scored)
         weights = target.weigh(encoded, scored, getattr(self, "class_weight", None), whole=whole)
-        groups = None if groups is None else encode_groups(column_or_1d(groups))
+        splits = None
+        if self.cv is not None and not isinstance(self.cv, Integral):
+            splits = list(
+                check_cv(self.cv, y, classifier=is_classifier(self)).split(np.zeros(len(blocks)), y, groups)
+            )
+        groups = None if groups is None else encode_marks(column_or_1d(groups), "groups")
+        times = None if time is None else encode_marks(column_or_1d(time), "time")
         if not reset and self.net_.module_.n_members != self.n_members:
             raise ValueError(
                 f"n_members={self.n_members} is not that of the first fit, {self.net_.module_.n_members}."
             )
-        return Samples(blocks, form, target, encoded, scored, weights, groups)
+        return Samples(blocks, form, target, encoded, scored, weights, groups, times, splits)
 
     def _learn_inputs(
         self, blocks: Blocks, weights: np.ndarray, encoders: Mapping[str, Any], *, scale: bool = True
@@ -402,6 +488,17 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             device=find_device(self.device),
         )
 
+    def _goes_on(self, plan: TrainingPlan) -> bool:
+        """Whether training may go on for longer than planned, if what is left out says so."""
+        return self.max_epochs == "auto" and plan.blind and plan.valid is None and goes_on(len(plan.train))
+
+    def _rounds(self, prepared: Prepared, net: MultimodalNet, training: TrainingSet) -> Rounds | None:
+        """What lets training go on."""
+        if not self._goes_on(prepared.plan):
+            return None
+        measured = functools.partial(losses_of_fused, net, prepared.target, training, prepared.plan)
+        return Rounds(net.max_epochs, max(MOST_EPOCHS, net.max_epochs), measured)
+
     def _load_training(self, prepared: Prepared, device: torch.device) -> tuple[TrainingSet, TrainingSet | None]:
         """Samples on the device, as the rows that train and those that stop the training early."""
         plan = prepared.plan
@@ -412,10 +509,14 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             return training, None
         return training, training_set(data, encoded, plan.rows, plan.weights, [plan.valid] * self.n_members)
 
-    def _network(self, inputs: Inputs, target: Target, fusion: Any) -> FusionNetwork:
-        """One network, with the initial weights that torch draws now."""
+    def _network(self, inputs: Inputs, target: Target, fusion: Any, n_samples: int) -> FusionNetwork:
+        """One network for so many samples, with the initial weights that torch draws now."""
         heads = self.modality_loss > 0
         own = self._inherited()
+        if own["hidden_dim"] == "auto":
+            own["hidden_dim"] = auto_width(n_samples)
+        if own["dropout"] == "auto":
+            own["dropout"] = auto_dropout(n_samples)
         return FusionNetwork(
             inputs.infos, fusion, self.encoders, target.n_outputs, target.link, own, modality_heads=heads
         )
@@ -428,7 +529,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         networks = []
         for seed in seeds:
             torch.manual_seed(seed)
-            networks.append(self._network(inputs, target, fusion))
+            networks.append(self._network(inputs, target, fusion, len(prepared.plan.train)))
         if self.compile and (reason := unsupported(networks[0], "compile")):
             raise ValueError(f"compile=True: {reason}; set compile=False.")
         n_samples = len(prepared.plan.train)
@@ -444,6 +545,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             augment=(*compose(self.augment, inputs.infos, inputs.scalers), *hide),
             precision=self.precision,
             compiled=self.compile,
+            speakers=prepared.plan.folds.speakers(self.n_members),
             **self._net_params(device),
         )
         return net.initialize()
@@ -467,6 +569,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
                 "modalities_": inputs.infos,
                 "fusion_": choose_fusion(self.fusion, inputs.infos),
                 "stack_": None,
+                "experts_": None,
                 "_split_seed": prepared.split_seed,
                 "_n_features_out": net.module_.n_members * net.module_.network.fusion.out_dim,
             }
@@ -480,21 +583,31 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         self, prepared: Prepared, net: MultimodalNet, training: TrainingSet, *, reset: bool
     ) -> dict[str, Any]:
         """Fitted attributes that come of what members say of the samples that they left out."""
-        plan, target = prepared.plan, prepared.target
+        plan, target, inputs = prepared.plan, prepared.target, prepared.inputs
         fitted: dict[str, Any] = {}
-        stack = None if reset else self.stack_
+        stack, experts = (None, None) if reset else (self.stack_, self.experts_)
+        samples = left_out(inputs, training, plan)
         if self._wants_stack():
-            stack, outputs = fit_stack(net, target, training, plan)
-            heads = head_names(net, prepared.inputs.infos)
-            fitted |= {"stack_": stack, "stack_weights_": stack.table(heads, target.names)}
+            heads = head_names(net, inputs.infos)
+            names = with_experts(heads, prepared.experts.names)
+            stack, outputs, scores = fit_stack(net, target, training, samples, plan, prepared.experts, names)
+            experts = prepared.experts.final()
+            fitted = {
+                "stack_": stack,
+                "experts_": experts,
+                "stack_weights_": stack.table(names, target.names),
+                "expert_scores_": scores,
+            }
         else:
-            outputs = average_left_out(net, target, training, plan)
+            outputs = average_left_out(net, target, samples, plan)
         place = plan.trained()
         everything, others = outputs[place], np.flatnonzero(place < 0)
         if len(others):
-            everything[others], _ = combined(net, target, stack, training.data, torch.float32, others)
+            said = None if experts is None else experts.said(plan.blocks[others])
+            everything[others], _ = combined(net, target, stack, training.data, torch.float32, others, said)
         weights = np.where(place >= 0, plan.scored, 0.0)
-        score = target.score(everything, training.target.cpu().numpy(), weights)
+        told = ~np.isnan(everything).any(axis=1)
+        score = target.score(everything[told], training.target.cpu().numpy()[told], weights[told])
         return {**fitted, "oof_prediction_": target.finish(everything), "oof_score_": score}
 
     def _refused_fusions(self, X: Blocks, y: Any, fusions: Mapping[str, Any]) -> dict[str, ValueError]:
@@ -509,7 +622,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         with seeded(0, find_device(self.device)):
             for name, fusion in fusions.items():
                 try:
-                    self._network(inputs, target, fusion)
+                    self._network(inputs, target, fusion, len(X))
                 except ValueError as error:
                     found[name] = error
         return found

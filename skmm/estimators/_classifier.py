@@ -29,10 +29,10 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         layout from :meth:`Blocks.to_flat`. "auto" takes a DataFrame of any columns (numbers, categories, dates,
         texts, files of the working directory, arrays) and fits ``ModalityTransformer.from_frame`` to it. None makes
         a 2-D X one modality named ``"X"``.
-    hidden_dim : int, default=64
-        Width of encoders and fusion, where they do not say otherwise.
-    dropout : float, default=0.3
-        Dropout of encoders and fusion, where they do not say otherwise.
+    hidden_dim : int or "auto", default="auto"
+        Width of encoders and fusion, where they do not say otherwise. "auto": 128 below 4,000 samples, else 256.
+    dropout : float or "auto", default="auto"
+        Dropout of encoders and fusion, where they do not say otherwise. "auto": 0.3 below 4,000 samples, else 0.1.
     activation : str, default="relu"
         Activation of encoders and fusion, where they do not say otherwise.
     optimizer : str, Optimizer or torch.optim class, default="adamw"
@@ -45,7 +45,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Course of the learning rate over training. "cosine" warms up over the first twentieth; "step" divides by
         ten at each third; "exponential" falls to a hundredth.
     max_epochs : int or "auto", default="auto"
-        Passes over the data. "auto": enough for 800 steps, at least 5, at most 100.
+        Passes over the data. "auto": enough for 800 steps, at least 5, at most 100. From 4,000 samples on, several
+        members then train for as many again, and again, while the loss of what they left out falls by a hundredth
+        and is within 15 % of that of what they saw; the best of these rounds is kept.
     batch_size : int or "auto", default="auto"
         Samples per step. "auto": 32 below 2,500 samples, 64 below 5,000, else 128.
     clip_grad_norm : float or None, default=None
@@ -84,6 +86,21 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     stack : bool or "auto", default="auto"
         Combine the heads by a convex model fitted on out-of-fold predictions; False averages the members' fused
         heads. "auto" stacks if there are several members.
+    experts : "auto", None or dict, default="auto"
+        Estimators of scikit-learn that join the heads in the stack by their own out-of-fold predictions, and
+        predict as fitted on all samples: ``{"forest": RandomForestClassifier(), "boosting":
+        (HistGradientBoostingClassifier(), ["text", "table"])}``, all modalities side by side or those named. They
+        read what :class:`ModalitySelector` makes of them with ``form="summary"``. "auto" takes, from 100 samples
+        on, linear models and extremely randomised trees, or from 10,000 on boosting, of each modality and of all,
+        and boosting of all for one value or two classes. None is the network alone. A grid reaches
+        ``experts__forest__max_depth``.
+    cv : int, splitter, iterable of splits, or None, default=None
+        What members and experts leave out: a number of folds, or the splits of a splitter, of the samples in the
+        order given. None makes a fold for each member. Where splits leave more out than they predict, or some
+        samples in none, half of the members follow them, and the other half, which see all, predict.
+    time_limit : float or None, default=None
+        Seconds that a fit may take until training ends, with a shorter schedule and at least one epoch; a warning
+        says how much was cut. Experts and the stack come after it. Such a fit is not reproducible.
     warm_start : bool, default=False
         Go on from the last fit's network instead of a new one. A pickle then holds the state of the optimizer too.
     callbacks : list of skorch callbacks or None, default=None
@@ -126,12 +143,18 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     oof_prediction_ : ndarray of shape (n_samples, n_classes)
         With several members: probabilities of each training sample by the members, and a stack, that did not see
         it.
+        Rows that no fold left out are NaN.
     oof_score_ : float
         Accuracy of these: an honest score without a held-out set. With a stack it is slightly optimistic on small
         data (measured on random labels: 0.02 at 120 samples, 0.01 at 1000), since the members whose outputs fit
         the stack know the labels of the fold on which it is scored.
     stack_weights_ : Table
-        Weight of each head in the stack.
+        Weight of each head and expert in the stack.
+    expert_scores_ : Table
+        Accuracy and loss of each head and expert alone, on samples that it left out, of which it knows something:
+        whether the network was worth it.
+    experts_ : object or None
+        The fitted experts; ``experts_.names`` are theirs.
     modality_transformer_ : ModalityTransformer
         With ``modalities="auto"``: what reads the columns; its ``describe()`` says what was decided of each.
     n_features_in_ : int
@@ -171,8 +194,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         *,
         encoders: Any = None,
         modalities: Any = None,
-        hidden_dim: int = 64,
-        dropout: float = 0.3,
+        hidden_dim: int | str = "auto",
+        dropout: float | str = "auto",
         activation: str = "relu",
         optimizer: Any = "adamw",
         lr: float | str = "auto",
@@ -193,6 +216,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         modality_dropout: float = 0.0,
         augment: Any = None,
         stack: bool | str = "auto",
+        experts: Any = "auto",
+        cv: Any = None,
+        time_limit: float | None = None,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: str = "auto",
@@ -227,6 +253,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         self.modality_dropout = modality_dropout
         self.augment = augment
         self.stack = stack
+        self.experts = experts
+        self.cv = cv
+        self.time_limit = time_limit
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
@@ -316,7 +345,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         -------
         dict of str to ndarray of shape (n_samples, n_classes)
             ``"fused"`` (``"fused_"`` where a modality has that name), and with ``modality_loss`` above 0 each
-            modality; averaged over the members, NaN where the modality is missing.
+            modality; averaged over the members, NaN where the modality is missing. Experts by their own names.
         """
         return self._finished_by_head(X)
 

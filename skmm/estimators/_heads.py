@@ -26,9 +26,15 @@ def head_names(net: MultimodalNet, modalities: Iterable[str]) -> list[str]:
 
 
 def member_outputs(
-    net: MultimodalNet, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None
+    net: MultimodalNet,
+    data: Batches,
+    dtype: torch.dtype,
+    rows: np.ndarray | None = None,
+    *,
+    everyone: bool = False,
 ) -> Iterator[Said]:
-    """What the heads say of the rows, or of all samples, some of them at a time."""
+    """What the heads say of the rows, or of all samples, some of them at a time: of those members that predict, or
+    of ``everyone``."""
     n_members, of_modalities = net.module_.n_members, len(net.module_.network.modality_heads) > 0
     for positions, *found in net.batches(data, dtype, rows=rows):
         # as arrays, whose operations take a fraction of what those of tensors take on a single row
@@ -40,6 +46,8 @@ def member_outputs(
         heads = np.any(exists, axis=-1, keepdims=True)
         if of_modalities:
             heads = np.concatenate([heads, exists], axis=-1)
+        if not everyone and len(net.speakers) < n_members:
+            outputs = outputs[net.speakers]
         yield positions, outputs.astype(np.float64), heads
 
 
@@ -49,11 +57,13 @@ def reduced(
     dtype: torch.dtype,
     reduce: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, ...]],
     rows: np.ndarray | None = None,
+    *,
+    everyone: bool = False,
 ) -> list[np.ndarray]:
     """What is left of the outputs, a few arrays (n, ...): they are reduced as they come, not held together."""
     n = len(data) if rows is None else len(rows)
     found: list[np.ndarray] = []
-    for positions, outputs, exists in member_outputs(net, data, dtype, rows):
+    for positions, outputs, exists in member_outputs(net, data, dtype, rows, everyone=everyone):
         parts = reduce(positions, outputs, exists)
         if len(positions) == n and (np.diff(positions) == 1).all():
             return list(parts)
@@ -71,12 +81,19 @@ def combined(
     data: Batches,
     dtype: torch.dtype,
     rows: np.ndarray | None = None,
+    experts: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> list[np.ndarray]:
-    """Outputs of all members and heads as one (n, C), and which samples have any modality (n,)."""
+    """Outputs of all members and heads as one (n, C), and which samples have any modality (n,).
+
+    ``experts`` say (n, E, C) of the same rows, of which they know (n, E).
+    """
+    of_experts = None if experts is None else Stack.features(target, *experts)
 
     def combine(positions: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
         if stack is None:
             return average(target, outputs[:, :, 0]), exists[:, 0]
-        return stack.combine(Stack.features(target, outputs, exists).mean(axis=0)), exists[:, 0]
+        z = Stack.features(target, outputs, exists).mean(axis=0)
+        z = z if of_experts is None else np.concatenate([z, of_experts[positions]], axis=1)
+        return stack.combine(z), exists[:, 0]
 
     return reduced(net, data, dtype, combine, rows)

@@ -18,6 +18,7 @@ from skmm._checks import unknown
 from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.blocks._given import sample_lengths
+from skmm.estimators._experts import Experts, with_experts
 from skmm.estimators._heads import combined, head_names, reduced
 from skmm.estimators._stack import Stack, average
 from skmm.estimators._targets import Target
@@ -26,6 +27,8 @@ from skmm.inputs._inputs import Inputs
 from skmm.layers import Masks, Values
 from skmm.spec import Fusion, as_spec, offers
 from skmm.training._net import MultimodalNet
+
+Said = tuple[np.ndarray, np.ndarray] | None  # by experts: outputs (n, E, C), and of what they know (n, E)
 
 
 class AttentionWeights(NamedTuple):
@@ -79,6 +82,7 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     inputs_: Inputs
     net_: MultimodalNet
     stack_: Stack | None
+    experts_: Experts | None
     _target: Target
 
     @abstractmethod
@@ -94,14 +98,14 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         device = next(self.net_.module_.parameters()).device
         return self.inputs_.load(blocks, dtype, device, once=True), dtype, blocks
 
-    def _combined(self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None = None) -> list[np.ndarray]:
-        """Combined outputs (n, C), and which samples have any modality (n,)."""
-        return combined(self.net_, self._target, self.stack_, data, dtype, rows)
+    def _said(self, blocks: Blocks) -> Said:
+        """What the experts say of samples, if there are any."""
+        return None if self.experts_ is None else self.experts_.said(blocks)
 
     def _outputs(self, X: Any) -> np.ndarray:
         """Combined outputs, (n_samples, C) logits or values."""
         data, dtype, blocks = self._load(X)
-        outputs, exists = self._combined(data, dtype)
+        outputs, exists = combined(self.net_, self._target, self.stack_, data, dtype, experts=self._said(blocks))
         empty = ~exists
         if empty.any():
             warn(
@@ -113,7 +117,7 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _finished_by_head(self, X: Any) -> dict[str, np.ndarray]:
         """Probabilities or values of each head alone, the members' mean; NaN where its modality is missing."""
-        data, dtype, _ = self._load(X)
+        data, dtype, blocks = self._load(X)
 
         def averaged(positions: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
             each = (average(self._target, outputs[:, :, h]) for h in range(outputs.shape[2]))
@@ -121,6 +125,10 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         outputs = reduced(self.net_, data, dtype, averaged)
         names = head_names(self.net_, self.modalities_)
+        if self.experts_ is not None:
+            said, says = self.experts_.said(blocks)
+            outputs += [np.where(says[:, e, None], said[:, e], np.nan) for e in range(says.shape[1])]
+            names = with_experts(names, self.experts_.names)
         return {name: self._target.finish(own) for name, own in zip(names, outputs, strict=True)}
 
     def transform(self, X: Any) -> np.ndarray:
@@ -244,7 +252,8 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Notes
         -----
-        All samples are predicted once for each frame, and lazily read blocks are read as often. Evidence does not
+        All samples are predicted once for each frame, and lazily read blocks are read as often. It is that of the
+        network: experts in the stack keep what they said of the whole sample. Evidence does not
         add up over frames: what two of them show alike is missed only where both are gone.
 
         References
@@ -276,7 +285,8 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_scalar(width, "width", Integral, min_val=1)
         if width % 2 == 0:
             raise ValueError(f"width={width} must be odd, so that the frame stands in the middle.")
-        whole = self._told(data, dtype, None)
+        said = self._said(blocks)
+        whole = self._told(data, dtype, said)
         found = {}
         for name in chosen:
             lengths = sample_lengths(blocks, name)
@@ -284,15 +294,16 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             for step in range(found[name].shape[1]):
                 rows = np.flatnonzero(lengths > step)
                 occluded = _occluded(data, name, slice(max(0, step - width // 2), step + width // 2 + 1))
-                found[name][rows, step] = whole[rows] - self._told(occluded, dtype, rows)
+                found[name][rows, step] = whole[rows] - self._told(occluded, dtype, said, rows)
         return found
 
-    def _told(self, data: Batches, dtype: torch.dtype, rows: np.ndarray | None) -> np.ndarray:
-        """Log-probabilities, or of a regressor values, (n, C)."""
-        outputs, _ = self._combined(data, dtype, rows)
+    def _told(self, data: Batches, dtype: torch.dtype, said: Said, rows: np.ndarray | None = None) -> np.ndarray:
+        """Log-probabilities, or of a regressor values, (n, C), of all rows or some; ``said`` is of all."""
+        said = said if rows is None or said is None else (said[0][rows], said[1][rows])
+        outputs, _ = combined(self.net_, self._target, self.stack_, data, dtype, rows, said)
         return self._target.told(outputs)
 
     def _over_members(self, values: torch.Tensor) -> np.ndarray:
         """The mean over the members, if there are several: (K, n, ...) or (n, ...) -> (n, ...)."""
-        values = values.mean(0) if self.net_.module_.n_members > 1 else values
+        values = values[self.net_.speakers].mean(0) if self.net_.module_.n_members > 1 else values
         return values.cpu().numpy()

@@ -24,8 +24,8 @@ class MultimodalRegressor(RegressorMixin, MultimodalEstimator):
     ----------
     fusion, encoders, modalities, hidden_dim, dropout, activation, optimizer, lr, weight_decay, lr_schedule, \
 max_epochs, batch_size, clip_grad_norm, early_stopping, validation_fraction, n_iter_no_change, tol, scale_inputs, \
-sparse_components, n_members, modality_loss, modality_dropout, augment, stack, warm_start, callbacks, device, \
-precision, compile, n_jobs, random_state, verbose
+sparse_components, n_members, modality_loss, modality_dropout, augment, stack, experts, cv, time_limit, \
+warm_start, callbacks, device, precision, compile, n_jobs, random_state, verbose
         As for :class:`MultimodalClassifier`.
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
         What training makes small, averaged over the outputs.
@@ -37,7 +37,7 @@ precision, compile, n_jobs, random_state, verbose
     Attributes
     ----------
     modalities_, net_, history_, loss_curve_, n_iter_, oof_prediction_, oof_score_, stack_weights_, \
-modality_transformer_, n_features_in_, feature_names_in_
+expert_scores_, experts_, modality_transformer_, n_features_in_, feature_names_in_
         As for :class:`MultimodalClassifier`, with values for probabilities and R2 for accuracy.
 
     Examples
@@ -60,8 +60,8 @@ modality_transformer_, n_features_in_, feature_names_in_
         *,
         encoders: Any = None,
         modalities: Any = None,
-        hidden_dim: int = 64,
-        dropout: float = 0.3,
+        hidden_dim: int | str = "auto",
+        dropout: float | str = "auto",
         activation: str = "relu",
         loss: str = "squared_error",
         alpha: float = 0.5,
@@ -84,6 +84,9 @@ modality_transformer_, n_features_in_, feature_names_in_
         modality_dropout: float = 0.0,
         augment: Any = None,
         stack: bool | str = "auto",
+        experts: Any = "auto",
+        cv: Any = None,
+        time_limit: float | None = None,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         device: str = "auto",
@@ -120,6 +123,9 @@ modality_transformer_, n_features_in_, feature_names_in_
         self.modality_dropout = modality_dropout
         self.augment = augment
         self.stack = stack
+        self.experts = experts
+        self.cv = cv
+        self.time_limit = time_limit
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device

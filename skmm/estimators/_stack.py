@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,26 +12,17 @@ from torch import Tensor
 
 from skmm.estimators._targets import Target
 from skmm.table import Table
-from skmm.training._plan import left_out_fold
 
-_PENALTY = 0.01  # pull of the weights towards the plain average, in samples
-_BIAS_PENALTY = 1.0  # pull of the biases towards 0, in samples
-# Pulls of the mixing matrix towards 0, in samples; None for no such matrix. Out-of-fold loss chooses.
-MIXINGS = (None, 100.0, 30.0)
+# Pulls of the weights towards the plain average, in samples, or groups of them. The weak one lets them explode
+# where out-of-fold predictions are nearly perfect, and then the unseen is not.
+PULL, WEAK_PULL = 1.0, 0.01
+_BIAS_PENALTY = 1.0  # pull of the biases towards 0, in samples or groups
+MIXING = 100.0  # pull of the mixing matrix towards 0, in samples or groups
 _TEMPERATURE_PENALTY = 1.0  # pull of the logarithm of a temperature towards 0, in samples
 _ROWS_PER_TEMPERATURE = 30  # samples with the same heads, below which they have none of their own
 _NUMBERS = 1 << 25  # of the heads' outputs: above that many they are stored in float32
 _AT_A_TIME = 1 << 24  # of these that are computed with together, in float64
-_ROWS_PER_FEATURE = 10  # samples for each number that a mixing matrix reads, below which none is tried
-
-
-def blind_weights(n_members: int, folds: np.ndarray) -> np.ndarray:
-    """Weights that average, for each sample, the members that did not train on it: (K, n).
-
-    A sample of fold -1 was held out from all members, and all are averaged.
-    """
-    blind = np.array([(folds == left_out_fold(k, folds)) | (folds < 0) for k in range(n_members)], dtype=float)
-    return blind / blind.sum(axis=0)
+_ROWS_PER_FEATURE = 4  # samples for each number that a mixing matrix reads, below which there is none
 
 
 class Stack:
@@ -40,7 +32,8 @@ class Stack:
     head says of one class speak for another: which classes a head mistakes for each other is something to learn.
     For several yes-or-no outputs, and for values, each output has weights of its own, over log-odds or values, and
     there is no D. The weights w are not negative; all are fitted by minimising the training loss on out-of-fold
-    outputs, with a pull of w towards the plain average and of b and D towards 0. A head whose modality is missing
+    outputs, with a pull of w towards the plain average and of b and D towards 0, which is weaker the more samples
+    there are, or, where these come in groups, the more groups. A head whose modality is missing
     says nothing; and since what is left is often surer of itself than it should be, or less sure, each set of heads
     that enough of the samples have divides the sum by a temperature of its own, fitted last (not of values).
 
@@ -49,24 +42,26 @@ class Stack:
     target : Target
         What is predicted, and its loss per sample of combined outputs (n, C).
     mixing : float or None
-        Pull of the mixing matrix towards 0, in samples; None for no such matrix.
+        Pull of the mixing matrix towards 0, in samples or groups; None for no such matrix.
+    pull : float
+        Pull of the weights towards their average, in samples or groups.
 
     References
     ----------
     Wolpert 1992, Stacked generalization; Breiman 1996, Stacked regressions, for the weights not being negative; Guo
-    et al. 2017, On calibration of modern neural networks, section 4.2, for the temperature.
+    et al. 2017, On calibration of modern neural networks, section 4.2, for the temperature; Kish 1965, Survey
+    sampling, for how many equal groups unequal ones are worth.
     """
 
     x: np.ndarray  # the solution as one vector: weights, biases, mixing matrix
 
-    def __init__(self, target: Target, mixing: float | None = None) -> None:
-        self.target, self.mixing = target, mixing
+    def __init__(self, target: Target, mixing: float | None = None, pull: float = PULL) -> None:
+        self.target, self.mixing, self.pull = target, mixing, pull
 
     @staticmethod
-    def mixings(target: Target, n_samples: int, n_heads: int) -> tuple[float | None, ...]:
-        """Pulls worth trying for so many samples."""
-        enough = n_samples >= _ROWS_PER_FEATURE * n_heads * target.n_outputs
-        return MIXINGS if target.competing and enough else MIXINGS[:1]
+    def mixes(target: Target, n_samples: float, n_heads: int) -> bool:
+        """Whether so many samples are enough for a mixing matrix."""
+        return target.competing and n_samples >= _ROWS_PER_FEATURE * n_heads * target.n_outputs
 
     @staticmethod
     def stored(n_numbers: int) -> type[np.floating]:
@@ -86,52 +81,93 @@ class Stack:
         start: Stack | None = None,
         *,
         rows: np.ndarray | None = None,
-    ) -> Stack:
-        """Fit on some rows, or on all, of features (n, H, C), targets of the loss and weights (n,).
+        groups: np.ndarray | None = None,
+    ) -> Self:
+        """Fit on some of the rows, or on all, of features (n, H, C), targets of the loss and weights (n,).
 
-        Begins at the solution of another stack, if one is given. Some of the rows at a time, so that there is no
-        second copy of them all.
+        Begins at the solution of another stack, if one is given. ``groups`` (n,) number what counts as one sample.
+        Some of the rows are computed with at a time, so that there is no second copy of them all.
         """
         rows = np.arange(len(features)) if rows is None else rows
-        n, (n_heads, n_outputs) = len(rows), features.shape[1:]
-        size = n_heads if self.target.competing else n_heads * n_outputs
-        mixed = 0 if self.mixing is None else n_heads * n_outputs
-        each = torch.from_numpy(weights[rows] / weights[rows].sum())
-        parts = _parts(n, features)
+        n_heads, n_outputs = features.shape[1:]
+        size, mixed = self._sizes(n_heads, n_outputs)
+        share = weights[rows] / weights[rows].sum()
+        n = effective_size(weights[rows], None if groups is None else groups[rows])
+        parts = _parts(len(rows), features)
 
-        def cut(part: slice) -> tuple[Tensor, Tensor, Tensor]:
+        def cut(part: slice) -> tuple[np.ndarray, Tensor, np.ndarray]:
             z = features[rows[part]].astype(np.float64, copy=False)
-            return torch.from_numpy(z), encoded[rows[part]], each[part]
+            return z, encoded[rows[part]], share[part]
 
         cuts = [cut(part) for part in parts] if len(parts) == 1 else None
+        pull = np.zeros(size + (1 + mixed) * n_outputs)
+        pull[:size], pull[size:] = self.pull / n, _BIAS_PENALTY / n
+        pull[size + n_outputs :] = (self.mixing or 0.0) / n
+        centre = np.zeros(len(pull))
+        centre[:size] = 1 / n_heads
 
         def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
-            parameters = torch.from_numpy(x).requires_grad_()
-            w, b, d = parameters.split([size, n_outputs, mixed * n_outputs])
-            pull = _PENALTY * (w - 1 / n_heads).square().sum() + _BIAS_PENALTY * b.square().sum()
-            if self.mixing is not None:
-                pull = pull + self.mixing * d.square().sum()
-            total, slope = 0.0, np.zeros_like(x)
-            for z, own, share in cuts or map(cut, parts):
-                combined = (z * w.view(n_heads, -1)).sum(1) + b
+            self._take(x, n_heads, n_outputs)
+            total, slope = float(pull @ (x - centre) ** 2), 2 * pull * (x - centre)
+            for z, own, each in cuts or map(cut, parts):
+                loss, rise = self.target.slope(self._linear(z), own)
+                rise *= each[:, None]
+                total += float(loss @ each)
+                slope[:size] += np.einsum("nhc,nc->h" if self.target.competing else "nhc,nc->hc", z, rise).ravel()
+                slope[size : size + n_outputs] += rise.sum(axis=0)
                 if self.mixing is not None:
-                    combined = combined + z.flatten(1) @ d.view(mixed, n_outputs)
-                value = (self.target.loss(combined, own) * share).sum() + pull / n
-                pull = torch.zeros(())  # once
-                (gradient,) = torch.autograd.grad(value, parameters)
-                total, slope = total + float(value.detach()), slope + gradient.numpy()
+                    slope[size + n_outputs :] += (z.reshape(len(z), -1).T @ rise).ravel()
             return total, slope
 
-        first = np.concatenate([np.full(size, 1 / n_heads), np.zeros((1 + mixed) * n_outputs)])
-        bounds = [(0, None)] * size + [(None, None)] * (len(first) - size)
-        first = first if start is None else start.x
+        bounds = [(0, None)] * size + [(None, None)] * (len(pull) - size)
         options = {"ftol": 1e-8}  # a relative fall of the loss below that changes no prediction one would notice
-        self.x = x = minimize(objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+        first = centre if start is None else start.x
+        found = minimize(objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+        self._take(found, n_heads, n_outputs)
+        self.temperatures = self._fit_temperatures(features, encoded, weights, rows)
+        return self
+
+    @classmethod
+    def halfway(
+        cls,
+        one: Stack,
+        other: Stack,
+        features: np.ndarray,
+        encoded: Tensor,
+        weights: np.ndarray,
+        rows: np.ndarray | None = None,
+    ) -> Stack:
+        """What averages the log-probabilities of a stack without a mixing matrix and of one with it."""
+        mean = cls(other.target, other.mixing)
+        gap = len(other.x) - len(one.x)
+        mean._take((np.pad(one.x, (0, gap)) + other.x) / 2, *features.shape[1:])
+        rows = np.arange(len(features)) if rows is None else rows
+        mean.temperatures = mean._fit_temperatures(features, encoded, weights, rows)
+        return mean
+
+    @classmethod
+    def of_head(cls, target: Target, head: int, n_heads: int) -> Stack:
+        """What repeats one head."""
+        only = cls(target)
+        size, _ = only._sizes(n_heads, target.n_outputs)
+        x = np.zeros(size + target.n_outputs)
+        x[:size].reshape(n_heads, -1)[head] = 1.0
+        only._take(x, n_heads, target.n_outputs)
+        only.temperatures = {}
+        return only
+
+    def _sizes(self, n_heads: int, n_outputs: int) -> tuple[int, int]:
+        """How many weights there are, and how many rows the mixing matrix has."""
+        size = n_heads if self.target.competing else n_heads * n_outputs
+        return size, 0 if self.mixing is None else n_heads * n_outputs
+
+    def _take(self, x: np.ndarray, n_heads: int, n_outputs: int) -> None:
+        """Be the model of these numbers."""
+        size, mixed = self._sizes(n_heads, n_outputs)
+        self.x = x
         self.weights = x[:size].reshape(n_heads, -1)
         self.bias = x[size : size + n_outputs]
         self.matrix = x[size + n_outputs :].reshape(mixed, n_outputs)
-        self.temperatures = self._fit_temperatures(features, encoded, weights, rows)
-        return self
 
     def _fit_temperatures(
         self, features: np.ndarray, encoded: Tensor, weights: np.ndarray, rows: np.ndarray
@@ -168,11 +204,16 @@ class Stack:
     def _sum(self, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
         combined = np.empty((len(rows), features.shape[2]))
         for part in _parts(len(rows), features):
-            z = features[rows[part]]
-            combined[part] = (z * self.weights).sum(axis=1) + self.bias
-            if self.mixing is not None:
-                combined[part] += z.reshape(len(z), -1) @ self.matrix
+            combined[part] = self._linear(features[rows[part]])
         return combined
+
+    def _linear(self, z: np.ndarray) -> np.ndarray:
+        """The sum, before temperatures: (n, H, C) -> (n, C)."""
+        if self.target.competing:
+            combined = np.einsum("nhc,h->nc", z, self.weights[:, 0]) + self.bias
+        else:
+            combined = np.einsum("nhc,hc->nc", z, self.weights) + self.bias
+        return combined if self.mixing is None else combined + z.reshape(len(z), -1) @ self.matrix
 
     def table(self, heads: list[str], outputs: list[str]) -> Table:
         """Weights by head, and the biases, as a table."""
@@ -185,6 +226,12 @@ class Stack:
                 for h, w in zip([*heads, "bias"], [*self.weights, self.bias], strict=True)
             ]
         )
+
+
+def effective_size(weights: np.ndarray, groups: np.ndarray | None = None) -> float:
+    """How many samples, or groups, of equal weight these (n,) are worth."""
+    each = weights if groups is None else np.bincount(groups, weights)
+    return float(each.sum() ** 2 / (each**2).sum())
 
 
 def _parts(n: int, features: np.ndarray) -> list[slice]:

@@ -1,92 +1,294 @@
-"""The stack of a fit: learned from what each member says of the samples that it left out."""
+"""The stack of a fit: learned from what members and experts say of the samples that they left out."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from skmm._devices import seeded
 from skmm.augmentation import Batch, ModalityDropout
+from skmm.estimators._experts import ExpertFolds
+from skmm.estimators._flat import as_unseen
 from skmm.estimators._heads import reduced
-from skmm.estimators._stack import Stack, average, blind_weights
+from skmm.estimators._stack import MIXING, WEAK_PULL, Stack, average, effective_size
 from skmm.estimators._targets import Target
 from skmm.inputs._batches import Batches, ChangedBatches
+from skmm.inputs._inputs import Inputs
 from skmm.layers import Masks, Values
+from skmm.table import Table
 from skmm.training._net import MultimodalNet
-from skmm.training._plan import TrainingPlan
+from skmm.training._plan import Folds, TrainingPlan
 from skmm.training._sets import TrainingSet
 
+_FOLDS = (
+    4  # that a stack is fitted without, for the outputs by which stacks are compared, each several of the members'
+)
 
-def average_left_out(net: MultimodalNet, target: Target, training: TrainingSet, plan: TrainingPlan) -> np.ndarray:
-    """Outputs (n, C) of the samples that train, each the mean over the members that left it out."""
-    blind = blind_weights(net.module_.n_members, plan.folds)
+
+class LeftOut(NamedTuple):
+    """Samples as those read them that left them out.
+
+    Attributes
+    ----------
+    data : Batches
+        Samples.
+    rows : ndarray of int
+        Of these the ones that some left out.
+    at : ndarray of int
+        Which of the samples that train these are.
+    """
+
+    data: Batches
+    rows: np.ndarray
+    at: np.ndarray
+
+
+def left_out(inputs: Inputs, training: TrainingSet, plan: TrainingPlan) -> LeftOut:
+    """The samples that some left out; what of a sparse block nobody knew without them is taken away."""
+    at = plan.folds.told()
+    rows = plan.rows[plan.train]
+    if any(info.kind == "sparse" for info in inputs.infos.values()) and not training.data.lazy:
+        unseen = as_unseen(plan.blocks[rows], plan.folds)
+        return LeftOut(inputs.load(unseen, torch.float32, training.data.device), at, at)
+    return LeftOut(training.data, rows[at], at)
+
+
+def average_left_out(net: MultimodalNet, target: Target, samples: LeftOut, plan: TrainingPlan) -> np.ndarray:
+    """Outputs (n, C) of the samples that train, each the mean over the members that left it out; NaN for none."""
+    blind = plan.folds.blind(net.module_.n_members)[:, samples.at]
 
     def averaged(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
         return (average(target, outputs[:, :, 0], blind[:, at]),)
 
-    (found,) = reduced(net, training.data, torch.float32, averaged, plan.rows[plan.train])
-    return found
+    (found,) = reduced(net, samples.data, torch.float32, averaged, samples.rows, everyone=True)
+    return _placed(found, samples.at, len(plan.train))
+
+
+def _placed(found: np.ndarray, at: np.ndarray, n: int) -> np.ndarray:
+    """Outputs of some samples among all, NaN for the others."""
+    if len(at) == n:
+        return found
+    outputs = np.full((n, found.shape[1]), np.nan)
+    outputs[at] = found
+    return outputs
+
+
+_MEASURED = 4096  # samples whose loss says whether training goes on
+
+
+def losses_of_fused(
+    net: MultimodalNet, target: Target, training: TrainingSet, plan: TrainingPlan
+) -> tuple[float, float]:
+    """Mean loss of the members' fused heads on what they left out, and on what they saw, of some of the samples."""
+    at = plan.folds.told()[:_MEASURED]  # their order is one of their content, as good as any
+    n_members = net.module_.n_members
+    rows, weights = plan.rows[plan.train[at]], plan.weights[plan.train[at]]
+    seen = np.stack([np.isin(at, own) for own in plan.folds.members(n_members)]).astype(float)
+    encoded = training.target[torch.from_numpy(rows).to(training.target.device)].cpu()
+    encoded = encoded.double() if encoded.is_floating_point() else encoded
+
+    def losses(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (
+            np.stack([target.loss(torch.from_numpy(o), encoded[at]).numpy() for o in outputs[:, :, 0]], axis=1),
+        )
+
+    (found,) = reduced(net, training.data, torch.float32, losses, rows, everyone=True)
+    blind = plan.folds.blind(n_members)[:, at]
+    left_out, known = (float(np.average(found.T, weights=w * weights)) for w in (blind, seen))
+    return left_out, known
+
+
+class StackFit(NamedTuple):
+    """What came of fitting a stack.
+
+    Attributes
+    ----------
+    stack : Stack
+        Of all samples.
+    outputs : ndarray of shape (n, C)
+        Of each sample that trains, by members, experts and a stack that did not see it; NaN where none left it out.
+    scores : Table
+        What each head alone says of these.
+    """
+
+    stack: Stack
+    outputs: np.ndarray
+    scores: Table
 
 
 def fit_stack(
-    net: MultimodalNet, target: Target, training: TrainingSet, plan: TrainingPlan
-) -> tuple[Stack, np.ndarray]:
-    """The stack, and outputs (n, C) of the samples that train, by members and a stack that did not see them.
+    net: MultimodalNet,
+    target: Target,
+    training: TrainingSet,
+    samples: LeftOut,
+    plan: TrainingPlan,
+    experts: ExpertFolds,
+    names: list[str],
+) -> StackFit:
+    """The stack of the heads and experts with these names.
 
     Only of the distinct samples, in their own order: equivalent data sets then give the same to the last bit.
     """
-    rows, weights, folds = plan.rows[plan.train], plan.weights[plan.train], plan.folds
-    features = _left_out(net, target, training.data, rows, folds)
-    encoded = training.target.cpu()[rows]
+    at, n = samples.at, len(samples.at)
+    weights, folds = plan.weights[plan.train][at], plan.folds
+    groups = np.arange(n) if plan.groups is None else np.unique(plan.groups[at], return_inverse=True)[1]
+    features = _features(net, target, samples, folds, *experts.left_out())
+    encoded = training.target.cpu()[plan.rows[plan.train][at]]
     encoded = encoded.double() if encoded.is_floating_point() else encoded
+    scores = _head_scores(target, features, encoded, weights, names)
+    fold = folds.fold[at]
     if hiding := [change for change in net.augment if isinstance(change, ModalityDropout)]:
         # what training hides will be missing, and the heads that are left then speak otherwise
         with seeded(net.seeds[0], training.data.device):
-            more = _left_out(net, target, _hide(training.data, hiding), rows, folds)
+            hidden = _hidden(hiding, plan, experts.inputs.infos)
+        shown = LeftOut(_hide(samples, hidden), samples.rows, at)
+        places = list(experts.inputs.infos)
+        of_experts = hidden[:, [places.index(name) for name in experts.form.names]] if experts.names else None
+        more = _features(net, target, shown, folds, *experts.left_out(of_experts))
         features, encoded = np.concatenate([features, more]), torch.cat([encoded, encoded])
-        folds, weights = np.tile(folds, 2), np.tile(weights, 2) / 2
-    found = []
-    for mixing in Stack.mixings(target, len(rows), features.shape[1]):
-        stack, outputs = _crossed(Stack(target, mixing), features, encoded, weights, folds)
-        loss = target.loss(torch.from_numpy(outputs), encoded).numpy()
-        found.append((np.average(loss, weights=weights), stack, outputs))
-    _, stack, outputs = min(found, key=lambda trial: trial[0])
-    return stack, outputs[: len(rows)]
+        fold, weights, groups = np.tile(fold, 2), np.tile(weights, 2) / 2, np.tile(groups, 2)
+    stack, outputs = _choose(_Samples(target, features, encoded, weights, groups, fold % _FOLDS))
+    return StackFit(stack, _placed(outputs[:n], at, len(plan.train)), scores)
 
 
-def _left_out(net: MultimodalNet, target: Target, data: Batches, rows: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """What a stack weighs, (n, H, C): the mean over the members that left a sample out."""
-    blind = blind_weights(net.module_.n_members, folds)
+class _Samples(NamedTuple):
+    """What a stack is fitted to, of some samples; ``fold`` says which are left out together."""
 
-    def left_out(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
+    target: Target
+    features: np.ndarray
+    encoded: torch.Tensor
+    weights: np.ndarray
+    groups: np.ndarray
+    fold: np.ndarray
+
+    def loss(self, outputs: np.ndarray) -> float:
+        return float(
+            np.average(self.target.loss(torch.from_numpy(outputs), self.encoded).numpy(), weights=self.weights)
+        )
+
+
+Crossed = tuple[Stack, dict[int, Stack]]  # of all samples, and of all but those of each fold
+
+
+def _choose(data: _Samples) -> tuple[Stack, np.ndarray]:
+    """The stack, or the one head that is better out of fold, and what it says there.
+
+    Where there are samples enough for a mixing matrix, the stack is halfway between one without and one with it, if
+    that is not worse than the best head. Which of the two is lower in out-of-fold loss does not matter: that is of
+    single members, whose noise a mixing matrix takes up, and predictions are of their mean.
+    """
+    n_heads = data.features.shape[1]
+    convex = _crossed(data)
+    alone = [Stack.of_head(data.target, h, n_heads) for h in range(n_heads)]
+    best = min(alone, key=lambda stack: data.loss(stack.combine(data.features)))
+    alone_told = best.combine(data.features)
+
+    def candidates() -> Iterator[Crossed]:
+        if Stack.mixes(data.target, effective_size(data.weights, data.groups), n_heads):
+            yield _halfway(data, convex, _crossed(data, mixing=MIXING))
+        yield convex
+        yield _crossed(data, pull=WEAK_PULL)  # which one head that knows nearly all may need
+
+    for crossed in candidates():
+        told = _told(data, crossed)
+        if data.loss(told) <= data.loss(alone_told):
+            return crossed[0], told
+    return best, alone_told
+
+
+def _crossed(data: _Samples, **options: float) -> Crossed:
+    stack = Stack(data.target, **options)
+    stack.fit(data.features, data.encoded, data.weights, groups=data.groups)
+    others = {}
+    for fold in np.unique(data.fold):
+        rows = np.flatnonzero(data.fold != fold)
+        other = Stack(data.target, **options)
+        if len(rows):
+            other.fit(data.features, data.encoded, data.weights, stack, rows=rows, groups=data.groups)
+        else:  # all samples are of one fold
+            other = stack
+        others[int(fold)] = other
+    return stack, others
+
+
+def _halfway(data: _Samples, one: Crossed, other: Crossed) -> Crossed:
+    given = data.features, data.encoded, data.weights
+    between = {
+        fold: Stack.halfway(one[1][fold], other[1][fold], *given, np.flatnonzero(data.fold != fold))
+        for fold in one[1]
+    }
+    return Stack.halfway(one[0], other[0], *given), between
+
+
+def _told(data: _Samples, crossed: Crossed) -> np.ndarray:
+    """Outputs (n, C) of the samples of each fold by the stack that was fitted without it."""
+    outputs = np.empty(data.features.shape[::2])
+    for fold, stack in crossed[1].items():
+        rows = np.flatnonzero(data.fold == fold)
+        outputs[rows] = stack.combine(data.features, rows)
+    return outputs
+
+
+def _features(
+    net: MultimodalNet, target: Target, samples: LeftOut, folds: Folds, said: np.ndarray, says: np.ndarray
+) -> np.ndarray:
+    """What a stack weighs, (n, H, C): the mean over the members that left a sample out, and what experts said."""
+    blind = folds.blind(net.module_.n_members)[:, samples.at]
+    of_experts = Stack.features(target, said[samples.at], says[samples.at])
+
+    def told(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
         z = np.einsum("kn,knhc->nhc", blind[:, at], Stack.features(target, outputs, exists))
-        return (z.astype(Stack.stored(len(rows) * z[0].size), copy=False),)
+        z = np.concatenate([z, of_experts[at]], axis=1)
+        return (z.astype(Stack.stored(len(samples.at) * z[0].size), copy=False),)
 
-    (found,) = reduced(net, data, torch.float32, left_out, rows)
+    (found,) = reduced(net, samples.data, torch.float32, told, samples.rows, everyone=True)
     return found
 
 
-def _crossed(
-    stack: Stack, features: np.ndarray, encoded: torch.Tensor, weights: np.ndarray, folds: np.ndarray
-) -> tuple[Stack, np.ndarray]:
-    """The stack fitted on all samples, and for those of each fold outputs (n, C) of one fitted without it."""
-    stack.fit(features, encoded, weights)
-    outputs = np.empty(features.shape[::2])
-    for fold in np.unique(folds):
-        here = folds == fold
-        other = Stack(stack.target, stack.mixing)
-        other.fit(features, encoded, weights, stack, rows=np.flatnonzero(~here))
-        outputs[here] = other.combine(features, np.flatnonzero(here))
-    return stack, outputs
+def _head_scores(
+    target: Target, features: np.ndarray, encoded: torch.Tensor, weights: np.ndarray, names: list[str]
+) -> Table:
+    """Score and loss of each head alone, of the samples of which it says something."""
+    rows: list[dict[str, Any]] = []
+    for h, name in enumerate(names):
+        own = features[:, h].astype(np.float64)
+        says = np.flatnonzero((own != 0).any(axis=1))
+        row = {"head": name, "score": np.nan, "loss": np.nan, "samples": len(says)}
+        if len(says) and weights[says].sum() > 0:
+            loss = target.loss(torch.from_numpy(own[says]), encoded[says]).numpy()
+            row["loss"] = float(np.average(loss, weights=weights[says]))
+            if len(says) > 1:
+                row["score"] = target.score(own[says], encoded[says].numpy(), weights[says])
+        rows.append(row)
+    return Table(rows)
 
 
-def _hide(data: Batches, hiding: list[ModalityDropout]) -> Batches:
-    """The samples of some batches, of which modalities are hidden as in training."""
+def _hidden(hiding: list[ModalityDropout], plan: TrainingPlan, modalities: Iterable[str]) -> np.ndarray:
+    """Which modalities of the samples that train are hidden as training hides them, (n, M)."""
+    rows = plan.rows[plan.train]
+    nothing = np.zeros(len(plan.blocks), dtype=bool)
+    there = {name: torch.from_numpy(plan.blocks.present.get(name, nothing)[rows]) for name in modalities}
+    batch = Batch({}, there, torch.empty(0), None, axes=1)
+    for change in hiding:
+        batch = change(batch)
+    return np.stack([(there[name] & ~mask).numpy() for name, mask in batch.present.items()], axis=1)
+
+
+def _hide(samples: LeftOut, hidden: np.ndarray) -> Batches:
+    """The samples, of which modalities are hidden: (n, M) of those that train."""
+    device = samples.data.device
+    kept = torch.ones((len(samples.data), hidden.shape[1]), dtype=torch.bool)
+    kept[samples.rows] = torch.from_numpy(~hidden[samples.at])
+    kept = kept.to(device)
 
     def change(rows: torch.Tensor, values: Values, present: Masks) -> tuple[Values, Masks]:
-        batch = Batch(values, present, rows, None, axes=1)
-        for each in hiding:
-            batch = each(batch)
-        return values, batch.present
+        masks = {}
+        for m, (name, mask) in enumerate(present.items()):
+            own = kept[rows, m]
+            masks[name] = mask & own.view(*own.shape, *[1] * (mask.ndim - own.ndim))
+        return values, masks
 
-    return ChangedBatches(data, change)
+    return ChangedBatches(samples.data, change)

@@ -112,6 +112,21 @@ class Target(ABC):
     def features(self, outputs: np.ndarray) -> np.ndarray:
         """What a stack weighs, of outputs (..., C): log-probabilities or log-odds that are bounded, or values."""
 
+    def slope(self, outputs: np.ndarray, encoded: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Loss of each sample, (n,), and how it rises with each of its outputs (n, C), at outputs (n, C)."""
+        x = torch.from_numpy(outputs).requires_grad_()
+        loss = self.loss(x, encoded)
+        (rise,) = torch.autograd.grad(loss.sum(), x)
+        return loss.detach().numpy(), rise.numpy()
+
+    @abstractmethod
+    def given(self, encoded: np.ndarray, *, standard: bool = False) -> np.ndarray:
+        """Targets as a user would give them to an estimator of scikit-learn; values may be ``standard`` ones."""
+
+    @abstractmethod
+    def said_by(self, estimator: Any, X: Any, *, standard: bool = False) -> np.ndarray:
+        """Outputs (n, C) of an estimator of scikit-learn that was fitted to such targets."""
+
     @abstractmethod
     def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Members' outputs (K, n, C), averaged as predictions, as outputs again: weights (K, n, 1) of sum 1."""
@@ -223,6 +238,15 @@ class ClassTarget(Target):
     def features(self, outputs: np.ndarray) -> np.ndarray:
         return torch.from_numpy(outputs).log_softmax(-1).clamp(min=FLOOR).numpy()
 
+    def given(self, encoded: np.ndarray, *, standard: bool = False) -> np.ndarray:
+        return self.classes[encoded]
+
+    def said_by(self, estimator: Any, X: Any, *, standard: bool = False) -> np.ndarray:
+        found = np.zeros((X.shape[0], self.n_outputs))
+        # of a class that it never saw it says that it cannot be
+        found[:, np.searchsorted(self.classes, estimator.classes_)] = estimator.predict_proba(X)
+        return np.log(found.clip(np.exp(FLOOR)))
+
     def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return (torch.from_numpy(outputs).log_softmax(-1) + torch.from_numpy(weights).log()).logsumexp(0).numpy()
 
@@ -274,6 +298,19 @@ class LabelsTarget(Target):
 
     def features(self, outputs: np.ndarray) -> np.ndarray:
         return outputs.clip(FLOOR, -FLOOR)
+
+    def given(self, encoded: np.ndarray, *, standard: bool = False) -> np.ndarray:
+        return encoded.astype(np.int64)
+
+    def said_by(self, estimator: Any, X: Any, *, standard: bool = False) -> np.ndarray:
+        found = estimator.predict_proba(X)
+        if isinstance(found, list):  # two columns for each label, or one where it was always or never there
+            columns = []
+            for own, classes in zip(found, estimator.classes_, strict=True):
+                there = np.flatnonzero(np.asarray(classes) == 1)
+                columns.append(own[:, there[0]] if len(there) else np.zeros(len(own)))
+            found = np.column_stack(columns)
+        return logit(np.clip(found, expit(FLOOR), expit(-FLOOR)))
 
     def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
         tiny = np.finfo(np.float64).eps
@@ -365,6 +402,14 @@ class ValueTarget(Target):
 
     def features(self, outputs: np.ndarray) -> np.ndarray:
         return outputs
+
+    def given(self, encoded: np.ndarray, *, standard: bool = False) -> np.ndarray:
+        values = (encoded - self.mean) / self.deviation if standard else encoded
+        return values[:, 0] if self.n_outputs == 1 else values
+
+    def said_by(self, estimator: Any, X: Any, *, standard: bool = False) -> np.ndarray:
+        found = np.asarray(estimator.predict(X), dtype=np.float64).reshape(X.shape[0], -1)
+        return found if standard else (found - self.mean) / self.deviation
 
     def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return (outputs * weights).sum(axis=0)

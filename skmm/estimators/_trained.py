@@ -27,8 +27,8 @@ _SHARE: dict[str, Any] = {"min_val": 0, "max_val": 1, "include_boundaries": "lef
 class TrainedEstimator(SpecParams, BaseEstimator):
     """An estimator with a net."""
 
-    hidden_dim: int
-    dropout: float
+    hidden_dim: int | str
+    dropout: float | str
     activation: Any
     optimizer: Any
     lr: float | str
@@ -54,7 +54,7 @@ class TrainedEstimator(SpecParams, BaseEstimator):
 
     # Fitted attributes that not every fit leaves: what X looked like, what a first fit learned, what folds told.
     OF_FORM: ClassVar = ("n_features_in_", "feature_names_in_", "modality_transformer_")
-    OF_FIRST: ClassVar = (*OF_FORM, "classes_", "stack_weights_")
+    OF_FIRST: ClassVar = (*OF_FORM, "classes_", "stack_weights_", "expert_scores_")
     OF_FOLDS: ClassVar = ("oof_prediction_", "oof_score_")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,15 +67,15 @@ class TrainedEstimator(SpecParams, BaseEstimator):
 
     def _check_params(self) -> None:
         """Refuse parameters that no fit can be made with."""
-        check_scalar(self.hidden_dim, "hidden_dim", Integral, min_val=1)
-        check_scalar(self.dropout, "dropout", Real, **_SHARE)
+        if self.dropout != "auto":
+            check_scalar(self.dropout, "dropout", Real, **_SHARE)
         check_scalar(self.weight_decay, "weight_decay", Real, **_NOT_NEGATIVE)
         if self.sparse_components is not None:
             check_scalar(self.sparse_components, "sparse_components", Integral, min_val=1)
         check_scalar(self.modality_dropout, "modality_dropout", Real, **_SHARE)
         if self.lr != "auto":
             check_scalar(self.lr, "lr", Real, **_POSITIVE)
-        for name in ("max_epochs", "batch_size"):
+        for name in ("hidden_dim", "max_epochs", "batch_size"):
             if getattr(self, name) != "auto":
                 check_scalar(getattr(self, name), name, Integral, min_val=1)
         if self.clip_grad_norm is not None:
@@ -133,14 +133,20 @@ class TrainedEstimator(SpecParams, BaseEstimator):
         n: int,
         seed: int,
         labels: Any = np.ndarray.tolist,
+        times: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Of n samples those that train and, with ``early_stopping``, those that stop the training early.
 
-        Classes of ``strata`` are told to the user by ``labels``.
+        Classes of ``strata`` are told to the user by ``labels``. With ``times`` the last are held out.
         """
         everything = np.arange(n)
         if not self.early_stopping:
             return everything, None
+        if times is not None:
+            held = times >= np.quantile(times, 1 - self.validation_fraction, method="higher")
+            if held.all():
+                raise ValueError(f"early_stopping holds out the latest samples, and time is the same for all {n}.")
+            return np.flatnonzero(~held), np.flatnonzero(held)
         if groups is not None:
             splitter = GroupShuffleSplit
         else:
@@ -162,10 +168,18 @@ class TrainedEstimator(SpecParams, BaseEstimator):
             ) from None
 
     def _train(
-        self, net: MultimodalNet, training: TrainingSet, validation: TrainingSet | None, epochs: int | None = None
+        self,
+        net: MultimodalNet,
+        training: TrainingSet,
+        validation: TrainingSet | None,
+        epochs: int | None = None,
+        **ending: Any,
     ) -> None:
-        """Train a net, for its own number of epochs on its schedule, or, of a stream, for ``epochs`` more."""
-        net.train(training, validation, epochs, patience=self.n_iter_no_change, tol=self.tol)
+        """Train a net, for its own number of epochs on its schedule, or, of a stream, for ``epochs`` more.
+
+        ``ending`` are callbacks that :meth:`MultimodalNet.train` knows.
+        """
+        net.train(training, validation, epochs, patience=self.n_iter_no_change, tol=self.tol, **ending)
 
     def _assign(self, fitted: dict[str, Any], net: MultimodalNet, forget: Iterable[str] = ()) -> None:
         """Take what a fit learned, and ``forget`` of an earlier one what this may lack: the one place that does."""

@@ -23,6 +23,7 @@ from skmm._private import BaseSearchCV, check_method_params, insert_error_scores
 from skmm._warnings import warn
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
 from skmm.estimators._base import MultimodalEstimator
+from skmm.estimators._experts import ExpertFolds
 from skmm.model_selection._search_tasks import (
     Candidate,
     Data,
@@ -327,7 +328,8 @@ class FusionSearchCV(BaseSearchCV):
         n_jobs = 1 if on_gpu else joblib.effective_n_jobs(self.n_jobs)
         halving = Halving(self.factor, self.min_epochs) if self.halving else None
         parts = divide(candidates, 1 if self.halving else n_jobs)
-        tasks = [Task(part, data, folds, halving, n_jobs) for part in parts]
+        experts: dict[Any, ExpertFolds] = {}
+        tasks = [Task(part, data, folds, halving, n_jobs, experts) for part in parts]
         if 1 < n_jobs < len(tasks):  # so that no process works on alone at the end
             tasks = _longest_first(tasks, data, folds)
         results, report, interrupted = {}, [], None
@@ -376,7 +378,7 @@ class FusionSearchCV(BaseSearchCV):
 
 def _longest_first(tasks: list[Task], data: Data, folds: Mapping[Any, list[Fold]]) -> list[Task]:
     """Tasks by the weights of all their networks, of which one of each is built on the first fold."""
-    scout = Task([task.candidates[0] for task in tasks], data, folds, None, 1)  # which prepares for all of them
+    scout = Task([task.candidates[0] for task in tasks], data, folds, None, 1, {})  # which prepares for all of them
     first = {key: of_key[0] for key, of_key in folds.items()} or {None: make_fold(data, 0, None)}
 
     def cost(task: Task) -> int:

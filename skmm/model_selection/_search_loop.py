@@ -105,6 +105,10 @@ def obstacle(learner: Learner) -> str:
     estimator, net = learner.estimator, learner.net
     if estimator.callbacks:
         return "it has callbacks of its own"
+    if estimator.time_limit is not None:
+        return "it has a time limit"
+    if estimator._goes_on(learner.prepared.plan):
+        return "it trains for as long as what its members leave out says"
     steps = [name for name in vars(MultimodalEstimator) | vars(TrainedEstimator) if name[0] == "_" != name[1]]
     for step in ("fit", *steps):  # what a subclass of the user's may have changed
         own = getattr(type(estimator), step)

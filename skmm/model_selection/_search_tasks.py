@@ -25,6 +25,7 @@ from torch import nn
 from skmm._devices import draw_seed, find_device, free_memory, seeded
 from skmm._private import check_method_params, safe_indexing, score
 from skmm.estimators._base import MultimodalEstimator
+from skmm.estimators._experts import ExpertFolds
 from skmm.model_selection._search_loop import Learner, SearchLoop, obstacle, shape, slower_together
 from skmm.spec import Spec
 
@@ -249,7 +250,9 @@ class Task:
         folds: Mapping[Any, list[Fold]],
         halving: Halving | None,
         n_jobs: int,
+        experts: dict[Any, ExpertFolds],
     ) -> None:
+        self.experts = experts
         self.candidates, self.data, self.halving, self.n_jobs = candidates, data, halving, n_jobs
         self.folds = {key: folds[key] for key in {c.before for c in candidates} if key in folds}
         self.prepared: dict[Any, Any] = {}  # what candidates share before their networks are built
@@ -340,6 +343,8 @@ class Task:
         key = candidate.before, fold.number, _params_key(estimator, _AFTER_INPUT), estimator._hides_modalities()
         if key not in self.prepared:
             prepared = estimator._prepare(fold.X_train, fold.y_train, **fold.fit_params)
+            # tasks of one process have their experts in common, whatever differs of their networks
+            prepared = prepared._replace(experts=self.experts.setdefault(key, prepared.experts))
             self.prepared[key] = prepared, estimator._load_training(prepared, device)
         prepared, (training, validation) = self.prepared[key]
         estimator._check_params()

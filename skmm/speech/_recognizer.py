@@ -41,7 +41,7 @@ from skmm.speech._transcripts import drop_unusable, encode
 from skmm.speech.decoding import tidy
 from skmm.training._losses import HeadsLoss
 from skmm.training._optimizers import auto_batch_size
-from skmm.training._plan import encode_groups
+from skmm.training._plan import encode_marks
 from skmm.training._samples import canonical
 
 _ERRORS = ("raise", "drop")
@@ -423,7 +423,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         blocks = self._read(X, reset=reset)
         texts = [tidy(text) for text in check_transcripts(y)]
         check_consistent_length(blocks, texts, groups)
-        groups = None if groups is None else encode_groups(column_or_1d(groups))
+        groups = None if groups is None else encode_marks(column_or_1d(groups), "groups")
         weights = check_sample_weight(
             sample_weight,
             np.empty(len(texts)),

@@ -27,6 +27,7 @@ from skmm.inputs._batches import Batches
 from skmm.layers import existing
 from skmm.network._members import MemberNetworks
 from skmm.spec import Optimizer
+from skmm.training._budget import Rounds, TimeLimit
 from skmm.training._callbacks import EarlyStopping, EpochBar
 from skmm.training._interrupts import EndOfTraining, noting_ctrl_c
 from skmm.training._optimizers import base_lr, make_optimizer, set_lr
@@ -58,6 +59,8 @@ class MultimodalNet(NeuralNet):
         Arithmetic in training, of ``PRECISIONS``.
     compiled : bool
         Whether to compile the network for training; there is one member then.
+    speakers : list of int or None
+        The members that predict; None for all.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class MultimodalNet(NeuralNet):
         augment: tuple[Augmentation, ...] = (),
         precision: str = "32",
         compiled: bool = False,
+        speakers: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, criterion=criterion, **kwargs)
@@ -84,6 +88,7 @@ class MultimodalNet(NeuralNet):
         self.augment = augment
         self.precision = precision
         self.compiled = compiled
+        self.speakers = list(range(len(seeds))) if speakers is None else speakers
         self.streamed_ = False  # whether partial_fit trained it
 
     # skorch's own callbacks read the loss of every batch; here it is read once an epoch
@@ -107,7 +112,7 @@ class MultimodalNet(NeuralNet):
             weight_decay=self.weight_decay,
             lr_factors=self.module_.lr_factors(),
         )
-        self.total_steps_ = None
+        self.total_steps_: int | None = None
         self.member_losses_: dict[str, Tensor] = {}
         # float16 loses small gradients, unless the loss is scaled up; otherwise this does nothing
         # (from torch's own first scale, 65536, products of modalities overflow, and the first steps are left out)
@@ -122,9 +127,9 @@ class MultimodalNet(NeuralNet):
         """Steps of an epoch over this training set."""
         return math.ceil(len(dataset) / self.batch_size)
 
-    def start_schedule(self, n_batches: int) -> None:
-        """Start the schedule over, for ``max_epochs`` epochs of so many steps."""
-        self.total_steps_ = self.max_epochs * n_batches
+    def start_schedule(self, n_batches: int, epochs: int) -> None:
+        """Start the schedule over, for so many epochs of so many steps."""
+        self.n_batches_, self.total_steps_ = n_batches, epochs * n_batches
         self.step_ = 0
 
     def train(
@@ -135,37 +140,43 @@ class MultimodalNet(NeuralNet):
         *,
         patience: int = 10,
         tol: float = 0.0,
+        rounds: Rounds | None = None,
+        limit: TimeLimit | None = None,
     ) -> None:
         """Train for so many epochs more, or from the start of the schedule to its end.
 
         With a validation set each member's weights are in the end those of its lowest loss, and training ends when
-        none has improved by ``tol`` in ``patience`` epochs.
+        none has improved by ``tol`` in ``patience`` epochs. ``rounds`` may go on for longer, and ``limit`` end it
+        before.
 
         Raises
         ------
         KeyboardInterrupt
             At Ctrl-C before an epoch has ended. After that there is a warning, and ``interrupted_`` says so.
         """
-        stopper = None if validation is None else EarlyStopping(patience, tol)
+        early = None if validation is None else EarlyStopping(patience, tol)
+        # the limit before the rounds: where an epoch ends both, there is no time for what the rounds would measure
+        ending: list[Any] = [x for x in (early, limit, rounds) if x is not None]
         if epochs is None:
             epochs = self.max_epochs
-            self.start_schedule(self.n_batches(training))
+            self.start_schedule(self.n_batches(training), epochs)
+            epochs = epochs if rounds is None else rounds.most
         else:
             self.streamed_ = True
         before = len(self.history)
-        if stopper is not None:
-            self.callbacks_.append(("early_stopping", stopper))
+        for callback in ending:
+            self.callbacks_.append((type(callback).__name__, callback))
         try:
             self.partial_fit((training, validation), epochs=epochs)
         finally:
-            if stopper is not None:
-                self.callbacks_.remove(("early_stopping", stopper))
+            for _ in ending:
+                self.callbacks_.pop()
         while len(self.history) and "train_loss" not in self.history[-1]:
             self.history.pop()  # an epoch that was interrupted
         done = len(self.history) - before
         if self.interrupted_ and not done:
             raise KeyboardInterrupt("training was interrupted before its first epoch had ended")
-        if done < epochs and not (stopper is not None and stopper.stopped):
+        if done < epochs and not any(x.stopped for x in ending):
             warn(f"training was interrupted after {done} of {epochs} epochs; what was learned is kept.")
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:

@@ -105,6 +105,10 @@ def make_optimizer(
 # -- sizes --------------------------------------------------------------------------------------------------------
 
 
+_ROWS_TO_GO_ON = 4_000  # where 800 steps are 13 epochs
+MOST_EPOCHS = 100
+
+
 def auto_batch_size(n_samples: int) -> int:
     """32 below 2,500 samples, 64 below 5,000, else 128."""
     return 32 if n_samples < 2500 else 64 if n_samples < 5000 else 128
@@ -112,4 +116,19 @@ def auto_batch_size(n_samples: int) -> int:
 
 def auto_epochs(n_samples: int, batch_size: int) -> int:
     """Enough for 800 steps, but at least 5 epochs and at most 100."""
-    return min(100, max(5, math.ceil(800 / math.ceil(n_samples / batch_size))))
+    return min(MOST_EPOCHS, max(5, math.ceil(800 / math.ceil(n_samples / batch_size))))
+
+
+def auto_width(n_samples: int) -> int:
+    """128 below 4,000 samples, else 256."""
+    return 128 if n_samples < _ROWS_TO_GO_ON else 256
+
+
+def auto_dropout(n_samples: int) -> float:
+    """0.3 below 4,000 samples, else 0.1."""
+    return 0.3 if n_samples < _ROWS_TO_GO_ON else 0.1
+
+
+def goes_on(n_samples: int) -> bool:
+    """Whether a fit of so many samples trains on where it pays: those it has passed over but a few times."""
+    return n_samples >= _ROWS_TO_GO_ON

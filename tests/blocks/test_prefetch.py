@@ -23,6 +23,7 @@ from skmm import Blocks, ModalityTransformer, MultimodalClassifier
 from skmm.blocks import _prefetch, is_lazy
 from skmm.inputs._scaling import Scaler
 from skmm.preprocessing import ImageLoader
+from skmm.training._plan import Folds
 from skmm.training._samples import canonical
 
 N = 48
@@ -378,7 +379,7 @@ def test_each_row_is_read_once_an_epoch_for_all_members(data, early_stopping):
 @pytest.fixture
 def folds(monkeypatch):
     """Folds that do not depend on the labels."""
-    folds = np.arange(N) % 3
+    folds = Folds.partition(np.arange(N) % 3)
     monkeypatch.setattr("skmm.estimators._base.assign_folds", lambda *args: folds)
     return folds
 
@@ -406,7 +407,7 @@ def test_a_member_learns_nothing_from_the_fold_that_it_leaves_out(data, folds):
     x, y = data
     clf = small(**WHOLE).fit(Blocks(x=Rows(x)), y)
     for member in range(3):
-        changed = small(**WHOLE).fit(Blocks(x=Rows(x)), np.where(folds == member, 1 - y, y))
+        changed = small(**WHOLE).fit(Blocks(x=Rows(x)), np.where(folds.fold == member, 1 - y, y))
         same = [
             all(torch.equal(a, b) for a, b in zip(weights_of(clf, k), weights_of(changed, k), strict=True))
             for k in range(3)

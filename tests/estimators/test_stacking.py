@@ -12,19 +12,19 @@ from skorch.callbacks import Callback
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.datasets import make_multimodal_classification
 from skmm.estimators._heads import member_outputs as said_by_heads
-from skmm.estimators._stack import Stack, average, blind_weights
+from skmm.estimators._stack import Stack, average
 from skmm.estimators._targets import ClassTarget, LabelsTarget, ValueTarget
 from skmm.metrics import expected_calibration_error
 from skmm.table import Table
 from skmm.training._losses import absolute_error, squared_error
-from skmm.training._plan import assign_folds, left_out_fold
+from skmm.training._plan import Folds, assign_folds
 
 TARGETS = {
     "softmax": ClassTarget(np.arange(3)),
     "sigmoid": LabelsTarget(3),
     "identity": ValueTarget(squared_error, 3),
 }
-PENALTY, BIAS_PENALTY = 0.01, 1.0  # what pulls the weights to the plain average, and the biases to 0
+PENALTY, BIAS_PENALTY = 1.0, 1.0  # what pulls the weights to the plain average, and the biases to 0
 
 
 HARD = {"n": 80, "missing": 10, "noise": 2.0, "error": 1.0}  # heads that differ in what they know
@@ -55,6 +55,11 @@ def make_features(link, n=60, n_heads=3, n_outputs=3, seed=0):
     return Stack.features(TARGETS[link], outputs, exists), torch.as_tensor(target), rng.rand(n) + 0.2
 
 
+def kish(weights):
+    """How many samples of equal weight these are worth."""
+    return weights.sum() ** 2 / (weights**2).sum()
+
+
 def objective(link, z, target, weights, w, b, d=None, mixing=0.0):
     """What the stack minimises, in NumPy: mean loss per sample plus the pulls."""
     t = target.numpy()
@@ -69,7 +74,7 @@ def objective(link, z, target, weights, w, b, d=None, mixing=0.0):
         loss = ((combined - t) ** 2).mean(1)
     pull = PENALTY * ((w - 1 / z.shape[1]) ** 2).sum() + BIAS_PENALTY * (b**2).sum()
     pull += 0.0 if d is None else mixing * (d**2).sum()
-    return np.average(loss, weights=weights) + pull / len(z)
+    return np.average(loss, weights=weights) + pull / kish(weights)
 
 
 def solution(stack):
@@ -109,10 +114,10 @@ def test_the_solution_does_not_depend_on_the_start(link, mixing):
 def test_squared_error_is_a_bounded_least_squares_problem(n_outputs):
     z, target, weights = make_features("identity", n_outputs=n_outputs)
     stack = Stack(TARGETS["identity"]).fit(z, target, weights)
-    n, n_heads, _ = z.shape
+    n, (_, n_heads, _) = kish(weights), z.shape
     for c in range(n_outputs):  # every output has weights of its own
         root = np.sqrt(weights / weights.sum() / n_outputs)
-        rows = np.column_stack([z[:, :, c], np.ones(n)]) * root[:, None]
+        rows = np.column_stack([z[:, :, c], np.ones(len(z))]) * root[:, None]
         pulls = np.diag(np.sqrt([*[PENALTY / n] * n_heads, BIAS_PENALTY / n]))
         towards = pulls @ [*[1 / n_heads] * n_heads, 0.0]
         expected = lsq_linear(
@@ -364,23 +369,24 @@ def test_the_out_of_fold_score_is_near_that_of_new_samples():
 @pytest.mark.parametrize("n_members", [2, 5])
 def test_folds(labels, groups, n_members):
     folds = assign_folds(n_members, labels, groups, 31, seed=0)
-    assert sorted(set(folds)) == list(range(n_members))
-    np.testing.assert_array_equal(folds, assign_folds(n_members, labels, groups, 31, seed=0))
-    assert (folds != assign_folds(n_members, labels, groups, 31, seed=1)).any()
+    fold = folds.fold
+    assert sorted(set(fold)) == list(range(n_members))
+    np.testing.assert_array_equal(fold, assign_folds(n_members, labels, groups, 31, seed=0).fold)
+    assert (fold != assign_folds(n_members, labels, groups, 31, seed=1).fold).any()
     if groups is not None:
-        assert all(len(set(folds[groups == g])) == 1 for g in groups)
-    blind = blind_weights(n_members, folds)
+        assert all(len(set(fold[groups == g])) == 1 for g in groups)
+    blind = folds.blind(n_members)
     np.testing.assert_allclose(blind.sum(0), 1)
-    for k in range(n_members):
-        np.testing.assert_array_equal(blind[k] > 0, folds == left_out_fold(k, folds))
+    for k, trained_on in enumerate(folds.members(n_members)):
+        np.testing.assert_array_equal(np.flatnonzero(blind[k] == 0), trained_on)
+    assert folds.speakers(n_members) == list(range(n_members))
 
 
 def test_members_that_share_a_fold_are_averaged():
-    folds = np.array([0, 1, 2, 0, -1])
-    blind = blind_weights(5, folds)
+    blind = Folds.partition(np.array([0, 1, 2, 0, -1])).blind(5)
     np.testing.assert_allclose(blind[:, 0], [0.5, 0, 0, 0.5, 0])
     np.testing.assert_allclose(blind[:, 2], [0, 0, 1, 0, 0])
-    np.testing.assert_allclose(blind[:, 4], 0.2)  # nobody trained on it
+    assert not blind[:, 4].any()  # nobody left it out
 
 
 @pytest.mark.parametrize("link", ["softmax", "sigmoid", "identity"])
@@ -518,7 +524,8 @@ def exclusive_or(n, seed):
 def test_exclusive_or_of_two_modalities(fusion):
     X, y = exclusive_or(600, 0)
     X_test, y_test = exclusive_or(2000, 1)
-    clf = MultimodalClassifier(fusion, n_members=4, max_epochs=30, device="cpu", random_state=0).fit(X, y)
+    params = {"n_members": 4, "max_epochs": 30, "experts": None, "device": "cpu", "random_state": 0}
+    clf = MultimodalClassifier(fusion, **params).fit(X, y)
     assert clf.score(X_test, y_test) > 0.9
     accuracy = {head: (p.argmax(1) == y_test).mean() for head, p in clf.predict_proba_by_head(X_test).items()}
     assert accuracy["fused"] > 0.9

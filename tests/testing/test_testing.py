@@ -426,10 +426,10 @@ class KnowsColumns(Rereads):
 class Halves(MultimodalClassifier):
     """Holds out half of what it is asked to."""
 
-    def _split(self, *args):
+    def _split(self, *args, **options):
         self.validation_fraction /= 2
         try:
-            return super()._split(*args)
+            return super()._split(*args, **options)
         finally:
             self.validation_fraction *= 2
 
@@ -437,25 +437,25 @@ class Halves(MultimodalClassifier):
 class Mixes(MultimodalClassifier):
     """Holds out samples of the last class."""
 
-    def _split(self, strata, *args):
+    def _split(self, strata, *args, **options):
         rows = np.argsort(strata)
         n = round(self.validation_fraction * len(rows))
-        return (rows[:-n], rows[-n:]) if self.early_stopping else super()._split(strata, *args)
+        return (rows[:-n], rows[-n:]) if self.early_stopping else super()._split(strata, *args, **options)
 
 
 class Peeks(MultimodalClassifier):
     """Trains on what it holds out."""
 
-    def _split(self, strata, *args):
-        _, valid = super()._split(strata, *args)
+    def _split(self, strata, *args, **options):
+        _, valid = super()._split(strata, *args, **options)
         return np.arange(len(strata)), valid
 
 
 class Wastes(MultimodalClassifier):
     """Trains on half of the rest."""
 
-    def _split(self, *args):
-        train, valid = super()._split(*args)
+    def _split(self, *args, **options):
+        train, valid = super()._split(*args, **options)
         return (train, None) if valid is None else (train[::2], valid)
 
 

@@ -1,0 +1,136 @@
+"""Which experts ``experts="auto"`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+
+from skmm.estimators._targets import ClassTarget, LabelsTarget, Target, ValueTarget
+
+# Rows below which there are none: an expert learns little of a handful, and the stack of many heads less.
+FEWEST = 100
+# Rows from which boosting on histograms takes the place of trees to the last leaf, whose size grows with the rows.
+_MANY = 10_000
+_TREES = 60  # with 100 the loss was lower by a hundredth, for two thirds more time
+# Numbers (rows x columns x outputs) above which a linear model, or boosting, takes longer than the network.
+_MOST_LINEAR = 2e9
+_MOST_BOOSTED = 2e9
+_PENALTIES = (0.03, 0.3, 3.0)  # C of logistic regression
+_ALPHAS = (1.0, 30.0, 1000.0)  # of ridge regression
+
+
+class Choice(NamedTuple):
+    """An expert.
+
+    Attributes
+    ----------
+    name : str
+        Of its head.
+    settings : tuple of estimators
+        It, unfitted, or several of which out-of-fold loss chooses.
+    modalities : tuple of str
+        What it reads side by side.
+    form : {"raw", "scaled", "dense"}
+        The tables that it reads.
+    required : bool
+        Whether the user named it, so that its errors are the user's to know.
+    """
+
+    name: str
+    settings: tuple[Any, ...]
+    modalities: tuple[str, ...]
+    form: str
+    required: bool = False
+
+
+def auto_experts(target: Target, widths: Mapping[str, int], sparse: set[str], n_samples: int) -> list[Choice]:
+    """Linear models and trees on each modality and on all, where the samples allow it.
+
+    By counts alone, never by the clock: the same samples always have the same experts.
+    """
+    readable: list[tuple[str, ...]] = [(name,) for name in widths]
+    if len(widths) > 1:
+        readable.append(tuple(widths))
+    found = []
+    for names in readable:
+        label = "" if len(names) > 1 or len(widths) == 1 else f" {names[0]}"
+        n_numbers = n_samples * sum(widths[name] for name in names if name not in sparse)
+        if n_numbers * target.n_outputs <= _MOST_LINEAR:
+            found.append(Choice(f"linear{label}", _linear(target), names, "scaled"))
+        dense = n_samples * sum(64 if name in sparse else widths[name] for name in names)
+        boosted = dense * _trees_per_round(target) <= _MOST_BOOSTED
+        if n_samples < _MANY:
+            found.append(Choice(f"trees{label}", (_trees(target),), names, "dense"))
+        if boosted and (n_samples >= _MANY or (_trees_per_round(target) == 1 and not label)):
+            found.append(Choice(f"boosting{label}", (_boosting(target),), names, "dense"))
+    return found
+
+
+# -- by what is predicted -----------------------------------------------------------------------------------------
+
+
+@singledispatch
+def _linear(target: Target) -> tuple[Any, ...]:
+    """Linear models of several penalties."""
+    raise TypeError(f"{type(target).__name__} has no linear models.")
+
+
+@_linear.register
+def _(target: ClassTarget) -> tuple[Any, ...]:
+    return tuple(LogisticRegression(C=C, max_iter=200, tol=1e-3) for C in _PENALTIES)
+
+
+@_linear.register
+def _(target: LabelsTarget) -> tuple[Any, ...]:
+    return tuple(MultiOutputClassifier(LogisticRegression(C=C, max_iter=200, tol=1e-3)) for C in _PENALTIES)
+
+
+@_linear.register
+def _(target: ValueTarget) -> tuple[Any, ...]:
+    return tuple(Ridge(alpha) for alpha in _ALPHAS)
+
+
+def _trees(target: Target) -> Any:
+    """Extremely randomised trees (Geurts et al. 2006)."""
+    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+
+    if isinstance(target, ValueTarget):
+        return ExtraTreesRegressor(_TREES, min_samples_leaf=2, max_features=0.5)
+    return ExtraTreesClassifier(_TREES)
+
+
+def _trees_per_round(target: Target) -> int:
+    """Trees that boosting adds at a time."""
+    return 1 if target.competing and target.n_outputs == 2 else target.n_outputs
+
+
+@singledispatch
+def _boosting(target: Target) -> Any:
+    """Gradient boosting on histograms (Ke et al. 2017), which reads gaps as they are."""
+    raise TypeError(f"{type(target).__name__} cannot be boosted.")
+
+
+@_boosting.register
+def _(target: ClassTarget) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(early_stopping=False)
+
+
+@_boosting.register
+def _(target: LabelsTarget) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return MultiOutputClassifier(HistGradientBoostingClassifier(early_stopping=False))
+
+
+@_boosting.register
+def _(target: ValueTarget) -> Any:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    model = HistGradientBoostingRegressor(early_stopping=False)
+    return model if target.n_outputs == 1 else MultiOutputRegressor(model)

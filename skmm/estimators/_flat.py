@@ -1,0 +1,163 @@
+"""Modalities as the tables that experts read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from skmm._devices import find_device
+from skmm.blocks import Block, Blocks
+from skmm.blocks._blocks import is_lazy, trusted_blocks
+from skmm.compose import ModalitySelector
+from skmm.inputs._inputs import Inputs
+from skmm.inputs._scaling import CLIP, Projection, Scaler, power_of_two
+from skmm.training._plan import Folds
+
+_RAREST = 10  # samples that share a word: where even the rarest have more, words were not chosen by that
+_ROW_NORM = 5.0  # of a sparse block as a linear model reads it: the same penalties then fit it and dense ones
+_DIRECTIONS = 64  # of a sparse block, for experts that read dense tables
+
+
+class FlatForm:
+    """How each modality becomes a table, one row per sample, learned in fit.
+
+    ``raw`` is what :class:`ModalitySelector` makes of it in its summary form: vectors as they are, statistics of
+    sequences and pictures, sparse blocks and counts of tokens as CSR. ``scaled`` standardises that, fills gaps with
+    means and clips, for linear models; ``dense`` has the principal directions of what is sparse, for trees.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        What the estimator knows of its modalities.
+    blocks : Blocks
+        The samples that train.
+    weights : ndarray of shape (n_samples,)
+        Their weights.
+
+    Attributes
+    ----------
+    names : list of str
+        Modalities that have such a form: those in memory whose samples are numbers.
+    """
+
+    def __init__(self, inputs: Inputs, blocks: Blocks, weights: np.ndarray) -> None:
+        self.inputs = inputs
+        self.names = [name for name in inputs.infos if name in blocks and self._readable(name, blocks)]
+        self.selectors = {
+            name: ModalitySelector(name, form="summary").fit(self._block(name, blocks)) for name in self.names
+        }
+        self.widths = {name: len(s.get_feature_names_out()) for name, s in self.selectors.items()}
+        self.scalers: dict[str, Scaler] = {}
+        self.projections: dict[str, Projection] = {}
+        for name, table in self.raw(blocks).items():
+            own = weights * blocks.present[name]
+            if sp.issparse(table):
+                self.projections[name] = Projection(table, own, _DIRECTIONS)
+                self.scalers[name] = Scaler(np.zeros(1), np.array([_row_norm(table, own) / _ROW_NORM]))
+            else:
+                self.scalers[name] = _scaler_with_gaps(table, own)
+
+    def _readable(self, name: str, blocks: Blocks) -> bool:
+        """Whether it is in memory, and not raw input of an encoder that is trained on it."""
+        trained = name in self.inputs.readers and name not in self.inputs.sources
+        return not trained and not is_lazy(blocks[name]) and bool(blocks.present[name].any())
+
+    def _block(self, name: str, blocks: Blocks) -> Blocks:
+        """A modality alone; of a frozen encoder the vectors that it makes."""
+        block: Block = blocks[name]
+        present = blocks.present[name]
+        if name in self.inputs.sources:
+            kind = self.inputs.sources[name].kind
+            block, present = self.inputs.readers[name].vectors(name, kind, block, present, find_device("auto"))
+            block = np.asarray(block)
+        return trusted_blocks({name: block}, {name: present}, len(blocks))
+
+    def present(self, blocks: Blocks) -> np.ndarray:
+        """Which of the modalities each sample has, (n, number of names)."""
+        nothing = np.zeros(len(blocks), dtype=bool)
+        return np.stack([blocks.present.get(name, nothing) for name in self.names], axis=1)
+
+    def raw(self, blocks: Blocks) -> dict[str, Any]:
+        """Each modality as a table; NaN, or of a sparse one nothing, where a sample lacks it."""
+        tables = {}
+        for name in self.names:
+            if name in blocks:
+                tables[name] = self.selectors[name].transform(self._block(name, blocks))
+            else:
+                shape = len(blocks), self.widths[name]
+                sparse = name in self.projections
+                tables[name] = sp.csr_array(shape, dtype=np.float32) if sparse else np.full(shape, np.nan)
+        return tables
+
+    def table(self, raw: Mapping[str, Any], names: Sequence[str], form: str) -> Any:
+        """Some modalities side by side, in one of the forms: dense, or CSR if any is sparse."""
+        parts = [getattr(self, f"_{form}")(name, raw[name]) for name in names]
+        if len(parts) == 1:
+            return parts[0]
+        return sp.hstack(parts, format="csr") if any(map(sp.issparse, parts)) else np.hstack(parts)
+
+    def _raw(self, name: str, table: Any) -> Any:
+        return table
+
+    def _scaled(self, name: str, table: Any) -> Any:
+        scaler = self.scalers[name]
+        if sp.issparse(table):
+            return table / scaler.scale
+        scaled = np.clip((table - scaler.mean) / scaler.scale, -CLIP, CLIP)
+        return np.nan_to_num(scaled, nan=0.0)
+
+    def _dense(self, name: str, table: Any) -> Any:
+        if sp.issparse(table):
+            table = self.projections[name].apply(table)
+        return np.asarray(table, dtype=np.float32)
+
+
+def _scaler_with_gaps(table: np.ndarray, weights: np.ndarray) -> Scaler:
+    """Mean and deviation of each column over the cells that are there."""
+    each = np.where(np.isnan(table), 0.0, weights[:, None])
+    total = each.sum(axis=0).clip(min=np.finfo(np.float64).tiny)
+    filled = np.nan_to_num(table.astype(np.float64), nan=0.0)
+    unit = power_of_two(filled)
+    filled /= unit
+    mean = (each * filled).sum(axis=0) / total
+    deviation = np.sqrt((each * (filled - mean) ** 2).sum(axis=0) / total)
+    return Scaler(mean * unit, np.where(deviation > 0, deviation * unit, 1.0))
+
+
+def _row_norm(table: Any, weights: np.ndarray) -> float:
+    """Root mean square over the samples of the norm of a sparse row."""
+    largest = float(np.abs(table.data).max(initial=0.0)) or 1.0
+    table = table / largest
+    squares = np.asarray(table.multiply(table).sum(axis=1)).ravel()
+    return largest * (float(np.sqrt(np.average(squares, weights=weights))) or 1.0)
+
+
+def as_unseen(blocks: Blocks, folds: Folds) -> Blocks:
+    """The samples as they would be read, had those of their own fold not been seen: (n,) blocks and folds.
+
+    The words of a text were chosen from all samples: one that only a sample of the fold shares with another would
+    not be among them without it. So of sparse blocks the entries go whose column is rarer in what was seen than the
+    rarest is in all. Otherwise out-of-fold predictions are better than those of new samples, and are trusted.
+    """
+    changed = {}
+    for name, block in blocks.items():
+        if not sp.issparse(block) or is_lazy(block) or not len(folds):
+            continue
+        block = sp.csr_array(block, copy=True)
+        owner = np.repeat(np.arange(len(blocks)), np.diff(block.indptr))
+        counts = np.bincount(block.indices, minlength=block.shape[1])
+        rarest = counts[counts > 0].min() if counts.any() else 1
+        if rarest > _RAREST:
+            continue
+        fold = folds.fold[owner]
+        for f, seen in enumerate(folds.seen):
+            known = np.bincount(block.indices[seen[owner]], minlength=block.shape[1]) >= rarest
+            block.data[(fold == f) & ~known[block.indices]] = 0
+        block.eliminate_zeros()
+        changed[name] = block
+    if not changed:
+        return blocks
+    return trusted_blocks({name: changed.get(name, blocks[name]) for name in blocks}, blocks.present, len(blocks))
