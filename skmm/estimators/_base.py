@@ -65,6 +65,7 @@ from skmm.training._plan import (
 from skmm.training._samples import canonical, digest, frame_order
 from skmm.training._sets import TrainingSet
 
+_SHARE_OF_EXPERTS = 1 / 3  # of a time limit, after which no more of them begin
 # how a table of numbers is read
 _NUMBERS: dict[str, Any] = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": False}
 
@@ -376,6 +377,8 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             with seeded(draw_seed(random), device):
                 net = self._build(prepared, random, device) if reset else self.net_
                 training, validation = self._load_training(prepared, device)
+                if self.time_limit is not None and prepared.plan.blind and self._wants_stack():
+                    prepared.experts.fit()  # first, for training ends when the time does
                 rounds = self._rounds(prepared, net, training) if epochs is None and reset else None
                 limit = None if self.time_limit is None else TimeLimit(self.time_limit, start + self.time_limit)
                 self._train(net, training, validation, epochs, rounds=rounds, limit=limit)
@@ -427,8 +430,18 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         blind = len(folds) > 0 and (reset or seen == self._seen)
         scored = given.scored
         plan = TrainingPlan(blocks, given.encoded, rows, weights, owner, train, valid, folds, blind, scored, groups)
+        wait = float("inf") if self.time_limit is None else self.time_limit * _SHARE_OF_EXPERTS
         experts = ExpertFolds(
-            self.experts, inputs, target, blocks, rows[train], encoded, weights[train], folds, split_seed
+            self.experts,
+            inputs,
+            target,
+            blocks,
+            rows[train],
+            encoded,
+            weights[train],
+            folds,
+            split_seed,
+            time_module.monotonic() + wait,
         )
         return Prepared(plan, inputs, target, random, split_seed, seen if blind else None, experts, given.form)
 

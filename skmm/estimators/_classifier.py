@@ -100,7 +100,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         samples in none, half of the members follow them, and the other half, which see all, predict.
     time_limit : float or None, default=None
         Seconds that a fit may take until training ends, with a shorter schedule and at least one epoch; a warning
-        says how much was cut. Experts and the stack come after it. Such a fit is not reproducible.
+        says how much was cut. Experts are fitted first: of those of "auto" no more begin after a third of the time,
+        which a warning says too. The stack comes after training. Such a fit is not reproducible.
     warm_start : bool, default=False
         Go on from the last fit's network instead of a new one. A pickle then holds the state of the optimizer too.
     callbacks : list of skorch callbacks or None, default=None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -213,6 +214,8 @@ class ExpertFolds:
         What the members leave out.
     seed : int
         What the experts draw from.
+    deadline : float
+        When the last of those that "auto" takes may begin, by ``time.monotonic``.
     """
 
     def __init__(
@@ -226,8 +229,9 @@ class ExpertFolds:
         weights: np.ndarray,
         folds: Folds,
         seed: int,
+        deadline: float = float("inf"),
     ) -> None:
-        self.experts, self.target, self.seed = experts, target, seed
+        self.experts, self.target, self.seed, self.deadline = experts, target, seed, deadline
         self.inputs, self.rows, self.encoded = inputs, rows, encoded
         self._all = blocks
         self.weights, self.folds = weights / weights.mean(), folds.merged(_FOLDS)
@@ -270,8 +274,11 @@ class ExpertFolds:
     @functools.cached_property
     def _fitted(self) -> list[tuple[Trained, list[Trained]]]:
         """Of each expert that could be fitted the one of all samples, and those without a fold."""
-        found = []
+        found, late = [], []
         for choice in self.choices:
+            if not choice.required and time.monotonic() > self.deadline:
+                late.append(choice.name)
+                continue
             try:
                 with naming_expert(choice):
                     found.append(self._fit(choice))
@@ -279,7 +286,13 @@ class ExpertFolds:
                 if choice.required:
                     raise
                 warn(f"{str(error).rstrip('.')}; it is left out.")
+        if late:
+            warn(f"time_limit leaves no time for the experts {late}; they are left out.")
         return found
+
+    def fit(self) -> None:
+        """Fit them now, not when they are first asked for."""
+        _ = self._fitted
 
     def _fit(self, choice: Choice) -> tuple[Trained, list[Trained]]:
         X = self.form.table(self.raw, choice.modalities, choice.form)

@@ -1,6 +1,7 @@
 """Experts in the stack, folds that a splitter or a time gives, and how long a fit lasts."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -413,6 +414,23 @@ def test_a_time_limit_makes_one_epoch_at_least_and_says_what_was_cut():
     assert clf.n_iter_ == 1
     assert clf.predict(X).shape == (60,)
     assert ensemble(time_limit=1000).fit(X, y).n_iter_ == 8
+
+
+def test_a_time_limit_leaves_out_experts_and_says_which():
+    X, y = two_vectors(120)
+    said = r"no time for the experts \['linear a', .*'trees'\]; they are left out"
+    with pytest.warns(UserWarning, match="ended training after 1 of 8 epochs"), pytest.warns(match=said):
+        clf = ensemble(experts="auto", time_limit=1e-6).fit(X, y)
+    assert clf.expert_scores_["head"] == ["fused", "a", "b"]
+    forest = {"forest": RandomForestClassifier(5)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        clf = ensemble(experts=forest, time_limit=1e-6).fit(X, y)  # which the user asked for by name
+    assert not any("experts" in str(w.message) for w in caught)
+    assert clf.expert_scores_["head"][-1] == "forest"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ensemble(experts="auto", time_limit=1000).fit(X, y).expert_scores_["head"][-1] == "trees"
 
 
 @pytest.mark.slow
