@@ -527,7 +527,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         heads = self.modality_loss > 0
         own = self._inherited()
         if own["hidden_dim"] == "auto":
-            own["hidden_dim"] = auto_width(n_samples)
+            own["hidden_dim"] = auto_width(n_samples, target.n_outputs)
         if own["dropout"] == "auto":
             own["dropout"] = auto_dropout(n_samples)
         return FusionNetwork(

@@ -30,7 +30,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         texts, files of the working directory, arrays) and fits ``ModalityTransformer.from_frame`` to it. None makes
         a 2-D X one modality named ``"X"``.
     hidden_dim : int or "auto", default="auto"
-        Width of encoders and fusion, where they do not say otherwise. "auto": 128 below 4,000 samples, else 256.
+        Width of encoders and fusion, where they do not say otherwise. "auto": 256 from 4,000 samples on,
+        below them 64, or 128 for more than ten outputs.
     dropout : float or "auto", default="auto"
         Dropout of encoders and fusion, where they do not say otherwise. "auto": 0.3 below 4,000 samples, else 0.1.
     activation : str, default="relu"

@@ -119,9 +119,11 @@ def auto_epochs(n_samples: int, batch_size: int) -> int:
     return min(MOST_EPOCHS, max(5, math.ceil(800 / math.ceil(n_samples / batch_size))))
 
 
-def auto_width(n_samples: int) -> int:
-    """128 below 4,000 samples, else 256."""
-    return 128 if n_samples < _ROWS_TO_GO_ON else 256
+def auto_width(n_samples: int, n_outputs: int) -> int:
+    """From 4,000 samples on 256, below them 64, or 128 for more than ten outputs."""
+    if n_samples >= _ROWS_TO_GO_ON:
+        return 256
+    return 64 if n_outputs <= 10 else 128
 
 
 def auto_dropout(n_samples: int) -> float:
