@@ -91,7 +91,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Estimators of scikit-learn that join the heads in the stack by their own out-of-fold predictions, and
         predict as fitted on all samples: ``{"forest": RandomForestClassifier(), "boosting":
         (HistGradientBoostingClassifier(), ["text", "table"])}``, all modalities side by side or those named. They
-        read what :class:`ModalitySelector` makes of them with ``form="summary"``. "auto" takes, from 100 samples
+        read what :class:`ModalitySelector` makes of them with ``form="summary"``, and say nothing of a sample
+        without one of them that fewer than 30 training samples lacked. "auto" takes, from 100 samples
         on, linear models and extremely randomised trees, or from 10,000 on boosting, of each modality and of all,
         and boosting of all for one value or two classes. None is the network alone. A grid reaches
         ``experts__forest__max_depth``.

@@ -165,7 +165,7 @@ def _said(
     exists = np.zeros((n, len(trained)), dtype=bool)
     tables: dict[Any, Any] = {}
     for e, (choice, model) in enumerate(trained):
-        exists[:, e] = present[:, [form.names.index(name) for name in choice.modalities]].any(axis=1)
+        exists[:, e] = form.told(present, choice.modalities)
         key = choice.modalities, choice.form
         if key not in tables:
             tables[key] = form.table(raw, *key)

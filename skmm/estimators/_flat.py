@@ -18,6 +18,7 @@ from skmm.training._plan import Folds
 
 _RAREST = 10  # samples that share a word: where even the rarest have more, words were not chosen by that
 _ROW_NORM = 5.0  # of a sparse block as a linear model reads it: the same penalties then fit it and dense ones
+_GAPS = 30  # samples without a modality, from which on one learns what the others say then
 _DIRECTIONS = 64  # of a sparse block, for experts that read dense tables
 
 
@@ -49,6 +50,7 @@ class FlatForm:
         self.selectors = {
             name: ModalitySelector(name, form="summary").fit(self._block(name, blocks)) for name in self.names
         }
+        self.gaps = np.array([(~blocks.present[name]).sum() >= _GAPS for name in self.names], dtype=bool)
         self.widths = {name: len(s.get_feature_names_out()) for name, s in self.selectors.items()}
         self.scalers: dict[str, Scaler] = {}
         self.projections: dict[str, Projection] = {}
@@ -79,6 +81,16 @@ class FlatForm:
         """Which of the modalities each sample has, (n, number of names)."""
         nothing = np.zeros(len(blocks), dtype=bool)
         return np.stack([blocks.present.get(name, nothing) for name in self.names], axis=1)
+
+    def told(self, present: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Of which samples one who reads these modalities side by side can say something, (n,), by ``present``.
+
+        They have some, and lack none that hardly a sample in training lacked: what stands there in its place means
+        nothing to who never saw it.
+        """
+        places = [self.names.index(name) for name in names]
+        present = present[:, places]
+        return np.asarray(present.any(axis=1) & (present | self.gaps[places]).all(axis=1))
 
     def raw(self, blocks: Blocks) -> dict[str, Any]:
         """Each modality as a table; NaN, or of a sparse one nothing, where a sample lacks it."""

@@ -20,6 +20,7 @@ _BIAS_PENALTY = 1.0  # pull of the biases towards 0, in samples or groups
 MIXING = 100.0  # pull of the mixing matrix towards 0, in samples or groups
 _TEMPERATURE_PENALTY = 1.0  # pull of the logarithm of a temperature towards 0, in samples
 _ROWS_PER_TEMPERATURE = 30  # samples with the same heads, below which they have none of their own
+_QUIET = 0.05  # share of the weights below which those that speak were not meant to speak alone
 _NUMBERS = 1 << 25  # of the heads' outputs: above that many they are stored in float32
 _AT_A_TIME = 1 << 24  # of these that are computed with together, in float64
 _ROWS_PER_FEATURE = 4  # samples for each number that a mixing matrix reads, below which there is none
@@ -173,14 +174,15 @@ class Stack:
         self, features: np.ndarray, encoded: Tensor, weights: np.ndarray, rows: np.ndarray
     ) -> dict[bytes, float]:
         """Temperature by which heads speak, where that differs between samples."""
-        keys = np.concatenate([_speaking(features[rows[part]]) for part in _parts(len(rows), features)])
-        found, counts = np.unique(keys, return_counts=True)
-        found = found[counts >= _ROWS_PER_TEMPERATURE]
-        if not self.target.bounded or len(found) < 2:
+        keys = np.concatenate([_as_keys(_speak(features[rows[part]])) for part in _parts(len(rows), features)])
+        # by number, for NumPy takes bytes that differ in zeros at their end for the same
+        found, which, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        enough = np.flatnonzero(counts >= _ROWS_PER_TEMPERATURE)
+        if not self.target.bounded or len(enough) < 2:
             return {}
         temperatures = {}
-        for key in found:
-            same = rows[keys == key]
+        for i in enough:
+            key, same = found[i], rows[which == i]
             own, t = torch.from_numpy(self._sum(features, same)), encoded[same]
             each = torch.from_numpy(weights[same] / weights[same].sum())
 
@@ -192,13 +194,22 @@ class Stack:
         return temperatures
 
     def combine(self, features: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """Combined outputs of some rows, or of all: (n, H, C) -> (n, C)."""
+        """Combined outputs of some rows, or of all: (n, H, C) -> (n, C).
+
+        Where all that have weight are silent, those that speak are averaged.
+        """
         rows = np.arange(len(features)) if rows is None else rows
         combined = self._sum(features, rows)
-        if self.temperatures:
-            for part in _parts(len(rows), features):
-                keys = _speaking(features[rows[part]])
+        each = self.weights.sum(axis=1)
+        for part in _parts(len(rows), features):
+            z = features[rows[part]]
+            speaks = _speak(z)
+            if self.temperatures:
+                keys = _as_keys(speaks)
                 combined[part] /= np.array([self.temperatures.get(key, 1.0) for key in keys])[:, None]
+            quiet = speaks.any(axis=1) & (speaks @ each < _QUIET * each.sum())
+            if quiet.any():
+                combined[part][quiet] = z[quiet].sum(axis=1) / speaks[quiet].sum(axis=1, keepdims=True)
         return combined
 
     def _sum(self, features: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -240,10 +251,14 @@ def _parts(n: int, features: np.ndarray) -> list[slice]:
     return [slice(start, start + size) for start in range(0, max(1, n), size)]
 
 
-def _speaking(features: np.ndarray) -> np.ndarray:
-    """Which heads of each sample say something, as bytes to compare: features (n, H, C) -> (n,)."""
-    bits = np.packbits((features != 0).any(axis=-1), axis=1)
-    return np.array([row.tobytes() for row in bits], dtype=object)
+def _speak(features: np.ndarray) -> np.ndarray:
+    """Which heads say something of each sample: features (n, H, C) -> (n, H)."""
+    return (features != 0).any(axis=-1)
+
+
+def _as_keys(speak: np.ndarray) -> np.ndarray:
+    """The same as bytes to compare, (n,)."""
+    return np.array([row.tobytes() for row in np.packbits(speak, axis=1)], dtype=object)
 
 
 def average(target: Target, outputs: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

@@ -77,6 +77,20 @@ def test_every_task_has_experts_which_are_silent_of_what_they_lack(task):
     assert np.isfinite(outputs(estimator, X)).all()
 
 
+def test_an_expert_says_nothing_where_a_modality_is_missing_that_training_always_had():
+    X, y = two_vectors()
+    experts = {"both": LogisticRegression(), "a": (LogisticRegression(), "a")}
+    without = Blocks(a=X["a"], b=np.full_like(X["b"], np.nan))
+    told = ensemble(experts=experts).fit(X, y).predict_proba_by_head(without)
+    assert np.isnan(told["both"]).all()
+    assert np.isfinite(told["a_"]).all()
+    gaps = X["b"].copy()
+    gaps[:30] = np.nan  # enough to learn from what the other says then
+    reads = {"both": make_pipeline(SimpleImputer(), LogisticRegression())}
+    told = ensemble(experts=reads).fit(Blocks(a=X["a"], b=gaps), y).predict_proba_by_head(without)
+    assert np.isfinite(told["both"]).all()
+
+
 def test_combined_by_hand_from_what_experts_and_members_say():
     X, y = two_vectors()
     clf = ensemble(experts=LINEAR, n_members=2).fit(X, y)

@@ -549,7 +549,8 @@ def test_nine_modalities_of_noise_cost_a_hundredth_at_most(fusion):
     cost, unstacked = [], []
     for seed in range(3):
         (X, y), (X_test, y_test) = one_of_ten(500, seed), one_of_ten(5000, 1000 + seed)
-        params = {"fusion": fusion, "n_members": 4, "max_epochs": 30, "device": "cpu", "random_state": seed}
+        params = {"n_members": 4, "max_epochs": 30, "experts": None, "device": "cpu", "random_state": seed}
+        params["fusion"] = fusion
         alone = MultimodalClassifier(**params).fit(X.select(["good"]), y).score(X_test.select(["good"]), y_test)
         clf = MultimodalClassifier(**params).fit(X, y)
         cost.append(alone - clf.score(X_test, y_test))
@@ -584,8 +585,9 @@ def test_what_is_perfect_in_training_and_noise_in_new_groups():
     assert clf.score(X_test, y_test) > alone - 0.02
     assert clf.oof_score_ == pytest.approx(clf.score(X_test, y_test), abs=0.06)
     weights = dict(zip(clf.stack_weights_["head"], clf.stack_weights_["weight"], strict=True))
-    assert weights["good"] > 5 * (weights["fused"] + weights["name"])
-    for lacking in ({"groups": None}, {"modality_loss": 0}, {"stack": False}):
+    good = [head for head in weights if head.endswith("good")]  # network and experts
+    assert sum(weights[head] for head in good) > 5 * sum(weights[head] for head in set(weights) - set(good))
+    for lacking in ({"groups": None}, {"modality_loss": 0, "experts": None}, {"stack": False}):
         assert fit(X, **lacking).score(X_test, y_test) < alone - 0.1
     # without groups the score out of fold is of no use either
     assert fit(X, groups=None).oof_score_ > 0.95
@@ -615,6 +617,26 @@ def test_what_is_perfect_in_training_and_noise_in_new_samples_leaves_the_other_h
     # a row whose broken modality is marked as missing is predicted by the other
     without = Blocks(good=X_test["good"], perfect=np.full((2000, 4), np.nan))
     assert clf.score(without, y[400:]) > target - 0.03
+
+
+def test_of_many_heads_too_each_set_that_speaks_has_a_temperature():
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 2, 200)
+    z = log_softmax(rng.normal(size=(200, 9, 2)) + np.eye(2)[target][:, None], axis=2)
+    z[:100, -1] = 0  # the ninth, which stands in a byte of its own
+    stack = Stack(TARGETS["softmax"]).fit(z, torch.as_tensor(target), np.ones(200))
+    assert len(stack.temperatures) == 2
+    assert np.isfinite(list(stack.temperatures.values())).all()
+
+
+@pytest.mark.parametrize("link", TARGETS)
+def test_where_the_one_head_that_counts_is_silent_the_others_are_averaged(link):
+    z = np.random.default_rng(0).normal(size=(4, 3, 3))
+    z[:2, 0] = 0
+    z[1, 1] = 0
+    combined = Stack.of_head(TARGETS[link], 0, 3).combine(z)
+    np.testing.assert_allclose(combined[2:], z[2:, 0])
+    np.testing.assert_allclose(combined[:2], [(z[0, 1] + z[0, 2]) / 2, z[1, 2]])
 
 
 def test_heads_that_are_surer_than_they_should_be_are_cooled_down():

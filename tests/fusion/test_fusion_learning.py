@@ -20,7 +20,8 @@ def make(task):
 
 
 def score(fusion, X, y):
-    clf = MultimodalClassifier(fusion, n_members=2, random_state=0, device="cpu").fit(X[:1000], y[:1000])
+    clf = MultimodalClassifier(fusion, n_members=2, experts=None, random_state=0, device="cpu")
+    clf.fit(X[:1000], y[:1000])
     return clf.score(X[1000:], y[1000:])
 
 
