@@ -92,9 +92,10 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         predict as fitted on all samples: ``{"forest": RandomForestClassifier(), "boosting":
         (HistGradientBoostingClassifier(), ["text", "table"])}``, all modalities side by side or those named. They
         read what :class:`ModalitySelector` makes of them with ``form="summary"``, and say nothing of a sample
-        without one of them that fewer than 30 training samples lacked. "auto" takes, from 100 samples
-        on, linear models and extremely randomised trees, or from 10,000 on boosting, of each modality and of all,
-        and boosting of all for one value or two classes. None is the network alone. A grid reaches
+        without one of them that fewer than 30 training samples lacked. "auto" takes, from 100 samples on, linear
+        models and extremely randomised trees, or from 10,000 on boosting, of each modality and of all, and boosting
+        of all for one value or two classes; boosting only where its columns are few enough for the time. None is
+        the network alone. A grid reaches
         ``experts__forest__max_depth``.
     cv : int, splitter, iterable of splits, or None, default=None
         What members and experts leave out: a number of folds, or the splits of a splitter, of the samples in the

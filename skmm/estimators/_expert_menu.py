@@ -17,9 +17,13 @@ FEWEST = 100
 _MANY = 10_000
 _TREES = 60  # with 100 the loss was lower by a hundredth, for two thirds more time
 _BINS = 64  # of a feature that boosting parts: a third of the time of 255, at the same loss
-# Numbers (rows x columns x outputs) above which a linear model, or boosting, takes longer than the network.
+_FEATURES = 100  # of many that trees of values choose among at a split, else of a third
+# Numbers (rows x columns x outputs) above which a linear model takes longer than the network.
 _MOST_LINEAR = 2e9
-_MOST_BOOSTED = 2e9
+# Columns x trees of a round that boosting may have where rows are many. It looks at all borders of all columns
+# whatever the rows, which costs as much as so many rows do: where these are few it may have fewer columns.
+_BOOSTED = 1_000
+_BORDERS = 10_000
 _PENALTIES = (0.03, 0.3, 3.0)  # C of logistic regression
 _ALPHAS = (1.0, 30.0, 1000.0)  # of ridge regression
 
@@ -62,10 +66,10 @@ def auto_experts(target: Target, widths: Mapping[str, int], sparse: set[str], n_
         n_numbers = n_samples * sum(widths[name] for name in names if name not in sparse)
         if n_numbers * target.n_outputs <= _MOST_LINEAR:
             found.append(Choice(f"linear{label}", _linear(target), names, "scaled"))
-        dense = n_samples * sum(64 if name in sparse else widths[name] for name in names)
-        boosted = dense * _trees_per_round(target) <= _MOST_BOOSTED
+        n_columns = sum(min(64, widths[name]) if name in sparse else widths[name] for name in names)
+        boosted = n_columns * _trees_per_round(target) * (n_samples + _BORDERS) <= _BOOSTED * max(n_samples, 1_000)
         if n_samples < _MANY:
-            found.append(Choice(f"trees{label}", (_trees(target),), names, "dense"))
+            found.append(Choice(f"trees{label}", (_trees(target, n_columns),), names, "dense"))
         if boosted and (n_samples >= _MANY or (_trees_per_round(target) == 1 and not label)):
             found.append(Choice(f"boosting{label}", (_boosting(target),), names, "dense"))
     return found
@@ -95,12 +99,12 @@ def _(target: ValueTarget) -> tuple[Any, ...]:
     return tuple(Ridge(alpha) for alpha in _ALPHAS)
 
 
-def _trees(target: Target) -> Any:
+def _trees(target: Target, n_columns: int) -> Any:
     """Extremely randomised trees (Geurts et al. 2006)."""
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
     if isinstance(target, ValueTarget):
-        return ExtraTreesRegressor(_TREES, min_samples_leaf=2, max_features=1 / 3)
+        return ExtraTreesRegressor(_TREES, min_samples_leaf=2, max_features=min(1 / 3, _FEATURES / n_columns))
     return ExtraTreesClassifier(_TREES)
 
 
