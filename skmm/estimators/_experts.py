@@ -22,7 +22,7 @@ from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.estimators._expert_menu import FEWEST, Choice, auto_experts
 from skmm.estimators._flat import FlatForm, as_unseen
-from skmm.estimators._targets import Target
+from skmm.estimators._targets import Target, exact
 from skmm.inputs._inputs import Inputs
 from skmm.training._plan import Folds
 
@@ -336,8 +336,7 @@ class ExpertFolds:
         return Trained(choice, last), [Trained(choice, model) for model in own]
 
     def _tensor(self, rows: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(self.target.tensor(self.encoded[rows]))
-        return tensor.double() if tensor.is_floating_point() else tensor
+        return exact(torch.from_numpy(self.target.tensor(self.encoded[rows])))
 
     @property
     def names(self) -> list[str]:

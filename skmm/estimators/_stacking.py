@@ -14,7 +14,7 @@ from skmm.estimators._experts import ExpertFolds
 from skmm.estimators._flat import as_unseen
 from skmm.estimators._heads import reduced
 from skmm.estimators._stack import MIXING, WEAK_PULL, Stack, average, effective_size
-from skmm.estimators._targets import Target
+from skmm.estimators._targets import Target, exact
 from skmm.inputs._batches import Batches, ChangedBatches
 from skmm.inputs._inputs import Inputs
 from skmm.layers import Masks, Values
@@ -23,9 +23,8 @@ from skmm.training._net import MultimodalNet
 from skmm.training._plan import Folds, TrainingPlan
 from skmm.training._sets import TrainingSet
 
-_FOLDS = (
-    4  # that a stack is fitted without, for the outputs by which stacks are compared, each several of the members'
-)
+# Folds that a stack is fitted without, for the outputs by which stacks are compared, each several of the members'.
+_FOLDS = 4
 
 
 class LeftOut(NamedTuple):
@@ -87,8 +86,7 @@ def losses_of_fused(
     n_members = net.module_.n_members
     rows, weights = plan.rows[plan.train[at]], plan.weights[plan.train[at]]
     seen = np.stack([np.isin(at, own) for own in plan.folds.members(n_members)]).astype(float)
-    encoded = training.target[torch.from_numpy(rows).to(training.target.device)].cpu()
-    encoded = encoded.double() if encoded.is_floating_point() else encoded
+    encoded = exact(training.target[torch.from_numpy(rows).to(training.target.device)].cpu())
 
     def losses(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
         return (
@@ -136,8 +134,7 @@ def fit_stack(
     weights, folds = plan.weights[plan.train][at], plan.folds
     groups = np.arange(n) if plan.groups is None else np.unique(plan.groups[at], return_inverse=True)[1]
     features = _features(net, target, samples, folds, *experts.left_out())
-    encoded = training.target.cpu()[plan.rows[plan.train][at]]
-    encoded = encoded.double() if encoded.is_floating_point() else encoded
+    encoded = exact(training.target.cpu()[plan.rows[plan.train][at]])
     scores = _head_scores(target, features, encoded, weights, names)
     fold = folds.fold[at]
     if hiding := [change for change in net.augment if isinstance(change, ModalityDropout)]:

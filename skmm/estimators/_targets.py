@@ -33,6 +33,11 @@ FLOOR = -8.0  # log-probabilities below say "impossible", however far below
 _LARGEST = 1e300  # target whose predictions, off by some deviations, are still numbers
 
 
+def exact(encoded: Tensor) -> Tensor:
+    """Encoded targets for a loss of outputs in double precision."""
+    return encoded.double() if encoded.is_floating_point() else encoded
+
+
 class Target(ABC):
     """The form of y, as the first fit found it: from y to what the loss reads, from outputs to predictions.
 

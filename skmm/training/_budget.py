@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from skmm.training._net import MultimodalNet
 
 _WORTH = 0.01  # fall of the left-out loss, as a share of it, for which another round is trained
-_GAP = (
-    0.15  # share of the left-out loss that a network has gained by heart, from which on it learns no more by rounds
-)
+# Share of the left-out loss that a network has gained by heart, from which on it learns no more by rounds.
+_GAP = 0.15
 
 
 class Rounds(Callback):

@@ -232,9 +232,7 @@ def folds_of_time(n_members: int, times: np.ndarray, groups: np.ndarray | None) 
     order = np.sort(times)
     starts = np.unique(order[[len(times) * part // n_parts for part in range(1, n_parts)]])
     fold = np.searchsorted(starts, times, side="right") - 1
-    fold -= (
-        fold.min() + 1
-    )  # the first part is that before the first start, or from there on if there is none before
+    fold -= fold.min() + 1  # the first part is that before the first start, or from there on if none is before
     if fold.max() < 0:
         raise ValueError(
             f"time holds {len(np.unique(times))} distinct value(s) for {len(times)} samples, too few to leave "
