@@ -3,6 +3,13 @@
 There is no public one that does as much, and a copy would drift from what users of that library see.
 """
 
+# Gradient boosting on histograms: its trees, their baseline and link have no public name, and are what is exported.
+def boosted(model: object) -> tuple[list[list[object]], object, object]:
+    """Tables of nodes by round and output, the baseline, and the link that turns their sum into predictions."""
+    predictors = [[tree.nodes for tree in group] for group in model._predictors]  # type: ignore[attr-defined]
+    return predictors, model._baseline_prediction, model._loss.link  # type: ignore[attr-defined]
+
+
 # What scikit-learn's searches share: the routing of metadata, the format of cv_results_, the choice of the best.
 from sklearn.model_selection._search import BaseSearchCV
 

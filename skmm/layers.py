@@ -49,12 +49,12 @@ class SparseRows(NamedTuple):
 
     Shape
     -----
-    columns : (B, N) int64
+    columns : (B, N) int64, or None where all columns are given, in order
     weights : (B, N) float
     compressed : (B, n_components) float, a dense projection of the rows
     """
 
-    columns: Tensor
+    columns: Tensor | None
     weights: Tensor
     compressed: Tensor
 
@@ -72,12 +72,16 @@ class SparseLinear(nn.Module):
         nn.init.uniform_(self.weight, -1 / math.sqrt(min(in_features, 100)), 1 / math.sqrt(min(in_features, 100)))
 
     def forward(self, x: SparseRows) -> Tensor:
-        summed = _MembersBag.apply if self.in_members else _bag
+        summed = _MembersBag.apply if self.in_members else weighted_sum
         return summed(x.columns, x.weights, self.weight) + self.bias
 
 
-def _bag(columns: Tensor, weights: Tensor, table: Tensor) -> Tensor:
+def weighted_sum(columns: Tensor | None, weights: Tensor, table: Tensor) -> Tensor:
     """Weighted sums of rows of a table: columns and weights (B, N), table (d, o) -> (B, o)."""
+    if columns is None:
+        return weights @ table
+    if torch.compiler.is_compiling():  # embedding_bag is exported for two rows or more alone
+        return (weights.unsqueeze(-2) @ F.embedding(columns, table)).squeeze(-2)
     return F.embedding_bag(columns, table, per_sample_weights=weights, mode="sum")
 
 
@@ -102,7 +106,7 @@ class _MembersBag(torch.autograd.Function):
         weights = weights.expand(k, *weights.shape) if in_dims[1] is None else weights.movedim(in_dims[1], 0)
         table = table.movedim(in_dims[2], 0)
         first = torch.arange(k, device=columns.device).view(-1, 1, 1) * table.shape[1]
-        summed = _bag((columns + first).flatten(0, 1), weights.flatten(0, 1), table.flatten(0, 1))
+        summed = weighted_sum((columns + first).flatten(0, 1), weights.flatten(0, 1), table.flatten(0, 1))
         return summed.unflatten(0, (k, -1)), 0
 
 
@@ -169,6 +173,14 @@ class Conv1d(nn.Conv1d):
         if self.in_members:
             return _MembersConvolution.apply(x, self.weight, self.bias, self.padding)
         return super().forward(x)
+
+
+def max_of_pairs(x: Tensor) -> Tensor:
+    """Maximum of each two steps, of an odd number the last alone: x (B, T, d) -> (B, ⌈T / 2⌉, d)."""
+    if torch.compiler.is_compiling():  # torch's own pooling is faster, but its export fixes the number of steps
+        odd = x.shape[-2] % 2
+        return F.pad(x, (0, 0, 0, odd), value=torch.finfo(x.dtype).min).unflatten(-2, (-1, 2)).amax(-2)
+    return F.max_pool1d(x.transpose(-1, -2), 2, ceil_mode=True).transpose(-1, -2)
 
 
 def keep(x: Tensor, mask: Tensor) -> Tensor:

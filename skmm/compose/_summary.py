@@ -59,14 +59,14 @@ def _of_images(images: np.ndarray) -> np.ndarray:
     """Mean and deviation of each channel, then the means of a grid, (n, height, width[, channels]) -> (n, d)."""
     pixels = images.reshape(*images.shape[:3], -1).astype(np.float64)
     n, height, width, _ = pixels.shape
-    rows, columns = _edges(height), _edges(width)
+    rows, columns = edges(height), edges(width)
     sums = np.add.reduceat(np.add.reduceat(pixels, rows, axis=1), columns, axis=2)
     sizes = np.outer(np.diff(rows, append=height), np.diff(columns, append=width))
     cells = sums / sizes[:, :, None]
     return np.hstack([pixels.mean(axis=(1, 2)), pixels.std(axis=(1, 2)), cells.reshape(n, -1)])
 
 
-def _edges(size: int) -> np.ndarray:
+def edges(size: int) -> np.ndarray:
     """Where the cells of a grid begin along an axis."""
     n_cells = min(size, _GRID)
     return np.arange(n_cells) * size // n_cells
@@ -87,7 +87,7 @@ def _is_video(shape: tuple[Any, ...]) -> bool:
 def summary_names(shape: tuple[Any, ...]) -> list[str]:
     """Names of the columns of a summary, by the shape of a sample."""
     if not has_steps(shape):
-        rows, columns = (range(len(_edges(size))) for size in shape[:2])
+        rows, columns = (range(len(edges(size))) for size in shape[:2])
         channels = range(int(np.prod(shape[2:])))
         means = [f"{statistic}{c}" for statistic in MOMENTS for c in channels]
         return means + [f"cell{i}_{j}_{c}" for i in rows for j in columns for c in channels]

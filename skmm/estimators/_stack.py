@@ -20,7 +20,7 @@ _BIAS_PENALTY = 1.0  # pull of the biases towards 0, in samples or groups
 MIXING = 100.0  # pull of the mixing matrix towards 0, in samples or groups
 _TEMPERATURE_PENALTY = 1.0  # pull of the logarithm of a temperature towards 0, in samples
 _ROWS_PER_TEMPERATURE = 30  # samples with the same heads, below which they have none of their own
-_QUIET = 0.05  # share of the weights below which those that speak were not meant to speak alone
+QUIET = 0.05  # share of the weights below which those that speak were not meant to speak alone
 _NUMBERS = 1 << 25  # of the heads' outputs: above that many they are stored in float32
 _AT_A_TIME = 1 << 24  # of these that are computed with together, in float64
 _ROWS_PER_FEATURE = 4  # samples for each number that a mixing matrix reads, below which there is none
@@ -207,7 +207,7 @@ class Stack:
             if self.temperatures:
                 keys = _as_keys(speaks)
                 combined[part] /= np.array([self.temperatures.get(key, 1.0) for key in keys])[:, None]
-            quiet = speaks.any(axis=1) & (speaks @ each < _QUIET * each.sum())
+            quiet = speaks.any(axis=1) & (speaks @ each < QUIET * each.sum())
             if quiet.any():
                 combined[part][quiet] = z[quiet].sum(axis=1) / speaks[quiet].sum(axis=1, keepdims=True)
         return combined

@@ -186,6 +186,20 @@ class MemberNetworks(StackedNetworks):
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() if self.n_members > 1 else vars(self).copy()
 
+    def member(self, k: int) -> FusionNetwork:
+        """A copy of one of the networks, with weights of its own."""
+        if self.n_members == 1:
+            return copy.deepcopy(self.single)
+        template = Template(copy.deepcopy(self.network))
+        slots, tensors = self.filling(template)
+        own: dict[int, Tensor] = {}  # tied weights stay so
+        for (owner, key), tensor in zip(slots, tensors, strict=True):
+            copied = own.setdefault(id(tensor), tensor[k].detach().clone())
+            if isinstance(tensor, nn.Parameter) and not isinstance(copied, nn.Parameter):
+                copied = own[id(tensor)] = nn.Parameter(copied, tensor.requires_grad)
+            owner[key] = copied
+        return template.network
+
     def decayed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Weights, which weight decay shrinks, and the rest (biases, norms, placeholders), which it leaves.
 
