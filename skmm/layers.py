@@ -178,9 +178,13 @@ class Conv1d(nn.Conv1d):
 def max_of_pairs(x: Tensor) -> Tensor:
     """Maximum of each two steps, of an odd number the last alone: x (B, T, d) -> (B, ⌈T / 2⌉, d)."""
     if torch.compiler.is_compiling():  # torch's own pooling is faster, but its export fixes the number of steps
-        odd = x.shape[-2] % 2
-        return F.pad(x, (0, 0, 0, odd), value=torch.finfo(x.dtype).min).unflatten(-2, (-1, 2)).amax(-2)
+        return torch.maximum(x[:, ::2], F.pad(x, (0, 0, 0, 1), value=torch.finfo(x.dtype).min)[:, 1::2])
     return F.max_pool1d(x.transpose(-1, -2), 2, ceil_mode=True).transpose(-1, -2)
+
+
+def any_of_pairs(mask: Tensor) -> Tensor:
+    """Whether either of two steps exists: mask (B, T) -> (B, ⌈T / 2⌉)."""
+    return mask[..., ::2] | F.pad(mask, (0, 1))[..., 1::2]
 
 
 def keep(x: Tensor, mask: Tensor) -> Tensor:

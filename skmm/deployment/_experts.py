@@ -25,7 +25,7 @@ from skmm._private import boosted
 from skmm.blocks import BlockInfo
 from skmm.deployment._readers import constant
 from skmm.deployment._tables import Part, Tables
-from skmm.deployment._trees import Trees, nodes_of_boosting, nodes_of_tree
+from skmm.deployment._trees import Nodes, Trees, nodes_of_boosting, nodes_of_tree
 from skmm.estimators._experts import Experts, Trained
 from skmm.estimators._targets import FLOOR, ClassTarget, LabelsTarget, Target, ValueTarget
 from skmm.layers import weighted_sum
@@ -90,12 +90,13 @@ def _dense(parts: list[Part], widths: list[int]) -> Tensor:
 class _Forest(nn.Module):
     """parts -> probabilities (B, C) or values (B, n_outputs): the mean over the trees."""
 
-    def __init__(self, trees: Trees, widths: list[int]) -> None:
+    def __init__(self, trees: list[Nodes], widths: list[int]) -> None:
         super().__init__()
-        self.trees, self.widths = trees, widths
+        shares = [tree._replace(value=tree.value / len(trees)) for tree in trees]
+        self.trees, self.widths = Trees(shares, trees[0].value.shape[1]), widths
 
     def forward(self, parts: list[Part]) -> Tensor:
-        return self.trees(_dense(parts, self.widths)).mean(1)
+        return self.trees(_dense(parts, self.widths))
 
 
 class _Boosting(nn.Module):
@@ -109,8 +110,7 @@ class _Boosting(nn.Module):
         self.register_buffer("baseline", constant(np.ravel(baseline)))
 
     def forward(self, parts: list[Part]) -> Tensor:
-        said = self.trees(_dense(parts, self.widths))  # rounds one after the other, in each the outputs
-        raw = said.unflatten(1, (-1, len(self.baseline))).sum(1)[..., 0] + self.baseline
+        raw = self.trees(_dense(parts, self.widths)) + self.baseline
         if self.link == "logit":
             return torch.cat([(-raw).sigmoid(), raw.sigmoid()], 1)
         if self.link == "log":
@@ -164,8 +164,8 @@ def _(model: Any, widths: list[int]) -> nn.Module:
     if is_classifier(model) and model.n_outputs_ > 1:  # shares of the classes of each output: that of 1 is wanted
         columns = _of_ones(model.classes_)
         each = [tree._replace(value=_shares(tree.value, columns)) for tree in nodes]
-        return _Forest(Trees(each), widths)
-    return _Forest(Trees(nodes), widths)
+        return _Forest(each, widths)
+    return _Forest(nodes, widths)
 
 
 def _of_ones(classes: Any) -> list[int | None]:
@@ -188,7 +188,7 @@ def _(model: Any, widths: list[int]) -> nn.Module:
         raise ValueError(f"{type(model).__name__} with categorical features has no form as tensors.")
     rounds, baseline, link = boosted(model)
     names = {"LogitLink": "logit", "MultinomialLogit": "symmetric_multinomial", "LogLink": "log"}
-    trees = Trees([nodes_of_boosting(nodes) for group in rounds for nodes in group])
+    trees = Trees([nodes_of_boosting(nodes) for group in rounds for nodes in group], len(rounds[0]))
     return _Boosting(trees, baseline, widths, names.get(type(link).__name__, "identity"))
 
 

@@ -199,24 +199,32 @@ class DeployedModule(nn.Module):
         return self
 
     def forward(self, values: Mapping[str, Any], present: Mapping[str, Tensor]) -> Tensor:
-        values = {name: self._rows(name, values[name]) for name in self.infos}
-        present = {name: present[name] for name in self.infos}
+        said = self.say(values, present)
+        return said[0] if self.emits else self.decide(said, values, present)
+
+    def say(self, values: Mapping[str, Any], present: Mapping[str, Tensor], n_members: int | None = None) -> Tensor:
+        """What the members' networks say, of the first ``n_members`` alone: (K, B, ...) as their outputs are."""
         read = {
-            name: reader(values[name], present[name])
-            for (name, reader) in zip(self.infos, self.readers, strict=True)
+            name: reader(self._rows(name, values[name]), present[name])
+            for name, reader in zip(self.infos, self.readers, strict=True)
         }
-        if self.emits:
-            return self.members[0](read, present)
-        each = torch.stack([member(read, present) for member in self.members]).double()
-        of_modalities = each.ndim == 4
-        heads = existing(present)
+        there = {name: present[name] for name in self.infos}
+        members = list(self.members)[:n_members]
+        return torch.stack([member(read, there) for member in members])
+
+    def decide(self, said: Tensor, values: Mapping[str, Any], present: Mapping[str, Tensor]) -> Tensor:
+        """What follows from that: (K, B, C) or with heads of modalities (K, B, H, C) -> (B, C) or (B,)."""
+        heads = existing({name: present[name] for name in self.infos})
         exists = heads.any(-1, keepdim=True)
-        if of_modalities:
+        said = said.double()
+        if said.ndim == 4:
             heads = torch.cat([exists, heads], -1)
         else:
-            each, heads = each.unsqueeze(2), exists
-        experts = None if self.experts is None else self.experts(values, present)
-        outputs = torch.where(exists, self.combine(each, heads, experts), self.prior)
+            said, heads = said.unsqueeze(2), exists
+        experts = None
+        if self.experts is not None:
+            experts = self.experts({name: self._rows(name, values[name]) for name in self.infos}, present)
+        outputs = torch.where(exists, self.combine(said, heads, experts), self.prior)
         return self.finish(outputs)
 
     def _rows(self, name: str, value: Any) -> Any:

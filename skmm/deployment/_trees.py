@@ -78,12 +78,35 @@ def _below(thresholds: np.ndarray) -> np.ndarray:
     return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
+@torch.library.custom_op("skmm::trees", mutates_args=())
+def _trees_as_node(x: Tensor, number: int, n_outputs: int) -> Tensor:
+    """Stands for trees in a program that is translated to a format with a node of its own for them."""
+    raise RuntimeError("it is translated, not computed.")
+
+
+@_trees_as_node.register_fake
+def _(x: Tensor, number: int, n_outputs: int) -> Tensor:
+    return x.new_empty(x.shape[0], n_outputs)
+
+
 class Trees(nn.Module):
-    """What the leaves of some trees say of samples.
+    """The sum of what the leaves of some trees say.
+
+    Parameters
+    ----------
+    trees : sequence of Nodes
+        The trees, whose leaves say something of all outputs, or in turn of one output each.
+    n_outputs : int
+        How many outputs there are.
+
+    Attributes
+    ----------
+    number : int or None
+        Number by which a translation knows them, where they are to be one node of it; None to compute them.
 
     Shape
     -----
-    x (B, d) float32 -> (B, n_trees, n_values)
+    x (B, d) float32 -> (B, n_outputs)
     """
 
     roots: Tensor
@@ -94,8 +117,10 @@ class Trees(nn.Module):
     right: Tensor
     value: Tensor
 
-    def __init__(self, trees: Sequence[Nodes]) -> None:
+    def __init__(self, trees: Sequence[Nodes], n_outputs: int) -> None:
         super().__init__()
+        self.n_outputs = n_outputs
+        self.number: int | None = None
         starts = np.cumsum([0] + [len(tree.left) for tree in trees[:-1]])
         self.depth = max(tree.depth for tree in trees)
 
@@ -112,6 +137,8 @@ class Trees(nn.Module):
             self.register_buffer(side, constant(np.concatenate(shifted), torch.int32))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.number is not None:
+            return torch.ops.skmm.trees(x, self.number, self.n_outputs)
         gap = x.isnan()
         node = self.roots.expand(x.shape[0], -1)
         for _ in range(self.depth):
@@ -119,4 +146,35 @@ class Trees(nn.Module):
             left = x.gather(1, feature) <= self.threshold[node]
             left = left | (gap.gather(1, feature) & self.gaps_left[node])
             node = torch.where(left, self.left[node], self.right[node]).long()
-        return self.value[node]
+        said = self.value[node]  # (B, n_trees, n_outputs) or (B, n_trees, 1)
+        if said.shape[2] == self.n_outputs:
+            return said.sum(1)
+        return said.unflatten(1, (-1, self.n_outputs)).sum(1)[..., 0]
+
+    def attributes(self) -> dict[str, list[Any]]:
+        """The same as attributes of a node of the ONNX operator TreeEnsembleRegressor."""
+        n = len(self.left)
+        starts = self.roots.numpy()
+        tree = np.searchsorted(starts, np.arange(n), side="right") - 1
+        own = np.arange(n) - starts[tree]
+        left, right = (side.numpy() - starts[tree] for side in (self.left, self.right))
+        leaf = left == own
+        leaves = np.flatnonzero(leaf)
+        width = self.value.shape[1]
+        targets = np.tile(np.arange(width), len(leaves))
+        if width != self.n_outputs:
+            targets = tree[leaves] % self.n_outputs
+        return {
+            "nodes_treeids": tree.tolist(),
+            "nodes_nodeids": own.tolist(),
+            "nodes_featureids": self.feature.tolist(),
+            "nodes_values": np.where(leaf, 0.0, self.threshold.numpy()).tolist(),
+            "nodes_modes": ["LEAF" if end else "BRANCH_LEQ" for end in leaf],
+            "nodes_truenodeids": np.where(leaf, 0, left).tolist(),
+            "nodes_falsenodeids": np.where(leaf, 0, right).tolist(),
+            "nodes_missing_value_tracks_true": self.gaps_left.int().tolist(),
+            "target_treeids": np.repeat(tree[leaves], width).tolist(),
+            "target_nodeids": np.repeat(own[leaves], width).tolist(),
+            "target_ids": targets.tolist(),
+            "target_weights": self.value.numpy()[leaves].ravel().tolist(),
+        }

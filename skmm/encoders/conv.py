@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
-from skmm.layers import Conv1d, DenseBlock, keep, make_activation, max_of_pairs
+from skmm.layers import Conv1d, DenseBlock, any_of_pairs, keep, make_activation, max_of_pairs
 from skmm.spec import INHERIT, register_encoder
 
 
@@ -88,7 +88,7 @@ class Conv1dEncoder(nn.Module):
                 # a step exists after pooling if one of its two did; absent ones never win the maximum
                 x = torch.where(mask.unsqueeze(-1), x, torch.finfo(x.dtype).min)
                 x = max_of_pairs(x)
-                mask = F.pad(mask, (0, mask.shape[-1] % 2)).unflatten(-1, (-1, 2)).any(-1)
+                mask = any_of_pairs(mask)
             # zeros after a sample's end, as the convolution itself pads: so padding changes nothing
             x = self.activation(conv(keep(x, mask).transpose(-1, -2)).transpose(-1, -2))
         return self.output(keep(x, mask), mask)
