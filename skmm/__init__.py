@@ -1,23 +1,26 @@
 """Multimodal fusion networks as ordinary scikit-learn estimators."""
 
-# the families register themselves with the specs
-from skmm import encoders, fusion
-from skmm.blocks import Blocks
-from skmm.compose import ModalityTransformer, make_modality_transformer
-from skmm.compose._transformer import ModalitySelector
-from skmm.estimators import MultimodalClassifier, MultimodalRegressor
-from skmm.model_selection import compare_fusions
-from skmm.spec import (
-    Encoder,
-    Fusion,
-    Optimizer,
-    list_encoders,
-    list_fusions,
-    list_optimizers,
-    register_encoder,
-    register_fusion,
-)
-from skmm.speech import SpeechRecognizer
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skmm import encoders, fusion
+    from skmm.blocks import Blocks
+    from skmm.compose import ModalitySelector, ModalityTransformer, make_modality_transformer
+    from skmm.deployment import load_onnx, to_onnx, to_torch
+    from skmm.estimators import MultimodalClassifier, MultimodalRegressor
+    from skmm.model_selection import compare_fusions
+    from skmm.spec import (
+        Encoder,
+        Fusion,
+        Optimizer,
+        list_encoders,
+        list_fusions,
+        list_optimizers,
+        register_encoder,
+        register_fusion,
+    )
+    from skmm.speech import SpeechRecognizer
 
 __version__ = "0.1.0"
 
@@ -37,7 +40,50 @@ __all__ = [
     "list_encoders",
     "list_fusions",
     "list_optimizers",
+    "load_onnx",
     "make_modality_transformer",
     "register_encoder",
     "register_fusion",
+    "to_onnx",
+    "to_torch",
 ]
+
+# Where each name lives. It is imported when it is first asked for: an exported model predicts without torch, and
+# what loads it need not wait for torch either.
+_HOMES = {
+    "skmm.blocks": ["Blocks"],
+    "skmm.compose": ["ModalitySelector", "ModalityTransformer", "make_modality_transformer"],
+    "skmm.deployment": ["load_onnx", "to_onnx", "to_torch"],
+    "skmm.estimators": ["MultimodalClassifier", "MultimodalRegressor"],
+    "skmm.model_selection": ["compare_fusions"],
+    "skmm.spec": [
+        "Encoder",
+        "Fusion",
+        "Optimizer",
+        "list_encoders",
+        "list_fusions",
+        "list_optimizers",
+        "register_encoder",
+        "register_fusion",
+    ],
+    "skmm.speech": ["SpeechRecognizer"],
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        found = getattr(import_module(_HOME[name]), name)
+    else:  # a part of the package that was not imported yet
+        try:
+            found = import_module(f"skmm.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"skmm.{name}":
+                raise
+            raise AttributeError(f"module 'skmm' has no attribute {name!r}") from None
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

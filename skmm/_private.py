@@ -3,12 +3,7 @@
 There is no public one that does as much, and a copy would drift from what users of that library see.
 """
 
-# Gradient boosting on histograms: its trees, their baseline and link have no public name, and are what is exported.
-def boosted(model: object) -> tuple[list[list[object]], object, object]:
-    """Tables of nodes by round and output, the baseline, and the link that turns their sum into predictions."""
-    predictors = [[tree.nodes for tree in group] for group in model._predictors]  # type: ignore[attr-defined]
-    return predictors, model._baseline_prediction, model._loss.link  # type: ignore[attr-defined]
-
+from typing import Any
 
 # What scikit-learn's searches share: the routing of metadata, the format of cv_results_, the choice of the best.
 from sklearn.model_selection._search import BaseSearchCV
@@ -42,6 +37,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 __all__ = [
     "BaseSearchCV",
     "VisualBlock",
+    "boosted",
     "check_method_params",
     "check_sample_weight",
     "insert_error_scores",
@@ -51,3 +47,15 @@ __all__ = [
     "tree_map",
     "warn_or_raise_about_fit_failures",
 ]
+
+
+def boosted(model: Any) -> tuple[list[list[Any]], Any, Any]:
+    """Of gradient boosting on histograms tables of nodes by round and output, the baseline, and the link.
+
+    None of it has a public name, and it is what is exported.
+    """
+    return (
+        [[tree.nodes for tree in group] for group in model._predictors],
+        model._baseline_prediction,
+        model._loss.link,
+    )

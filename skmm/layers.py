@@ -49,12 +49,12 @@ class SparseRows(NamedTuple):
 
     Shape
     -----
-    columns : (B, N) int64, or None where all columns are given, in order
+    columns : (B, N) int64; in a deployed module None where all columns are given, in order
     weights : (B, N) float
     compressed : (B, n_components) float, a dense projection of the rows
     """
 
-    columns: Tensor | None
+    columns: Any
     weights: Tensor
     compressed: Tensor
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections import UserDict
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from numbers import Real
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -23,12 +25,29 @@ T = TypeVar("T", bound=type)
 INHERIT: Any = None
 
 
-class Registry(dict[str, Any]):
-    """Names and the classes that they stand for."""
+class Registry(UserDict[str, Any]):
+    """Names and the classes that they stand for.
 
-    def __init__(self, what: str) -> None:
-        super().__init__()
-        self.what = what
+    Parameters
+    ----------
+    what : str
+        What they are, for messages.
+    home : str, optional
+        The package that registers its own here, imported when the first name is asked for: whoever needs none, and
+        no torch, need not wait for it.
+    """
+
+    def __init__(self, what: str, home: str | None = None) -> None:
+        self.what, self._home = what, home
+        self._classes: dict[str, Any] = {}
+
+    @property
+    def data(self) -> dict[str, Any]:  # type: ignore[override]
+        """The names, all of them."""
+        home, self._home = self._home, None
+        if home is not None:
+            import_module(home)
+        return self._classes
 
     def register(self, name: str) -> Callable[[T], T]:
         """Class decorator that enters a class under a name."""
@@ -52,8 +71,8 @@ class Registry(dict[str, Any]):
         return self[name]
 
 
-FUSIONS = Registry("fusion")
-ENCODERS = Registry("encoder")
+FUSIONS = Registry("fusion", "skmm.fusion")
+ENCODERS = Registry("encoder", "skmm.encoders")
 OPTIMIZERS = Registry("optimizer")
 OPTIMIZERS.update(
     {

@@ -17,6 +17,7 @@ FLOORS = [
     "model_selection",
     "inspection",
     "testing",
+    "deployment",
     "speech",
     "estimators",
     "fusion",

@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from skmm._optional import import_optional
-from skmm.deployment._graph import Argument, Decision, FirstMember, Program, export_program
+from skmm.deployment._arguments import OUTPUT, Argument
+from skmm.deployment._graph import Decision, FirstMember, example, export_program
 from skmm.deployment._module import DeployedModule
 from skmm.deployment._trees import Trees
 
-OUTPUT = "output"
 _SAID = "members.said"  # what all members say, the input of what follows
 _MEMBER = "module.members.0."  # how the weights of the first member are called in its program
 
@@ -42,7 +42,7 @@ def _quietly() -> Iterator[None]:
 @contextlib.contextmanager
 def _as_nodes(module: DeployedModule) -> Iterator[dict[Any, Any]]:
     """The trees of a module as one node each, for the block; how they are translated."""
-    values = import_optional("onnxscript.values", extra="export")
+    values = import_optional("onnxscript.values", extra="onnx")
     learned = values.Opset("ai.onnx.ml", 3)
     trees = [m for m in module.modules() if isinstance(m, Trees)]
 
@@ -52,31 +52,58 @@ def _as_nodes(module: DeployedModule) -> Iterator[dict[Any, Any]]:
     try:
         for number, own in enumerate(trees):
             own.number = number
-        yield {torch.ops.skmm.trees.default: translated} if trees else {}
+        yield {torch.ops.skmm.trees.default: translated, torch.ops.skmm.recurrent.default: _recurrent}
     finally:
         for own in trees:
             own.number = None
 
 
+def _recurrent(x: Any, weights: list[Any], cell: str, n_layers: int) -> Any:
+    """Recurrent layers as nodes, whose gates stand in another order than torch's."""
+    op = import_optional("onnxscript", extra="onnx").opset18
+    # reset, update, new -> update, reset, new; and input, forget, cell, output -> input, output, forget, cell
+    order = (1, 0, 2) if cell == "GRU" else (0, 3, 1, 2)
+
+    def gates(array: Any) -> Any:
+        parts = op.Split(array, axis=0, num_outputs=len(order))
+        return op.Concat(*(parts[i] for i in order), axis=0)
+
+    def alone(array: Any) -> Any:
+        return op.Unsqueeze(array, op.Constant(value_ints=[0]))
+
+    x = op.Transpose(x, perm=[1, 0, 2])
+    for layer in range(n_layers):
+        of_input, of_state, bias_input, bias_state = (gates(own) for own in weights[4 * layer : 4 * layer + 4])
+        bias = alone(op.Concat(bias_input, bias_state, axis=0))
+        hidden_size = int(weights[4 * layer + 1].shape[1])
+        given = (x, alone(of_input), alone(of_state), bias)
+        if cell == "GRU":
+            states, _ = op.GRU(*given, hidden_size=hidden_size, linear_before_reset=1)
+        else:
+            states, _, _ = op.LSTM(*given, hidden_size=hidden_size)
+        x = op.Squeeze(states, op.Constant(value_ints=[1]))
+    return op.Transpose(x, perm=[1, 0, 2])
+
+
 def _translate(program: Any, names: list[str], output: str, table: dict[Any, Any]) -> Any:
     """An exported program as an ONNX model, without functions, its weights in it."""
-    onnx = import_optional("onnx", extra="export")
-    import_optional("onnxscript", extra="export")
-    translated = torch.onnx.export(
+    onnx = import_optional("onnx", extra="onnx")
+    import_optional("onnxscript", extra="onnx")
+    translated: Any = torch.onnx.export(
         program,
         dynamo=True,
         verbose=False,
         optimize=False,
         input_names=names,
         output_names=[output],
-        custom_translation_table=table or None,
+        custom_translation_table=table,
     )
-    import_optional("onnx.inliner", extra="export")
+    import_optional("onnx.inliner", extra="onnx")
     return onnx.inliner.inline_local_functions(translated.model_proto)
 
 
 def _distinct(network: nn.Module) -> None:
-    """Other weights for a network, no two alike: equal ones would be joined where only one member has them equal."""
+    """Other weights for a network, no two alike: equal ones would be joined, which others need not have equal."""
     with torch.no_grad():
         for number, tensor in enumerate(_tensors(network).values()):
             if tensor.is_floating_point():
@@ -89,8 +116,8 @@ def _tensors(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _repeat(model: Any, members: Iterable[nn.Module]) -> list[str]:
-    """Nodes and weights of the first member once more for each; returns what each says. The first's are replaced."""
-    onnx = import_optional("onnx", extra="export")
+    """Repeat the nodes of the first member for each, with its weights; the names of what each says."""
+    onnx = import_optional("onnx", extra="onnx")
     graph = model.graph
     own = {initializer.name: initializer for initializer in graph.initializer if _MEMBER in initializer.name}
     dependent = set(own)
@@ -151,7 +178,7 @@ def assemble(module: DeployedModule, arguments: list[Argument]) -> Any:
             _distinct(module.members[0])
             program = export_program(FirstMember(module, arguments))
             model = _translate(program, names, _SAID, table)
-            example = program.module()(*(argument.example() for argument in arguments))
+            first = program.module()(*map(example, arguments))
         finally:
             with torch.no_grad():
                 for name, tensor in _tensors(module.members[0]).items():
@@ -160,15 +187,14 @@ def assemble(module: DeployedModule, arguments: list[Argument]) -> Any:
         said = _repeat(model, module.members)
         if module.emits:
             return _finish(model, said[0], names, arguments, None)
-        shape = tuple(f"{OUTPUT}{i}" if i == 0 else int(size) for i, size in enumerate(example.shape))
-        first = Argument(_SAID, "", "values", example.dtype, (len(said), "batch", *shape[1:]))
-        rest = export_program(Decision(module, arguments), [first, *arguments])
+        whole = Argument(_SAID, "", "values", "float32", (len(said), "batch", *first.shape[1:]))
+        rest = export_program(Decision(module, arguments), [whole, *arguments])
         return _finish(model, said, names, arguments, _translate(rest, [_SAID, *names], OUTPUT, table))
 
 
 def _finish(model: Any, said: Any, names: list[str], arguments: list[Argument], rest: Any) -> Any:
     """Members and what follows as one model; of several outputs of members the rest reads all in one."""
-    onnx = import_optional("onnx", extra="export")
+    onnx = import_optional("onnx", extra="onnx")
     graph = model.graph
     if rest is None:
         graph.node.append(onnx.helper.make_node("Identity", [said], [OUTPUT]))
@@ -195,6 +221,3 @@ def _finish(model: Any, said: Any, names: list[str], arguments: list[Argument], 
     graph.input.extend(made)
     onnx.checker.check_model(model)
     return model
-
-
-__all__ = ["OUTPUT", "Program", "assemble"]

@@ -31,8 +31,8 @@ from skmm.estimators._targets import FLOOR, ClassTarget, LabelsTarget, Target, V
 from skmm.layers import weighted_sum
 
 _CAN = (
-    "logistic and linear regression, ridge, lasso, forests, extra trees and boosting on histograms, also one for each "
-    "output"
+    "logistic and linear regression, ridge, lasso, forests, extra trees and boosting on histograms, also one of "
+    "them for each output"
 )
 
 
@@ -261,5 +261,3 @@ class ExpertModules(nn.Module):
             outputs.append(module(self.tables.parts(raw, choice.modalities, choice.form)))
             exists.append(self.tables.exists(present, choice.modalities))
         return torch.stack(outputs, 1), torch.stack(exists, 1)
-
-

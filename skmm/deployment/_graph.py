@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from skmm.blocks import BlockInfo
+from skmm.deployment._arguments import Argument
 from skmm.deployment._module import DeployedModule
 from skmm.layers import SparseRows
 
@@ -16,41 +16,12 @@ _EXAMPLES = 3  # samples that a module is traced with; of any number that is not
 _STEPS = 6
 
 
-@dataclass(frozen=True)
-class Argument:
-    """One tensor that a program reads.
-
-    Attributes
-    ----------
-    name : str
-        Its name: that of the modality for values, else with what it says behind a point, such as ``text.present``.
-    modality : str
-        The modality.
-    part : {"values", "present", "length", "columns", "weights"}
-        What it says of it. ``present`` is True where a sample has the modality; of sequences and token ids
-        ``length`` is their number of steps, 0 where it is missing; of sparse rows ``columns`` and ``weights`` are
-        what they store, filled up with zeros.
-    dtype : torch.dtype
-        Its type.
-    axes : tuple of int or str
-        Size of each axis; a name where it may be any, the same for all arguments.
-    """
-
-    name: str
-    modality: str
-    part: str
-    dtype: torch.dtype
-    axes: tuple[int | str, ...]
-
-    def example(self, n: int = _EXAMPLES) -> Tensor:
-        """A tensor of that form."""
-        sizes = {"batch": n}
-        shape = [size if isinstance(size, int) else sizes.get(size, _STEPS) for size in self.axes]
-        if self.part == "length":
-            return torch.arange(n) % _STEPS + 1
-        if self.dtype == torch.bool:
-            return torch.ones(shape, dtype=self.dtype)
-        return torch.zeros(shape, dtype=self.dtype)
+def example(argument: Argument, n: int = _EXAMPLES) -> Tensor:
+    """A tensor of the form of an argument."""
+    shape = [{"batch": n}.get(size, _STEPS) if isinstance(size, str) else size for size in argument.axes]
+    if argument.part == "length":
+        return torch.arange(n) % _STEPS + 1
+    return torch.full(shape, argument.part == "present", dtype=getattr(torch, argument.dtype))
 
 
 def arguments_of(module: DeployedModule, *, dense: bool = False) -> list[Argument]:
@@ -59,21 +30,21 @@ def arguments_of(module: DeployedModule, *, dense: bool = False) -> list[Argumen
     for m, (name, info) in enumerate(module.infos.items()):
         found += [
             Argument(name if part == "values" else f"{name}.{part}", name, part, dtype, axes)
-            for part, dtype, axes in _parts(m, info, module.dtypes[name], dense)
+            for part, dtype, axes in _parts(m, info, str(module.dtypes[name]).removeprefix("torch."), dense)
         ]
     return found
 
 
-def _parts(m: int, info: BlockInfo, dtype: torch.dtype, dense: bool) -> list[tuple[str, torch.dtype, Any]]:
+def _parts(m: int, info: BlockInfo, dtype: str, dense: bool) -> list[tuple[str, str, Any]]:
     batch = ("batch",)
     if info.kind in ("sequence", "tokens"):
         shape = info.shape if info.kind == "sequence" else ()
-        return [("values", dtype, (*batch, f"time{m}", *shape)), ("length", torch.int64, batch)]
+        return [("values", dtype, (*batch, f"time{m}", *shape)), ("length", "int64", batch)]
     if info.kind == "sparse" and not dense:
         axes = (*batch, f"stored{m}")
-        return [("columns", torch.int64, axes), ("weights", dtype, axes), ("present", torch.bool, batch)]
-    shape = (f"time{m}", *info.shape[1:]) if info.kind == "video" else info.shape
-    return [("values", dtype, (*batch, *shape)), ("present", torch.bool, batch)]
+        return [("columns", "int64", axes), ("weights", dtype, axes), ("present", "bool", batch)]
+    shape: tuple[Any, ...] = (f"time{m}", *info.shape[1:]) if info.kind == "video" else info.shape
+    return [("values", dtype, (*batch, *shape)), ("present", "bool", batch)]
 
 
 class Program(nn.Module):
@@ -123,9 +94,6 @@ def export_program(program: Program, arguments: list[Argument] | None = None) ->
     """``torch.export`` of any number of samples and of steps; ``arguments`` if there are more than the module's."""
     arguments = program.arguments if arguments is None else arguments
     free = torch.export.Dim.DYNAMIC
-    examples = tuple(argument.example() for argument in arguments)
-    shapes = (
-        tuple({i: free for i, size in enumerate(a.axes) if isinstance(size, str)} for a in arguments),
-    )
-    return torch.export.export(program, examples, dynamic_shapes=shapes, strict=False)
-
+    given = tuple(map(example, arguments))
+    shapes = (tuple({i: free for i, size in enumerate(a.axes) if isinstance(size, str)} for a in arguments),)
+    return torch.export.export(program, given, dynamic_shapes=shapes, strict=False)

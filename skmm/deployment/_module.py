@@ -85,6 +85,9 @@ class _Stacking(nn.Module):
 class _Finish(nn.Module):
     """Combined outputs (B, C) -> probabilities (B, C), or values (B,) or (B, C)."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, target: Target) -> None:
         super().__init__()
         self.kind = type(target)
@@ -126,21 +129,22 @@ class DeployedModule(nn.Module):
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If an encoder reads raw samples by another package's code, or an expert has no form as tensors; names it, and
-        what to do.
+        If an encoder reads raw samples by another package's code, or an expert has no form as tensors; names it,
+        and what to do.
 
     Shape
     -----
     values and masks by modality, both in any order:
 
-    - a vector (B, d), an image (B, height, width[, channels]) or a video (B, T, height, width[, channels]), mask (B,);
+    - a vector (B, d), an image (B, height, width[, channels]) or a video (B, T, height, width[, channels]), mask
+      (B,);
     - a sequence (B, T, ...) or token ids (B, T), mask (B, T), True up to the end of a sample;
     - sparse rows as :class:`~skmm.layers.SparseRows` of columns and weights (B, N), filled up with zeros, and
       anything as ``compressed``; or all columns, (B, d), mask (B,).
 
-    -> probabilities (B, C), or values (B,) or (B, C), float64, as ``predict_proba`` and ``predict`` give them; of a
-    SpeechRecognizer log-probabilities of the symbols (B, T', 1 + n_symbols), float32, as ``emissions`` gives them. A
-    sample without any modality gets the prediction of training as a whole.
+    -> probabilities (B, C), or values (B,) or (B, C), float64, as ``predict_proba`` and ``predict`` give them; of
+    a SpeechRecognizer log-probabilities of the symbols (B, T', 1 + n_symbols), float32, as ``emissions`` gives
+    them. A sample without any modality gets the prediction of training as a whole.
 
     Examples
     --------

@@ -28,6 +28,9 @@ class DenseReader(nn.Module):
     x (B, ...) of ``dtype``, mask (B,) or (B, T) -> (B, ...) float32, 0 where nothing exists.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, scaler: Scaler | None) -> None:
         super().__init__()
         far = scaler is not None and bool((np.abs(scaler.mean) > _FAR * scaler.scale).any())

@@ -35,7 +35,7 @@ class _SparseTable(nn.Module):
 
 
 class _TokenTable(nn.Module):
-    """How often each known id stands in a sample, log(1 + count): (B, T) int64, (B, T) -> SparseRows of all columns."""
+    """How often each known id stands in a sample, log(1 + count): (B, T), (B, T) -> SparseRows of all columns."""
 
     def __init__(self, ids: np.ndarray) -> None:
         super().__init__()
@@ -83,6 +83,9 @@ class _SequenceTable(nn.Module):
 
 class _ImageTable(nn.Module):
     """Mean and deviation of each channel, then means of a grid: (B, H, W[, C]), (B,) -> (B, d)."""
+
+    rows: Tensor
+    columns: Tensor
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -154,9 +157,7 @@ class Tables(nn.Module):
         )
 
     def forward(self, values: dict[str, Any], present: dict[str, Tensor]) -> dict[str, Part]:
-        return {
-            name: table(values[name], present[name]) for name, table in zip(self.names, self.made, strict=True)
-        }
+        return {name: table(values[name], present[name]) for name, table in zip(self.names, self.made, strict=True)}
 
     def exists(self, present: dict[str, Tensor], names: Sequence[str]) -> Tensor:
         """Of which samples one who reads these modalities says something, (B,)."""

@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skmm.blocks._blocks import BlockInfo

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,21 @@ from torch import Tensor, nn
 from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.spec import INHERIT, register_encoder
+
+
+@torch.library.custom_op("skmm::recurrent", mutates_args=())
+def _recurrent(x: Tensor, weights: Sequence[Tensor], cell: str, n_layers: int) -> Tensor:
+    """What torch's recurrent layers give, as one operation: their own export fixes the number of steps."""
+    hidden = x.new_zeros(n_layers, x.shape[0], weights[1].shape[1])
+    options = (True, n_layers, 0.0, False, False, True)  # biases, no dropout, one direction, samples first
+    if cell == "GRU":
+        return torch.gru(x, hidden, list(weights), *options)[0]
+    return torch.lstm(x, (hidden, hidden), list(weights), *options)[0]
+
+
+@_recurrent.register_fake
+def _(x: Tensor, weights: Sequence[Tensor], cell: str, n_layers: int) -> Tensor:
+    return x.new_empty(x.shape[0], x.shape[1], weights[1].shape[1])
 
 
 class _RecurrentEncoder(nn.Module):
@@ -52,15 +68,24 @@ class _RecurrentEncoder(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         x = x.flatten(2)
-        states = [self.stacks[0](x)[0]]
+        states = [self._run(0, x)]
         if len(self.stacks) == 2:
             # each sample reversed within its own length, so that no direction starts in the padding
             step = torch.arange(x.shape[1], device=x.device)
             # (B, T), its own inverse on the valid steps
-            order = (mask.sum(-1, keepdim=True) - 1 - step) % x.shape[1]
-            backward = self.stacks[1](_reorder(x, order))[0]
+            order = mask.sum(-1, keepdim=True) - 1 - step
+            order = torch.where(order < 0, order + x.shape[1], order)
+            backward = self._run(1, _reorder(x, order))
             states.append(_reorder(backward, order))
         return self.output(torch.cat(states, -1), mask)
+
+    def _run(self, direction: int, x: Tensor) -> Tensor:
+        """States of one of the stacks after each step: (B, T, d) -> (B, T, hidden_dim)."""
+        stack: Any = self.stacks[direction]
+        if torch.compiler.is_compiling():
+            weights = [weight for layer in stack.all_weights for weight in layer]
+            return torch.ops.skmm.recurrent(x, weights, self.cell.__name__, stack.num_layers)
+        return stack(x)[0]
 
 
 def _reorder(x: Tensor, order: Tensor) -> Tensor:

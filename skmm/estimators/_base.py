@@ -25,7 +25,8 @@ from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight, safe_indexing
 from skmm._warnings import warn
 from skmm.augmentation import ModalityDropout, augmentations, compose
-from skmm.blocks import Blocks, FlatLayout
+from skmm.blocks import Blocks
+from skmm.blocks._divided import NUMBERS, divide
 from skmm.blocks._given import as_blocks, check_finite, is_named, refuse_unnamed
 from skmm.columns._tables import as_frame, note_columns
 from skmm.compose import ModalityTransformer
@@ -66,8 +67,6 @@ from skmm.training._samples import canonical, digest, frame_order
 from skmm.training._sets import TrainingSet
 
 _SHARE_OF_EXPERTS = 1 / 3  # of a time limit, after which no more of them begin
-# how a table of numbers is read
-_NUMBERS: dict[str, Any] = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": False}
 
 
 class Samples(NamedTuple):
@@ -219,7 +218,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         if self._types_columns():
             return self.modality_transformer_.transform(_frame(X))
         refuse_unnamed(X)
-        return self._divide(validate_data(self, X, reset=False, **_NUMBERS))
+        return self._divide(validate_data(self, X, reset=False, **NUMBERS))
 
     def _first_read(self, X: Any) -> tuple[Blocks, Self]:
         """X as Blocks, and a copy of the estimator that reads what looks like X, and nothing else."""
@@ -234,43 +233,15 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             noted.modality_transformer_ = ModalityTransformer.from_frame(X)
             return _fit_transformer(noted.modality_transformer_, X), noted
         refuse_unnamed(X)
-        return noted._divide(validate_data(noted, X, reset=True, **_NUMBERS)), noted
+        return noted._divide(validate_data(noted, X, reset=True, **NUMBERS)), noted
+
+    def _divide(self, X: Any) -> Blocks:
+        """The columns of a table of numbers as modalities."""
+        return divide(X, self.modalities, list(getattr(self, "feature_names_in_", [])))
 
     def _types_columns(self) -> bool:
         """Whether X is a table whose columns say themselves what they are."""
         return isinstance(self.modalities, str) and self.modalities == "auto"
-
-    def _divide(self, X: Any) -> Blocks:
-        """The columns of a table of numbers as modalities."""
-        if self.modalities is None:
-            return Blocks({"X": X})
-        if isinstance(self.modalities, FlatLayout):
-            return Blocks.from_flat(X, self.modalities)
-        if not isinstance(self.modalities, Mapping):
-            raise ValueError(
-                "modalities must be 'auto', a dict of name -> columns or the layout of Blocks.to_flat(), "
-                f"got {self.modalities!r}."
-            )
-        return Blocks({name: X[:, self._columns(name, c, X.shape[1])] for name, c in self.modalities.items()})
-
-    def _columns(self, name: str, columns: Any, n_columns: int) -> np.ndarray:
-        """Column numbers of one modality."""
-        if not isinstance(columns, (str, slice)):
-            columns = np.atleast_1d(np.asarray(columns)).tolist()
-        if isinstance(columns, str) or (isinstance(columns, list) and any(isinstance(c, str) for c in columns)):
-            names = list(getattr(self, "feature_names_in_", []))
-            wanted = [columns] if isinstance(columns, str) else columns
-            for column in wanted:
-                if column not in names:
-                    raise unknown(f"column of modality {name!r}:", column, names)
-            return np.array([names.index(column) for column in wanted])
-        try:
-            chosen = np.arange(n_columns)[columns if isinstance(columns, slice) else np.asarray(columns)]
-        except IndexError as error:
-            raise ValueError(f"modality {name!r}: columns {columns!r} of {n_columns}: {error}.") from None
-        if chosen.size == 0:
-            raise ValueError(f"modality {name!r}: columns {columns!r} select nothing from {n_columns} columns.")
-        return np.atleast_1d(chosen)
 
     # -- parameters ----------------------------------------------------------------------------------------------
 

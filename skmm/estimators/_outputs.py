@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import unknown
-from skmm._warnings import warn
+from skmm._warnings import warn_of_empty
 from skmm.blocks import Blocks
 from skmm.blocks._given import sample_lengths
 from skmm.estimators._experts import Experts, with_experts
@@ -107,13 +107,8 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         data, dtype, blocks = self._load(X)
         outputs, exists = combined(self.net_, self._target, self.stack_, data, dtype, experts=self._said(blocks))
         empty = ~exists
-        if empty.any():
-            warn(
-                f"{empty.sum()} of {len(blocks)} samples have no modality at all, the first is row "
-                f"{np.flatnonzero(empty)[0]}; their prediction is the one of training as a whole."
-            )
-            outputs = np.where(empty[:, None], self._target.prior, outputs)
-        return outputs
+        warn_of_empty(empty)
+        return np.where(empty[:, None], self._target.prior, outputs) if empty.any() else outputs
 
     def _finished_by_head(self, X: Any) -> dict[str, np.ndarray]:
         """Probabilities or values of each head alone, the members' mean; NaN where its modality is missing."""

@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skmm._checks import unknown
 from skmm._devices import free_memory
 from skmm._warnings import warn
-from skmm.blocks import KINDS, Block, BlockInfo, Blocks, RaggedArray, block_kind
+from skmm.blocks import Block, BlockInfo, Blocks, RaggedArray, block_kind
 from skmm.blocks._blocks import trusted_blocks
-from skmm.blocks._given import check_finite
-from skmm.blocks._kinds import as_kind, is_list_of_none, sample_shape
+from skmm.blocks._kinds import as_kind, sample_shape
 from skmm.inputs._batches import Batches
 from skmm.inputs._columns import (
     AbsentColumn,
@@ -31,11 +29,12 @@ from skmm.inputs._columns import (
     n_bytes,
     naming,
 )
+from skmm.inputs._known import KnownInputs
 from skmm.inputs._scaling import Projection, Scaler
 from skmm.spec import Encoder, as_spec, kinds_of, numbers_ids_anew
 
 
-class Inputs:
+class Inputs(KnownInputs):
     """What a fitted estimator remembers of its modalities: names, kinds, shapes and scaling.
 
     Parameters
@@ -103,14 +102,6 @@ class Inputs:
             with naming(name):
                 self.scalers[name] = Scaler.fit(block, present, weights, n_jobs) if learn else None
 
-    def _note(self, blocks: Blocks) -> None:
-        """Remember which modalities samples had, and which they lacked."""
-        # new sets: what a fit that goes on adds is to be forgotten if it fails
-        self.seen = self.seen | {name for name, mask in blocks.present.items() if mask.any()}
-        lacked = {name for name, mask in blocks.present.items() if not mask.all()}
-        self.lacked = self.lacked | lacked | (self.infos.keys() - blocks.keys())
-        self.held_out = self.held_out - self.seen
-
     def begin(self, blocks: Blocks, held_out: np.ndarray) -> Blocks:
         """All samples of the fit, converted, the rows included that the training does not see.
 
@@ -124,68 +115,6 @@ class Inputs:
                 "is learned of it, and it counts as missing, in predictions too."
             )
         return self.convert(blocks)
-
-    def convert(self, blocks: Blocks) -> Blocks:
-        """The modalities of the fit, in its order and of the kinds that it had there.
-
-        Those of which no sample tells anything are left out.
-        """
-        present = {
-            name: np.zeros_like(mask) if name in self.held_out else mask for name, mask in blocks.present.items()
-        }
-        names = [n for n in self.infos if n in blocks and not is_list_of_none(blocks[n], present[n])]
-        converted = {name: as_kind(blocks[name], (self._read_info(name).kind,)) for name in names}
-        return trusted_blocks(converted, {name: present[name] for name in names}, len(blocks))
-
-    def _read_info(self, name: str) -> BlockInfo:
-        """The block as it comes in, which a frozen encoder turns into vectors."""
-        return self.sources.get(name, self.infos[name])
-
-    @property
-    def n_features(self) -> int:
-        """Numbers per sample; per step for a sequence without one length."""
-        return sum(math.prod(info.shape) * (info.length or 1) for info in self.infos.values())
-
-    def check(self, blocks: Blocks, *, training: bool = False) -> Blocks:
-        """Samples as training's were, or an error that names the modality and what was expected.
-
-        A modality may be absent as a whole where training knew samples without it. What ``training`` goes on with
-        adds to what is known. One that is a list of None is left out of what is returned.
-        """
-        if training:
-            self._note(blocks)
-        for name in self.infos:
-            if name not in blocks and name not in self.lacked:
-                raise ValueError(
-                    f"modality {name!r} is missing; fitted with {list(self.infos)}, got {list(blocks)}, and no "
-                    "training sample lacked it. An estimator learns to do without a modality from samples that "
-                    "lack it, or with modality_dropout, e.g. modality_dropout=0.2."
-                )
-        for name in blocks:
-            if name not in self.infos:
-                raise unknown("modality", name, self.infos)
-            if name not in self.seen | self.held_out and blocks.present[name].any():
-                raise ValueError(
-                    f"modality {name!r}, row {blocks.present[name].argmax()}: there is a value, but every training "
-                    "sample lacked this modality, so nothing is known of it."
-                )
-        blocks = self.convert(blocks)
-        for name, block in blocks.items():
-            info = self._read_info(name)
-            kind = block_kind(block)
-            if kind != info.kind:
-                raise ValueError(
-                    f"modality {name!r} was {info.kind} in fit ({KINDS[info.kind]}), now it is {kind}."
-                )
-            if kind != "tokens" and sample_shape(block) != info.shape:
-                raise ValueError(
-                    f"modality {name!r} has {_shape_text(kind, sample_shape(block))}, "
-                    f"fitted with {_shape_text(kind, info.shape)}."
-                )
-            if name in self.readers:
-                self.readers[name].check(name, kind, block)
-        check_finite(blocks)
-        return blocks
 
     def dtype(self, blocks: Blocks) -> torch.dtype:
         """float64 where every block is given in that precision, as scikit-learn keeps it; else float32."""
@@ -276,9 +205,3 @@ def _info(name: str, block: Block) -> BlockInfo:
         )
     length = int(block.shape[1]) if kind == "sequence" and not isinstance(block, RaggedArray) else None
     return BlockInfo(kind, tuple(int(s) for s in shape), length)
-
-
-def _shape_text(kind: str, shape: tuple[int, ...]) -> str:
-    if kind in ("vector", "sparse"):
-        return f"{shape[0]} features"
-    return f"steps of shape {shape}" if kind == "sequence" else f"samples of shape {shape}"

@@ -198,7 +198,8 @@ class MemberNetworks(StackedNetworks):
             if isinstance(tensor, nn.Parameter) and not isinstance(copied, nn.Parameter):
                 copied = own[id(tensor)] = nn.Parameter(copied, tensor.requires_grad)
             owner[key] = copied
-        return template.network
+        network: Any = template.network
+        return network
 
     def decayed(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Weights, which weight decay shrinks, and the rest (biases, norms, placeholders), which it leaves.

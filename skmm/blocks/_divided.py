@@ -1,0 +1,58 @@
+"""A table of numbers as modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from skmm._checks import unknown
+from skmm.blocks._blocks import Blocks, FlatLayout
+
+# how scikit-learn's checks read such a table
+NUMBERS: dict[str, Any] = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": False}
+
+
+def divide(X: Any, modalities: Any, names: list[str]) -> Blocks:
+    """The columns of a table of numbers as modalities.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n_samples, n_features)
+        The table.
+    modalities : None, FlatLayout, or mapping of str to columns
+        What the columns are: one modality ``"X"``, a flat form of Blocks, or columns by their positions, a slice or
+        their names.
+    names : list of str
+        Names of the columns; empty if they have none.
+    """
+    if modalities is None:
+        return Blocks({"X": X})
+    if isinstance(modalities, FlatLayout):
+        return Blocks.from_flat(X, modalities)
+    if not isinstance(modalities, Mapping):
+        raise ValueError(
+            "modalities must be 'auto', a dict of name -> columns or the layout of Blocks.to_flat(), "
+            f"got {modalities!r}."
+        )
+    return Blocks({name: X[:, positions(name, c, X.shape[1], names)] for name, c in modalities.items()})
+
+
+def positions(name: str, columns: Any, n_columns: int, names: list[str]) -> np.ndarray:
+    """Column numbers of one modality."""
+    if not isinstance(columns, (str, slice)):
+        columns = np.atleast_1d(np.asarray(columns)).tolist()
+    if isinstance(columns, str) or (isinstance(columns, list) and any(isinstance(c, str) for c in columns)):
+        wanted = [columns] if isinstance(columns, str) else columns
+        for column in wanted:
+            if column not in names:
+                raise unknown(f"column of modality {name!r}:", column, names)
+        return np.array([names.index(column) for column in wanted])
+    try:
+        chosen = np.arange(n_columns)[columns if isinstance(columns, slice) else np.asarray(columns)]
+    except IndexError as error:
+        raise ValueError(f"modality {name!r}: columns {columns!r} of {n_columns}: {error}.") from None
+    if chosen.size == 0:
+        raise ValueError(f"modality {name!r}: columns {columns!r} select nothing from {n_columns} columns.")
+    return np.atleast_1d(chosen)
