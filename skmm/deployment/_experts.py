@@ -55,7 +55,7 @@ class _Linear(nn.Module):
             if isinstance(part, Tensor):
                 total = total + part.float() @ weight
             else:
-                total = total + weighted_sum(part.columns, part.weights, weight)
+                total = total + weighted_sum(part.columns, part.weights.float(), weight)
         return total
 
 
@@ -80,10 +80,11 @@ def _dense(parts: list[Part], widths: list[int]) -> Tensor:
         if isinstance(part, Tensor):
             whole.append(part.float())
         elif part.columns is None:
-            whole.append(part.weights)
+            whole.append(part.weights.float())
         else:
-            empty = part.weights.new_zeros(part.weights.shape[0], width)
-            whole.append(empty.scatter_add(1, part.columns, part.weights))
+            weights = part.weights.float()
+            empty = weights.new_zeros(weights.shape[0], width)
+            whole.append(torch.scatter_add(empty, 1, part.columns, weights))
     return torch.cat(whole, 1)
 
 

@@ -121,8 +121,8 @@ class DeployedModule(nn.Module):
     infos : dict of str to BlockInfo
         The modalities.
     dtypes : dict of str to torch.dtype
-        Of the values of each: float32, int64 for token ids, and float64 where float32 has too few digits for what
-        varies, as in time stamps.
+        Of the values of each: float32, int64 for token ids, and float64 where float32 has too few digits: of what
+        varies far from zero, such as time stamps, and of what experts sum up.
 
     Raises
     ------
@@ -177,7 +177,10 @@ class DeployedModule(nn.Module):
             )
         networks, inputs = estimator.net_.module_, estimator.inputs_
         self.infos = dict(inputs.infos)
-        self.readers = nn.ModuleList(make_reader(name, info, inputs) for name, info in self.infos.items())
+        precise = getattr(estimator, "experts_", None) is not None
+        self.readers = nn.ModuleList(
+            make_reader(name, info, inputs, precise=precise) for name, info in self.infos.items()
+        )
         readers: list[Any] = list(self.readers)
         self.dtypes: dict[str, torch.dtype] = {n: r.dtype for n, r in zip(self.infos, readers, strict=True)}
         self.members = nn.ModuleList(networks.member(k) for k in estimator.net_.speakers)

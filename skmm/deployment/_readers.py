@@ -31,10 +31,10 @@ class DenseReader(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, scaler: Scaler | None) -> None:
+    def __init__(self, scaler: Scaler | None, *, precise: bool) -> None:
         super().__init__()
         far = scaler is not None and bool((np.abs(scaler.mean) > _FAR * scaler.scale).any())
-        self.dtype = torch.float64 if far else torch.float32
+        self.dtype = torch.float64 if far or precise else torch.float32
         self.scales = scaler is not None
         if scaler is not None:
             self.register_buffer("mean", constant(scaler.mean, self.dtype))
@@ -107,7 +107,7 @@ class Compression(nn.Module):
     columns: Tensor
     matrix: Tensor
 
-    def __init__(self, projection: Projection, n_features: int) -> None:
+    def __init__(self, projection: Projection, n_features: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.chosen = projection.columns is not None
         matrix = projection.matrix
@@ -116,7 +116,7 @@ class Compression(nn.Module):
             columns[projection.columns] = np.arange(len(matrix))
             matrix = np.vstack([matrix, np.zeros_like(matrix[:1])])
             self.register_buffer("columns", constant(columns, torch.int64))
-        self.register_buffer("matrix", constant(matrix))
+        self.register_buffer("matrix", constant(matrix, dtype))
 
     def forward(self, rows: SparseRows) -> Tensor:
         if not self.chosen:
@@ -136,24 +136,30 @@ class SparseReader(nn.Module):
     exists. Of what is dense the columns are None.
     """
 
-    dtype = torch.float32
     scale: Tensor
 
-    def __init__(self, scaler: Scaler | None, projection: Projection | None, n_features: int) -> None:
+    def __init__(
+        self, scaler: Scaler | None, projection: Projection | None, n_features: int, *, precise: bool
+    ) -> None:
         super().__init__()
+        self.dtype = torch.float64 if precise else torch.float32
         scale = np.ones(1) if scaler is None else scaler.scale
         self.register_buffer("scale", constant(scale))
         self.compression = None if projection is None else Compression(projection, n_features)
 
     def forward(self, x: SparseRows, mask: Tensor) -> SparseRows:
-        weights = torch.where(mask.unsqueeze(-1), x.weights, 0.0)
+        weights = torch.where(mask.unsqueeze(-1), x.weights, 0.0).float()
         raw = SparseRows(x.columns, weights, weights[:, :0])
         compressed = raw.compressed if self.compression is None else self.compression(raw)
         return SparseRows(x.columns, weights / self.scale, compressed)
 
 
-def make_reader(name: str, info: BlockInfo, inputs: Inputs) -> nn.Module:
-    """What reads a modality as the fit learned to."""
+def make_reader(name: str, info: BlockInfo, inputs: Inputs, *, precise: bool) -> nn.Module:
+    """What reads a modality as the fit learned to.
+
+    ``precise`` asks for float64 of whatever trees read sums of: the last digit decides on which side of a border a
+    sample is.
+    """
     if name in inputs.readers:
         own = type(inputs.readers[name]).__name__
         raise ValueError(
@@ -164,5 +170,5 @@ def make_reader(name: str, info: BlockInfo, inputs: Inputs) -> nn.Module:
     if info.kind == "tokens":
         return TokenReader(inputs.ids.get(name), info.shape[0])
     if info.kind == "sparse":
-        return SparseReader(inputs.scalers[name], inputs.projections.get(name), info.shape[0])
-    return DenseReader(inputs.scalers[name])
+        return SparseReader(inputs.scalers[name], inputs.projections.get(name), info.shape[0], precise=precise)
+    return DenseReader(inputs.scalers[name], precise=precise and info.kind != "vector")

@@ -30,7 +30,7 @@ class _SparseTable(nn.Module):
     """Sparse rows as they are, empty where they are missing: SparseRows, (B,) -> SparseRows."""
 
     def forward(self, x: SparseRows, mask: Tensor) -> SparseRows:
-        weights = torch.where(mask.unsqueeze(-1), x.weights, 0.0)
+        weights = torch.where(mask.unsqueeze(-1), x.weights, 0.0).double()
         return SparseRows(x.columns, weights, weights[:, :0])
 
 
@@ -46,7 +46,7 @@ class _TokenTable(nn.Module):
         place, found = self.places(x)
         counts = torch.zeros(x.shape[0], max(1, self.n_ids), device=x.device)
         counts = torch.scatter_add(counts, 1, place, (found & mask).float())[:, : self.n_ids]
-        return SparseRows(None, counts.log1p(), counts[:, :0])
+        return SparseRows(None, counts.log1p().double(), counts[:, :0])
 
 
 def _over_time(x: Tensor, mask: Tensor, statistics: Sequence[str]) -> Tensor:
@@ -153,7 +153,7 @@ class Tables(nn.Module):
             self.register_buffer(f"mean{m}", constant(form.scalers[name].mean, torch.float64))
             self.register_buffer(f"scale{m}", constant(form.scalers[name].scale, torch.float64))
         self.compressions = nn.ModuleDict(
-            {str(form.names.index(name)): Compression(p, form.widths[name]) for name, p in form.projections.items()}
+            {str(form.names.index(name)): Compression(p, form.widths[name], torch.float64) for name, p in form.projections.items()}
         )
 
     def forward(self, values: dict[str, Any], present: dict[str, Tensor]) -> dict[str, Part]:
@@ -179,11 +179,11 @@ class Tables(nn.Module):
         m = self.names.index(name)
         mean, scale = getattr(self, f"mean{m}"), getattr(self, f"scale{m}")
         if isinstance(table, SparseRows):
-            return table._replace(weights=table.weights / scale.float())
+            return table._replace(weights=table.weights / scale)
         scaled = ((table - mean) / scale).clamp(-CLIP, CLIP)
         return torch.where(scaled.isnan(), 0.0, scaled).float()
 
     def _dense(self, name: str, table: Part) -> Tensor:
         if isinstance(table, SparseRows):
-            return self.compressions[str(self.names.index(name))](table)
+            table = self.compressions[str(self.names.index(name))](table)
         return table.float()
