@@ -62,6 +62,8 @@ def fitted(fusion, kind, cls=MultimodalClassifier):
 # what an estimator of many members says of the few samples of some checks
 shared_folds = pytest.mark.filterwarnings("ignore:n_members=. is more than:UserWarning")
 
+SEVERAL = {**QUICK, "n_members": 3, "experts": None, "max_epochs": 8, "lr": 0.05}
+
 # What scikit-learn asks of an estimator and the fusion has a part in. Its other checks are of what comes before the
 # network: forms of input, parameters, tags, errors.
 OF_THE_FUSION = {
@@ -95,7 +97,7 @@ def check_what_the_fusion_has_a_part_in(estimator):
 
 
 @shared_folds
-@parametrize_with_checks([cls(**{**QUICK, "n_members": 3, "experts": None}) for cls in ESTIMATORS])
+@parametrize_with_checks([cls(**SEVERAL) for cls in ESTIMATORS])
 def test_scikit_learn_checks_of_several_members(estimator, check):
     check(estimator)
 
@@ -131,7 +133,7 @@ def test_scikit_learn_checks_with_all_as_it_comes(estimator, check):
 @every_estimator
 @pytest.mark.parametrize("fusion", [fusion for fusion in LEVELS if fusion != "concat"])
 def test_scikit_learn_checks_of_several_members_with_each_level(cls, fusion):
-    check_what_the_fusion_has_a_part_in(cls(fusion, **{**QUICK, "n_members": 3, "experts": None}))
+    check_what_the_fusion_has_a_part_in(cls(fusion, **SEVERAL))
 
 
 @pytest.mark.slow
