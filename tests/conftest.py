@@ -159,8 +159,11 @@ def data_folder():
 
 @pytest.hookimpl(tryfirst=True)  # before slow tests are left out
 def pytest_collection_modifyitems(items):
+    gallery = Path(__file__).parents[1] / "docs" / "gallery"  # whole trainings, up to half a minute a page
     seen = set()
     for item in items:
+        if item.path.is_relative_to(gallery):
+            item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("one_by_default"):
             test = item.parent.nodeid, item.originalname
             if test in seen:
