@@ -20,23 +20,22 @@ SELF_CONTAINED = [name for name in list_encoders() if name != "pretrained"]
 ESTIMATORS = [MultimodalClassifier, MultimodalRegressor]
 every_estimator = pytest.mark.parametrize("cls", ESTIMATORS)
 members = pytest.mark.parametrize("n_members", [1, 3])
-TRANSFORMERS = {"crossmodal", "bottleneck"}  # several times as slow as any other
-
-
-def without_transformers(fusion, *others):
-    """A parameter set of the default run, or with a fusion by transformer of the slow tests."""
-    return pytest.param(fusion, *others, marks=[pytest.mark.slow] if fusion in TRANSFORMERS else [])
-
-
-every_fusion = pytest.mark.parametrize("fusion", [without_transformers(f) for f in list_fusions()])
 # What any fusion must keep, skmm.testing asserts of the whole registry, in tests/fusion/test_fusion.py and
 # tests/estimators/test_common.py. Of the estimator around it, one fusion of each level stands for the others.
 LEVELS = ["early", "concat", "attention", "late"]
+
+
+def level_by_default(fusion, *others):
+    """A parameter set of the default run for one fusion of each level, for the others of the slow tests."""
+    return pytest.param(fusion, *others, marks=[] if fusion in LEVELS else [pytest.mark.slow])
+
+
+every_fusion = pytest.mark.parametrize("fusion", [level_by_default(f) for f in list_fusions()])
 each_level = pytest.mark.parametrize("fusion", LEVELS)
 once_and_each_level = pytest.mark.parametrize(
     ("fusion", "cls"),
     [
-        *(without_transformers(fusion, MultimodalClassifier) for fusion in list_fusions()),
+        *(level_by_default(fusion, MultimodalClassifier) for fusion in list_fusions()),
         *((fusion, MultimodalRegressor) for fusion in LEVELS),
     ],
 )
@@ -160,8 +159,11 @@ def data_folder():
 
 @pytest.hookimpl(tryfirst=True)  # before slow tests are left out
 def pytest_collection_modifyitems(items):
+    gallery = Path(__file__).parents[1] / "docs" / "gallery"  # whole trainings, up to half a minute a page
     seen = set()
     for item in items:
+        if item.path.is_relative_to(gallery):
+            item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("one_by_default"):
             test = item.parent.nodeid, item.originalname
             if test in seen:

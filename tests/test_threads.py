@@ -153,6 +153,7 @@ def fit():
 """
 
 
+@pytest.mark.one_by_default
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 @pytest.mark.parametrize(
     "work",

@@ -128,7 +128,7 @@ def check_fusion(fusion: str | type[nn.Module] | Fusion, *, estimators: bool = T
     Examples
     --------
     >>> from skmm.testing import check_fusion
-    >>> check_fusion("sum")
+    >>> check_fusion("sum", estimators=False)  # the module alone, in a second; leave it out for the estimators
     """
     spec = as_known(Fusion, fusion)
     for n in range(1, len(NAMES) + 1):

@@ -268,6 +268,7 @@ def test_missing_videos_say_nothing(name, fusion):
     )
 
 
+@pytest.mark.one_by_default
 @every_encoder
 @members
 def test_videos_of_any_length(name, n_members):

@@ -32,7 +32,7 @@ from conftest import (
 )
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold, cross_validate
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor, list_fusions
 from skmm.spec import FUSIONS
@@ -62,17 +62,57 @@ def fitted(fusion, kind, cls=MultimodalClassifier):
 # what an estimator of many members says of the few samples of some checks
 shared_folds = pytest.mark.filterwarnings("ignore:n_members=. is more than:UserWarning")
 
+SEVERAL = {**QUICK, "n_members": 3, "experts": None, "max_epochs": 8, "lr": 0.05}
+
+# What scikit-learn asks of an estimator and the fusion has a part in. Its other checks are of what comes before the
+# network: forms of input, parameters, tags, errors.
+OF_THE_FUSION = {
+    "check_class_weight_classifiers",
+    "check_classifiers_classes",
+    "check_classifiers_multilabel_output_format_predict_proba",
+    "check_classifiers_train",
+    "check_decision_proba_consistency",
+    "check_estimators_dtypes",
+    "check_estimators_pickle",
+    "check_fit2d_1feature",
+    "check_fit2d_1sample",
+    "check_fit_idempotent",
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
+    "check_regressors_int",
+    "check_regressors_train",
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_transformer_general",
+}
+
+
+def check_what_the_fusion_has_a_part_in(estimator):
+    done = set()
+    for checked, check in estimator_checks_generator(estimator):
+        name = check.func.__name__
+        if name in OF_THE_FUSION - done:  # once: its variants are forms of the same samples
+            check(checked)
+            done.add(name)
+    assert len(done) > len(OF_THE_FUSION) / 2
+
 
 @shared_folds
-@parametrize_with_checks([cls(**{**QUICK, "n_members": 3}) for cls in ESTIMATORS])
+@parametrize_with_checks([cls(**SEVERAL) for cls in ESTIMATORS])
 def test_scikit_learn_checks_of_several_members(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow  # what they ask of a fusion, the checks on blocks ask as well
-@parametrize_with_checks([cls(fusion, **QUICK) for cls in ESTIMATORS for fusion in FUSION_NAMES])
-def test_scikit_learn_checks_with_each_fusion(estimator, check):
+@parametrize_with_checks([cls(fusion, **QUICK) for cls in ESTIMATORS for fusion in LEVELS])
+def test_scikit_learn_checks_with_each_level(estimator, check):
     check(estimator)
+
+
+@pytest.mark.slow
+@every_estimator
+@pytest.mark.parametrize("fusion", [fusion for fusion in FUSION_NAMES if fusion not in LEVELS])
+def test_scikit_learn_checks_with_each_fusion(cls, fusion):
+    check_what_the_fusion_has_a_part_in(cls(fusion, **QUICK))
 
 
 @every_estimator
@@ -83,10 +123,17 @@ def test_checks_on_blocks_with_each_fusion(cls, fusion):
 
 @pytest.mark.slow
 @shared_folds
-# one fusion of each level; what members are to the others is tested in test_members.py
-@parametrize_with_checks([cls(fusion) for cls in ESTIMATORS for fusion in ("early", "concat", "attention", "late")])
-def test_scikit_learn_checks_with_all_else_as_it_comes(estimator, check):
+@parametrize_with_checks([cls() for cls in ESTIMATORS])
+def test_scikit_learn_checks_with_all_as_it_comes(estimator, check):
     check(estimator)
+
+
+@pytest.mark.slow
+@shared_folds
+@every_estimator
+@pytest.mark.parametrize("fusion", [fusion for fusion in LEVELS if fusion != "concat"])
+def test_scikit_learn_checks_of_several_members_with_each_level(cls, fusion):
+    check_what_the_fusion_has_a_part_in(cls(fusion, **SEVERAL))
 
 
 @pytest.mark.slow

@@ -539,6 +539,7 @@ def test_units_far_out_of_the_range_of_float32(kind, units):
     assert small().fit({kind: block}, y).score({kind: block}, y) > 0.9
 
 
+@pytest.mark.one_by_default
 @members
 @pytest.mark.parametrize("kind", ["vector", "sequence", "ragged"])
 def test_what_is_learned_of_time_stamps_is_their_differences(kind, n_members):
@@ -573,6 +574,7 @@ def test_a_constant_feature_does_no_harm():
     assert small().fit(with_constant, y).score(with_constant, y) > 0.9
 
 
+@pytest.mark.one_by_default
 @members
 @every_estimator
 def test_float64_is_predicted_in_float64(cls, n_members):

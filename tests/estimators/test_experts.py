@@ -65,6 +65,7 @@ def test_the_one_that_predicts_has_seen_all_samples():
     np.testing.assert_allclose(clf.predict_proba_by_head(X)["own"], expected)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_experts_which_are_silent_of_what_they_lack(task):
     cls, X, y = make_task(task, n=120, missing=12, noise=2.0, error=1.0)
@@ -113,6 +114,7 @@ def test_a_head_that_an_expert_is_named_after_keeps_its_name():
     assert clf.stack_weights_["head"] == ["fused", "a", "b", "a_", "fused_"]
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("kinds", [("sequence", "image"), ("ragged", "tokens"), ("sparse", "video")])
 def test_every_kind_has_a_form_that_experts_read(kinds):
     X, y = make_data(120, kinds)

@@ -203,6 +203,7 @@ def combined_by_hand(estimator, outputs, exists):
     return softmax(total, 1) if link == "softmax" else expit(total)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("fusion", ["concat", "late", "mfb"])
 def test_prediction_is_the_weighted_sum_of_the_heads(task, fusion):
@@ -324,6 +325,7 @@ def test_a_row_of_out_of_fold_predictions_for_each_sample_in_the_users_order(tas
     np.testing.assert_allclose(weighted.oof_prediction_[absent], predictions(alone, X)[absent], atol=1e-4)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("stack", [True, False])
 @pytest.mark.parametrize("task", TASKS)

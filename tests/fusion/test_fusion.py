@@ -39,6 +39,7 @@ def test_contract(name):
     check_fusion(name, estimators=False)  # test_common holds the estimators to theirs
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "fusion",
     [

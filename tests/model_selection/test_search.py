@@ -130,6 +130,7 @@ def test_every_fusion(fusion):
     assert abs(np.diff(ours.cv_results_["mean_test_score"])) > 1e-3
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("kind", [*KINDS, "video"])
 @pytest.mark.parametrize("missing", [False, True])
 def test_every_kind_of_input(kind, missing):

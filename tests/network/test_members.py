@@ -13,11 +13,11 @@ from conftest import (
     each_level,
     ensemble,
     every_estimator,
+    level_by_default,
     make_data,
     make_task,
     once_and_each_level,
     outputs,
-    without_transformers,
 )
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict, cross_validate
@@ -61,7 +61,7 @@ class Look(Callback):
 @pytest.mark.parametrize(
     ("fusion", "task"),
     [
-        *(without_transformers(fusion, "multiclass") for fusion in list_fusions()),
+        *(level_by_default(fusion, "multiclass") for fusion in list_fusions()),
         *((fusion, task) for fusion in LEVELS for task in TASKS if task != "multiclass"),
     ],
 )
@@ -205,7 +205,7 @@ def train(nets, criterion, data, target, rows, weights, seeds, **options):
 @pytest.mark.parametrize("heads", [True, False], ids=["heads", "no heads"])
 @pytest.mark.parametrize(
     ("fusion", "encoders"),
-    [*(without_transformers(fusion, None) for fusion in list_fusions()), ("concat", {"sequence": "gru"})],
+    [*(level_by_default(fusion, None) for fusion in list_fusions()), ("concat", {"sequence": "gru"})],
 )
 def test_members_trained_together_are_the_networks_trained_alone(fusion, encoders, heads):
     inputs, data, target = make_sets(encoders)

@@ -122,6 +122,7 @@ def test_words_and_spaces():
     assert recognizer.score(X, y) == pytest.approx(1 - word_error_rate(y, recognizer.predict(X)))
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     "encoder",
     [

@@ -465,6 +465,7 @@ class Silences(MultimodalClassifier):
         return super().fit(X, y)
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize(
     ("cls", "statement"),
     [

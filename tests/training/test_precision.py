@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from conftest import LEVELS, every_estimator, make_data, small, without_transformers
+from conftest import LEVELS, every_estimator, level_by_default, make_data, small
 
 from skmm import MultimodalClassifier, list_fusions
 from skmm.model_selection import FusionSearchCV
@@ -20,7 +20,7 @@ exact = {"dropout": 0.0, "max_epochs": 2, "random_state": 0}
 @pytest.mark.parametrize(
     ("fusion", "precision", "n_members"),
     [
-        *(without_transformers(fusion, "bf16", 1) for fusion in list_fusions()),
+        *(level_by_default(fusion, "bf16", 1) for fusion in list_fusions()),
         *((fusion, *options) for fusion in LEVELS for options in [("bf16", 3), ("16", 1), ("16", 3)]),
     ],
 )

@@ -10,10 +10,10 @@ from conftest import (
     SELF_CONTAINED,
     each_level,
     every_estimator,
+    level_by_default,
     make_data,
     members,
     small,
-    without_transformers,
 )
 from sklearn.metrics import d2_pinball_score, log_loss, mean_absolute_error, mean_pinball_loss, mean_squared_error
 from skorch.callbacks import Callback
@@ -249,7 +249,7 @@ def test_every_member_visits_its_own_samples_once_in_each_epoch():
 
 @pytest.mark.parametrize(
     ("fusion", "n_members"),
-    [*(without_transformers(fusion, 1) for fusion in list_fusions()), *((fusion, 3) for fusion in LEVELS)],
+    [*(level_by_default(fusion, 1) for fusion in list_fusions()), *((fusion, 3) for fusion in LEVELS)],
 )
 def test_weight_decay_is_on_weights_alone(fusion, n_members):
     X, y = make_data(40, kinds=["vector", "image"])
@@ -315,6 +315,7 @@ def test_every_parameter_of_a_fusion_moves(fusion, n_members):
     assert frozen_parameters(fusion, None, ["vector", "sequence", "image"], n_members) == []
 
 
+@pytest.mark.one_by_default
 @pytest.mark.parametrize("encoder", SELF_CONTAINED)
 @pytest.mark.parametrize("fusion", ["concat", "attention"])
 def test_every_parameter_of_an_encoder_moves(encoder, fusion):
