@@ -22,6 +22,7 @@ from skmm.deployment._graph import Program, arguments_of, export_program
 from skmm.deployment._module import DeployedModule
 from skmm.deployment._onnx_model import load_onnx
 from skmm.estimators._targets import ClassTarget, LabelsTarget
+from skmm.speech._recognizer import SpeechRecognizer
 
 _PACKAGES = ("skmm", "torch", "scikit-learn", "numpy")
 
@@ -91,8 +92,8 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str], *, check: Any = None, 
     try:
         onnx.save(model, part)
         if check is not None:
-            loaded = load_onnx(part)
-            said = loaded.emissions(check) if description.task == "speech" else loaded._said(check)
+            loaded, given = load_onnx(part), _as_model_reads(estimator, check)
+            said = loaded.emissions(given) if description.task == "speech" else loaded._said(given)
             _compare(estimator, check, said, tolerance)
         os.replace(part, target)
     finally:
@@ -150,7 +151,7 @@ def to_torch(estimator: Any, path: str | os.PathLike[str], *, check: Any = None,
     description = {**json.loads(describe(estimator, module, arguments).to_json()), "least": least}
     if check is not None:
         run = program.module()
-        blocks = estimator.inputs_.check(_read(estimator, check))
+        blocks = estimator.inputs_.check(_blocks(estimator, check))
         said: list[Any] = [None] * len(blocks)
         for rows in batches(blocks):
             fed = arrays(blocks[rows], module.infos, arguments, least)
@@ -164,9 +165,17 @@ def to_torch(estimator: Any, path: str | os.PathLike[str], *, check: Any = None,
     torch.export.save(program, os.fspath(path), extra_files={"skmm.json": json.dumps(description)})
 
 
-def _read(estimator: Any, X: Any) -> Any:
+def _blocks(estimator: Any, X: Any) -> Any:
     """X as the blocks that an estimator reads."""
+    if isinstance(estimator, SpeechRecognizer) and not is_named(X):
+        X = {estimator.audio_: X}
     return as_blocks(X, reset=False) if is_named(X) else estimator._read(X)
+
+
+def _as_model_reads(estimator: Any, X: Any) -> Any:
+    """X in a form that its file reads: of a table whose columns the estimator types its blocks."""
+    typed = isinstance(estimator.__dict__.get("modalities"), str)
+    return _blocks(estimator, X) if typed else X
 
 
 def _least(program: Any, arguments: list[Argument]) -> dict[str, int]:
@@ -193,7 +202,11 @@ def describe(
     elif isinstance(estimator._target, (ClassTarget, LabelsTarget)):
         classes = estimator._target.classes
         task = "classification" if isinstance(estimator._target, ClassTarget) else "multilabel"
-    of_table = "X" in inputs.infos or estimator.__dict__.get("modalities") is not None
+    # a table whose columns the estimator types itself is read by a transformer, which is not part of the model
+    divided = estimator.__dict__.get("modalities")
+    of_table = not module.emits and (
+        not isinstance(divided, str) if divided is not None else list(inputs.infos) == ["X"]
+    )
     names = getattr(estimator, "feature_names_in_", None)
     n_features = getattr(estimator, "n_features_in_", None)
     modalities = None if module.emits else _columns_of(estimator.modalities, names, n_features)
@@ -206,8 +219,8 @@ def describe(
         seen=sorted(inputs.seen),
         lacked=sorted(inputs.lacked),
         held_out=sorted(inputs.held_out),
-        n_features=int(n_features) if of_table and n_features is not None and not module.emits else None,
-        names=None if names is None else [str(name) for name in names],
+        n_features=int(n_features) if of_table and n_features is not None else None,
+        names=[str(name) for name in names] if of_table and names is not None else None,
         modalities=modalities,
         audio=estimator.audio_ if module.emits else "",
         strides=tuple(estimator._strides) if module.emits else (),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -169,6 +170,12 @@ class DeployedModule(nn.Module):
         super().__init__()
         if isinstance(estimator, type) or not hasattr(estimator, "fit"):
             raise TypeError(f"expected a fitted estimator of skmm, got {estimator!r}.")
+        if isinstance(estimator, Pipeline):
+            steps = [name for name, _ in estimator.steps[:-1]]
+            raise TypeError(
+                f"a Pipeline: its steps {steps} are no part of the module. Take its last step, pipeline[-1], which "
+                "reads what pipeline[:-1].transform(X) gives."
+            )
         check_is_fitted(estimator)
         if not hasattr(estimator, "net_"):
             raise TypeError(

@@ -74,6 +74,8 @@ class OnnxModel(BaseEstimator):
 
     def _read(self, X: Any) -> Blocks:
         """X as checked blocks, of whatever form the fit's was."""
+        if self.description_.audio and not is_named(X):
+            X = {self.description_.audio: X}
         if is_named(X):
             return self._known.check(as_blocks(X, reset=False))
         refuse_unnamed(X)

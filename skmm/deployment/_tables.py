@@ -153,7 +153,10 @@ class Tables(nn.Module):
             self.register_buffer(f"mean{m}", constant(form.scalers[name].mean, torch.float64))
             self.register_buffer(f"scale{m}", constant(form.scalers[name].scale, torch.float64))
         self.compressions = nn.ModuleDict(
-            {str(form.names.index(name)): Compression(p, form.widths[name], torch.float64) for name, p in form.projections.items()}
+            {
+                str(form.names.index(name)): Compression(p, form.widths[name], torch.float64)
+                for name, p in form.projections.items()
+            }
         )
 
     def forward(self, values: dict[str, Any], present: dict[str, Tensor]) -> dict[str, Part]:

@@ -14,6 +14,8 @@ import scipy.sparse as sp
 import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 import skmm
 from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor, SpeechRecognizer
@@ -178,7 +180,9 @@ def test_members_that_predict_are_those_of_the_module(groups):
 def test_a_model_predicts_as_the_estimator(tmp_path):
     names = ["vector", "text", "sensor"]
     X, y = samples(150, names=names)
-    clf = MultimodalClassifier(max_epochs=2, hidden_dim=8, n_members=3, random_state=0).fit(X, np.array(list("abc"))[y])
+    clf = MultimodalClassifier(max_epochs=2, hidden_dim=8, n_members=3, random_state=0).fit(
+        X, np.array(list("abc"))[y]
+    )
     assert clf.experts_.names
     model = exported(clf, tmp_path, check=X)
     new, _ = samples(1000, seed=1, names=names, longest=64)
@@ -242,7 +246,9 @@ def encoders_of(kind):
     ]
 
 
-ENCODERS = [pair for kind in ("vector", "sparse", "sequence", "tokens", "image", "video") for pair in encoders_of(kind)]
+ENCODERS = [
+    pair for kind in ("vector", "sparse", "sequence", "tokens", "image", "video") for pair in encoders_of(kind)
+]
 
 
 @pytest.mark.slow
@@ -294,7 +300,11 @@ def test_tables_are_read_as_by_the_estimator(tmp_path):
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(60, 4)), columns=list("abcd"))
     clf = MultimodalClassifier(
-        modalities={"left": ["a", "c"], "right": slice(3, 4)}, max_epochs=1, n_members=2, experts=None, random_state=0
+        modalities={"left": ["a", "c"], "right": slice(3, 4)},
+        max_epochs=1,
+        n_members=2,
+        experts=None,
+        random_state=0,
     ).fit(table, table["a"] > 0)
     model = exported(clf, tmp_path, check=table)
     assert_equal(model.predict_proba(table), clf.predict_proba(table))
@@ -310,6 +320,27 @@ def test_what_is_not_fitted_or_no_estimator_is_refused(tmp_path):
         skmm.to_onnx(MultimodalClassifier(), tmp_path / "m.onnx")
     with pytest.raises(TypeError, match="GaussianNB"):
         skmm.to_onnx(GaussianNB().fit([[0.0], [1.0]], [0, 1]), tmp_path / "m.onnx")
+
+
+def test_a_pipeline_is_exported_from_its_last_step_on(tmp_path):
+    X, y = samples(60, names=["vector"], missing=0)
+    pipeline = make_pipeline(FunctionTransformer(), fitted(names=["vector"])).fit(X, y)
+    with pytest.raises(TypeError, match=r"functiontransformer'\] are no part of the module. Take its last step"):
+        skmm.to_onnx(pipeline, tmp_path / "m.onnx")
+    skmm.to_onnx(pipeline[-1], tmp_path / "m.onnx", check=pipeline[:-1].transform(X))
+
+
+def test_a_table_that_the_estimator_types_is_exported_from_its_blocks_on(tmp_path):
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"price": rng.normal(size=60), "shop": rng.choice(["north", "south"], 60)})
+    clf = MultimodalClassifier(modalities="auto", max_epochs=1, n_members=2, experts=None, random_state=0)
+    clf.fit(table, table["price"] > 0)
+    model = exported(clf, tmp_path, check=table)
+    assert_equal(model.predict_proba(clf.modality_transformer_.transform(table)), clf.predict_proba(table))
+    with pytest.raises(ValueError, match="DataFrame without names"):
+        model.predict(table)
 
 
 def test_an_expert_without_a_form_as_tensors_is_named():
