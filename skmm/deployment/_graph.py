@@ -38,8 +38,8 @@ def arguments_of(module: DeployedModule, *, dense: bool = False) -> list[Argumen
 def _parts(m: int, info: BlockInfo, dtype: str, dense: bool) -> list[tuple[str, str, Any]]:
     batch = ("batch",)
     if info.kind in ("sequence", "tokens"):
-        shape = info.shape if info.kind == "sequence" else ()
-        return [("values", dtype, (*batch, f"time{m}", *shape)), ("length", "int64", batch)]
+        step = info.shape if info.kind == "sequence" else ()
+        return [("values", dtype, (*batch, f"time{m}", *step)), ("length", "int64", batch)]
     if info.kind == "sparse" and not dense:
         axes = (*batch, f"stored{m}")
         return [("columns", "int64", axes), ("weights", dtype, axes), ("present", "bool", batch)]

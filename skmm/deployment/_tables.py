@@ -188,5 +188,5 @@ class Tables(nn.Module):
 
     def _dense(self, name: str, table: Part) -> Tensor:
         if isinstance(table, SparseRows):
-            table = self.compressions[str(self.names.index(name))](table)
+            return self.compressions[str(self.names.index(name))](table).float()
         return table.float()
