@@ -3,7 +3,8 @@
 There is no public one that does as much, and a copy would drift from what users of that library see.
 """
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 # What scikit-learn's searches share: the routing of metadata, the format of cv_results_, the choice of the best.
 from sklearn.model_selection._search import BaseSearchCV
@@ -31,8 +32,8 @@ from sklearn.utils.validation import _check_method_params as check_method_params
 # The check of weights that every estimator of scikit-learn calls.
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
-# torch's own walk through nested dicts and tuples, on which torch.func is built.
-from torch.utils._pytree import tree_leaves, tree_map
+if TYPE_CHECKING:
+    from torch.utils._pytree import tree_leaves, tree_map
 
 __all__ = [
     "BaseSearchCV",
@@ -47,6 +48,13 @@ __all__ = [
     "tree_map",
     "warn_or_raise_about_fit_failures",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """torch's own walk through nested dicts and tuples, on which torch.func is built; tables need no torch."""
+    if name in ("tree_leaves", "tree_map"):
+        return getattr(import_module("torch.utils._pytree"), name)
+    raise AttributeError(f"module 'skmm._private' has no attribute {name!r}")
 
 
 def boosted(model: Any) -> tuple[list[list[Any]], Any, Any]:

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from datasets import add_data_argument, load
 
 import skmm

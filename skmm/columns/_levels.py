@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -103,14 +103,20 @@ class Categories(
         check_is_fitted(self)
         out = np.full(X.shape, None, dtype=object)
         for j, (name, values, missing) in enumerate(columns_of(X)):
-            known, there = Known(self.labels_[j]), list(_hashable(levels(values[~missing])))
-            found = [known.get(level) for level in there]
-            warn_of_new(name, there, found, self.labels_[j])
             # what no label starts with is new to OneHotEncoder too
             out[~missing, j] = [
-                f"\0{written(level)}" if label is None else label for level, label in zip(there, found, strict=True)
+                f"\0{written(level)}" if label is None else label
+                for level, label in labelled(name, values[~missing], self.labels_[j])
             ]
         return out
+
+
+def labelled(name: Any, there: np.ndarray, labels: Mapping[Any, str]) -> Iterator[tuple[Any, str | None]]:
+    """Cells of a column as levels, with their labels, None of new ones; warns if nearly all are new."""
+    known, found = Known(labels), list(_hashable(levels(there)))
+    given = [known.get(level) for level in found]
+    warn_of_new(name, found, given, labels)
+    return zip(found, given, strict=True)
 
 
 def _hashable(cells: Iterable[Any]) -> Iterable[Hashable]:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from skmm._missing import is_missing, missing_cells
 from skmm._optional import import_optional
 from skmm._private import safe_indexing
+from skmm._warnings import warn
 
 Positions = int | list[int]  # of columns: one, to be handed over as 1-D, or those of a table
 
@@ -150,6 +151,48 @@ def find_positions(columns: Any, names: list[Any] | None, n_columns: int, where:
         f"{where} has columns {columns!r}; valid are a name, a position, a list of names or of positions, a slice, "
         "a boolean mask, or a function of X that returns one of these."
     )
+
+
+def find_columns(
+    X: Any, positions: Mapping[str, Positions], known: list[Any] | None, n_columns: int
+) -> dict[str, Positions]:
+    """Where the columns of each modality stand in X: by name, or where they stood if X or fit's table has none.
+
+    Modalities all of whose columns are gone are left out, with a warning.
+
+    Parameters
+    ----------
+    X : table
+        To be transformed.
+    positions : dict of str to int or list of int
+        Of the columns of each modality in the table of fit.
+    known : list or None
+        Names of the columns of that table.
+    n_columns : int
+        Their number.
+    """
+    names = column_names(X)
+    if names is None or known is None:
+        if X.shape[1] != n_columns:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but ModalityTransformer is expecting {n_columns} features as input."
+            )
+        return dict(positions)
+    wanted = {
+        name: [known[place] for place in ([places] if isinstance(places, int) else places)]
+        for name, places in positions.items()
+    }
+    absent = {name: columns for name, columns in wanted.items() if set(columns).isdisjoint(names)}
+    if len(absent) == len(wanted):
+        raise ValueError(f"X lacks the columns of every modality, {absent}; the columns of X are {names}.")
+    for name, columns in absent.items():
+        warn(f"modality {name!r} is left out: X has none of its columns, {columns}; the columns of X are {names}.")
+    found = {
+        name: [find_name(column, names, f"modality {name!r}") for column in columns]
+        for name, columns in wanted.items()
+        if name not in absent
+    }
+    return {name: places[0] if isinstance(positions[name], int) else places for name, places in found.items()}
 
 
 def as_values(column: Any) -> np.ndarray:

@@ -19,14 +19,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmm._fitting import all_or_nothing
 from skmm._private import VisualBlock
-from skmm._warnings import warn
 from skmm.blocks import Block, Blocks, RaggedArray
 from skmm.columns._tables import (
     Positions,
     as_frame,
     check_table,
     column_names,
-    find_name,
+    find_columns,
     find_positions,
     note_columns,
     select,
@@ -415,43 +414,12 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         check_is_fitted(self)
         X = as_frame(X)
         check_table(X)
-        names = column_names(X)
-        positions = self._positions
-        if names is not None and self._names is not None:
-            positions = self._positions_by_name(names, self._names)
-        elif X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but ModalityTransformer is expecting {self.n_features_in_} features "
-                "as input."
-            )
+        positions = find_columns(X, self._positions, self._names, self.n_features_in_)
         transformers = self.named_transformers_
         return self._run_all(
             Job(name, transformers[name], select(X, where), self._templates[name])
             for name, where in positions.items()
         )[0]
-
-    def _positions_by_name(self, names: list[Any], known: list[Any]) -> dict[str, Positions]:
-        """Where the columns of each modality stand now, without modalities all of whose columns are gone."""
-        wanted = {
-            name: [known[place] for place in ([positions] if isinstance(positions, int) else positions)]
-            for name, positions in self._positions.items()
-        }
-        absent = {name: columns for name, columns in wanted.items() if set(columns).isdisjoint(names)}
-        if len(absent) == len(wanted):
-            raise ValueError(f"X lacks the columns of every modality, {absent}; the columns of X are {names}.")
-        for name, columns in absent.items():
-            warn(
-                f"modality {name!r} is left out: X has none of its columns, {columns}; the columns of X are "
-                f"{names}."
-            )
-        found = {
-            name: [find_name(column, names, f"modality {name!r}") for column in columns]
-            for name, columns in wanted.items()
-            if name not in absent
-        }
-        return {
-            name: places[0] if isinstance(self._positions[name], int) else places for name, places in found.items()
-        }
 
     # -- what was fitted -------------------------------------------------------------------------------------
 

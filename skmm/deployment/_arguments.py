@@ -11,6 +11,7 @@ import numpy as np
 
 from skmm.blocks import BlockInfo, FlatLayout
 from skmm.blocks._blocks import FlatPart
+from skmm.deployment._columns import RawTable
 from skmm.inputs._known import KnownInputs
 
 FORMAT = 1  # of the description; a later one may hold what this version does not know
@@ -68,6 +69,8 @@ class Description:
         or positions by modality.
     audio, strides : str, tuple of int
         Of speech the modality whose frames are told, and what shortens their number.
+    table : RawTable or None
+        The table that the model reads instead of values, where preprocessing is part of it.
     versions : dict of str to str
         Of the packages that wrote it.
     format : int
@@ -87,6 +90,7 @@ class Description:
     modalities: dict[str, Any] | None = None
     audio: str = ""
     strides: tuple[int, ...] = ()
+    table: RawTable | None = None
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -118,7 +122,9 @@ class Description:
             given["arguments"] = [Argument(**{**a, "axes": tuple(a["axes"])}) for a in given["arguments"]]
             given["infos"] = {n: BlockInfo(**{**i, "shape": tuple(i["shape"])}) for n, i in given["infos"].items()}
             given["strides"] = tuple(given["strides"])
-            return cls(**{f.name: given[f.name] for f in fields(cls)})
+            if given.get("table") is not None:
+                given["table"] = RawTable.of(given["table"])
+            return cls(**{f.name: given[f.name] for f in fields(cls) if f.name in given})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{source}: its description is not complete ({error}).") from None
 

@@ -17,6 +17,7 @@ from skmm._optional import import_optional
 from skmm.deployment._arguments import OUTPUT, Argument
 from skmm.deployment._graph import Decision, FirstMember, example, export_program
 from skmm.deployment._module import DeployedModule
+from skmm.deployment._nodes import OPSETS
 from skmm.deployment._trees import Trees
 
 _SAID = "members.said"  # what all members say, the input of what follows
@@ -94,6 +95,7 @@ def _translate(program: Any, names: list[str], output: str, table: dict[Any, Any
         dynamo=True,
         verbose=False,
         optimize=False,
+        opset_version=OPSETS[""],
         input_names=names,
         output_names=[output],
         custom_translation_table=table,

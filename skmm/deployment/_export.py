@@ -10,24 +10,34 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.pipeline import Pipeline
 
 from skmm._optional import import_optional
 from skmm.blocks import FlatLayout
 from skmm.blocks._divided import positions
 from skmm.blocks._given import as_blocks, is_named
+from skmm.compose import ModalityTransformer
 from skmm.deployment._arguments import KEY, Argument, Description
 from skmm.deployment._assembly import assemble
 from skmm.deployment._feeding import arrays, batches
 from skmm.deployment._graph import Program, arguments_of, export_program
 from skmm.deployment._module import DeployedModule
 from skmm.deployment._onnx_model import load_onnx
+from skmm.deployment._preprocessing import convert, prepend
 from skmm.estimators._targets import ClassTarget, LabelsTarget
 from skmm.speech._recognizer import SpeechRecognizer
 
 _PACKAGES = ("skmm", "torch", "scikit-learn", "numpy")
 
 
-def to_onnx(estimator: Any, path: str | os.PathLike[str], *, check: Any = None, tolerance: float = 1e-4) -> None:
+def to_onnx(
+    estimator: Any,
+    path: str | os.PathLike[str],
+    *,
+    check: Any = None,
+    tolerance: float = 1e-4,
+    preprocessing: bool = True,
+) -> None:
     """Write a fitted estimator as one ONNX file, which predicts without torch.
 
     The file holds scaling, the members, their heads, the experts and the stack, for any number of samples and of
@@ -82,19 +92,28 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str], *, check: Any = None, 
     (3,)
     """
     onnx = import_optional("onnx", extra="onnx")
-    module = DeployedModule(estimator)
-    arguments = arguments_of(module)
-    model = assemble(module, arguments)
-    description = describe(estimator, module, arguments, ("onnx", "onnxscript"))
+    final, transformer = _parts(estimator, preprocessing)
+    module = DeployedModule(final)
+    arguments, table = arguments_of(module, dense=transformer is not None), None
+    if transformer is None:
+        model = assemble(module, arguments)
+    else:
+        before = convert(transformer, module.infos, named=final is estimator)
+        arguments, table = before.arguments(arguments), before.table
+        model = assemble(module, arguments)
+        prepend(model, before, arguments)
+    description = describe(final, module, arguments, ("onnx", "onnxscript"))
+    description.table = table
     onnx.helper.set_model_props(model, {KEY: description.to_json()})
     target = Path(path)
     part = target.with_name(target.name + ".part")  # the file that may be there stays until this one is good
     try:
         onnx.save(model, part)
         if check is not None:
-            loaded, given = load_onnx(part), _as_model_reads(estimator, check)
+            loaded, blocks = load_onnx(part), _as_final_reads(estimator, check)
+            given = check if table is not None else blocks
             said = loaded.emissions(given) if description.task == "speech" else loaded._said(given)
-            _compare(estimator, check, said, tolerance)
+            _compare(final, blocks, said, tolerance)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
@@ -172,8 +191,23 @@ def _blocks(estimator: Any, X: Any) -> Any:
     return as_blocks(X, reset=False) if is_named(X) else estimator._read(X)
 
 
-def _as_model_reads(estimator: Any, X: Any) -> Any:
-    """X in a form that its file reads: of a table whose columns the estimator types its blocks."""
+def _parts(estimator: Any, preprocessing: bool) -> tuple[Any, ModalityTransformer | None]:
+    """The estimator of a pipeline, and what is to be exported of what comes before it."""
+    if not isinstance(estimator, Pipeline):
+        transformer = estimator.__dict__.get("modality_transformer_") if preprocessing else None
+        return estimator, transformer
+    before = [step for _, step in estimator.steps[:-1] if step is not None and step != "passthrough"]
+    if not preprocessing or not before:
+        return estimator[-1], None
+    if len(before) == 1 and isinstance(before[0], ModalityTransformer):
+        return estimator[-1], before[0]
+    return estimator, None  # which is told to be no part of a module
+
+
+def _as_final_reads(estimator: Any, X: Any) -> Any:
+    """X as the estimator of a pipeline reads it; of a table whose columns an estimator types its blocks."""
+    if isinstance(estimator, Pipeline):
+        return estimator[:-1].transform(X) if len(estimator) > 1 else X
     typed = isinstance(estimator.__dict__.get("modalities"), str)
     return _blocks(estimator, X) if typed else X
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from skmm.blocks import Blocks
 from skmm.blocks._divided import NUMBERS, divide
 from skmm.blocks._given import as_blocks, is_named, refuse_unnamed, sample_lengths
 from skmm.deployment._arguments import KEY, OUTPUT, Description
+from skmm.deployment._columns import feeds
 from skmm.deployment._feeding import arrays, batches
 
 
@@ -90,23 +92,41 @@ class OnnxModel(BaseEstimator):
 
     def _said(self, X: Any) -> np.ndarray:
         """What the model says of each sample, (n, ...)."""
-        blocks = self._read(X)
-        self._tell_empty(blocks)
+        if self.description_.table is None:
+            blocks = self._read(X)
+            n, present, fed = len(blocks), blocks.present, self._fed(blocks)
+        else:
+            columns, present = self._read_table(X)
+            n, fed = len(next(iter(present.values()))), feeds(columns, present, self.modalities_)
+        there = list(present.values())
+        warn_of_empty(~np.any(there, axis=0) if there else np.ones(n, dtype=bool))
         out: Any = None
-        for rows in batches(blocks):
-            (said,) = self._run(blocks[rows])
+        for rows, given in fed:
+            said = self._run(given)
             if out is None:
-                out = np.empty((len(blocks), *said.shape[1:]), said.dtype)
+                out = np.empty((n, *said.shape[1:]), said.dtype)
             out[rows] = said
         return out
 
-    def _run(self, blocks: Blocks) -> list[np.ndarray]:
-        fed = arrays(blocks, self.modalities_, self.description_.arguments)
-        return self._session.run([OUTPUT], {name: x for name, x in fed.items() if name in self._read_names})
+    def _read_table(self, X: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What is read of a table's columns, and which rows have each modality."""
+        table = self.description_.table
+        assert table is not None
+        if is_named(X):
+            raise ValueError(
+                f"the model reads a table, preprocessing is part of it; got {type(X).__name__}. Its columns are "
+                f"{table.names or table.n_columns}."
+            )
+        return table.read(X, self._known)
 
-    def _tell_empty(self, blocks: Blocks) -> None:
-        there = list(blocks.present.values())
-        warn_of_empty(~np.any(there, axis=0) if there else np.ones(len(blocks), dtype=bool))
+    def _fed(self, blocks: Blocks) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+        """Rows of blocks, and what the model reads of them."""
+        for rows in batches(blocks):
+            yield rows, arrays(blocks[rows], self.modalities_, self.description_.arguments)
+
+    def _run(self, fed: dict[str, np.ndarray]) -> np.ndarray:
+        given = {name: x for name, x in fed.items() if name in self._read_names}
+        return self._session.run([OUTPUT], given)[0]
 
 
 class OnnxClassifier(ClassifierMixin, OnnxModel):
@@ -189,9 +209,8 @@ class OnnxRecognizer(OnnxModel):
         for stride in self.description_.strides:
             lengths = -(-lengths // stride)
         found: list[Any] = [None] * len(blocks)
-        for rows in batches(blocks):
-            (said,) = self._run(blocks[rows])
-            for row, own in zip(rows, said, strict=True):
+        for rows, given in self._fed(blocks):
+            for row, own in zip(rows, self._run(given), strict=True):
                 found[row] = own[: lengths[row]]
         return found
 
