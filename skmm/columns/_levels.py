@@ -106,16 +106,16 @@ class Categories(
             # what no label starts with is new to OneHotEncoder too
             out[~missing, j] = [
                 f"\0{written(level)}" if label is None else label
-                for level, label in labelled(name, values[~missing], self.labels_[j])
+                for level, label in labelled(name, values[~missing], Known(self.labels_[j]))
             ]
         return out
 
 
-def labelled(name: Any, there: np.ndarray, labels: Mapping[Any, str]) -> Iterator[tuple[Any, str | None]]:
+def labelled(name: Any, there: np.ndarray, known: Known) -> Iterator[tuple[Any, str | None]]:
     """Cells of a column as levels, with their labels, None of new ones; warns if nearly all are new."""
-    known, found = Known(labels), list(_hashable(levels(there)))
+    found = list(_hashable(levels(there)))
     given = [known.get(level) for level in found]
-    warn_of_new(name, found, given, labels)
+    warn_of_new(name, found, given, known.known)
     return zip(found, given, strict=True)
 
 

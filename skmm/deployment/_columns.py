@@ -9,20 +9,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.feature_extraction.text import CountVectorizer
 
+from skmm._missing import missing_cells
 from skmm._private import safe_indexing
-from skmm.blocks import BlockInfo, Blocks
-from skmm.blocks._given import as_blocks
+from skmm.blocks import BlockInfo
 from skmm.columns._cells import as_floats, cells, short
-from skmm.columns._levels import labelled
+from skmm.columns._levels import Known, labelled
 from skmm.columns._tables import Positions, as_frame, check_table, column_names, find_columns
 from skmm.inputs._known import KnownInputs
 
 # what stands for a category that fit did not see, and for a missing one: control characters, which no label is
 UNKNOWN, MISSING = "\x1a", "\x18"
 _ROWS = 1024  # of a table that a model reads at a time, at most
+_FEW = 16  # rows of a table that are read at once
 _NUMBERS = 1 << 22  # that a modality of them may become
 _SPACES = re.compile(r"\s\s+")  # which scikit-learn takes for one where it counts characters
 
@@ -94,8 +94,8 @@ class Column:
         return [UNKNOWN if label is None else label for label in found]
 
     @cached_property
-    def _known(self) -> dict[Any, str]:
-        return dict(self.labels)
+    def _known(self) -> Known:
+        return Known(dict(self.labels))
 
     @cached_property
     def _written(self) -> Any:
@@ -148,19 +148,17 @@ class RawTable:
         check_table(X)
         positions = find_columns(X, self.positions, self.names, self.n_columns)
         labels, n = column_names(X), X.shape[0]
-        held: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        present: dict[str, np.ndarray] = {}
-        for modality, places in positions.items():
-            every = [places] if isinstance(places, int) else places
-            held.update({i: cells(safe_indexing(X, i, axis=1)) for i in every if i not in held})
-            present[modality] = ~np.all([held[i][1] for i in every], axis=0)
+        if n == 0:
+            raise ValueError(f"Found 0 sample(s) in {list(positions)} while a minimum of 1 is required.")
+        places = {name: [at] if isinstance(at, int) else at for name, at in positions.items()}
+        held = _cells(X, {i for every in places.values() for i in every})
+        present = {name: ~np.all([held[i][1] for i in every], axis=0) for name, every in places.items()}
         arrays = {}
         for column in self.columns:
-            if column.modality not in positions:
+            if column.modality not in places:
                 arrays[column.name] = np.full((n, 1), np.nan if column.reading == "number" else "", column.dtype)
                 continue
-            places = positions[column.modality]
-            place = places if isinstance(places, int) else places[column.place]
+            place = places[column.modality][column.place]
             values, missing = held[place]
             name = place if labels is None else labels[place]
             arrays[column.name] = column.read(name, values, missing)
@@ -169,18 +167,21 @@ class RawTable:
                     f"modality {column.modality!r}, row {gap.argmax()}: column {name!r} is missing, and others of "
                     "the modality are not; fill gaps first, e.g. with a SimpleImputer in the ModalityTransformer."
                 )
-        return arrays, _checked(present, n, known)
+        known.check_present(present)
+        nothing = np.zeros(n, dtype=bool)
+        there = present.keys() - known.held_out
+        return arrays, {name: present[name] if name in there else nothing for name in known.infos}
 
 
-def _checked(present: dict[str, np.ndarray], n: int, known: KnownInputs) -> dict[str, np.ndarray]:
-    """Which rows have each modality, by the checks and in the words of an estimator: of blocks that hold zeros."""
-    empty: dict[str, Any] = {}
-    for name in present:
-        shape = (n, *known.infos[name].shape)
-        sparse = known.infos[name].kind == "sparse"
-        empty[name] = sp.csr_array(shape) if sparse else np.broadcast_to(np.zeros(1), shape)
-    blocks = known.check(as_blocks(Blocks(empty, present=present), reset=False))
-    return {name: blocks.present.get(name, np.zeros(n, dtype=bool)) for name in known.infos}
+def _cells(X: Any, places: set[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Values of some columns of a table, and which are missing."""
+    # pandas takes longer to hand over one column after the other than a few rows take to be read, all as objects;
+    # what a float32 stands for is lost by that
+    if hasattr(X, "iloc") and len(X) <= _FEW and all(d.kind != "f" or d.itemsize == 8 for d in X.dtypes):
+        values = X.to_numpy(dtype=object)
+        missing = missing_cells(values)
+        return {i: (values[:, i], missing[:, i]) for i in places}
+    return {i: cells(safe_indexing(X, i, axis=1)) for i in places}
 
 
 def feeds(

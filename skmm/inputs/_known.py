@@ -6,6 +6,7 @@ Nothing here needs torch, so that what predicts without it reads its samples in 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,24 @@ class KnownInputs:
         """Numbers per sample; per step for a sequence without one length."""
         return sum(math.prod(info.shape) * (info.length or 1) for info in self.infos.values())
 
+    def check_present(self, present: Mapping[str, np.ndarray]) -> None:
+        """Refuse modalities that are absent, foreign or there where nothing is known of that, by rows (n,) of each."""
+        for name in self.infos:
+            if name not in present and name not in self.lacked:
+                raise ValueError(
+                    f"modality {name!r} is missing; fitted with {list(self.infos)}, got {list(present)}, and no "
+                    "training sample lacked it. An estimator learns to do without a modality from samples that "
+                    "lack it, or with modality_dropout, e.g. modality_dropout=0.2."
+                )
+        for name in present:
+            if name not in self.infos:
+                raise unknown("modality", name, self.infos)
+            if name not in self.seen | self.held_out and present[name].any():
+                raise ValueError(
+                    f"modality {name!r}, row {present[name].argmax()}: there is a value, but every training "
+                    "sample lacked this modality, so nothing is known of it."
+                )
+
     def check(self, blocks: Blocks, *, training: bool = False) -> Blocks:
         """Samples as training's were, or an error that names the modality and what was expected.
 
@@ -80,21 +99,7 @@ class KnownInputs:
         """
         if training:
             self._note(blocks)
-        for name in self.infos:
-            if name not in blocks and name not in self.lacked:
-                raise ValueError(
-                    f"modality {name!r} is missing; fitted with {list(self.infos)}, got {list(blocks)}, and no "
-                    "training sample lacked it. An estimator learns to do without a modality from samples that "
-                    "lack it, or with modality_dropout, e.g. modality_dropout=0.2."
-                )
-        for name in blocks:
-            if name not in self.infos:
-                raise unknown("modality", name, self.infos)
-            if name not in self.seen | self.held_out and blocks.present[name].any():
-                raise ValueError(
-                    f"modality {name!r}, row {blocks.present[name].argmax()}: there is a value, but every training "
-                    "sample lacked this modality, so nothing is known of it."
-                )
+        self.check_present(blocks.present)
         blocks = self.convert(blocks)
         for name, block in blocks.items():
             info = self._read_info(name)
