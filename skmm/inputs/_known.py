@@ -74,7 +74,7 @@ class KnownInputs:
         return sum(math.prod(info.shape) * (info.length or 1) for info in self.infos.values())
 
     def check_present(self, present: Mapping[str, np.ndarray]) -> None:
-        """Refuse modalities that are absent, foreign or there where nothing is known of that, by rows (n,) of each."""
+        """Refuse modalities that are absent, foreign, or there where nothing is known of them, by rows of each."""
         for name in self.infos:
             if name not in present and name not in self.lacked:
                 raise ValueError(

@@ -330,19 +330,6 @@ def test_a_pipeline_is_exported_from_its_last_step_on(tmp_path):
     skmm.to_onnx(pipeline[-1], tmp_path / "m.onnx", check=pipeline[:-1].transform(X))
 
 
-def test_a_table_that_the_estimator_types_is_exported_from_its_blocks_on(tmp_path):
-    import pandas as pd
-
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame({"price": rng.normal(size=60), "shop": rng.choice(["north", "south"], 60)})
-    clf = MultimodalClassifier(modalities="auto", max_epochs=1, n_members=2, experts=None, random_state=0)
-    clf.fit(table, table["price"] > 0)
-    model = exported(clf, tmp_path, check=table)
-    assert_equal(model.predict_proba(clf.modality_transformer_.transform(table)), clf.predict_proba(table))
-    with pytest.raises(ValueError, match="DataFrame without names"):
-        model.predict(table)
-
-
 def test_an_expert_without_a_form_as_tensors_is_named():
     clf = fitted(names=["vector"], n=120, experts={"bayes": GaussianNB()})
     with pytest.raises(ValueError, match="expert 'bayes': GaussianNB has no form as tensors"):
