@@ -38,32 +38,35 @@ def to_onnx(
     tolerance: float = 1e-4,
     preprocessing: bool = True,
 ) -> None:
-    """Write a fitted estimator as one ONNX file, which predicts without torch.
+    """Write a fitted estimator or pipeline as one ONNX file, which predicts without torch.
 
-    The file holds scaling, the members, their heads, the experts and the stack, for any number of samples and of
+    The file holds preprocessing of tables, scaling, the members, their heads, the experts and the stack, for any number of samples and of
     steps, and in its metadata the classes, the modalities with kinds and shapes, and the versions that wrote it.
     :func:`load_onnx` predicts from it as the estimator does; any other runtime reads it too, if it knows the
     operators of trees (``ai.onnx.ml``) that experts need.
 
     Parameters
     ----------
-    estimator : MultimodalClassifier, MultimodalRegressor or SpeechRecognizer
-        Fitted.
+    estimator : MultimodalClassifier, MultimodalRegressor, SpeechRecognizer or Pipeline
+        Fitted; of a Pipeline a ModalityTransformer comes before the estimator.
     path : str or path
         The file, which is replaced.
-    check : Blocks, dict of arrays, or array-like of shape (n_samples, n_features), default=None
+    check : Blocks, dict of arrays, DataFrame or array-like of shape (n_samples, n_features), default=None
         Samples that the file must predict as the estimator does. The more of what will come they show (missing
         modalities, short and long sequences), the more is checked.
     tolerance : float, default=1e-4
         Largest difference that ``check`` lets pass: of probabilities, or of values in standard deviations of what
         is predicted.
+    preprocessing : bool, default=True
+        Whether the file of a pipeline, or of an estimator that types the columns of a table itself
+        (``modalities="auto"``), reads the table; else it reads what its ModalityTransformer makes of it.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If an encoder or an expert cannot be exported (names it, and the way round), or if predictions differ by
+        If an encoder, an expert or a step of preprocessing cannot be exported (names it, and the way round), or if predictions differ by
         more than ``tolerance`` (names the row); there is no file then.
 
     See Also
@@ -76,6 +79,14 @@ def to_onnx(
     One member is translated by ``torch.export`` and torch's exporter of ONNX, and its nodes are repeated for the
     others, whose weights are checked to be all there. Computations are in float32, of the stack in float64:
     predictions differ by about 1e-7. Time stamps and whatever else varies far from zero are scaled in float64.
+
+    Of preprocessing, words and characters (CountVectorizer and TfidfVectorizer, but for ``"char_wb"`` and Python
+    code of one's own), OneHotEncoder, SimpleImputer and StandardScaler have nodes, alone or in pipelines, unions and
+    ColumnTransformers; other steps that read numbers are converted by skl2onnx. What each makes of examples is
+    compared with scikit-learn, and a step that differs is refused. Files, dates, arrays, and numbers written with
+    units or in other forms are read by Python, so that a table with such is exported with ``preprocessing=False``.
+    Each column is an input of the graph, strings or float64 (n, 1), NaN where a number is missing; of each modality
+    one more, ``NAME.present``, says which rows have it. :func:`load_onnx` makes them of a table.
 
     Examples
     --------

@@ -142,7 +142,7 @@ class OnnxClassifier(ClassifierMixin, OnnxModel):
 
         Parameters
         ----------
-        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+        X : Blocks, dict of arrays, DataFrame or array-like of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -157,7 +157,7 @@ class OnnxClassifier(ClassifierMixin, OnnxModel):
 
         Parameters
         ----------
-        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+        X : Blocks, dict of arrays, DataFrame or array-like of shape (n_samples, n_features)
             Samples.
 
         Returns
@@ -178,7 +178,7 @@ class OnnxRegressor(RegressorMixin, OnnxModel):
 
         Parameters
         ----------
-        X : Blocks, dict of arrays, or array-like of shape (n_samples, n_features)
+        X : Blocks, dict of arrays, DataFrame or array-like of shape (n_samples, n_features)
             Samples.
 
         Returns
