@@ -29,7 +29,7 @@ class _Averaging(nn.Module):
     def forward(self, outputs: Tensor, exists: Tensor, experts: Any) -> Tensor:
         fused = outputs[:, :, 0]
         if self.kind is ClassTarget:
-            return fused.log_softmax(-1).exp().mean(0).log()
+            return fused.log_softmax(-1).logsumexp(0)  # but for a constant, which is no matter to softmax
         if self.kind is LabelsTarget:
             tiny = float(np.finfo(np.float64).eps)
             p = fused.sigmoid().mean(0).clamp(tiny, 1 - tiny)
@@ -205,12 +205,8 @@ class DeployedModule(nn.Module):
             )
             self.finish = _Finish(target)
             self.register_buffer("prior", constant(target.prior, torch.float64))
-        self.cpu().float_networks().eval().requires_grad_(False)
-
-    def float_networks(self) -> DeployedModule:
-        """The networks in float32, whatever they were trained in."""
         self.members.float()
-        return self
+        self.cpu().eval().requires_grad_(False)
 
     def forward(self, values: Mapping[str, Any], present: Mapping[str, Tensor]) -> Tensor:
         said = self.say(values, present)
