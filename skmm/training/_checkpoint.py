@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
-import importlib.metadata
 import io
 import json
 import os
@@ -21,7 +20,7 @@ from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from torch import Tensor
 
 from skmm._private import tree_map
-from skmm.training._identity import digest_of
+from skmm.training._identity import digest_of, versions
 
 if TYPE_CHECKING:
     from skmm.training._net import MultimodalNet
@@ -183,7 +182,7 @@ class Checkpoint(Callback):
     def _write(self, state: dict[str, Any], *, new: bool = False) -> None:
         """Put a state into the place of the one before: at every moment one of both is there, whole."""
         buffer = io.BytesIO()
-        content = {"format": _FORMAT, "versions": _versions(), "identity": self.identity, "state": state}
+        content = {"format": _FORMAT, "versions": versions(), "identity": self.identity, "state": state}
         torch.save(content, buffer)
         if state and not self.checked:
             self._check(buffer)
@@ -222,7 +221,7 @@ class Checkpoint(Callback):
         differs = _differences(found["identity"], self.identity)
         differs += [
             f"the version of {name} ({found['versions'].get(name)} there, {version} here)"
-            for name, version in _versions().items()
+            for name, version in versions().items()
             if found["versions"].get(name) != version
         ]
         if differs:
@@ -244,14 +243,6 @@ class Checkpoint(Callback):
                 "you need, delete it to train from the start."
             ) from error
         return found
-
-
-def _versions() -> dict[str, str]:
-    """Of what computes, since another version may do it in another way."""
-    found = {"torch": str(torch.__version__), "numpy": np.__version__}
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from its sources
-        found["skmm"] = importlib.metadata.version("skmm")
-    return found
 
 
 def _tensors(net: MultimodalNet) -> list[Tensor]:

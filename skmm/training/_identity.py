@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import importlib.metadata
 from collections.abc import Mapping
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import joblib
 import numpy as np
+import sklearn
 import torch
 
 from skmm.blocks._kinds import LazyRows
@@ -78,3 +81,11 @@ def shown(value: Any) -> str:
     """A value as a message quotes it."""
     text = " ".join(repr(value).split())
     return text if len(text) <= _LONGEST_REPR else text[: _LONGEST_REPR - 3] + "..."
+
+
+def versions() -> dict[str, str]:
+    """Of what computes, since another version may do it in another way."""
+    found = {"torch": str(torch.__version__), "numpy": np.__version__, "scikit-learn": sklearn.__version__}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # run from its sources
+        found["skmm"] = importlib.metadata.version("skmm")
+    return found

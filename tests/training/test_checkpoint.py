@@ -222,7 +222,7 @@ def test_other_samples_are_refused(unfinished):
 
 def test_another_version_is_refused(unfinished, monkeypatch):
     _, estimator = unfinished
-    monkeypatch.setattr(_checkpoint, "_versions", lambda: {"torch": "9.9"})
+    monkeypatch.setattr(_checkpoint, "versions", lambda: {"torch": "9.9"})
     with pytest.raises(ValueError, match=r"the version of torch \(.* there, 9\.9 here\)"):
         estimator().fit(X, Y)
 
