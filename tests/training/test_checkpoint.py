@@ -8,10 +8,14 @@ import pytest
 import torch
 from conftest import ensemble, make_data, small
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback, LRScheduler
 
-from skmm import MultimodalRegressor
+from skmm import Blocks, MultimodalRegressor
+from skmm.datasets import make_spoken_sequences
+from skmm.preprocessing import LogMel
+from skmm.speech import SpeechRecognizer
 from skmm.training import _checkpoint
 
 X, Y = make_data(60, n_classes=3)
@@ -100,6 +104,7 @@ FITS = {
     "a regressor": {"cls": MultimodalRegressor, "n_members": 2},
     "float16": {"n_members": 2, "precision": "16"},
     "lbfgs": {"n_members": 1, "optimizer": "lbfgs", "max_epochs": 6},
+    "a time limit that is not reached": {"n_members": 2, "time_limit": 600},
 }
 
 
@@ -140,6 +145,81 @@ def test_what_was_trained_is_not_trained_again(tmp_path):
     fit_killed(lambda: estimator(callbacks=[KillAfter(), counter, kept]), (5, 2))
     assert counter.n == 4  # of 8: four were on disk
     assert kept.n == 8
+
+
+class KillingExpert(DummyClassifier):
+    """Kills its process in its fit, if it is told to."""
+
+    armed = False
+
+    def fit(self, X, y, sample_weight=None):
+        if KillingExpert.armed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().fit(X, y, sample_weight)
+
+
+def test_a_kill_while_experts_are_fitted_repeats_no_epoch(tmp_path):
+    counter = Counter()
+    estimator = made(tmp_path / "run.ckpt", n_members=2, experts={"dummy": KillingExpert()}, callbacks=[counter])
+
+    def work():
+        KillingExpert.armed = True
+        estimator().fit(X, Y)
+
+    whole = estimator(checkpoint=None).fit(X, Y)
+    assert in_child(work) == signal.SIGKILL
+    assert_same_fit(estimator().fit(X, Y), whole)
+    assert counter.n == 0
+
+
+class OnDisk:
+    """Rows of an array as if they were read when they are asked for."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.chunks = array, array.shape, array.dtype, None
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, rows):
+        return self.array[rows]
+
+
+def test_lazily_read_samples(tmp_path):
+    def lazy(change=0.0):
+        return Blocks(vector=X["vector"], sequence=OnDisk(X["sequence"] + change))
+
+    def work():
+        KillAfter.moment = (4, 2)
+        estimator().fit(lazy(), Y)
+
+    estimator = made(tmp_path / "run.ckpt", n_members=2, scale_inputs=False)
+    whole = estimator(checkpoint=None).fit(lazy(), Y)
+    assert in_child(work) == signal.SIGKILL
+    with pytest.raises(ValueError, match="differs: the samples"):
+        estimator().fit(lazy(1e-3), Y)
+    again = estimator().fit(lazy(), Y)
+    np.testing.assert_array_equal(again.predict_proba(lazy()), whole.predict_proba(lazy()))
+
+
+def test_a_recogniser_of_speech(tmp_path):
+    audio, texts = make_spoken_sequences(24, n_words=(1, 2), n_syllables=3, random_state=0)
+    audio = {"audio": LogMel(8000, n_mels=8).fit_transform(audio["audio"])}
+
+    def recognizer(path):
+        fast = {"encoders": {"audio": "gru"}, "hidden_dim": 8, "batch_size": 4, "max_epochs": 4, "random_state": 0}
+        return SpeechRecognizer(**fast, callbacks=[KillAfter()], checkpoint=path)
+
+    def work():
+        KillAfter.moment = (3, 2)
+        recognizer(tmp_path / "run.ckpt").fit(audio, texts)
+
+    whole = recognizer(None).fit(audio, texts)
+    assert in_child(work) == signal.SIGKILL
+    again = recognizer(tmp_path / "run.ckpt").fit(audio, texts)
+    for one, other in zip(again.emissions(audio), whole.emissions(audio), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert again.loss_curve_ == whole.loss_curve_
 
 
 def test_training_that_goes_on_in_rounds(tmp_path, monkeypatch):
