@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Hashable, Iterable, Mapping
@@ -46,7 +47,7 @@ class Journal:
         self.done: dict[Any, Any] = {}
         content = self.path.read_bytes() if self.path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
-        if not whole and (content.startswith(_BEGINNING[: len(content)]) or _BEGINNING.startswith(content)):
+        if not whole and content.startswith(_BEGINNING[: len(content)]):
             self._begin()  # nothing there, or killed in its first line
             return
         first, *lines = whole.splitlines() or [b""]
@@ -68,7 +69,8 @@ class Journal:
         line = json.dumps(entry, default=_plain).encode() + b"\n"  # floats as what reads back to the same bits
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            os.write(file, line)  # at once, so that no other process writes into it
+            if os.write(file, line) < len(line):  # at once, so that no other process writes into it
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             os.fsync(file)
         finally:
             os.close(file)

@@ -3,15 +3,21 @@
 import json
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
-from conftest import make_data, small
+from conftest import in_child, make_data, small
 from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skmm.model_selection import FusionSearchCV, compare_fusions
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # of Python 3.12, where there are threads
+]
 
 X, Y = make_data(48, n_classes=2)
 GRID = {"fusion": ["concat", "sum", "early"], "lr": [0.02, 0.05]}
@@ -29,18 +35,12 @@ class Killer:
         return float(np.mean(estimator.predict(X) == y)) + 1 / 3
 
 
-def in_child(work, at):
-    """How a child ends that does some work and is killed at a score: the number of the signal, or 0."""
-    child = os.fork()
-    if child == 0:
-        Killer.calls, Killer.at = 0, at
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitpid(child, 0)[1]
+def killed_at(work, call):
+    """How a child ends that does some work and kills itself at a score: the number of the signal, or 0."""
+    Killer.calls, Killer.at = 0, call
+    signal_number = in_child(work)
+    Killer.at = None
+    return signal_number
 
 
 def search(journal=None, grid=None, estimator=None, **params):
@@ -70,13 +70,14 @@ def assert_same_results(a, b):
 
 
 def n_done(journal):
-    return sum(len(json.loads(line).get("done", [])) for line in journal.read_text().splitlines())
+    lines = journal.read_text().splitlines(keepends=True)
+    return sum(len(json.loads(line).get("done", [])) for line in lines if line.endswith("\n"))
 
 
 def check_search(journal, *moments, **params):
     whole, n = n_calls(lambda: search(**params).fit(X, Y))
     for moment in moments:
-        assert in_child(lambda: search(journal, **params).fit(X, Y), moment) == signal.SIGKILL
+        assert killed_at(lambda: search(journal, **params).fit(X, Y), moment) == signal.SIGKILL
     found = n_done(journal)
     again, n_again = n_calls(lambda: search(journal, **params).fit(X, Y))
     assert_same_results(again.cv_results_, whole.cv_results_)
@@ -194,7 +195,7 @@ def test_a_broken_line_is_told_and_repeated(tmp_path):
 
 def check_comparison(journal, moment):
     whole, n = n_calls(compare)
-    assert in_child(lambda: compare(journal), moment) == signal.SIGKILL
+    assert killed_at(lambda: compare(journal), moment) == signal.SIGKILL
     again, n_again = n_calls(lambda: compare(journal))
     assert n_again == n - (moment - 1)
     for name, scores in whole.scores.items():
@@ -204,6 +205,27 @@ def check_comparison(journal, moment):
 @pytest.mark.parametrize("moment", [4, *(pytest.param(m, marks=pytest.mark.slow) for m in (1, 2, 3, 5, 6))])
 def test_a_killed_comparison_repeats_nothing_and_scores_the_same(moment, tmp_path):
     check_comparison(tmp_path / "compare.jsonl", moment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("kind", ["search", "comparison"])
+def test_a_kill_at_any_time(kind, seed, tmp_path):
+    def work(journal=None):
+        found = compare(journal) if kind == "comparison" else search(journal).fit(X, Y)
+        return found.scores if kind == "comparison" else {"search": found.cv_results_}
+
+    work()  # what it imports takes a while
+    start = time.perf_counter()
+    whole, n = n_calls(work)
+    seconds = np.random.RandomState(seed).uniform(0, time.perf_counter() - start)
+    journal = tmp_path / "finished.jsonl"
+    in_child(lambda: work(journal), seconds)
+    found = n_done(journal) if journal.exists() else 0
+    again, n_again = n_calls(lambda: work(journal))
+    for name, results in whole.items():
+        assert_same_results(again[name], results)
+    assert n_again == n - found
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
 import torch
-from conftest import ensemble, make_data, small
+from conftest import ensemble, in_child, make_data, small
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import cross_val_score
@@ -17,6 +18,11 @@ from skmm.datasets import make_spoken_sequences
 from skmm.preprocessing import LogMel
 from skmm.speech import SpeechRecognizer
 from skmm.training import _checkpoint
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # of Python 3.12, where there are threads
+]
 
 X, Y = make_data(60, n_classes=3)
 
@@ -55,19 +61,6 @@ class KeptCounter(Counter):
 
     def load_state_dict(self, state):
         self.n = state["n"]
-
-
-def in_child(work):
-    """How a child process ends that does some work: the number of the signal that killed it, or 0."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitpid(child, 0)[1]
 
 
 def fit_killed(estimator, *moments, **given):
@@ -131,6 +124,18 @@ def test_a_kill_at_any_moment_changes_no_bit(seed, tmp_path):
     rng = np.random.RandomState(seed)
     moment = (rng.randint(1, 9), [None, 1, 2, 3][rng.randint(4)])
     assert_same_fit(fit_killed(estimator, moment), estimator(checkpoint=None).fit(X, Y))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_a_kill_at_any_time_changes_no_bit(seed, tmp_path):
+    estimator = made(tmp_path / "run.ckpt", n_members=3, modality_dropout=0.2)
+    estimator(checkpoint=None).fit(X, Y)  # what it imports takes a while
+    start = time.perf_counter()
+    whole = estimator(checkpoint=None).fit(X, Y)
+    seconds = np.random.RandomState(seed).uniform(0, time.perf_counter() - start)
+    in_child(lambda: estimator().fit(X, Y), seconds)
+    assert_same_fit(estimator().fit(X, Y), whole)
 
 
 def test_folds_of_time(tmp_path):
