@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -436,3 +439,30 @@ def test_what_could_not_be_read_again_is_refused_at_once(tmp_path):
 
 def test_a_stream_has_none(tmp_path):
     assert not hasattr(small(checkpoint=tmp_path / "run.ckpt"), "partial_fit")
+
+
+@pytest.mark.slow
+def test_digests_are_the_same_in_every_process():
+    program = """
+from conftest import ensemble, make_data
+from skmm import Encoder, Optimizer
+from skmm.augmentation import Mixup
+from skmm.training._identity import digest_of
+import numpy as np, pandas as pd, sklearn.linear_model, torch
+X, y = make_data(20, ("vector", "ragged", "sparse", "tokens"))
+frame = pd.DataFrame({"name": ["a", "b"] * 10, "size": y, "when": pd.Timestamp("2020")})
+model = ensemble(encoders={"vector": Encoder("mlp", hidden_dim=3)}, optimizer=Optimizer("sgd", momentum=0.9))
+model.set_params(augment={"*": Mixup()}, experts={"linear": (sklearn.linear_model.Ridge(), ["vector"])})
+words, layer, random = {"a", "bb", "ccc"}, torch.nn.ReLU(), np.random.RandomState(0)
+for value in (X, y, frame, frame["name"], model, words, layer, random, make_data, digest_of, [1, 1.0, None, "x"]):
+    print(digest_of(value))
+"""
+
+    def digests(seed):
+        path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+        more = {"PYTHONHASHSEED": seed, "PYTHONPATH": path}
+        return subprocess.check_output([sys.executable, "-c", program], env={**os.environ, **more}).split()
+
+    found = digests("1")
+    assert len(set(found)) == 11
+    assert digests("2") == found
