@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import hashlib
 import io
-import json
 import os
 import tempfile
 import time
@@ -97,8 +95,9 @@ class Checkpoint(Callback):
     ) -> None:
         self.every, self.identity, self.device = every, identity, device
         if own:
-            key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-            path = path.with_name(f"{path.stem}-{key}{path.suffix}")
+            digests = {name: digest for name, (digest, _) in identity["parameters"].items()}
+            key = digest_of({**identity, "parameters": digests})
+            path = path.with_name(f"{path.stem}-{key[:16]}{path.suffix}")
         self.path = path
         self.begun, self.checked = time.time(), False
         self.state: dict[str, Any] = {}
