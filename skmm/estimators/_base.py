@@ -352,9 +352,9 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
                     prepared.experts.fit()  # first, for training ends when the time does
                 rounds = self._rounds(prepared, net, training) if epochs is None and reset else None
                 limit = None if self.time_limit is None else TimeLimit(self.time_limit, start + self.time_limit)
-                self._train(net, training, validation, epochs, rounds=rounds, limit=limit)
+                checkpoint = self._train(net, training, validation, epochs, rounds=rounds, limit=limit)
                 self._complete(prepared, random, net, training, reset=reset)
-        self._pass_on_ctrl_c()
+        self._end(checkpoint)
         return self
 
     def _prepare(
@@ -658,4 +658,6 @@ def _drop_empty(blocks: Blocks, weights: np.ndarray) -> np.ndarray:
 def can_partial_fit(estimator: Any) -> bool:
     if estimator.early_stopping:
         raise AttributeError("partial_fit needs early_stopping=False: a stream has no part to hold out.")
+    if estimator.checkpoint is not None:
+        raise AttributeError("partial_fit needs checkpoint=None: a stream is kept by a pickle between two calls.")
     return True
