@@ -90,6 +90,7 @@ class MultimodalNet(NeuralNet):
         self.compiled = compiled
         self.speakers = list(range(len(seeds))) if speakers is None else speakers
         self.streamed_ = False  # whether partial_fit trained it
+        self.made_of_: dict[str, Any] = {}  # the arguments of each of its networks
 
     # skorch's own callbacks read the loss of every batch; here it is read once an epoch
     @property
