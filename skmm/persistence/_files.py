@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -11,9 +12,10 @@ import tempfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
+from sklearn.utils import all_estimators
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
@@ -29,7 +31,7 @@ from skmm.persistence._networks import (
     write_estimator,
     write_module,
 )
-from skmm.persistence._records import Reader, Writer
+from skmm.persistence._records import Reader, Writer, as_text
 from skmm.persistence._trees import check_owner, read_predictor, read_tree, tree_types
 from skmm.persistence._trusted import TRUSTED, WARNED
 from skmm.spec import Encoder
@@ -44,7 +46,7 @@ _MOST_PARTS = 4_000_000  # of a schema, each of which takes up to some hundred b
 _LOADERS = frozenset(
     "DictNode ListNode TupleNode SetNode DefaultDictNode SliceNode JsonNode BytesNode NdArrayNode MaskedArrayNode "
     "DTypeNode RandomStateNode RandomGeneratorNode TypeNode FunctionNode ObjectNode ConstructorFromReduceNode "
-    "LossNode".split()
+    "LossNode TreeNode".split()
 )
 
 
@@ -107,8 +109,10 @@ def save(obj: Any, file: str | os.PathLike[str], *, training_state: bool = False
         Encoder: write_encoder,
         **tree_types(),
     }
+    writer = Writer(special)
+    record = writer.write(obj)
     buffer = io.BytesIO()
-    skops.dump(Writer(special).write(obj), buffer)
+    skops.dump([as_text(record), writer.numbers, writer.foreign], buffer)
     version = sys.modules[__name__.partition(".")[0]].__version__
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr(_HEADER, json.dumps({"format": FORMAT, "skmm": version}))
@@ -184,19 +188,66 @@ def load(file: str | os.PathLike[str], *, trusted: Iterable[str | type] = ()) ->
     named = frozenset(x if isinstance(x, str) else f"{x.__module__}.{x.__qualname__}" for x in trusted)
     with open(file, "rb") as stream:
         types = _check(stream, name)
-        _check_types(skops, stream, types, named, name)
+        _warn_of(types, named, name)
+        stream.seek(0)
         try:
-            stream.seek(0)
             # what the file names alone: skops compares each part with all that is trusted
-            records = skops.load(stream, trusted=sorted(types & (TRUSTED | named)))
-            return _reader().read(records)
+            records, numbers, foreign = skops.load(stream, trusted=sorted(_trusted(types, named)))
+            return _reader(numbers, foreign).read(_parsed(records))
+        except skops.exceptions.UntrustedTypesFoundException:
+            stream.seek(0)
+            data = stream.read()
         except ImportError:
             raise
         except Exception as error:  # whatever an altered file leads to
             raise ValueError(f"{name!r} cannot be read, it may be cut or altered: {error}") from error
+    raise _untrusted(name, set(skops.get_untrusted_types(data=data)) - _trusted(types, named))
 
 
-def _reader() -> Reader:
+def _trusted(types: set[str], named: frozenset[str]) -> set[str]:
+    """Those of some types that are trusted."""
+    found = types & (TRUSTED | named)
+    if any(path.startswith("sklearn.") for path in types - found):
+        found |= types & _of_sklearn()
+    return found
+
+
+@functools.cache
+def _of_sklearn() -> frozenset[str]:
+    """Names of the estimators of scikit-learn, which skops trusts too."""
+    return frozenset(f"{cls.__module__}.{cls.__qualname__}" for _, cls in all_estimators())
+
+
+def _warn_of(types: set[str], named: frozenset[str], name: str) -> None:
+    """Refuse types that need the user's trust although skops has no objection, or with a reason that it lacks."""
+    needed = {WARNED[path] for path in types if path in WARNED} 
+    needed = {(path, reason) for path, reason in needed if path not in named}
+    if needed:
+        reasons = "".join(f" {path}: {reason}." for path, reason in sorted(needed))
+        error = _untrusted(name, {path for path, _ in needed} | {p for p in types if p.startswith("__main__.")})
+        raise ValueError(f"{error}{reasons}")
+
+
+def _untrusted(name: str, types: set[str]) -> ValueError:
+    return ValueError(
+        f"{name!r} holds types that are not trusted: {sorted(types)}. If you trust them, name them: "
+        f"load(..., trusted={sorted(types)})."
+    )
+
+
+def _parsed(text: bytes) -> Any:
+    """Records of their text."""
+    if _n_parts(text) > _MOST_PARTS:
+        raise ValueError(f"it has more than {_MOST_PARTS} parts")
+    return json.loads(text)
+
+
+def _n_parts(text: bytes) -> int:
+    """The most values that JSON may have."""
+    return sum(text.count(sign) for sign in (b",", b"[", b"{"))
+
+
+def _reader(numbers: bytes, foreign: list[Any]) -> Reader:
     kinds: dict[str, Any] = {
         "net": read_net,
         "module": read_module,
@@ -204,31 +255,13 @@ def _reader() -> Reader:
         "tree": read_tree,
         "tree_predictor": read_predictor,
     }
-    return Reader(kinds, apart=(NeuralNet, nn.Module, Encoder), check=check_owner)
-
-
-def _check_types(skops: Any, stream: BinaryIO, types: set[str], named: frozenset[str], name: str) -> None:
-    """Refuse a file with types that nobody trusts."""
-    # its own list of what it trusts is private, and what it finds depends on where a type stands
-    stream.seek(0)
-    data = stream.read()
-    found = {path for path in skops.get_untrusted_types(data=data) if path not in TRUSTED}
-    found |= {WARNED[path][0] for path in types if path in WARNED}
-    found -= named
-    if not found:
-        return
-    reasons = {needed: reason for path, (needed, reason) in WARNED.items() if path in types and needed in found}
-    why = "".join(f" {path}: {reason}." for path, reason in sorted(reasons.items()))
-    raise ValueError(
-        f"{name!r} holds types that are not trusted: {sorted(found)}. If you trust them, name them: "
-        f"load(..., trusted={sorted(found)}).{why}"
-    )
+    return Reader(numbers, foreign, kinds, apart=(NeuralNet, nn.Module, Encoder), check=check_owner)
 
 
 # -- what is checked before skops reads anything ------------------------------------------------------------------
 
 
-def _check(stream: BinaryIO, name: str) -> set[str]:
+def _check(stream: Any, name: str) -> set[str]:
     """Refuse what is no file of ours, or would be larger in memory than it is; the types that it names."""
     try:
         with zipfile.ZipFile(stream) as archive:
@@ -294,7 +327,7 @@ def _product(shape: Iterable[int]) -> int:
 
 def _check_schema(text: bytes, sizes: dict[str, int]) -> set[str]:
     """Refuse a schema with more in it than there are bytes, or parts that are not read; the types that it names."""
-    if sum(text.count(sign) for sign in (b",", b"[", b"{")) > _MOST_PARTS:
+    if _n_parts(text) > _MOST_PARTS:
         raise ValueError(f"its schema has more than {_MOST_PARTS} parts")
     schema = json.loads(text)
     if not isinstance(schema["protocol"], int) or schema["protocol"] < _FEWEST_PROTOCOL:

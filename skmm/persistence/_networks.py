@@ -61,7 +61,7 @@ def write_module(writer: Writer, module: nn.Module) -> Record:
         state["_flat_weights_names"] = module._flat_weights_names
     state |= {name: dict(value) if name != "training" else value for name, value in _own(module).items()}
     state["_non_persistent_buffers_set"] = sorted(module._non_persistent_buffers_set)
-    return writer.numbered("module", module, lambda: (type(module), *writer.named(state)))
+    return writer.numbered("module", module, lambda: [writer.write(type(module)), *writer.named(state)])
 
 
 def _own(module: nn.Module) -> dict[str, Any]:
@@ -70,8 +70,7 @@ def _own(module: nn.Module) -> dict[str, Any]:
 
 def read_module(reader: Reader, number: int, cls: Any, *parts: Any) -> nn.Module:
     """The module again; its own ``__init__`` is not called."""
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        raise ValueError(f"{cls!r} is no class of modules")
+    cls = reader.type_of(cls, nn.Module)
     module = reader.note(number, cls.__new__(cls))
     nn.Module.__init__(module)
     state = reader.named(*parts)
@@ -106,41 +105,43 @@ def _at_most(n: int) -> Iterator[None]:
         yield
 
 
-def rebuild(cls: type, args: dict[str, Any], n_members: int, n_tensors: int) -> MemberNetworks:
-    """Networks of so many tensors on "meta", where they take no memory."""
+def rebuild(
+    cls: type, args: dict[str, Any], n_members: int, parameters: list[Any], buffers: list[Any]
+) -> MemberNetworks:
+    """The networks of an estimator, with these as their weights, of several along a leading member axis.
+
+    A network is built on "meta", where it takes no memory; only where the shapes are its own do weights come in.
+    """
+    n_tensors = len(parameters) + len(buffers)
     with seeded(0, _CPU), _at_most(100 + 20 * n_tensors), torch.device("meta"):
         network = cls(**args)
-        return MemberNetworks([network] * n_members)
+    leading = () if n_members == 1 else (n_members,)
+    _check_shapes(dict(network.named_parameters()), parameters, leading)
+    _check_shapes(dict(network.named_buffers()), buffers, leading)
+    if n_members > 1:
+        return MemberNetworks([network] * n_members, (parameters, buffers))
+    _assign(network, dict(zip([*network.parameters(), *network.buffers()], [*parameters, *buffers], strict=True)))
+    return MemberNetworks([network])
 
 
-def check_shapes(module: nn.Module, tensors: dict[str, list[Tensor]]) -> None:
-    """Refuse tensors that are not those of a module."""
-    for what, given in tensors.items():
-        wanted = dict(getattr(module, f"named_{what}")())
-        if len(wanted) != len(given):
-            raise ValueError(f"its network has {len(wanted)} {what}, the file {len(given)}")
-        for (name, one), other in zip(wanted.items(), given, strict=True):
-            if one.shape != other.shape or one.dtype != other.dtype:
-                raise ValueError(
-                    f"its network has {name} of shape {tuple(one.shape)} and {one.dtype}, the file one of "
-                    f"{tuple(other.shape)} and {other.dtype}"
-                )
+def _check_shapes(wanted: dict[str, Tensor], given: list[Tensor], leading: tuple[int, ...]) -> None:
+    """Refuse tensors that are not those of a network."""
+    if len(wanted) != len(given):
+        raise ValueError(f"its network has {len(wanted)} tensors of a kind, the file {len(given)}")
+    for (name, one), other in zip(wanted.items(), given, strict=True):
+        if (*leading, *one.shape) != tuple(other.shape) or one.dtype != other.dtype:
+            raise ValueError(
+                f"its network has {name} of shape {(*leading, *one.shape)} and {one.dtype}, the file one of "
+                f"{tuple(other.shape)} and {other.dtype}"
+            )
 
 
-def _assign(module: nn.Module, tensors: dict[str, list[Tensor]]) -> None:
-    """Put tensors into a module, those that layers share into all of these."""
-    new: dict[int, Tensor] = {}
-    for what, given in tensors.items():
-        new |= {id(old): x for old, x in zip(getattr(module, what)(), given, strict=True)}
+def _assign(module: nn.Module, new: dict[Tensor, Tensor]) -> None:
+    """Put tensors in the place of a module's own, those that layers share into all of these."""
     for layer in list(module.modules()):
-        own = {**layer._parameters, **layer._buffers}
-        for name, old in own.items():
+        for name, old in {**layer._parameters, **layer._buffers}.items():
             if old is not None:
-                setattr(layer, name, new[id(old)])
-
-
-def _tensors(module: nn.Module) -> dict[str, list[Tensor]]:
-    return {"parameters": list(module.parameters()), "buffers": list(module.buffers())}
+                setattr(layer, name, new[old])
 
 
 def _arguments(net: MultimodalNet) -> dict[str, Any]:
@@ -175,36 +176,31 @@ def net_writer(training_state: bool) -> Any:
     def write_net(writer: Writer, net: MultimodalNet) -> Record:
         if type(net) not in _NETWORKS:
             raise ValueError(f"a {type(net).__name__} cannot be written, nets are {[c.__name__ for c in _NETWORKS]}.")
-        args, tensors = _arguments(net), _tensors(net.module_)
+        args, module = _arguments(net), net.module_
+        tensors = {"parameters": list(module.parameters()), "buffers": list(module.buffers())}
         # so that no file is written that cannot be read
-        again = rebuild(_NETWORKS[type(net)], args, net.module_.n_members, sum(map(len, tensors.values())))
-        check_shapes(again, tensors)
+        rebuild(_NETWORKS[type(net)], args, module.n_members, **tensors)
         state = {name: getattr(net, name) for name in (*_OF_NET, *_OF_TRAINING) if hasattr(net, name)}
-        state |= {"args": args, "n_members": net.module_.n_members, **tensors, "history": net.history_}
+        state |= {"args": args, "n_members": module.n_members, **tensors, "history": net.history_}
         state |= {"loss": net.criterion_.per_sample, "modality_loss": net.criterion_.modality_loss}
         if type(net) is SpeechNet:
             state["most"] = net.most
         if training_state and net.optimizer_ is not None:
             state["optimizer"] = net.optimizer_.state_dict()
             state["grad_scaler"] = net.scaler_.state_dict()
-        return writer.numbered("net", net, lambda: (type(net), *writer.named(state)))
+        return writer.numbered("net", net, lambda: [writer.write(type(net)), *writer.named(state)])
 
     return write_net
 
 
 def read_net(reader: Reader, number: int, cls: Any, *parts: Any) -> MultimodalNet:
     """A net, on the device that it was trained on where there is one."""
-    if cls not in _NETWORKS:
-        raise ValueError(f"{cls!r} is no net")
+    cls = reader.type_of(cls, MultimodalNet)
     state = reader.named(*parts)
-    tensors = {what: state[what] for what in ("parameters", "buffers")}
-    n_members = state["n_members"]
-    first = tensors["parameters"][0]
-    if n_members != 1 and not (0 < n_members == len(first) <= first.numel()):
-        raise ValueError(f"it says {n_members} members, its weights are of {len(first)}")
-    module = rebuild(_NETWORKS[cls], state["args"], n_members, sum(map(len, tensors.values())))
-    check_shapes(module, tensors)
-    _assign(module, tensors)
+    n_members, first = state["n_members"], state["parameters"][0]
+    if n_members != 1 and not 0 < n_members <= first.numel():
+        raise ValueError(f"it says {n_members} members, and has {first.numel()} of their weights")
+    module = rebuild(_NETWORKS[cls], state["args"], n_members, state["parameters"], state["buffers"])
     device = torch.device(state["device"])
     if device.type == "cuda" and not torch.cuda.is_available():
         state["device"] = "cpu"
@@ -227,7 +223,7 @@ def read_net(reader: Reader, number: int, cls: Any, *parts: Any) -> MultimodalNe
 def write_estimator(writer: Writer, estimator: TrainedEstimator) -> Record:
     """An estimator of all its attributes, but for the language model that it makes again."""
     state = {name: value for name, value in vars(estimator).items() if name != "_language_made"}
-    return writer.numbered("object", estimator, lambda: (type(estimator), *writer.named(state)))
+    return writer.numbered("object", estimator, lambda: [writer.write(type(estimator)), *writer.named(state)])
 
 
 def _looked_up(encoder: Encoder) -> type | None:
@@ -241,16 +237,16 @@ def write_encoder(writer: Writer, encoder: Encoder) -> Record:
     """An encoder's spec, beside the class that looks for a model, if it does: a type to be trusted."""
     state = vars(encoder)
     return writer.numbered(
-        "encoder", encoder, lambda: (type(encoder), _looked_up(encoder), *writer.named(state))
+        "encoder",
+        encoder,
+        lambda: [writer.write(type(encoder)), writer.write(_looked_up(encoder)), *writer.named(state)],
     )
 
 
 def read_encoder(reader: Reader, number: int, cls: Any, looked_up: Any, *parts: Any) -> Encoder:
     """The spec again, refused where it would look for a model without saying so."""
-    if not (isinstance(cls, type) and issubclass(cls, Encoder)):
-        raise ValueError(f"{cls!r} is no encoder's spec")
-    made = reader.note(number, object.__new__(cls))
+    made = reader.note(number, object.__new__(reader.type_of(cls, Encoder)))
     made.__dict__.update(reader.named(*parts))
-    if _looked_up(made) is not looked_up:
+    if _looked_up(made) is not reader.read(looked_up):
         raise ValueError(f"{made!r} would look for a model, which the file does not say")
     return made

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from skmm.persistence._records import Reader, Record, Writer
+from skmm.persistence._records import Reader, Record, Writer, write_array
 
 # Modules whose estimators look at the number of features before they call their trees.
 _CAREFUL = ("sklearn.tree._classes", "sklearn.ensemble._forest")
@@ -28,7 +28,8 @@ def tree_types() -> dict[type, Any]:
 def _write_tree(writer: Writer, tree: Any) -> Record:
     _, (n_features, n_classes, n_outputs), state = tree.__reduce__()
     depth, nodes, values = state["max_depth"], state["nodes"], state["values"]
-    return writer.numbered("tree", tree, lambda: (n_features, n_classes, n_outputs, int(depth), nodes, values))
+    arrays = [write_array(writer, array) for array in (np.asarray(n_classes), nodes, values)]
+    return writer.numbered("tree", tree, lambda: [int(n_features), int(n_outputs), int(depth), *arrays])
 
 
 def _write_predictor(writer: Writer, predictor: Any) -> Record:
@@ -61,20 +62,12 @@ def _depth(left: np.ndarray, right: np.ndarray, inner: np.ndarray) -> int:
     return int(steps.max(initial=0))
 
 
-def read_tree(
-    reader: Reader,
-    number: int,
-    n_features: int,
-    n_classes: np.ndarray,
-    n_outputs: int,
-    depth: int,
-    nodes: np.ndarray,
-    values: np.ndarray,
-) -> Any:
+def read_tree(reader: Reader, number: int, n_features: int, n_outputs: int, depth: int, *arrays: Any) -> Any:
     """A tree whose nodes were looked at."""
     from sklearn.tree._tree import Tree
 
-    if n_outputs != len(n_classes) or not len(nodes) or not (np.asarray(n_classes) > 0).all():
+    n_classes, nodes, values = map(reader.read, arrays)
+    if n_outputs != len(n_classes) or not len(nodes) or not (n_classes > 0).all():
         raise ValueError(f"a tree of {len(nodes)} nodes says {n_outputs} outputs and classes {n_classes}")
     left, right = nodes["left_child"], nodes["right_child"]
     inner = left != -1
