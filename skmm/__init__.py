@@ -7,6 +7,7 @@ from skmm.compose import ModalityTransformer, make_modality_transformer
 from skmm.compose._transformer import ModalitySelector
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.model_selection import compare_fusions
+from skmm.persistence import load, save
 from skmm.spec import (
     Encoder,
     Fusion,
@@ -37,7 +38,9 @@ __all__ = [
     "list_encoders",
     "list_fusions",
     "list_optimizers",
+    "load",
     "make_modality_transformer",
     "register_encoder",
     "register_fusion",
+    "save",
 ]
