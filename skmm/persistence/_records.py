@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from types import FunctionType
@@ -21,6 +22,7 @@ from sklearn.base import BaseEstimator
 from skorch.history import History
 from torch import Tensor, nn
 
+from skmm.speech._network import ctc_error
 from skmm.table import Table
 from skmm.training import _losses
 
@@ -28,9 +30,9 @@ Record = list[Any]
 
 _PLAIN = frozenset({type(None), bool, int, float, str})
 _ALIGNED = 64  # bytes, on which numbers of an array begin
-_LOSSES = {
+_LOSSES: dict[str, Any] = {
     name: f for name, f in vars(_losses).items() if isinstance(f, FunctionType) and f.__module__ == _losses.__name__
-}
+} | {"ctc_error": ctc_error}
 
 
 def is_plain(value: Any) -> bool:
@@ -188,14 +190,14 @@ def _name(value: Any) -> str:
 
 
 def _write_function(writer: Writer, value: Any) -> Record:
-    ours = getattr(value, "__module__", None) == _losses.__name__
-    return ["loss", value.__name__, {}] if ours else _write_foreign(writer, value)
+    known = _LOSSES.get(value.__name__) is value
+    return ["loss", value.__name__, {}] if known else _write_foreign(writer, value)
 
 
 def _write_partial(writer: Writer, value: functools.partial[Any]) -> Record:
-    if getattr(value.func, "__module__", None) == _losses.__name__:
-        return ["loss", value.func.__name__, value.keywords]
-    return _write_foreign(writer, value)
+    name = getattr(value.func, "__name__", "")
+    known = _LOSSES.get(name) is value.func and not value.args
+    return ["loss", name, value.keywords] if known else _write_foreign(writer, value)
 
 
 _WRITERS: dict[type, Callable[[Writer, Any], Record]] = {
@@ -300,13 +302,12 @@ def _make_dict(reader: Reader, keys: Any, *values: Any) -> dict[Any, Any]:
 
 
 def _make_array(reader: Reader, descr: Any, shape: list[int], order: str, start: int) -> np.ndarray:
-    dtype = _make_dtype(reader, descr)
-    count = 1
-    for size in shape:
-        count *= size
+    dtype, count = _make_dtype(reader, descr), math.prod(shape)
     held = len(reader.numbers) - start
-    if start < 0 or min(shape, default=0) < 0 or max(count * dtype.itemsize, *shape, 0) > max(held, 0):
+    if start < 0 or min(shape, default=0) < 0 or count * dtype.itemsize > held:
         raise ValueError(f"an array of shape {shape} and {dtype} has {held} bytes")
+    if count == 0:
+        return np.empty(shape, dtype)
     # a copy, in memory of its own
     return np.frombuffer(reader.numbers, dtype, count, start).reshape(shape, order=order).copy(order)
 
@@ -315,8 +316,8 @@ def _make_dtype(reader: Reader, descr: Any) -> np.dtype:
     key = str(descr)
     if key not in reader.dtypes:
         dtype = np.lib.format.descr_to_dtype(_fields(descr))
-        if dtype.hasobject:
-            raise ValueError(f"an array of {dtype} holds objects")
+        if dtype.hasobject or not dtype.itemsize:
+            raise ValueError(f"an array of {dtype} holds no numbers or texts")
         reader.dtypes[key] = dtype
     return reader.dtypes[key]
 

@@ -49,6 +49,8 @@ _SKMM = {
 }
 TRUSTED = frozenset(
     {f"skmm.{module}.{name}" for module, names in _SKMM.items() for name in names.split()}
+    # what boosting and searches hold, which are no estimators
+    | {"sklearn.ensemble._hist_gradient_boosting.binning._BinMapper", "sklearn.metrics._scorer._PassthroughScorer"}
     | {f"{cls.__module__}.{cls.__qualname__}" for cls in OPTIMIZERS.values()}
     # layers that a module of the user's own may have
     | {
