@@ -64,7 +64,8 @@ class StackedNetworks(nn.Module):
         ids = [id(owner[key]) for owner, key in _slots(network)]
         self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]  # tied weights are stacked once
         # the lists hide it from nn.Module, whose state is the stacked tensors alone
-        self._template = [copy.deepcopy(network).to("meta")]
+        empty = all(x.is_meta for x in (*network.parameters(), *network.buffers()))
+        self._template = [network if empty else copy.deepcopy(network).to("meta")]
         self._idle: list[Template] = []
         self._pictures = picture_modalities(network)
 

@@ -32,7 +32,7 @@ from skmm.persistence._networks import (
     write_module,
 )
 from skmm.persistence._records import Reader, Writer, as_text
-from skmm.persistence._trees import check_owner, read_predictor, read_tree, tree_types
+from skmm.persistence._trees import Trees, check_owner, tree_types
 from skmm.persistence._trusted import TRUSTED, WARNED
 from skmm.spec import Encoder
 from skmm.training._net import MultimodalNet
@@ -188,20 +188,24 @@ def load(file: str | os.PathLike[str], *, trusted: Iterable[str | type] = ()) ->
     named = frozenset(x if isinstance(x, str) else f"{x.__module__}.{x.__qualname__}" for x in trusted)
     with open(file, "rb") as stream:
         types = _check(stream, name)
-        _warn_of(types, named, name)
+        warned = {needed: why for path, (needed, why) in WARNED.items() if path in types and needed not in named}
         stream.seek(0)
         try:
-            # what the file names alone: skops compares each part with all that is trusted
-            records, numbers, foreign = skops.load(stream, trusted=sorted(_trusted(types, named)))
-            return _reader(numbers, foreign).read(_parsed(records))
+            if not warned:
+                # what the file names alone: skops compares each part with all that is trusted
+                return _assembled(*skops.load(stream, trusted=sorted(_trusted(types, named))))
         except skops.exceptions.UntrustedTypesFoundException:
             stream.seek(0)
-            data = stream.read()
         except ImportError:
             raise
         except Exception as error:  # whatever an altered file leads to
             raise ValueError(f"{name!r} cannot be read, it may be cut or altered: {error}") from error
-    raise _untrusted(name, set(skops.get_untrusted_types(data=data)) - _trusted(types, named))
+        untrusted = set(skops.get_untrusted_types(data=stream.read())) - _trusted(types, named) | set(warned)
+    reasons = "".join(f" {path}: {why}." for path, why in sorted(warned.items()))
+    raise ValueError(
+        f"{name!r} holds types that are not trusted: {sorted(untrusted)}. If you trust them, name them: "
+        f"load(..., trusted={sorted(untrusted)}).{reasons}"
+    )
 
 
 def _trusted(types: set[str], named: frozenset[str]) -> set[str]:
@@ -218,23 +222,6 @@ def _of_sklearn() -> frozenset[str]:
     return frozenset(f"{cls.__module__}.{cls.__qualname__}" for _, cls in all_estimators())
 
 
-def _warn_of(types: set[str], named: frozenset[str], name: str) -> None:
-    """Refuse types that need the user's trust although skops has no objection, or with a reason that it lacks."""
-    needed = {WARNED[path] for path in types if path in WARNED} 
-    needed = {(path, reason) for path, reason in needed if path not in named}
-    if needed:
-        reasons = "".join(f" {path}: {reason}." for path, reason in sorted(needed))
-        error = _untrusted(name, {path for path, _ in needed} | {p for p in types if p.startswith("__main__.")})
-        raise ValueError(f"{error}{reasons}")
-
-
-def _untrusted(name: str, types: set[str]) -> ValueError:
-    return ValueError(
-        f"{name!r} holds types that are not trusted: {sorted(types)}. If you trust them, name them: "
-        f"load(..., trusted={sorted(types)})."
-    )
-
-
 def _parsed(text: bytes) -> Any:
     """Records of their text."""
     if _n_parts(text) > _MOST_PARTS:
@@ -247,15 +234,20 @@ def _n_parts(text: bytes) -> int:
     return sum(text.count(sign) for sign in (b",", b"[", b"{"))
 
 
-def _reader(numbers: bytes, foreign: list[Any]) -> Reader:
+def _assembled(records: bytes, numbers: bytes, foreign: list[Any]) -> Any:
+    """The object of its records."""
+    trees = Trees()
     kinds: dict[str, Any] = {
         "net": read_net,
         "module": read_module,
         "encoder": read_encoder,
-        "tree": read_tree,
-        "tree_predictor": read_predictor,
+        "tree": trees.tree,
+        "tree_predictor": trees.predictor,
     }
-    return Reader(numbers, foreign, kinds, apart=(NeuralNet, nn.Module, Encoder), check=check_owner)
+    reader = Reader(numbers, foreign, kinds, apart=(NeuralNet, nn.Module, Encoder), check=check_owner)
+    made = reader.read(_parsed(records))
+    trees.check()
+    return made
 
 
 # -- what is checked before skops reads anything ------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
+from torch.overrides import TorchFunctionMode
 
 from skmm._devices import seeded
 from skmm.estimators._trained import TrainedEstimator
@@ -105,6 +106,15 @@ def _at_most(n: int) -> Iterator[None]:
         yield
 
 
+class _Undrawn(TorchFunctionMode):
+    """Inside, no initial weights are drawn, which takes most of the time of building a network without memory."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.uniform_, Tensor.normal_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def rebuild(
     cls: type, args: dict[str, Any], n_members: int, parameters: list[Any], buffers: list[Any]
 ) -> MemberNetworks:
@@ -113,7 +123,7 @@ def rebuild(
     A network is built on "meta", where it takes no memory; only where the shapes are its own do weights come in.
     """
     n_tensors = len(parameters) + len(buffers)
-    with seeded(0, _CPU), _at_most(100 + 20 * n_tensors), torch.device("meta"):
+    with seeded(0, _CPU), _at_most(100 + 20 * n_tensors), torch.device("meta"), _Undrawn():
         network = cls(**args)
     leading = () if n_members == 1 else (n_members,)
     _check_shapes(dict(network.named_parameters()), parameters, leading)

@@ -301,15 +301,19 @@ def _make_dict(reader: Reader, keys: Any, *values: Any) -> dict[Any, Any]:
     return dict(zip(reader.read(keys), map(reader.read, values), strict=True))
 
 
-def _make_array(reader: Reader, descr: Any, shape: list[int], order: str, start: int) -> np.ndarray:
+def _make_array(reader: Reader, *parts: Any) -> np.ndarray:
+    return _array(reader, *parts).copy("K")  # in memory of its own
+
+
+def _array(reader: Reader, descr: Any, shape: list[int], order: str, start: int) -> np.ndarray:
+    """An array as it stands among the numbers."""
     dtype, count = _make_dtype(reader, descr), math.prod(shape)
     held = len(reader.numbers) - start
     if start < 0 or min(shape, default=0) < 0 or count * dtype.itemsize > held:
         raise ValueError(f"an array of shape {shape} and {dtype} has {held} bytes")
     if count == 0:
         return np.empty(shape, dtype)
-    # a copy, in memory of its own
-    return np.frombuffer(reader.numbers, dtype, count, start).reshape(shape, order=order).copy(order)
+    return np.frombuffer(reader.numbers, dtype, count, start).reshape(shape, order=order)
 
 
 def _make_dtype(reader: Reader, descr: Any) -> np.dtype:
@@ -351,12 +355,13 @@ def _make_tensor(
     reader: Reader, number: int, dtype: str, flags: list[bool], shape: list[int], numbers: Any
 ) -> Tensor:
     kind = _make_torch_dtype(reader, dtype)
-    if numbers is None:  # one without memory
-        tensor = torch.empty(shape, dtype=kind, device="meta")
-    else:
-        flat = torch.from_numpy(reader.read(numbers))
-        # memory that torch has taken begins where its kernels like it to
-        tensor = (flat if flat.dtype == kind else flat.view(kind)).view(shape).clone()
+    # those without numbers take no memory; for others it begins where torch's kernels like it to
+    given = None if numbers is None else _array(reader, *numbers[1:])
+    if given is not None and given.nbytes != math.prod(shape) * kind.itemsize:
+        raise ValueError(f"a tensor of shape {shape} and {kind} has {given.nbytes} bytes")
+    tensor = torch.empty(shape, dtype=kind, device="meta" if given is None else "cpu")
+    if given is not None:
+        tensor.view(-1).view(torch.uint8).numpy()[:] = given.view(np.uint8)
     parameter, requires_grad = flags
     return reader.note(number, nn.Parameter(tensor, requires_grad) if parameter else tensor)
 

@@ -7,14 +7,19 @@ has looked at the samples: single trees, forests, and boosting on histograms.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from skmm.persistence._records import Reader, Record, Writer, write_array
 
-# Modules whose estimators look at the number of features before they call their trees.
-_CAREFUL = ("sklearn.tree._classes", "sklearn.ensemble._forest")
+# Modules whose estimators look at the number of features before they call their trees, and where they have these.
+_OWNERS = {
+    "sklearn.tree._classes": "tree",
+    "sklearn.ensemble._forest": "forest",
+    "sklearn.ensemble._hist_gradient_boosting.gradient_boosting": "boosting",
+}
 
 
 def tree_types() -> dict[type, Any]:
@@ -27,103 +32,134 @@ def tree_types() -> dict[type, Any]:
 
 def _write_tree(writer: Writer, tree: Any) -> Record:
     _, (n_features, n_classes, n_outputs), state = tree.__reduce__()
-    depth, nodes, values = state["max_depth"], state["nodes"], state["values"]
-    arrays = [write_array(writer, array) for array in (np.asarray(n_classes), nodes, values)]
-    return writer.numbered("tree", tree, lambda: [int(n_features), int(n_outputs), int(depth), *arrays])
+    sizes = [int(n_features), np.asarray(n_classes).tolist(), int(n_outputs), int(state["max_depth"])]
+    arrays = [write_array(writer, state[name]) for name in ("nodes", "values")]
+    return writer.numbered("tree", tree, lambda: [*sizes, *arrays])
 
 
 def _write_predictor(writer: Writer, predictor: Any) -> Record:
     return writer.numbered("tree_predictor", predictor, lambda: writer.named(vars(predictor)))
 
 
-def _check_nodes(left: np.ndarray, right: np.ndarray, feature: np.ndarray, inner: np.ndarray, n_features: int) -> None:
-    """Refuse nodes whose paths do not end, or leave the tree: children come after their parent, each of one alone."""
-    place = np.arange(len(left))[inner]
-    for child in (left[inner].astype(np.int64), right[inner].astype(np.int64)):
-        if not ((child > place) & (child < len(left))).all():
+class _Nodes(NamedTuple):
+    """Of the nodes of a tree what leads on, (n,), and what may be asked for."""
+
+    left: np.ndarray
+    right: np.ndarray
+    feature: np.ndarray
+    inner: np.ndarray
+    n_features: int
+    depth: int
+
+
+class Trees:
+    """Makes trees, and looks at the nodes of all of them at once."""
+
+    def __init__(self) -> None:
+        self._read: list[_Nodes] = []
+
+    def tree(
+        self,
+        reader: Reader,
+        number: int,
+        n_features: int,
+        n_classes: list[int],
+        n_outputs: int,
+        depth: int,
+        nodes: Any,
+        values: Any,
+    ) -> Any:
+        """A tree of forests and single ones."""
+        from sklearn.tree._tree import Tree
+
+        nodes, values = reader.read(nodes), reader.read(values)
+        if n_outputs != len(n_classes) or values.shape != (len(nodes), n_outputs, max(n_classes)):
+            raise ValueError(f"a tree of {len(nodes)} nodes has values of shape {values.shape}")
+        left = nodes["left_child"]
+        self._read.append(_Nodes(left, nodes["right_child"], nodes["feature"], left != -1, n_features, depth))
+        tree = Tree(n_features, np.array(n_classes, dtype=np.intp), n_outputs)
+        tree.__setstate__({"max_depth": depth, "node_count": len(nodes), "nodes": nodes, "values": values})
+        return reader.note(number, tree)
+
+    def predictor(self, reader: Reader, number: int, *parts: Any) -> Any:
+        """A tree of boosting, which does not know the number of features."""
+        from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+
+        state = reader.named(*parts)
+        nodes = state["nodes"]
+        if nodes["is_categorical"].any():
+            raise ValueError("a tree of boosting parts categories, which is not read: pickle it, or encode them before")
+        any_number = np.iinfo(np.int64).max
+        inner = nodes["is_leaf"] == 0
+        self._read.append(_Nodes(nodes["left"], nodes["right"], nodes["feature_idx"], inner, any_number, any_number))
+        predictor = object.__new__(TreePredictor)
+        predictor.__setstate__(state)
+        return reader.note(number, predictor)
+
+    def check(self) -> None:
+        """Refuse nodes whose paths do not end, or leave the tree: children come after their parent, each of one alone.
+
+        Raises
+        ------
+        ValueError
+            If there are such.
+        """
+        if not self._read:
+            return
+        sizes = [len(tree.left) for tree in self._read]
+        if not all(sizes):
+            raise ValueError("a tree has no nodes")
+        starts = np.cumsum([0, *sizes[:-1]])
+        root, end = np.repeat(starts, sizes), np.repeat(starts + sizes, sizes)
+        n_features = np.repeat([tree.n_features for tree in self._read], sizes)
+        left, right, feature, inner = (np.concatenate(each) for each in list(zip(*self._read, strict=True))[:4])
+        parents = np.flatnonzero(inner)
+        # far from what is added to them, whatever they are
+        children = [np.clip(x[parents].astype(np.int64), -1, len(root)) + root[parents] for x in (left, right)]
+        if not all(((x > parents) & (x < end[parents])).all() for x in children):
             raise ValueError("a tree has a node whose child is not among those after it")
-    children = np.concatenate([left[inner], right[inner]])
-    if len(np.unique(children)) < len(children):
-        raise ValueError("a tree has a node with two parents")
-    asked = feature[inner].astype(np.int64)
-    if not ((asked >= 0) & (asked < n_features)).all():
-        raise ValueError(f"a tree asks for a feature that is not among the {n_features}")
+        if np.bincount(np.concatenate(children), minlength=1).max() > 1:
+            raise ValueError("a tree has a node with two parents")
+        asked = feature[parents].astype(np.int64)
+        if not ((asked >= 0) & (asked < n_features[parents])).all():
+            raise ValueError("a tree asks for a feature that there is not")
+        above, steps = root.copy(), np.zeros(len(root), dtype=np.int64)
+        for x in children:
+            above[x], steps[x] = parents, 1
+        while (above != root).any():  # each time twice as far up
+            steps += steps[above]
+            above = above[above]
+        deepest = np.maximum.reduceat(steps, starts)
+        if (deepest > np.array([tree.depth for tree in self._read])).any():
+            raise ValueError("a tree is deeper than it says")
 
 
-def _depth(left: np.ndarray, right: np.ndarray, inner: np.ndarray) -> int:
-    """Steps from the root to the farthest leaf."""
-    parents = np.flatnonzero(inner)
-    above, steps = np.zeros(len(left), dtype=np.int64), np.zeros(len(left), dtype=np.int64)
-    for children in (left[inner], right[inner]):
-        above[children], steps[children] = parents, 1
-    while above.any():  # each time twice as far up
-        steps += steps[above]
-        above = above[above]
-    return int(steps.max(initial=0))
-
-
-def read_tree(reader: Reader, number: int, n_features: int, n_outputs: int, depth: int, *arrays: Any) -> Any:
-    """A tree whose nodes were looked at."""
-    from sklearn.tree._tree import Tree
-
-    n_classes, nodes, values = map(reader.read, arrays)
-    if n_outputs != len(n_classes) or not len(nodes) or not (n_classes > 0).all():
-        raise ValueError(f"a tree of {len(nodes)} nodes says {n_outputs} outputs and classes {n_classes}")
-    left, right = nodes["left_child"], nodes["right_child"]
-    inner = left != -1
-    _check_nodes(left, right, nodes["feature"], inner, n_features)
-    deepest = _depth(left, right, inner)
-    if deepest > depth:
-        raise ValueError(f"a tree says that its depth is {depth}, it is {deepest}")
-    if values.shape != (len(nodes), n_outputs, int(np.max(n_classes))):
-        raise ValueError(f"a tree of {len(nodes)} nodes has values of shape {values.shape}")
-    tree = Tree(n_features, np.ascontiguousarray(n_classes, dtype=np.intp), n_outputs)
-    tree.__setstate__({"max_depth": depth, "node_count": len(nodes), "nodes": nodes, "values": values})
-    return reader.note(number, tree)
-
-
-def read_predictor(reader: Reader, number: int, *parts: Any) -> Any:
-    """A tree of boosting whose nodes were looked at, but for the features, of which it does not know the number."""
-    from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
-
-    state = reader.named(*parts)
-    nodes = state["nodes"]
-    if nodes["is_categorical"].any():
-        raise ValueError("a tree of boosting parts categories, which is not read: pickle it, or encode them before")
-    inner = nodes["is_leaf"] == 0
-    _check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], inner, np.iinfo(np.int64).max)
-    predictor = object.__new__(TreePredictor)
-    predictor.__setstate__(state)
-    return reader.note(number, predictor)
+@functools.cache
+def _has_trees(cls: type) -> str | None:
+    """What holds trees of an estimator of this type."""
+    return next((_OWNERS[base.__module__] for base in cls.__mro__ if base.__module__ in _OWNERS), None)
 
 
 def check_owner(owner: Any) -> None:
-    """Refuse an estimator whose trees ask for features that it would not find missing.
+    """Refuse an estimator whose trees ask for features that it would not miss.
 
     Raises
     ------
     ValueError
-        If they do, or if nobody knows whether they do.
+        If they do.
     """
-    from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
-    from sklearn.tree._tree import Tree
-
-    held = vars(owner)
-    n_features = held.get("n_features_in_")
-    own = [part for part in held.values() if isinstance(part, Tree)]
-    others = [part for value in held.values() for part in _flat(value)]
-    own += [part.tree_ for part in others if isinstance(vars(part).get("tree_"), Tree)] if others else []
-    predictors = [part for part in others if isinstance(part, TreePredictor)]
-    if own and type(owner).__module__ in _CAREFUL and any(tree.n_features != n_features for tree in own):
+    kind = _has_trees(type(owner))
+    if kind is None:
+        return
+    n_features, trees, held = vars(owner).get("n_features_in_"), [], vars(owner)
+    if kind == "tree":
+        trees = [held["tree_"]] if "tree_" in held else []
+    elif kind == "forest":
+        trees = [tree.tree_ for tree in held.get("estimators_", [])]
+    wrong = any(tree.n_features != n_features for tree in trees)
+    for predictors in held.get("_predictors", []) if kind == "boosting" else []:
+        for predictor in predictors:
+            nodes = predictor.nodes
+            wrong |= nodes["feature_idx"][nodes["is_leaf"] == 0].max(initial=0) >= (n_features or 0)
+    if wrong:
         raise ValueError(f"trees of a {type(owner).__name__} ask for other features than its {n_features}")
-    for predictor in predictors:
-        nodes = predictor.nodes
-        if nodes["feature_idx"][nodes["is_leaf"] == 0].max(initial=0) >= (n_features or 0):
-            raise ValueError(f"trees of a {type(owner).__name__} ask for other features than its {n_features}")
-
-
-def _flat(value: Any) -> list[Any]:
-    """Objects with attributes in lists, arrays, and lists of these."""
-    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
-        return [part for item in (value.ravel() if isinstance(value, np.ndarray) else value) for part in _flat(item)]
-    return [value] if hasattr(value, "__dict__") else []
