@@ -31,15 +31,18 @@ from skmm.persistence._networks import (
     write_estimator,
     write_module,
 )
-from skmm.persistence._records import Reader, Writer, as_text
+from skmm.persistence._records import ALIGNED, Reader, Writer
 from skmm.persistence._trees import Trees, check_owner, tree_types
 from skmm.persistence._trusted import TRUSTED, WARNED
 from skmm.spec import Encoder
 from skmm.training._net import MultimodalNet
 
 FORMAT = 1  # of what this version writes; it reads all up to it
-_HEADER, _SCHEMA = "skmm.json", "schema.json"
-_MEMBER = re.compile(r"(skmm|schema)\.json|[0-9a-f-]{1,40}\.(npy|bin)")
+# What a file holds: the format, records of the object, the numbers of arrays, and what skops writes of types and objects
+# of other packages, with arrays of its own.
+_HEADER, _RECORDS, _NUMBERS, _SCHEMA = "skmm.json", "records.json", "numbers.bin", "schema.json"
+_MEMBER = re.compile(r"(skmm|records|schema)\.json|numbers\.bin|[0-9a-f-]{1,40}\.(npy|bin)")
+_CHUNK = 1 << 20  # bytes that are read at a time
 _FEWEST_PROTOCOL = 2  # of skops: what it wrote before, it reads less carefully
 _MOST_PARTS = 4_000_000  # of a schema, each of which takes up to some hundred bytes when it is read
 # the parts of skops' format that are read; others call what they name, or unpack what a file has packed
@@ -112,10 +115,12 @@ def save(obj: Any, file: str | os.PathLike[str], *, training_state: bool = False
     writer = Writer(special)
     record = writer.write(obj)
     buffer = io.BytesIO()
-    skops.dump([as_text(record), writer.numbers, writer.foreign], buffer)
+    skops.dump(writer.foreign, buffer)
     version = sys.modules[__name__.partition(".")[0]].__version__
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr(_HEADER, json.dumps({"format": FORMAT, "skmm": version}))
+        archive.writestr(_RECORDS, json.dumps(record, separators=(",", ":")))
+        archive.writestr(_NUMBERS, writer.numbers)
     buffer.seek(0)
     _check(buffer, os.fspath(file))  # so that no file is written that is not read
     _replace(Path(file), buffer.getbuffer())
@@ -193,7 +198,9 @@ def load(file: str | os.PathLike[str], *, trusted: Iterable[str | type] = ()) ->
         try:
             if not warned:
                 # what the file names alone: skops compares each part with all that is trusted
-                return _assembled(*skops.load(stream, trusted=sorted(_trusted(types, named))))
+                foreign = skops.load(stream, trusted=sorted(_trusted(types, named)))
+                with zipfile.ZipFile(stream) as archive:
+                    return _assembled(archive.read(_RECORDS), _numbers(archive), foreign)
         except skops.exceptions.UntrustedTypesFoundException:
             stream.seek(0)
         except ImportError:
@@ -234,7 +241,19 @@ def _n_parts(text: bytes) -> int:
     return sum(text.count(sign) for sign in (b",", b"[", b"{"))
 
 
-def _assembled(records: bytes, numbers: bytes, foreign: list[Any]) -> Any:
+def _numbers(archive: zipfile.ZipFile) -> np.ndarray:
+    """The bytes of all arrays, in one piece that begins where these are to begin."""
+    size, end = archive.getinfo(_NUMBERS).file_size, 0
+    buffer = np.empty(size + ALIGNED, dtype=np.uint8)
+    start = -buffer.ctypes.data % ALIGNED
+    with archive.open(_NUMBERS) as stream:
+        while part := stream.read(_CHUNK):
+            buffer[start + end : start + end + len(part)] = np.frombuffer(part, dtype=np.uint8)
+            end += len(part)
+    return buffer[start : start + size]
+
+
+def _assembled(records: bytes, numbers: np.ndarray, foreign: list[Any]) -> Any:
     """The object of its records."""
     trees = Trees()
     kinds: dict[str, Any] = {

@@ -8,7 +8,6 @@ arrays one after the other, and a list of types and of what only skops knows how
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -29,7 +28,8 @@ from skmm.training import _losses
 Record = list[Any]
 
 _PLAIN = frozenset({type(None), bool, int, float, str})
-_ALIGNED = 64  # bytes, on which numbers of an array begin
+ALIGNED = 64  # bytes, on multiples of which the numbers of an array begin, as torch's kernels like it
+_SMALL = 1 << 16  # bytes of an array below which it is copied
 _LOSSES: dict[str, Any] = {
     name: f for name, f in vars(_losses).items() if isinstance(f, FunctionType) and f.__module__ == _losses.__name__
 } | {"ctc_error": ctc_error}
@@ -76,7 +76,7 @@ class Writer:
 
     @property
     def numbers(self) -> bytes:
-        """The numbers of all arrays."""
+        """Those of all arrays."""
         return b"".join(self._parts)
 
     def write(self, value: Any) -> Any:
@@ -107,7 +107,7 @@ class Writer:
         """Take up an array's numbers; where they begin."""
         start = self._n_bytes
         content = array.tobytes("A")
-        self._parts += [content, bytes(-len(content) % _ALIGNED)]
+        self._parts += [content, bytes(-len(content) % ALIGNED)]
         self._n_bytes += len(content) + len(self._parts[-1])
         return start
 
@@ -231,7 +231,7 @@ class Reader:
 
     Parameters
     ----------
-    numbers : bytes
+    numbers : ndarray of uint8
         Those of all arrays.
     foreign : list
         Types, and what skops has made.
@@ -245,7 +245,7 @@ class Reader:
 
     def __init__(
         self,
-        numbers: bytes,
+        numbers: np.ndarray,
         foreign: list[Any],
         special: dict[str, Callable[..., Any]],
         apart: tuple[type, ...],
@@ -268,8 +268,14 @@ class Reader:
 
     def named(self, names: list[str], plain: dict[str, Any], *rest: Any) -> dict[str, Any]:
         """Named values, of what :meth:`Writer.named` gives."""
+        if not rest:
+            return plain
         others = iter(rest)
         return {name: plain[name] if name in plain else self.read(next(others)) for name in names}
+
+    def view(self, record: Record) -> np.ndarray:
+        """An array as it stands among the numbers, for who copies it."""
+        return _array(self, *record[1:])
 
     def type_of(self, record: Record, base: type = object) -> Any:
         """A type, which is to be made from another."""
@@ -302,18 +308,21 @@ def _make_dict(reader: Reader, keys: Any, *values: Any) -> dict[Any, Any]:
 
 
 def _make_array(reader: Reader, *parts: Any) -> np.ndarray:
-    return _array(reader, *parts).copy("K")  # in memory of its own
+    array = _array(reader, *parts)
+    # a small one does not keep all the numbers in memory, a large one is not there twice
+    return array.copy("K") if array.nbytes < _SMALL else array
 
 
 def _array(reader: Reader, descr: Any, shape: list[int], order: str, start: int) -> np.ndarray:
     """An array as it stands among the numbers."""
     dtype, count = _make_dtype(reader, descr), math.prod(shape)
-    held = len(reader.numbers) - start
-    if start < 0 or min(shape, default=0) < 0 or count * dtype.itemsize > held:
-        raise ValueError(f"an array of shape {shape} and {dtype} has {held} bytes")
+    n_held = len(reader.numbers) - start
+    if start < 0 or min(shape, default=0) < 0 or count * dtype.itemsize > n_held:
+        raise ValueError(f"an array of shape {shape} and {dtype} has {n_held} bytes")
     if count == 0:
         return np.empty(shape, dtype)
-    return np.frombuffer(reader.numbers, dtype, count, start).reshape(shape, order=order)
+    held = reader.numbers[start : start + count * dtype.itemsize]
+    return held.view(dtype).reshape(shape, order=order)
 
 
 def _make_dtype(reader: Reader, descr: Any) -> np.dtype:
@@ -355,13 +364,11 @@ def _make_tensor(
     reader: Reader, number: int, dtype: str, flags: list[bool], shape: list[int], numbers: Any
 ) -> Tensor:
     kind = _make_torch_dtype(reader, dtype)
-    # those without numbers take no memory; for others it begins where torch's kernels like it to
-    given = None if numbers is None else _array(reader, *numbers[1:])
-    if given is not None and given.nbytes != math.prod(shape) * kind.itemsize:
-        raise ValueError(f"a tensor of shape {shape} and {kind} has {given.nbytes} bytes")
-    tensor = torch.empty(shape, dtype=kind, device="meta" if given is None else "cpu")
-    if given is not None:
-        tensor.view(-1).view(torch.uint8).numpy()[:] = given.view(np.uint8)
+    if numbers is None:
+        tensor = torch.empty(shape, dtype=kind, device="meta")
+    else:
+        flat = torch.from_numpy(reader.view(numbers).view(np.uint8)).view(kind)
+        tensor = flat.view(shape) if flat.nbytes >= _SMALL else flat.view(shape).clone()
     parameter, requires_grad = flags
     return reader.note(number, nn.Parameter(tensor, requires_grad) if parameter else tensor)
 
@@ -403,7 +410,3 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "history": lambda reader, number, rows: reader.note(number, History(reader.read(rows))),
 }
 
-
-def as_text(record: Any) -> bytes:
-    """A record as bytes."""
-    return json.dumps(record, separators=(",", ":")).encode()

@@ -72,7 +72,7 @@ class Trees:
         """A tree of forests and single ones."""
         from sklearn.tree._tree import Tree
 
-        nodes, values = reader.read(nodes), reader.read(values)
+        nodes, values = reader.view(nodes), reader.view(values)
         if n_outputs != len(n_classes) or values.shape != (len(nodes), n_outputs, max(n_classes)):
             raise ValueError(f"a tree of {len(nodes)} nodes has values of shape {values.shape}")
         left = nodes["left_child"]
