@@ -38,8 +38,8 @@ from skmm.spec import Encoder
 from skmm.training._net import MultimodalNet
 
 FORMAT = 1  # of what this version writes; it reads all up to it
-# What a file holds: the format, records of the object, the numbers of arrays, and what skops writes of types and objects
-# of other packages, with arrays of its own.
+# What a file holds: the format, records of the object, the numbers of arrays, and what skops writes of types and
+# objects of other packages, with arrays of its own.
 _HEADER, _RECORDS, _NUMBERS, _SCHEMA = "skmm.json", "records.json", "numbers.bin", "schema.json"
 _MEMBER = re.compile(r"(skmm|records|schema)\.json|numbers\.bin|[0-9a-f-]{1,40}\.(npy|bin)")
 _CHUNK = 1 << 20  # bytes that are read at a time
@@ -47,9 +47,11 @@ _FEWEST_PROTOCOL = 2  # of skops: what it wrote before, it reads less carefully
 _MOST_PARTS = 4_000_000  # of a schema, each of which takes up to some hundred bytes when it is read
 # the parts of skops' format that are read; others call what they name, or unpack what a file has packed
 _LOADERS = frozenset(
-    "DictNode ListNode TupleNode SetNode DefaultDictNode SliceNode JsonNode BytesNode NdArrayNode MaskedArrayNode "
-    "DTypeNode RandomStateNode RandomGeneratorNode TypeNode FunctionNode ObjectNode ConstructorFromReduceNode "
-    "LossNode TreeNode".split()
+    {
+        *("DictNode", "DefaultDictNode", "ListNode", "TupleNode", "SetNode", "SliceNode", "JsonNode", "BytesNode"),
+        *("NdArrayNode", "MaskedArrayNode", "DTypeNode", "RandomStateNode", "RandomGeneratorNode"),
+        *("TypeNode", "FunctionNode", "ObjectNode", "ConstructorFromReduceNode", "LossNode", "TreeNode"),
+    }
 )
 
 
@@ -171,8 +173,8 @@ def load(file: str | os.PathLike[str], *, trusted: Iterable[str | type] = ()) ->
 
     Notes
     -----
-    An encoder or transformer that looks for a pretrained model by a name or path is not trusted, since the file says
-    which: name its type in ``trusted``, and it will. A pretrained model that was trained on cannot be in a file.
+    An encoder or transformer that looks for a pretrained model by a name or path is not trusted, since the file
+    says which: name its type in ``trusted``, and it will. A model that was trained on cannot be in a file.
 
     See Also
     --------
@@ -294,9 +296,7 @@ def _check(stream: Any, name: str) -> set[str]:
     except _Newer as error:
         raise ValueError(str(error)) from None
     except Exception as error:  # whatever an altered archive leads to
-        raise ValueError(
-            f"{name!r} is no file that skmm.save wrote, or it is cut or altered: {error}"
-        ) from error
+        raise ValueError(f"{name!r} is no file that skmm.save wrote, or it is cut or altered: {error}") from error
 
 
 class _Newer(Exception):

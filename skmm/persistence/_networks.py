@@ -91,7 +91,7 @@ def read_module(reader: Reader, number: int, cls: Any, *parts: Any) -> nn.Module
 
 @contextlib.contextmanager
 def _at_most(n: int) -> Iterator[None]:
-    """Let this thread give modules no more than so many parameters and layers: numbers of a file may be anything."""
+    """Let this thread give modules so many parameters and layers at most: numbers of a file may be anything."""
     thread, left = threading.get_ident(), n
 
     def count(*_: Any) -> None:
@@ -185,7 +185,9 @@ def net_writer(training_state: bool) -> Any:
 
     def write_net(writer: Writer, net: MultimodalNet) -> Record:
         if type(net) not in _NETWORKS:
-            raise ValueError(f"a {type(net).__name__} cannot be written, nets are {[c.__name__ for c in _NETWORKS]}.")
+            raise ValueError(
+                f"a {type(net).__name__} cannot be written, nets are {[c.__name__ for c in _NETWORKS]}."
+            )
         args, module = _arguments(net), net.module_
         tensors = {"parameters": list(module.parameters()), "buffers": list(module.buffers())}
         # so that no file is written that cannot be read
@@ -245,7 +247,7 @@ def _looked_up(encoder: Encoder) -> type | None:
 
 def write_encoder(writer: Writer, encoder: Encoder) -> Record:
     """An encoder's spec, beside the class that looks for a model, if it does: a type to be trusted."""
-    state = vars(encoder)
+    state = dict(vars(encoder))
     return writer.numbered(
         "encoder",
         encoder,

@@ -1,8 +1,8 @@
 """Fitted objects as records of JSON, numbers and names of types, and back.
 
 A record is a list: its kind, then its parts. Reading makes an object by its kind, with the function that is listed
-here for it, so that a file never decides what is called. What is not JSON lies beside the records: the numbers of all
-arrays one after the other, and a list of types and of what only skops knows how to write.
+here for it, so that a file never decides what is called. What is not JSON lies beside the records: the numbers of
+all arrays one after the other, and a list of types and of what only skops knows how to write.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Writer:
         self.foreign: list[Any] = []
         self._parts: list[bytes] = []
         self._n_bytes = 0
+        self._names: dict[tuple[str, ...], int] = {}
         self._known: dict[int, tuple[Any, Record]] = {}  # by id, with the object, so that no other gets this id
         self._n_numbered = 0
 
@@ -84,12 +85,21 @@ class Writer:
         if type(value) in _PLAIN:
             return value
         if id(value) in self._known:
-            return self._known[id(value)][1]
+            return self._again(value, self._known[id(value)][1])
         writer = next((w for cls in type(value).__mro__ if (w := self.writers.get(cls)) is not None), None)
         if writer is None:
             writer = write_object if is_ours(type(value)) else _write_foreign
         record = writer(self, value)
         self._known.setdefault(id(value), (value, record))
+        return record
+
+    def _again(self, value: Any, record: Record) -> Record:
+        """What stands for an object that was written before; its record gets a number if it has none."""
+        if record[0] not in ("same", "foreign"):
+            number, self._n_numbered = self._n_numbered, self._n_numbered + 1
+            record[:] = ["note", number, list(record)]
+            record = ["same", number]
+            self._known[id(value)] = value, record
         return record
 
     def numbered(self, kind: str, value: Any, parts: Callable[[], Iterable[Any]]) -> Record:
@@ -99,9 +109,12 @@ class Writer:
         return [kind, number, *parts()]
 
     def named(self, values: dict[str, Any]) -> Record:
-        """Named values: their names, those that are plain, then the rest."""
-        plain = {name: value for name, value in values.items() if is_plain(value)}
-        return [list(values), plain, *(self.write(value) for name, value in values.items() if name not in plain)]
+        """Named values: the names, or the number of those that came before, then each value."""
+        names = tuple(values)
+        first: Any = self._names.get(names)
+        if first is None:
+            first, self._names[names] = names, len(self._names)
+        return [first, *map(self.write, values.values())]
 
     def add(self, array: np.ndarray) -> int:
         """Take up an array's numbers; where they begin."""
@@ -255,6 +268,7 @@ class Reader:
         self.makers = {**_MAKERS, **special}
         self.apart, self.check = apart, check
         self.dtypes: dict[str, np.dtype] = {}
+        self._names: list[list[str]] = []
         self._numbered: dict[int, Any] = {}
 
     def read(self, value: Any) -> Any:
@@ -266,12 +280,13 @@ class Reader:
         self._numbered[number] = value
         return value
 
-    def named(self, names: list[str], plain: dict[str, Any], *rest: Any) -> dict[str, Any]:
+    def named(self, names: list[str] | int, *values: Any) -> dict[str, Any]:
         """Named values, of what :meth:`Writer.named` gives."""
-        if not rest:
-            return plain
-        others = iter(rest)
-        return {name: plain[name] if name in plain else self.read(next(others)) for name in names}
+        if isinstance(names, list):
+            self._names.append(names)
+        else:
+            names = self._names[names]
+        return {name: self.read(value) for name, value in zip(names, values, strict=True)}
 
     def view(self, record: Record) -> np.ndarray:
         """An array as it stands among the numbers, for who copies it."""
@@ -313,7 +328,7 @@ def _make_array(reader: Reader, *parts: Any) -> np.ndarray:
     return array.copy("K") if array.nbytes < _SMALL else array
 
 
-def _array(reader: Reader, descr: Any, shape: list[int], order: str, start: int) -> np.ndarray:
+def _array(reader: Reader, descr: Any, shape: list[int], order: Any, start: int) -> np.ndarray:
     """An array as it stands among the numbers."""
     dtype, count = _make_dtype(reader, descr), math.prod(shape)
     n_held = len(reader.numbers) - start
@@ -322,7 +337,7 @@ def _array(reader: Reader, descr: Any, shape: list[int], order: str, start: int)
     if count == 0:
         return np.empty(shape, dtype)
     held = reader.numbers[start : start + count * dtype.itemsize]
-    return held.view(dtype).reshape(shape, order=order)
+    return held.view(dtype).reshape(tuple(shape), order=order)
 
 
 def _make_dtype(reader: Reader, descr: Any) -> np.dtype:
@@ -386,6 +401,7 @@ def _make_loss(reader: Reader, name: str, keywords: dict[str, Any]) -> Any:
 
 _MAKERS: dict[str, Callable[..., Any]] = {
     "same": lambda reader, number: reader._numbered[number],
+    "note": lambda reader, number, record: reader.note(number, reader.read(record)),
     "foreign": lambda reader, place: reader.foreign[place],
     "json": lambda reader, value: value,
     "object": _make_object,
@@ -409,4 +425,3 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "table": lambda reader, columns: Table(reader.read(columns)),
     "history": lambda reader, number, rows: reader.note(number, History(reader.read(rows))),
 }
-

@@ -1,8 +1,8 @@
 """Trees of scikit-learn, which follow the indices in their nodes without a look at whether there is such a place.
 
-skops therefore trusts none of them. Here the indices are looked at when a file is read: a tree whose every path ends,
-and which asks for no feature that there is not, cannot leave its arrays. That is enough where whoever calls the tree
-has looked at the samples: single trees, forests, and boosting on histograms.
+skops therefore trusts none of them. Here the indices are looked at when a file is read: a tree whose every path
+ends, and which asks for no feature that there is not, cannot leave its arrays. That is enough where whoever calls
+the tree has looked at the samples: single trees, forests, and boosting on histograms.
 """
 
 from __future__ import annotations
@@ -88,16 +88,20 @@ class Trees:
         state = reader.named(*parts)
         nodes = state["nodes"]
         if nodes["is_categorical"].any():
-            raise ValueError("a tree of boosting parts categories, which is not read: pickle it, or encode them before")
+            raise ValueError(
+                "a tree of boosting parts categories, which is not read: encode them before, or pickle it"
+            )
         any_number = np.iinfo(np.int64).max
         inner = nodes["is_leaf"] == 0
-        self._read.append(_Nodes(nodes["left"], nodes["right"], nodes["feature_idx"], inner, any_number, any_number))
+        self._read.append(
+            _Nodes(nodes["left"], nodes["right"], nodes["feature_idx"], inner, any_number, any_number)
+        )
         predictor = object.__new__(TreePredictor)
         predictor.__setstate__(state)
         return reader.note(number, predictor)
 
     def check(self) -> None:
-        """Refuse nodes whose paths do not end, or leave the tree: children come after their parent, each of one alone.
+        """Refuse nodes whose paths do not end, or leave the tree: children come after their parent, and have one.
 
         Raises
         ------
@@ -135,7 +139,7 @@ class Trees:
 
 
 @functools.cache
-def _has_trees(cls: type) -> str | None:
+def _has_trees(cls: Any) -> str | None:
     """What holds trees of an estimator of this type."""
     return next((_OWNERS[base.__module__] for base in cls.__mro__ if base.__module__ in _OWNERS), None)
 

@@ -27,7 +27,6 @@ from skmm import (
     Fusion,
     ModalityTransformer,
     MultimodalClassifier,
-    MultimodalRegressor,
     Optimizer,
     SpeechRecognizer,
 )
