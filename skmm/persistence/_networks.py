@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,17 +14,19 @@ from torch.nn.modules import module as torch_modules
 from torch.overrides import TorchFunctionMode
 
 from skmm._devices import seeded
+from skmm.blocks._blocks import BlockInfo
 from skmm.estimators._trained import TrainedEstimator
 from skmm.network._encoders import UserEncoder, check_encoders
 from skmm.network._members import MemberNetworks
 from skmm.network._network import FusionNetwork
 from skmm.persistence._records import Reader, Record, Writer
-from skmm.spec import Encoder
+from skmm.spec import Encoder, Spec
 from skmm.speech._network import SpeechNet, SpeechNetwork
 from skmm.training._losses import HeadsLoss
 from skmm.training._net import MultimodalNet
 
 _NETWORKS: dict[type, Any] = {MultimodalNet: FusionNetwork, SpeechNet: SpeechNetwork}
+_LARGEST = 1 << 22  # number that describes a network of few weights, such as the length of its samples
 _OF_NET = (
     "optimizer_spec",
     "lr",
@@ -123,6 +125,7 @@ def rebuild(
     A network is built on "meta", where it takes no memory; only where the shapes are its own do weights come in.
     """
     n_tensors = len(parameters) + len(buffers)
+    _check_numbers(args, max(_LARGEST, sum(x.numel() for x in (*parameters, *buffers))))
     with seeded(0, _CPU), _at_most(100 + 20 * n_tensors), torch.device("meta"), _Undrawn():
         network = cls(**args)
     leading = () if n_members == 1 else (n_members,)
@@ -132,6 +135,25 @@ def rebuild(
         return MemberNetworks([network] * n_members, (parameters, buffers))
     _assign(network, dict(zip([*network.parameters(), *network.buffers()], [*parameters, *buffers], strict=True)))
     return MemberNetworks([network])
+
+
+def _check_numbers(value: Any, largest: int) -> None:
+    """Refuse numbers that are larger than a network of so many weights has any, before anything counts up to them."""
+    if isinstance(value, Spec):
+        # what a class of the user's own makes of its parameters is not known
+        users = isinstance(value.name, type) or (
+            value.name in value._registry and not value.target().__module__.startswith("skmm.")
+        )
+        value = None if users else value.given
+    elif isinstance(value, BlockInfo):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            _check_numbers(part, largest)
+    elif isinstance(value, int) and value > largest:
+        raise ValueError(f"its network is said to have a size of {value}, which its weights do not have")
 
 
 def _check_shapes(wanted: dict[str, Tensor], given: list[Tensor], leading: tuple[int, ...]) -> None:

@@ -38,7 +38,14 @@ def _write_tree(writer: Writer, tree: Any) -> Record:
 
 
 def _write_predictor(writer: Writer, predictor: Any) -> Record:
+    _check_predictor(predictor.nodes)
     return writer.numbered("tree_predictor", predictor, lambda: writer.named(vars(predictor)))
+
+
+def _check_predictor(nodes: np.ndarray) -> None:
+    """Refuse a tree that reads sets of categories, which lie in arrays of their own."""
+    if nodes["is_categorical"].any():
+        raise ValueError("boosting with categories is in no file: encode them before, or use pickle or joblib.")
 
 
 class _Nodes(NamedTuple):
@@ -87,15 +94,10 @@ class Trees:
 
         state = reader.named(*parts)
         nodes = state["nodes"]
-        if nodes["is_categorical"].any():
-            raise ValueError(
-                "a tree of boosting parts categories, which is not read: encode them before, or pickle it"
-            )
-        any_number = np.iinfo(np.int64).max
+        _check_predictor(nodes)
+        most = np.iinfo(np.int64).max
         inner = nodes["is_leaf"] == 0
-        self._read.append(
-            _Nodes(nodes["left"], nodes["right"], nodes["feature_idx"], inner, any_number, any_number)
-        )
+        self._read.append(_Nodes(nodes["left"], nodes["right"], nodes["feature_idx"], inner, most, most))
         predictor = object.__new__(TreePredictor)
         predictor.__setstate__(state)
         return reader.note(number, predictor)
@@ -152,7 +154,8 @@ def check_owner(owner: Any) -> None:
     ValueError
         If they do.
     """
-    kind = _has_trees(type(owner))
+    cls: Any = type(owner)
+    kind = _has_trees(cls)
     if kind is None:
         return
     n_features, trees, held = vars(owner).get("n_features_in_"), [], vars(owner)
@@ -166,4 +169,4 @@ def check_owner(owner: Any) -> None:
             nodes = predictor.nodes
             wrong |= nodes["feature_idx"][nodes["is_leaf"] == 0].max(initial=0) >= (n_features or 0)
     if wrong:
-        raise ValueError(f"trees of a {type(owner).__name__} ask for other features than its {n_features}")
+        raise ValueError(f"trees of a {cls.__name__} ask for other features than its {n_features}")
