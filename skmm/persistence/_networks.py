@@ -138,7 +138,7 @@ def rebuild(
 
 
 def _check_numbers(value: Any, largest: int) -> None:
-    """Refuse numbers that are larger than a network of so many weights has any, before anything counts up to them."""
+    """Refuse numbers larger than a network of so many weights has any, before anything counts up to them."""
     if isinstance(value, Spec):
         # what a class of the user's own makes of its parameters is not known
         users = isinstance(value.name, type) or (

@@ -1,7 +1,7 @@
 """Reads altered files in a process of its own, and says what came of each: ``python altered.py FILE SEED NUMBER``.
 
-Prints one line of JSON with how each alteration ended, the memory that reading took at most, and what was tried that
-no reading of a file may do.
+Prints one line of JSON with how each alteration ended, the memory that reading took at most, and what was tried
+that no reading of a file may do.
 """
 
 import contextlib
@@ -97,7 +97,7 @@ def put(value, path, new):
     value[path[-1]] = new
 
 
-# -- alterations: content of a file, generator of numbers -> content ------------------------------------------------
+# -- alterations: content of a file, generator of numbers -> content ----------------------------------------------
 
 
 def bytes_of_the_file(content, rng):

@@ -1,5 +1,6 @@
 """Files that somebody has altered: none runs anything, takes much memory or ends the process."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -52,20 +53,17 @@ def check(folder, seed, number):
         assert one["seconds"] < 10, one
 
 
-def test_some_altered_files(folder, tmp_path):
-    """Each kind once, in this process; a file that can be read may have been altered where nothing depends on it."""
-    content, rng = (folder / "attention.skmm").read_bytes(), np.random.default_rng(0)
+@pytest.mark.parametrize("alter", dict.fromkeys(altered.ALTERATIONS))
+def test_an_altered_file(folder, tmp_path, alter):
+    """What can be read was altered where nothing depends on it."""
     file = tmp_path / "altered.skmm"
-    read = set()
-    for alter in altered.ALTERATIONS:
-        file.write_bytes(alter(content, rng))
-        try:
+    file.write_bytes(alter((folder / "attention.skmm").read_bytes(), np.random.default_rng(0)))
+    if alter.__name__ in ("bytes_of_a_member", "a_value_of_json", "a_number_of_the_network", "a_foreign_type"):
+        with contextlib.suppress(ValueError):
             skmm.load(file)
-        except ValueError as error:
-            assert "altered.skmm" in str(error)
-        else:
-            read.add(alter.__name__)
-    assert not read & {"a_bomb", "a_path", "a_cut", "an_array_that_is_not_there", "a_model_elsewhere"}
+        return
+    with pytest.raises(ValueError, match=r"altered\.skmm"):
+        skmm.load(file)
 
 
 def change(folder, file, alter):

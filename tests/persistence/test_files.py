@@ -329,6 +329,37 @@ def test_a_module_with_hooks_is_refused(file):
     assert not file.exists()
 
 
+def test_a_pretrained_model_is_looked_up_where_the_user_says_so(file, tmp_path):
+    from models import save_text_model
+
+    save_text_model(tmp_path / "bert")
+    ids, y = [np.arange(5, 9) + i % 3 for i in range(12)], np.arange(12) % 2
+    encoder = Encoder("pretrained", model=str(tmp_path / "bert"))
+    clf = small(fusion="sum", encoders={"text": encoder}, max_epochs=1).fit({"text": ids}, y)
+    skmm.save(clf, file)
+    types = ["skmm.encoders.pretrained.PretrainedEncoder", "skmm.encoders.pretrained.PretrainedReader"]
+    with pytest.raises(ValueError, match=r"PretrainedEncoder: it looks for a model by a name or path") as error:
+        skmm.load(file)
+    assert str(types) in str(error.value)
+    again = skmm.load(file, trusted=types)
+    np.testing.assert_array_equal(again.predict_proba({"text": ids}), clf.predict_proba({"text": ids}))
+    trained = Encoder("pretrained", model=str(tmp_path / "bert"), freeze=False)
+    clf = small(fusion="sum", encoders={"text": trained}, max_epochs=1).fit({"text": ids}, y)
+    with pytest.raises(ValueError, match="modality 'text' holds weights of a pretrained model"):
+        skmm.save(clf, file)
+
+
+def test_estimators_whose_trees_are_not_looked_at_are_named(file):
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    X, y = _table()
+    clf = ensemble(experts={"old": GradientBoostingClassifier(n_estimators=2)}, n_members=2, max_epochs=1).fit(X, y)
+    skmm.save(clf, file)
+    with pytest.raises(ValueError, match=r"'sklearn\.tree\._tree\.Tree'.*without a look at their samples"):
+        skmm.load(file)
+    assert_same_bits(skmm.load(file, trusted=["sklearn.tree._tree.Tree"]), clf, X)
+
+
 # -- training goes on ---------------------------------------------------------------------------------------------
 
 
@@ -381,6 +412,17 @@ def test_a_parameter_that_was_set_after_the_fit(file):
     again = through(clf, file)
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
     assert again.hidden_dim == 99
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_where_there_is_no_gpu_what_one_trained_is_on_the_cpu(file):
+    X, y = make_data(24)
+    clf = small(max_epochs=1).partial_fit(X, y)
+    clf.net_.device = "cuda:1"  # as training there says
+    again = through(clf, file, training_state=True)
+    assert_same_bits(again, clf, X)
+    clf.net_.device = "cpu"
+    assert_same_bits(again.partial_fit(X, y), clf.partial_fit(X, y), X)
 
 
 @pytest.mark.gpu
