@@ -499,15 +499,16 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         inputs, audio = prepared.inputs, prepared.audio
         seed = draw_seed(random)
         torch.manual_seed(seed)
-        network = SpeechNetwork(
-            inputs.infos,
-            audio.name,
-            self.fusion,
-            self.encoders,
-            len(prepared.symbols),
-            audio.strides,
-            self._inherited(),
-        )
+        args: dict[str, Any] = {
+            "infos": inputs.infos,
+            "audio": audio.name,
+            "fusion": self.fusion,
+            "encoders": self.encoders,
+            "n_symbols": len(prepared.symbols),
+            "strides": audio.strides,
+            "inherited": self._inherited(),
+        }
+        network = SpeechNetwork(**args)
         n_samples, lengths = len(prepared.train), audio.lengths[prepared.rows[prepared.train]]
         batch_size: Any = auto_batch_size(n_samples) if self.batch_size == "auto" else self.batch_size
         # a batch of ordinary samples is whole, one of long ones small
@@ -525,6 +526,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             augment=(*compose(self.augment, inputs.infos, inputs.scalers), *hide),
             **self._net_params(device),
         )
+        net.made_of_ = args
         return net.initialize()
 
     # -- prediction ----------------------------------------------------------------------------------------------

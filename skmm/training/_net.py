@@ -92,6 +92,7 @@ class MultimodalNet(NeuralNet):
         self.speakers = list(range(len(seeds))) if speakers is None else speakers
         self.streamed_ = False  # whether partial_fit trained it
         self.orders_: list[torch.Generator] = []  # while it trains, what each member's batches are ordered by
+        self.made_of_: dict[str, Any] = {}  # the arguments of each of its networks
 
     # skorch's own callbacks read the loss of every batch; here it is read once an epoch
     @property
