@@ -7,8 +7,8 @@ import io
 import json
 import os
 import re
+import secrets
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -130,18 +130,15 @@ def save(obj: Any, file: str | os.PathLike[str], *, training_state: bool = False
 
 def _replace(file: Path, content: memoryview) -> None:
     """Put a file in the place of another, whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    part = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")  # a name that nobody can have put a link at
     try:
-        with os.fdopen(handle, "wb") as new:
-            new.write(content)
-            new.flush()
-            os.fsync(new.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # as of a file that is opened; temporary ones are for their owner alone
-        os.replace(name, file)
+        with part.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, file)
     except BaseException:
-        os.unlink(name)
+        part.unlink(missing_ok=True)
         raise
 
 

@@ -72,6 +72,7 @@ class Writer:
         self._parts: list[bytes] = []
         self._n_bytes = 0
         self._names: dict[tuple[str, ...], int] = {}
+        self._described: dict[np.dtype, int] = {}
         self._known: dict[int, tuple[Any, Record]] = {}  # by id, with the object, so that no other gets this id
         self._n_numbered = 0
 
@@ -115,6 +116,15 @@ class Writer:
         if first is None:
             first, self._names[names] = names, len(self._names)
         return [first, *map(self.write, values.values())]
+
+    def described(self, dtype: np.dtype) -> Any:
+        """A type of arrays; of one with fields the description, or the number of that which came before."""
+        if dtype.names is None:
+            return np.lib.format.dtype_to_descr(dtype)
+        if dtype in self._described:
+            return self._described[dtype]
+        self._described[dtype] = len(self._described)
+        return np.lib.format.dtype_to_descr(dtype)
 
     def add(self, array: np.ndarray) -> int:
         """Take up an array's numbers; where they begin."""
@@ -170,10 +180,12 @@ def write_array(writer: Writer, value: np.ndarray) -> Record:
         return ["objects", value.shape, writer.write(value.ravel().tolist())]
     value = np.asarray(value, order="K" if value.flags.forc else "C")
     order = "C" if value.flags.c_contiguous else "F"
-    return ["array", np.lib.format.dtype_to_descr(value.dtype), value.shape, order, writer.add(value)]
+    return ["array", writer.described(value.dtype), value.shape, order, writer.add(value)]
 
 
 def _write_scalar(writer: Writer, value: np.generic) -> Record:
+    if value.dtype.kind in "biuf" and type(item := value.item()) in _PLAIN:
+        return ["number", value.dtype.str, item]
     return ["scalar", write_array(writer, np.asarray(value))]
 
 
@@ -221,7 +233,7 @@ _WRITERS: dict[type, Callable[[Writer, Any], Record]] = {
     frozenset: _write_set,
     np.ndarray: write_array,
     np.generic: _write_scalar,
-    np.dtype: lambda writer, value: ["dtype", np.lib.format.dtype_to_descr(value)],
+    np.dtype: lambda writer, value: ["dtype", writer.described(value)],
     sp.sparray: _write_sparse,
     sp.spmatrix: _write_sparse,
     Tensor: _write_tensor,
@@ -268,6 +280,7 @@ class Reader:
         self.makers = {**_MAKERS, **special}
         self.apart, self.check = apart, check
         self.dtypes: dict[str, np.dtype] = {}
+        self.described: list[np.dtype] = []
         self._names: list[list[str]] = []
         self._numbered: dict[int, Any] = {}
 
@@ -341,13 +354,18 @@ def _array(reader: Reader, descr: Any, shape: list[int], order: Any, start: int)
 
 
 def _make_dtype(reader: Reader, descr: Any) -> np.dtype:
-    key = str(descr)
-    if key not in reader.dtypes:
-        dtype = np.lib.format.descr_to_dtype(_fields(descr))
-        if dtype.hasobject or not dtype.itemsize:
-            raise ValueError(f"an array of {dtype} holds no numbers or texts")
-        reader.dtypes[key] = dtype
-    return reader.dtypes[key]
+    if isinstance(descr, int):
+        return reader.described[descr]
+    if isinstance(descr, str) and descr in reader.dtypes:
+        return reader.dtypes[descr]
+    dtype = np.lib.format.descr_to_dtype(_fields(descr))
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError(f"an array of {dtype} holds no numbers or texts")
+    if isinstance(descr, str):
+        reader.dtypes[descr] = dtype
+    else:
+        reader.described.append(dtype)
+    return dtype
 
 
 def _fields(descr: Any) -> Any:
@@ -358,6 +376,13 @@ def _fields(descr: Any) -> Any:
         (tuple(name) if isinstance(name, list) else name, _fields(own), *map(tuple, shape))
         for name, own, *shape in descr
     ]
+
+
+def _make_number(reader: Reader, dtype: str, item: Any) -> np.generic:
+    kind = _make_dtype(reader, dtype)
+    if kind.kind not in "biuf":
+        raise ValueError(f"{kind} is no type of a number")
+    return kind.type(item)
 
 
 def _make_objects(reader: Reader, shape: list[int], values: Any) -> np.ndarray:
@@ -415,6 +440,7 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "array": _make_array,
     "masked": lambda reader, data, mask: np.ma.MaskedArray(reader.read(data), reader.read(mask)),
     "objects": _make_objects,
+    "number": _make_number,
     "scalar": lambda reader, array: reader.read(array)[()],
     "sparse": _make_sparse,
     "tensor": _make_tensor,
