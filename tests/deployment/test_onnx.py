@@ -329,7 +329,10 @@ def test_the_command_exports_a_saved_model(tmp_path, capsys):
 
 def test_the_command_says_what_it_cannot_export(tmp_path, capsys):
     (tmp_path / "m.skmm").write_bytes(b"no model")
-    for file, told in [("m.txt", "must end in one of ['.onnx', '.pt2']"), ("m.onnx", "no file that skmm.save wrote")]:
+    for file, told in [
+        ("m.txt", "must end in one of ['.onnx', '.pt2']"),
+        ("m.onnx", "no file that skmm.save wrote"),
+    ]:
         assert main(["export", str(tmp_path / "m.skmm"), str(tmp_path / file)]) == 2
         assert told in capsys.readouterr().err
         assert not (tmp_path / file).exists()
