@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from skmm.deployment import load_onnx, to_onnx, to_torch
     from skmm.estimators import MultimodalClassifier, MultimodalRegressor
     from skmm.model_selection import compare_fusions
+    from skmm.persistence import load, save
     from skmm.spec import (
         Encoder,
         Fusion,
@@ -40,10 +41,12 @@ __all__ = [
     "list_encoders",
     "list_fusions",
     "list_optimizers",
+    "load",
     "load_onnx",
     "make_modality_transformer",
     "register_encoder",
     "register_fusion",
+    "save",
     "to_onnx",
     "to_torch",
 ]
@@ -56,6 +59,7 @@ _HOMES = {
     "skmm.deployment": ["load_onnx", "to_onnx", "to_torch"],
     "skmm.estimators": ["MultimodalClassifier", "MultimodalRegressor"],
     "skmm.model_selection": ["compare_fusions"],
+    "skmm.persistence": ["load", "save"],
     "skmm.spec": [
         "Encoder",
         "Fusion",

@@ -55,6 +55,24 @@ def _parser() -> argparse.ArgumentParser:
     _add_comparison(compare)
     compare.set_defaults(run=_compare)
 
+    export = commands.add_parser(
+        "export",
+        help="write a saved model as an ONNX file or a program of torch",
+        description="Write a model that skmm.save wrote as one file that predicts without skmm's training code: "
+        "ONNX, read by skmm.load_onnx or any other runtime, or a program of torch.export.",
+        epilog="examples: skmm export model.skmm model.onnx    |    skmm export model.skmm model.pt2",
+    )
+    export.add_argument("model", metavar="MODEL", help="a .skmm file")
+    export.add_argument("file", metavar="FILE", help="what to write, by its ending: .onnx or .pt2")
+    export.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="a type of MODEL that skmm does not trust by itself, such as mypackage.MyTransformer; may be repeated",
+    )
+    export.set_defaults(run=_export)
+
     listing = commands.add_parser("list", help="list fusions, encoders or optimizers with their parameters")
     listing.add_argument("what", choices=["fusions", "encoders", "optimizers"])
     listing.set_defaults(run=_list)
@@ -197,6 +215,20 @@ def _list(args: argparse.Namespace) -> None:
     import skmm
 
     print(getattr(skmm, f"list_{args.what}")(describe=True))
+
+
+def _export(args: argparse.Namespace) -> None:
+    import skmm
+
+    writers = {".onnx": skmm.to_onnx, ".pt2": skmm.to_torch}
+    ending = Path(args.file).suffix.lower()
+    if ending not in writers:
+        raise UsageError(f"{args.file} ends in {ending!r}; it must end in one of {list(writers)}.")
+    try:
+        writers[ending](skmm.load(args.model, trusted=args.trust), args.file)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise UsageError(str(error)) from error
+    print(f"{args.file}: {os.path.getsize(args.file) / 1e6:.1f} MB")
 
 
 def _compare(args: argparse.Namespace) -> None:

@@ -1,6 +1,8 @@
 """What the tests share: small estimators, small data, and which tests this machine can run."""
 
 import os
+import signal
+import time
 from pathlib import Path
 
 # the networks are small: tests side by side pay, threads inside one do not
@@ -121,6 +123,25 @@ def linear_data(n=150, seed=0):
     rng = np.random.RandomState(seed)
     table, sensor = rng.randn(n, 4), rng.randn(n, 6, 2)
     return Blocks(table=table, sensor=sensor), 3 * table[:, 0] - 2 * sensor.mean(axis=(1, 2)) + 50
+
+
+def in_child(work, killed_after=None):
+    """How a child process ends that does some work: the number of the signal that killed it, or 0.
+
+    It is killed after so many seconds, where they are given; its imports are this process's.
+    """
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    if killed_after is not None:
+        time.sleep(killed_after)
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
 
 
 # ways to choose some of six samples

@@ -14,6 +14,7 @@ FLOORS = [
     "__main__",
     "cli",
     "",
+    "persistence",
     "model_selection",
     "inspection",
     "testing",

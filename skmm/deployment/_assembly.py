@@ -25,7 +25,7 @@ _MEMBER = "module.members.0."  # how the weights of the first member are called 
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the exporters' news of packages that are not installed and of their own progress."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
     levels = [logger.level for logger in loggers]
@@ -174,7 +174,7 @@ def assemble(module: DeployedModule, arguments: list[Argument]) -> Any:
         Inputs by the names of the arguments, one output :data:`OUTPUT`; of any number of samples and steps.
     """
     names = [argument.name for argument in arguments]
-    with _quietly(), _as_nodes(module) as table:
+    with quietly(), _as_nodes(module) as table:
         weights = {name: tensor.clone() for name, tensor in _tensors(module.members[0]).items()}
         try:
             _distinct(module.members[0])

@@ -18,7 +18,7 @@ from skmm.blocks._divided import positions
 from skmm.blocks._given import as_blocks, is_named
 from skmm.compose import ModalityTransformer
 from skmm.deployment._arguments import KEY, Argument, Description
-from skmm.deployment._assembly import assemble
+from skmm.deployment._assembly import assemble, quietly
 from skmm.deployment._feeding import arrays, batches
 from skmm.deployment._graph import Program, arguments_of, export_program
 from skmm.deployment._module import DeployedModule
@@ -192,7 +192,8 @@ def to_torch(estimator: Any, path: str | os.PathLike[str], *, check: Any = None,
         if module.emits:
             said = [own[: len(wanted)] for own, wanted in zip(said, estimator.emissions(check), strict=True)]
         _compare(estimator, check, said if module.emits else np.array(said), tolerance)
-    torch.export.save(program, os.fspath(path), extra_files={"skmm.json": json.dumps(description)})
+    with quietly():
+        torch.export.save(program, os.fspath(path), extra_files={"skmm.json": json.dumps(description)})
 
 
 def _blocks(estimator: Any, X: Any) -> Any:

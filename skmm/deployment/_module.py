@@ -29,7 +29,7 @@ class _Averaging(nn.Module):
     def forward(self, outputs: Tensor, exists: Tensor, experts: Any) -> Tensor:
         fused = outputs[:, :, 0]
         if self.kind is ClassTarget:
-            return fused.log_softmax(-1).exp().mean(0).log()
+            return fused.log_softmax(-1).logsumexp(0)  # but for a constant, which is no matter to softmax
         if self.kind is LabelsTarget:
             tiny = float(np.finfo(np.float64).eps)
             p = fused.sigmoid().mean(0).clamp(tiny, 1 - tiny)
@@ -42,19 +42,23 @@ class _Stacking(nn.Module):
 
     weights: Tensor
     bias: Tensor
-    matrix: Tensor
+    matrix: Tensor | None
     spoken: Tensor
-    temperatures: Tensor
+    temperatures: Tensor | None
 
     def __init__(self, stack: Stack, target: Target, n_heads: int) -> None:
         super().__init__()
         self.kind, self.competing = type(target), target.competing
-        for name, value in (("weights", stack.weights), ("bias", stack.bias), ("matrix", stack.matrix)):
-            self.register_buffer(name, constant(value, torch.float64))
+        self.register_buffer("weights", constant(stack.weights, torch.float64))
+        self.register_buffer("bias", constant(stack.bias, torch.float64))
+        # torch.export.save takes tensors without numbers for parts of one another: so they are None
+        mixing = constant(stack.matrix, torch.float64) if len(stack.matrix) else None
+        self.register_buffer("matrix", mixing)
         keys, found = list(stack.temperatures), list(stack.temperatures.values())
-        spoken = [np.unpackbits(np.frombuffer(key, dtype=np.uint8))[:n_heads] for key in keys]
-        self.register_buffer("spoken", constant(np.array(spoken).reshape(len(keys), n_heads), torch.bool))
-        self.register_buffer("temperatures", constant(np.array(found), torch.float64))
+        self.register_buffer("temperatures", constant(np.array(found), torch.float64) if keys else None)
+        if keys:
+            spoken = [np.unpackbits(np.frombuffer(key, dtype=np.uint8))[:n_heads] for key in keys]
+            self.register_buffer("spoken", constant(np.array(spoken), torch.bool))
 
     def features(self, outputs: Tensor, exists: Tensor) -> Tensor:
         """What is weighted: (..., H, C), (B, H) -> (..., H, C), 0 where a head is silent."""
@@ -69,10 +73,10 @@ class _Stacking(nn.Module):
         if experts is not None:
             z = torch.cat([z, self.features(*experts)], 1)
         combined = (z * (self.weights if self.competing else self.weights.unsqueeze(0))).sum(1) + self.bias
-        if len(self.matrix):
+        if self.matrix is not None:
             combined = combined + z.flatten(1) @ self.matrix
         speaks = (z != 0).any(-1)
-        if len(self.temperatures):
+        if self.temperatures is not None:
             same = (speaks.unsqueeze(1) == self.spoken).all(-1).double()
             combined = combined / (1 + same @ (self.temperatures - 1)).unsqueeze(-1)
         # where all that have weight are silent, those that speak are averaged
@@ -205,12 +209,8 @@ class DeployedModule(nn.Module):
             )
             self.finish = _Finish(target)
             self.register_buffer("prior", constant(target.prior, torch.float64))
-        self.cpu().float_networks().eval().requires_grad_(False)
-
-    def float_networks(self) -> DeployedModule:
-        """The networks in float32, whatever they were trained in."""
         self.members.float()
-        return self
+        self.cpu().eval().requires_grad_(False)
 
     def forward(self, values: Mapping[str, Any], present: Mapping[str, Tensor]) -> Tensor:
         said = self.say(values, present)

@@ -352,9 +352,9 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
                     prepared.experts.fit()  # first, for training ends when the time does
                 rounds = self._rounds(prepared, net, training) if epochs is None and reset else None
                 limit = None if self.time_limit is None else TimeLimit(self.time_limit, start + self.time_limit)
-                self._train(net, training, validation, epochs, rounds=rounds, limit=limit)
+                checkpoint = self._train(net, training, validation, epochs, rounds=rounds, limit=limit)
                 self._complete(prepared, random, net, training, reset=reset)
-        self._pass_on_ctrl_c()
+        self._end(checkpoint)
         return self
 
     def _prepare(
@@ -493,27 +493,33 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             return training, None
         return training, training_set(data, encoded, plan.rows, plan.weights, [plan.valid] * self.n_members)
 
-    def _network(self, inputs: Inputs, target: Target, fusion: Any, n_samples: int) -> FusionNetwork:
-        """One network for so many samples, with the initial weights that torch draws now."""
-        heads = self.modality_loss > 0
+    def _network_args(self, inputs: Inputs, target: Target, fusion: Any, n_samples: int) -> dict[str, Any]:
+        """What a network for so many samples is made of."""
         own = self._inherited()
         if own["hidden_dim"] == "auto":
             own["hidden_dim"] = auto_width(n_samples, target.n_outputs)
         if own["dropout"] == "auto":
             own["dropout"] = auto_dropout(n_samples)
-        return FusionNetwork(
-            inputs.infos, fusion, self.encoders, target.n_outputs, target.link, own, modality_heads=heads
-        )
+        return {
+            "infos": inputs.infos,
+            "fusion": fusion,
+            "encoders": self.encoders,
+            "n_outputs": target.n_outputs,
+            "link": target.link,
+            "inherited": own,
+            "modality_heads": self.modality_loss > 0,
+        }
 
     def _build(self, prepared: Prepared, random: np.random.RandomState, device: torch.device) -> MultimodalNet:
         """The networks, and the net that trains them."""
         inputs, target = prepared.inputs, prepared.target
         seeds = tuple(draw_seed(random) for _ in range(self.n_members))
         fusion = choose_fusion(self.fusion, inputs.infos)
+        args = self._network_args(inputs, target, fusion, len(prepared.plan.train))
         networks = []
         for seed in seeds:
             torch.manual_seed(seed)
-            networks.append(self._network(inputs, target, fusion, len(prepared.plan.train)))
+            networks.append(FusionNetwork(**args))
         if self.compile and (reason := unsupported(networks[0], "compile")):
             raise ValueError(f"compile=True: {reason}; set compile=False.")
         n_samples = len(prepared.plan.train)
@@ -532,6 +538,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             speakers=prepared.plan.folds.speakers(self.n_members),
             **self._net_params(device),
         )
+        net.made_of_ = args
         return net.initialize()
 
     def _complete(
@@ -606,7 +613,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         with seeded(0, find_device(self.device)):
             for name, fusion in fusions.items():
                 try:
-                    self._network(inputs, target, fusion, len(X))
+                    FusionNetwork(**self._network_args(inputs, target, fusion, len(X)))
                 except ValueError as error:
                     found[name] = error
         return found
@@ -658,4 +665,6 @@ def _drop_empty(blocks: Blocks, weights: np.ndarray) -> np.ndarray:
 def can_partial_fit(estimator: Any) -> bool:
     if estimator.early_stopping:
         raise AttributeError("partial_fit needs early_stopping=False: a stream has no part to hold out.")
+    if estimator.checkpoint is not None:
+        raise AttributeError("partial_fit needs checkpoint=None: a stream is kept by a pickle between two calls.")
     return True

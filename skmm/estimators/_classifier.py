@@ -109,6 +109,15 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Go on from the last fit's network instead of a new one. A pickle then holds the state of the optimizer too.
     callbacks : list of skorch callbacks or None, default=None
         Handed to skorch.
+    checkpoint : path or None, default=None
+        File to which training is written while it lasts: a fit that was killed, and is called again with the same
+        parameters, samples and versions, goes on from there and ends with the same numbers. It is deleted when the
+        fit has ended well; that of any other fit is refused. Needs ``random_state``. A clone, as searches and
+        cross_validate make them, adds a digest of its fit to the name, so that each has a file of its own. The
+        experts are not in it, nor anything of callbacks but what those with ``state_dict`` and ``load_state_dict``
+        say. With it there is no ``partial_fit``.
+    checkpoint_every : int, default=1
+        Epochs after which it is written again.
     device : str, default="auto"
         Where to train: "cpu", "cuda", "cuda:1"; "auto" takes a GPU where there is one.
     precision : {"32", "bf16", "16"}, default="32"
@@ -225,6 +234,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         time_limit: float | None = None,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
+        checkpoint: Any = None,
+        checkpoint_every: int = 1,
         device: str = "auto",
         precision: str = "32",
         compile: bool = False,
@@ -262,6 +273,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         self.time_limit = time_limit
         self.warm_start = warm_start
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.device = device
         self.precision = precision
         self.compile = compile

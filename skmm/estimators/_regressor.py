@@ -25,7 +25,7 @@ class MultimodalRegressor(RegressorMixin, MultimodalEstimator):
     fusion, encoders, modalities, hidden_dim, dropout, activation, optimizer, lr, weight_decay, lr_schedule, \
 max_epochs, batch_size, clip_grad_norm, early_stopping, validation_fraction, n_iter_no_change, tol, scale_inputs, \
 sparse_components, n_members, modality_loss, modality_dropout, augment, stack, experts, cv, time_limit, \
-warm_start, callbacks, device, precision, compile, n_jobs, random_state, verbose
+warm_start, callbacks, checkpoint, checkpoint_every, device, precision, compile, n_jobs, random_state, verbose
         As for :class:`MultimodalClassifier`.
     loss : {"squared_error", "absolute_error", "huber", "quantile"}, default="squared_error"
         What training makes small, averaged over the outputs.
@@ -89,6 +89,8 @@ expert_scores_, experts_, modality_transformer_, n_features_in_, feature_names_i
         time_limit: float | None = None,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
+        checkpoint: Any = None,
+        checkpoint_every: int = 1,
         device: str = "auto",
         precision: str = "32",
         compile: bool = False,
@@ -128,6 +130,8 @@ expert_scores_, experts_, modality_transformer_, n_features_in_, feature_names_i
         self.time_limit = time_limit
         self.warm_start = warm_start
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.device = device
         self.precision = precision
         self.compile = compile

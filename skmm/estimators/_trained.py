@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,14 +15,18 @@ from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedS
 from sklearn.utils import check_scalar
 
 from skmm._checks import unknown
-from skmm._devices import draw_seed
+from skmm._devices import draw_seed, find_device
 from skmm.spec import Optimizer, SpecParams, as_spec
+from skmm.training._checkpoint import Checkpoint, check_callbacks, identify
+from skmm.training._identity import digest_of, shown
 from skmm.training._net import MultimodalNet
 from skmm.training._optimizers import SCHEDULES
 from skmm.training._sets import TrainingSet
 
 _POSITIVE: dict[str, Any] = {"min_val": 0, "include_boundaries": "neither"}
 _NOT_NEGATIVE: dict[str, Any] = {"min_val": 0, "include_boundaries": "left"}
+# parameters that a fit may go on with whatever they are; of the callbacks the types count, of the device the kind
+_FREE = frozenset({"checkpoint", "checkpoint_every", "callbacks", "device", "n_jobs", "verbose", "warm_start"})
 _SHARE: dict[str, Any] = {"min_val": 0, "max_val": 1, "include_boundaries": "left"}
 
 
@@ -45,6 +51,9 @@ class TrainedEstimator(SpecParams, BaseEstimator):
     modality_dropout: float
     warm_start: bool
     callbacks: list[Any] | None
+    checkpoint: Any
+    checkpoint_every: int
+    device: str
     verbose: int
     random_state: Any
     net_: Any
@@ -56,6 +65,14 @@ class TrainedEstimator(SpecParams, BaseEstimator):
     OF_FORM: ClassVar = ("n_features_in_", "feature_names_in_", "modality_transformer_")
     OF_FIRST: ClassVar = (*OF_FORM, "classes_", "stack_weights_", "expert_scores_")
     OF_FOLDS: ClassVar = ("oof_prediction_", "oof_score_")
+
+    _is_clone = False  # whether several fits may share the checkpoint's path, each with a file of its own
+
+    def __sklearn_clone__(self) -> Self:
+        made = super().__sklearn_clone__()
+        if self.checkpoint is not None:
+            made._is_clone = True
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         """The state, with what training goes on from only where it is known to go on."""
@@ -87,10 +104,29 @@ class TrainedEstimator(SpecParams, BaseEstimator):
             check_scalar(self.tol, "tol", Real, **_NOT_NEGATIVE)
         if self.lr_schedule is not None and self.lr_schedule not in SCHEDULES:
             raise unknown("lr_schedule", self.lr_schedule, SCHEDULES)
+        check_scalar(self.checkpoint_every, "checkpoint_every", Integral, min_val=1)
+        if self.checkpoint is not None:
+            self._check_checkpoint()
         optimizer = as_spec(Optimizer, self.optimizer)
         if not isinstance(optimizer, Optimizer):
             raise ValueError(f"optimizer must be a name, an Optimizer or a class, got {self.optimizer!r}.")
         optimizer.resolve()
+
+    def _check_checkpoint(self) -> None:
+        """Refuse a checkpoint that no fit could be written to, or go on from."""
+        if not isinstance(self.checkpoint, str | os.PathLike):
+            raise ValueError(f"checkpoint must be the path of a file or None, got {self.checkpoint!r}.")
+        path = Path(self.checkpoint)
+        if path.is_dir():
+            raise ValueError(f"checkpoint={str(path)!r} is a folder; name a file in it.")
+        if not path.parent.is_dir():
+            raise ValueError(f"checkpoint={str(path)!r}: there is no folder {str(path.parent)!r}.")
+        if self.random_state is None:
+            raise ValueError(
+                "checkpoint needs random_state: at None each fit begins with other weights, so that none goes on "
+                "from another. Set a number, random_state=0."
+            )
+        check_callbacks(self.callbacks)
 
     def _check_supervised(self, y: Any) -> None:
         if y is None:
@@ -174,12 +210,27 @@ class TrainedEstimator(SpecParams, BaseEstimator):
         validation: TrainingSet | None,
         epochs: int | None = None,
         **ending: Any,
-    ) -> None:
+    ) -> Checkpoint | None:
         """Train a net, for its own number of epochs on its schedule, or, of a stream, for ``epochs`` more.
 
-        ``ending`` are callbacks that :meth:`MultimodalNet.train` knows.
+        ``ending`` are callbacks that :meth:`MultimodalNet.train` knows. What is given back :meth:`_end` takes.
         """
-        net.train(training, validation, epochs, patience=self.n_iter_no_change, tol=self.tol, **ending)
+        checkpoint = None
+        if self.checkpoint is not None:
+            identity = identify(self._of_fit(), net, training, validation)
+            every, device = self.checkpoint_every, find_device(self.device)
+            checkpoint = Checkpoint(Path(self.checkpoint), every, identity, device, own=self._is_clone)
+        ending |= {"patience": self.n_iter_no_change, "tol": self.tol, "checkpoint": checkpoint}
+        net.train(training, validation, epochs, **ending)
+        return checkpoint
+
+    def _of_fit(self) -> dict[str, tuple[str, str]]:
+        """The parameters on which a fit depends, as digests and as a message quotes them."""
+        values = {name: value for name, value in self.get_params(deep=False).items() if name not in _FREE}
+        values["estimator"] = type(self).__name__
+        values["device"] = find_device(self.device).type
+        values["callbacks"] = [type(callback).__name__ for callback in self.callbacks or []]
+        return {name: (digest_of(value), shown(value)) for name, value in values.items()}
 
     def _assign(self, fitted: dict[str, Any], net: MultimodalNet, forget: Iterable[str] = ()) -> None:
         """Take what a fit learned, and ``forget`` of an earlier one what this may lack: the one place that does."""
@@ -192,7 +243,12 @@ class TrainedEstimator(SpecParams, BaseEstimator):
         for name, value in fitted.items():
             setattr(self, name, value)
 
-    def _pass_on_ctrl_c(self) -> None:
-        """Raise the interrupt that ended training, whose result is kept: no search goes on with such a fit."""
+    def _end(self, checkpoint: Checkpoint | None) -> None:
+        """End a fit: nothing is left to go on with, unless Ctrl-C ended training.
+
+        That interrupt is raised then, and its result is kept: no search goes on with such a fit.
+        """
         if self.net_.interrupted_:
             raise KeyboardInterrupt(f"training was interrupted after {self.n_iter_} epochs")
+        if checkpoint is not None:
+            checkpoint.remove()

@@ -25,6 +25,7 @@ from skmm.model_selection._baselines import check_task
 from skmm.model_selection._compare_baselines import Baselines, baselines_of_folds, check_baselines, read_blocks
 from skmm.model_selection._compare_fits import Data, Fit, find_metrics, find_removals, run_fits, suffix
 from skmm.model_selection._comparison import FusionComparison, check_confidence, summarise
+from skmm.model_selection._journal import Journal
 from skmm.network._network import known_fusion
 from skmm.spec import Fusion, list_fusions
 
@@ -45,6 +46,7 @@ def compare_fusions(
     verbose: int = 0,
     random_state: Any = None,
     confidence: float = 0.95,
+    journal: Any = None,
 ) -> FusionComparison:
     """Cross-validate fusions and baselines, linear models and trees, on the same folds.
 
@@ -93,6 +95,10 @@ def compare_fusions(
         chooses the samples that lose a modality.
     confidence : float, default=0.95
         Level of the intervals.
+    journal : path, optional
+        File to which the scores of each finished fit are written. A comparison that was killed, and is called again
+        with the same methods, samples and folds, does not repeat what is there, and finds the same scores; any
+        other is refused. The file stays.
 
     Returns
     -------
@@ -186,8 +192,10 @@ def compare_fusions(
         baselines, blocks, y, splits, groups, regression=regression, random_state=random_state
     )
     fits = _fits(estimator, candidates, references, dict(params or {}), groups)
+    data = Data(X, y, splits, metrics, removals, seed)
+    known = None if journal is None else _open_journal(journal, fits, data)
     return summarise(
-        run_fits(fits, Data(X, y, splits, metrics, removals, seed), n_jobs, verbose),
+        run_fits(fits, data, n_jobs, verbose, known),
         set(references[0]),
         list(metrics),
         [suffix(*removal) for removal in removals],
@@ -248,6 +256,21 @@ def _fits(
         params.setdefault(f"{prefix}groups", groups)
     fits = [Fit(name, model, i, params) for name, model in candidates.items() for i in folds]
     return fits + [Fit(name, _before(estimator, references[i][name]), i, {}) for name in names for i in folds]
+
+
+def _open_journal(path: Any, fits: Sequence[Fit], data: Data) -> Journal:
+    """The journal of this comparison, with what is finished of it."""
+    parts = {
+        "methods": [(fit.name, fit.model) for fit in fits],
+        "samples": data.X,
+        "targets": data.y,
+        "folds": data.splits,
+        "parameters of fit": [*{id(fit.params): fit.params for fit in fits if fit.params}.values()],
+        "scoring": data.metrics,
+        "missing_rates": data.removals,
+        "seed of what goes missing (set random_state)": data.seed,
+    }
+    return Journal(path, parts)
 
 
 def _suspects(estimator: Any, X: Any, y: Any, groups: Any) -> list[str]:

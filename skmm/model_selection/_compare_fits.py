@@ -20,6 +20,7 @@ from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.compose._leaks import ignore_leaks
 from skmm.inspection.removal import at_blocks, score_without
+from skmm.model_selection._journal import Journal
 
 Removal = tuple[str, float]  # a modality, and the share of it that is to go missing
 
@@ -46,9 +47,14 @@ class Fit:
     params: Mapping[str, Any]
 
 
-def run_fits(fits: list[Fit], data: Data, n_jobs: int | None, verbose: int) -> dict[str, list[dict[str, float]]]:
-    """Times and scores of each fold, by method; warns of the scores that cannot be computed."""
-    running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_evaluate)(fit, data) for fit in fits)
+def run_fits(
+    fits: list[Fit], data: Data, n_jobs: int | None, verbose: int, journal: Journal | None = None
+) -> dict[str, list[dict[str, float]]]:
+    """Times and scores of each fold, by method; warns of the scores that cannot be computed.
+
+    What a journal has is not repeated, all else is written into it.
+    """
+    running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_evaluate)(fit, data, journal) for fit in fits)
     results: dict[str, list[dict[str, float]]] = {}
     unscored: dict[str, list[Fit]] = {}
     try:
@@ -109,7 +115,20 @@ def suffix(modality: str, rate: float) -> str:
     return f"_missing_{modality}_{rate:g}"
 
 
-def _evaluate(fit: Fit, data: Data) -> tuple[dict[str, float], list[str]]:
+def _evaluate(fit: Fit, data: Data, journal: Journal | None) -> tuple[dict[str, float], list[str]]:
+    """What a journal has of a fit, or what is found of it now."""
+    if journal is None:
+        return _fit_and_score(fit, data)
+    key = fit.name, fit.fold
+    if key in journal.done:
+        scores, reasons = journal.done[key]
+        return scores, reasons
+    found = _fit_and_score(fit, data)
+    journal.add([(key, found)])
+    return found
+
+
+def _fit_and_score(fit: Fit, data: Data) -> tuple[dict[str, float], list[str]]:
     """Fit one method on one fold, and score it, then again without some of the test samples' modalities.
 
     Where a metric cannot be computed the score is nan; what it raised is the second of what is returned.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -24,6 +25,7 @@ from skmm._warnings import warn
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._experts import ExpertFolds
+from skmm.model_selection._journal import Journal
 from skmm.model_selection._search_tasks import (
     Candidate,
     Data,
@@ -92,6 +94,11 @@ class FusionSearchCV(BaseSearchCV):
         Whether to score the training samples as well.
     random_state : int, RandomState instance or None, default=None
         Seed of what ``n_iter`` draws; the estimator has its own.
+    journal : path or None, default=None
+        File to which the scores of finished fits are written, a line for each, or for those of a stack, whose fits
+        end together. A search that was killed, and is called again on the same samples and folds, with the same
+        grid, estimator and ``n_jobs``, does not repeat what is there, and finds the same scores; any other is
+        refused. The file stays. What is refitted is not in it: the estimator's ``checkpoint`` keeps that.
 
     Attributes
     ----------
@@ -148,6 +155,7 @@ class FusionSearchCV(BaseSearchCV):
         "param_grid": [dict, list],
         "halving": ["boolean"],
         "random_state": ["random_state"],
+        "journal": [str, os.PathLike, None],
     }
 
     def __init__(
@@ -168,6 +176,7 @@ class FusionSearchCV(BaseSearchCV):
         error_score: Any = np.nan,
         return_train_score: bool = False,
         random_state: Any = None,
+        journal: Any = None,
     ) -> None:
         self.estimator = estimator
         self.param_grid = param_grid
@@ -184,6 +193,7 @@ class FusionSearchCV(BaseSearchCV):
         self.error_score = error_score
         self.return_train_score = return_train_score
         self.random_state = random_state
+        self.journal = journal
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Fit all candidates on all folds, and the best one on all samples.
@@ -323,16 +333,23 @@ class FusionSearchCV(BaseSearchCV):
         self, candidates: list[Candidate], data: Data
     ) -> tuple[list[dict[str, Any]], KeyboardInterrupt | None]:
         """A result for each candidate and fold, and the interrupt that left some without."""
-        folds = self._transformed_folds(candidates, data)
+        journal = None if self.journal is None else self._open_journal(candidates, data)
+        results: dict[tuple[int, int], dict[str, Any]] = {} if journal is None else dict(journal.done)
+        folds = self._transformed_folds(candidates, data, results)
         on_gpu = any(isinstance(c.last, MultimodalEstimator) and _is_on_gpu(c.last.device) for c in candidates)
         n_jobs = 1 if on_gpu else joblib.effective_n_jobs(self.n_jobs)
         halving = Halving(self.factor, self.min_epochs) if self.halving else None
-        parts = divide(candidates, 1 if self.halving else n_jobs)
+        n_folds = len(data.splits)
+        parts = [  # of all candidates: what trains together is the same whatever of it is finished
+            part
+            for part in divide(candidates, 1 if self.halving else n_jobs)
+            if any((c.number, i) not in results for c in part for i in range(n_folds))
+        ]
         experts: dict[Any, ExpertFolds] = {}
-        tasks = [Task(part, data, folds, halving, n_jobs, experts) for part in parts]
+        tasks = [Task(part, data, folds, halving, n_jobs, experts, journal) for part in parts]
         if 1 < n_jobs < len(tasks):  # so that no process works on alone at the end
             tasks = _longest_first(tasks, data, folds)
-        results, report, interrupted = {}, [], None
+        report, interrupted = _read_before(results), None
         try:
             for outcome in self._run(tasks, n_jobs):
                 results.update(outcome.results)
@@ -353,11 +370,36 @@ class FusionSearchCV(BaseSearchCV):
         numbers = [(c.number, i) for c in candidates for i in range(len(data.splits))]
         return [results.get(pair) or dict(lacking) for pair in numbers], interrupted
 
-    def _transformed_folds(self, candidates: list[Candidate], data: Data) -> dict[Any, list[Fold]]:
-        """The folds behind each of the candidates' transformers, which are fitted once; none outside a pipeline."""
+    def _open_journal(self, candidates: list[Candidate], data: Data) -> Journal:
+        """The journal of this search, with what is finished of it."""
+        how = self.halving, self.factor, self.min_epochs, data.metric
+        parts = {
+            "estimator": clone(self.estimator),
+            "grid": [candidate.params for candidate in candidates],
+            "samples": data.X,
+            "targets": data.y,
+            "folds": data.splits,
+            "parameters of fit": (data.fit_params, data.score_params),
+            "scoring": (self.scoring, self.error_score, self.return_train_score),
+            "halving": how if self.halving else None,
+        }
+        journal = Journal(self.journal, parts)
+        if self.verbose > 0 and journal.done:
+            print(f"{len(journal.done)} of these fits are in {journal.path}")
+        return journal
+
+    def _transformed_folds(
+        self, candidates: list[Candidate], data: Data, results: Mapping[Any, Any]
+    ) -> dict[Any, list[Fold]]:
+        """The folds behind each of the candidates' transformers, which are fitted once; none outside a pipeline.
+
+        Those of which all ``results`` are known are not asked for.
+        """
         pipelines = {c.before: c.estimator for c in candidates if c.before is not None}
         folds: dict[Any, list[Fold]] = {key: [] for key in pipelines}
-        wanted = [(key, i) for key in pipelines for i in range(len(data.splits))]
+        pairs = [(c, i) for c in candidates for i in range(len(data.splits))]
+        lacking = {(c.before, i) for c, i in pairs if (c.number, i) not in results}
+        wanted = [(key, i) for key in pipelines for i in range(len(data.splits)) if (key, i) in lacking]
         fits = Parallel(n_jobs=self.n_jobs)(delayed(make_fold)(data, i, pipelines[key]) for key, i in wanted)
         for (key, _), fold in zip(wanted, fits, strict=True):
             folds[key].append(fold)
@@ -376,10 +418,27 @@ class FusionSearchCV(BaseSearchCV):
         return parallel(delayed(task.run)() for task in tasks)
 
 
+def _read_before(results: Mapping[tuple[int, int], Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of ``stacks_`` about what a journal had."""
+    if not results:
+        return []
+    return [
+        {
+            "trained": "before",
+            "fits": len(results),
+            "candidates": sorted({candidate for candidate, _ in results}),
+            "folds": sorted({fold for _, fold in results}),
+            "epochs": max(result["n_epochs"] for result in results.values()),
+            "seconds": sum(result["fit_time"] for result in results.values()),
+            "reason": "the journal has them",
+        }
+    ]
+
+
 def _longest_first(tasks: list[Task], data: Data, folds: Mapping[Any, list[Fold]]) -> list[Task]:
     """Tasks by the weights of all their networks, of which one of each is built on the first fold."""
     scout = Task([task.candidates[0] for task in tasks], data, folds, None, 1, {})  # which prepares for all of them
-    first = {key: of_key[0] for key, of_key in folds.items()} or {None: make_fold(data, 0, None)}
+    first = {key: of_key[0] for key, of_key in folds.items() if of_key} or {None: make_fold(data, 0, None)}
 
     def cost(task: Task) -> int:
         candidate = task.candidates[0]

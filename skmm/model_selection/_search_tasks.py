@@ -26,6 +26,7 @@ from skmm._devices import draw_seed, find_device, free_memory, seeded
 from skmm._private import check_method_params, safe_indexing, score
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._experts import ExpertFolds
+from skmm.model_selection._journal import Journal
 from skmm.model_selection._search_loop import Learner, SearchLoop, obstacle, shape, slower_together
 from skmm.spec import Spec
 
@@ -251,8 +252,9 @@ class Task:
         halving: Halving | None,
         n_jobs: int,
         experts: dict[Any, ExpertFolds],
+        journal: Journal | None = None,
     ) -> None:
-        self.experts = experts
+        self.experts, self.journal = experts, journal
         self.candidates, self.data, self.halving, self.n_jobs = candidates, data, halving, n_jobs
         self.folds = {key: folds[key] for key in {c.before for c in candidates} if key in folds}
         self.prepared: dict[Any, Any] = {}  # what candidates share before their networks are built
@@ -260,6 +262,7 @@ class Task:
         self.scored: dict[Learner, tuple[int, dict[str, Any]]] = {}  # by halving, after how many epochs
         self.alone: dict[str, list[Pair]] = {}  # what is to be fitted one after the other, by the reason
         self.outcome = Outcome()
+        self.n_written = 0  # of its results, which are kept in the order in which they were found
 
     def n_weights(self, candidate: Candidate, fold: Fold) -> int:
         """Weights of a candidate's network, about which its time grows; 0 where it cannot be built."""
@@ -287,7 +290,9 @@ class Task:
         stacks: dict[Any, list[Learner]] = {}
         for candidate in self.candidates:
             for fold in self.folds[candidate.before]:
-                self._assign(candidate, fold, stacks)
+                if self.journal is None or (candidate.number, fold.number) not in self.journal.done:
+                    self._assign(candidate, fold, stacks)
+        self._write()
         seconds = time.perf_counter() - start
         n = sum(map(len, stacks.values()))
         for learners in stacks.values():
@@ -400,6 +405,8 @@ class Task:
                 for learner in finished:
                     self._finish(learner, seconds + spent * learner.n_epochs / epochs)
                 self._report([self.pair_of[x] for x in finished], spent, max(x.n_epochs for x in learners), "")
+        # of a stack that was interrupted nothing: what is left of it would be another, which rounds otherwise
+        self._write()
         return reason
 
     def _halve(self, loop: SearchLoop, learners: list[Learner]) -> None:
@@ -461,12 +468,14 @@ class Task:
                 estimator.fit(fold.X_train, *args, **fold.fit_params)
             except Exception:
                 self._fail(candidate, fold)
+                self._write()
                 continue
             # what is no network has done none
             n_epochs = getattr(estimator, "n_iter_", 0) if hasattr(estimator, "net_") else 0
             epochs = max(epochs, n_epochs)
             seconds = time.perf_counter() - start + fold.seconds
             self._keep(candidate, fold, self._scores(estimator, candidate, fold), seconds, n_epochs)
+            self._write()
         self._report(pairs, time.perf_counter() - begin, epochs, reason)
 
     # -- results -------------------------------------------------------------------------------------------------
@@ -508,6 +517,13 @@ class Task:
             raise
         error = traceback.format_exc()
         self.outcome.results[candidate.number, fold.number] = failure(self.data, error, n_epochs)
+
+    def _write(self) -> None:
+        """Write into the journal what was found since the last time."""
+        new = list(self.outcome.results.items())[self.n_written :]
+        if self.journal is not None and new:
+            self.journal.add(new)
+        self.n_written += len(new)
 
     def _report(self, pairs: list[Pair], seconds: float, epochs: int, reason: str) -> None:
         if pairs:

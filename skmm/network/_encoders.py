@@ -18,7 +18,7 @@ from skmm.blocks._blocks import KINDS, BlockInfo
 from skmm.spec import ENCODERS, Encoder, as_spec, default_encoder
 
 
-class _UserEncoder(nn.Module):
+class UserEncoder(nn.Module):
     """Gives a module of the user's own, x -> output, the encoder contract."""
 
     def __init__(self, name: str, module: nn.Module, info: BlockInfo) -> None:
@@ -69,8 +69,10 @@ class _UserEncoder(nn.Module):
 
 def make_encoder(name: str, choice: Any, info: BlockInfo, tokens: bool, inherited: Mapping[str, Any]) -> nn.Module:
     """Build what reads a modality: a module of the user's own, or what a name or spec of an encoder says."""
+    if isinstance(choice, UserEncoder):  # of a file
+        return choice
     if isinstance(choice, nn.Module):
-        return _UserEncoder(name, copy.deepcopy(choice), info)  # the user's own stays as it is
+        return UserEncoder(name, copy.deepcopy(choice), info)  # the user's own stays as it is
     spec = as_spec(Encoder, choice)
     if not isinstance(spec, Encoder):
         raise ValueError(

@@ -64,7 +64,8 @@ class StackedNetworks(nn.Module):
         ids = [id(owner[key]) for owner, key in _slots(network)]
         self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]  # tied weights are stacked once
         # the lists hide it from nn.Module, whose state is the stacked tensors alone
-        self._template = [copy.deepcopy(network).to("meta")]
+        empty = all(x.is_meta for x in (*network.parameters(), *network.buffers()))
+        self._template = [network if empty else copy.deepcopy(network).to("meta")]
         self._idle: list[Template] = []
         self._pictures = picture_modalities(network)
 
@@ -151,13 +152,17 @@ class MemberNetworks(StackedNetworks):
     ----------
     networks : list of FusionNetwork
         The members, equal but for their weights.
+    stacked : pair of list of Tensor, optional
+        Parameters and buffers of several, (K, ...) each, where these are not those of ``networks``.
 
     Shape
     -----
     That of :class:`StackedNetworks`; with one member there is no member axis.
     """
 
-    def __init__(self, networks: list[FusionNetwork]) -> None:
+    def __init__(
+        self, networks: list[FusionNetwork], stacked: tuple[list[Any], list[Tensor]] | None = None
+    ) -> None:
         super().__init__()
         self.n_members = len(networks)
         owner = {id(p): encoder for encoder in networks[0].encoders for p in encoder.parameters()}
@@ -175,13 +180,10 @@ class MemberNetworks(StackedNetworks):
             reasons: Any = getattr(module, "unsupported", {})
             if "members" in reasons:
                 raise ValueError(f"{reasons['members']}, as members need it: set n_members=1.")
-        parameters, buffers = stack_module_state(networks)
-        self.stack(
-            networks[0],
-            [nn.Parameter(p.data, p.requires_grad) for p in parameters.values()],
-            list(buffers.values()),
-            vectorized=self.vectorized,
-        )
+        if stacked is None:
+            parameters, buffers = stack_module_state(networks)
+            stacked = [nn.Parameter(p.data, p.requires_grad) for p in parameters.values()], list(buffers.values())
+        self.stack(networks[0], *stacked, vectorized=self.vectorized)
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() if self.n_members > 1 else vars(self).copy()

@@ -34,7 +34,7 @@ from skmm.network._members import MemberNetworks
 from skmm.spec import INHERIT, Encoder, Fusion, Registry, Spec, as_spec
 from skmm.speech.decoding import BLANK
 from skmm.training._net import MultimodalNet
-from skmm.training._sets import Cut, TrainingSet, order_generator
+from skmm.training._sets import Cut, TrainingSet
 
 _NEVER = -1e4  # log-probability of what cannot be; finite, so that no gradient is NaN
 
@@ -474,7 +474,7 @@ class SpeechNet(MultimodalNet):
         return len(split_by_length(lengths, self.batch_size, dataset.most))
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
-        generator = order_generator(self.seeds[0], len(self.history)) if training else None
+        generator = self._new_orders()[0] if training else None
         return _BucketIterator(dataset, self.batch_size, generator)
 
     def log_probs(self, data: Batches, lengths: np.ndarray) -> list[Tensor]:

@@ -175,6 +175,8 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         transcript as often as the fit that held it most often did: the same samples are not counted twice.
     callbacks : list of skorch callbacks or None, default=None
         Handed to skorch.
+    checkpoint, checkpoint_every
+        As for :class:`MultimodalClassifier`.
     device : str, default="auto"
         Where to train; "auto" takes a GPU where there is one.
     random_state : int, RandomState instance or None, default=None
@@ -283,6 +285,8 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         augment: Mapping[str, Any] | None = None,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
+        checkpoint: Any = None,
+        checkpoint_every: int = 1,
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
@@ -319,6 +323,8 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         self.augment = augment
         self.warm_start = warm_start
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -401,7 +407,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             with seeded(draw_seed(random), device):
                 net = self.net_ if going_on else self._build(prepared, random, device)
                 training, validation = self._load_training(prepared, net, device)
-                self._train(net, training, validation)
+                checkpoint = self._train(net, training, validation)
             fitted = {"inputs_": prepared.inputs, "symbols_": prepared.symbols, "_random": random}
             if not going_on:
                 fitted |= {
@@ -413,7 +419,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
                 }
             self._learn_language(prepared.texts, reset=not going_on)
             self._assign(fitted, net)
-        self._pass_on_ctrl_c()
+        self._end(checkpoint)
         return self
 
     def _prepare(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool) -> Prepared:
@@ -493,15 +499,16 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         inputs, audio = prepared.inputs, prepared.audio
         seed = draw_seed(random)
         torch.manual_seed(seed)
-        network = SpeechNetwork(
-            inputs.infos,
-            audio.name,
-            self.fusion,
-            self.encoders,
-            len(prepared.symbols),
-            audio.strides,
-            self._inherited(),
-        )
+        args: dict[str, Any] = {
+            "infos": inputs.infos,
+            "audio": audio.name,
+            "fusion": self.fusion,
+            "encoders": self.encoders,
+            "n_symbols": len(prepared.symbols),
+            "strides": audio.strides,
+            "inherited": self._inherited(),
+        }
+        network = SpeechNetwork(**args)
         n_samples, lengths = len(prepared.train), audio.lengths[prepared.rows[prepared.train]]
         batch_size: Any = auto_batch_size(n_samples) if self.batch_size == "auto" else self.batch_size
         # a batch of ordinary samples is whole, one of long ones small
@@ -519,6 +526,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             augment=(*compose(self.augment, inputs.infos, inputs.scalers), *hide),
             **self._net_params(device),
         )
+        net.made_of_ = args
         return net.initialize()
 
     # -- prediction ----------------------------------------------------------------------------------------------

@@ -61,6 +61,16 @@ class Rounds(Callback):
         net.start_schedule(net.n_batches_, more)
         self.end_ += more
 
+    _KEPT = ("done_", "end_", "stopped", "best_", "weights_", "left_out_losses_")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {name: getattr(self, name) for name in self._KEPT}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        self.__dict__.update(state)
+
     def on_train_end(self, net: MultimodalNet, **kwargs: Any) -> None:
         # a round that the time limit or Ctrl-C cut short may be the best all the same
         cut = self.weights_ and self.done_ < self.end_ and self.measure()[0] < self.best_
@@ -87,6 +97,16 @@ class TimeLimit(Callback):
         self.begin_, self.done_, self.stopped = time.monotonic(), 0, False
         self.cut_ = False  # whether there are fewer epochs than were planned
         self.planned_ = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the time that was spent counts, that between two tries does not."""
+        spent = time.monotonic() - self.begin_
+        return {"done_": self.done_, "cut_": self.cut_, "planned_": self.planned_, "spent": spent}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        spent = state.pop("spent")
+        self.__dict__.update(state, begin_=self.begin_ - spent, deadline=self.deadline - spent)
 
     def on_epoch_end(self, net: MultimodalNet, **kwargs: Any) -> None:
         self.done_ += 1

@@ -32,6 +32,14 @@ class EarlyStopping(Callback):
             net.module_.load_state_dict(dict(zip(net.module_.state_dict(), self.best_.weights, strict=True)))
         self.best_.weights = []
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return self.best_.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        self.best_.load_state_dict(state)
+
     @property
     def stopped(self) -> bool:
         """Whether this callback ended training."""

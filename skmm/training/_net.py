@@ -29,6 +29,7 @@ from skmm.network._members import MemberNetworks
 from skmm.spec import Optimizer
 from skmm.training._budget import Rounds, TimeLimit
 from skmm.training._callbacks import EarlyStopping, EpochBar
+from skmm.training._checkpoint import Checkpoint
 from skmm.training._interrupts import EndOfTraining, noting_ctrl_c
 from skmm.training._optimizers import base_lr, make_optimizer, set_lr
 from skmm.training._sets import BatchIterator, TrainingSet, order_generator
@@ -90,6 +91,8 @@ class MultimodalNet(NeuralNet):
         self.compiled = compiled
         self.speakers = list(range(len(seeds))) if speakers is None else speakers
         self.streamed_ = False  # whether partial_fit trained it
+        self.orders_: list[torch.Generator] = []  # while it trains, what each member's batches are ordered by
+        self.made_of_: dict[str, Any] = {}  # the arguments of each of its networks
 
     # skorch's own callbacks read the loss of every batch; here it is read once an epoch
     @property
@@ -142,12 +145,13 @@ class MultimodalNet(NeuralNet):
         tol: float = 0.0,
         rounds: Rounds | None = None,
         limit: TimeLimit | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         """Train for so many epochs more, or from the start of the schedule to its end.
 
         With a validation set each member's weights are in the end those of its lowest loss, and training ends when
         none has improved by ``tol`` in ``patience`` epochs. ``rounds`` may go on for longer, and ``limit`` end it
-        before.
+        before. What ``checkpoint`` finds on disk is not trained again.
 
         Raises
         ------
@@ -164,13 +168,15 @@ class MultimodalNet(NeuralNet):
         else:
             self.streamed_ = True
         before = len(self.history)
-        for callback in ending:
-            self.callbacks_.append((type(callback).__name__, callback))
+        found = 0 if checkpoint is None else checkpoint.find()
+        # the checkpoint last: what it writes is all that the others have done
+        own = [*ending, *([] if checkpoint is None else [checkpoint])]
+        self.callbacks_ += [(type(callback).__name__, callback) for callback in own]
         try:
-            self.partial_fit((training, validation), epochs=epochs)
+            self.partial_fit((training, validation), epochs=epochs - found)
         finally:
-            for _ in ending:
-                self.callbacks_.pop()
+            del self.callbacks_[len(self.callbacks_) - len(own) :]
+            self.orders_ = []
         while len(self.history) and "train_loss" not in self.history[-1]:
             self.history.pop()  # an epoch that was interrupted
         done = len(self.history) - before
@@ -239,8 +245,11 @@ class MultimodalNet(NeuralNet):
     def get_iterator(self, dataset: TrainingSet, training: bool = False) -> Any:
         if not training:
             return BatchIterator(dataset, self._most(dataset.data), None, self.module_.width)
-        generators = [order_generator(seed, len(self.history)) for seed in self.seeds]
-        return BatchIterator(dataset, self.batch_size, generators, self.module_.width)
+        return BatchIterator(dataset, self.batch_size, self._new_orders(), self.module_.width)
+
+    def _new_orders(self) -> list[torch.Generator]:
+        self.orders_ = [order_generator(seed, len(self.history)) for seed in self.seeds]
+        return self.orders_
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         super().on_epoch_begin(net, **kwargs)

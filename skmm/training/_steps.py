@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,6 +91,14 @@ class BestWeights:
             self.weights = kept  # at once, so that Ctrl-C never leaves layers of two epochs
         self.lowest = torch.where(better, loss, self.lowest)
         self.waited = torch.where(better, 0, self.waited + active.long())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"lowest": self.lowest, "waited": self.waited, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        self.lowest, self.waited, self.weights = state["lowest"].cpu(), state["waited"].cpu(), state["weights"]
 
     def keep(self, members: Tensor) -> None:
         """Go on with some of the members."""

@@ -19,6 +19,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skmm
 from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor, SpeechRecognizer
+from skmm.cli import main
 from skmm.deployment import DeployedModule
 from skmm.deployment._arguments import FORMAT, KEY
 from skmm.layers import SparseRows
@@ -310,6 +311,31 @@ def test_tables_are_read_as_by_the_estimator(tmp_path):
     assert_equal(model.predict_proba(table), clf.predict_proba(table))
     with pytest.raises(ValueError, match="feature names"):
         model.predict(table[list("dcba")])
+
+
+@pytest.mark.slow
+def test_the_command_exports_a_saved_model(tmp_path, capsys):
+    clf = fitted(names=["vector"])
+    skmm.save(clf, tmp_path / "m.skmm")
+    X, _ = samples(20, seed=1, names=["vector"], missing=0)
+    for ending in ("onnx", "pt2"):
+        assert main(["export", str(tmp_path / "m.skmm"), str(tmp_path / f"m.{ending}")]) == 0
+    assert_equal(skmm.load_onnx(tmp_path / "m.onnx").predict_proba(X), clf.predict_proba(X))
+    program = torch.export.load(tmp_path / "m.pt2").module()
+    vector, there = torch.from_numpy(np.asarray(X["vector"])).float(), torch.ones(20, dtype=torch.bool)
+    assert_equal(program(vector, there).numpy(), clf.predict_proba(X))
+    assert "m.pt2: " in capsys.readouterr().out
+
+
+def test_the_command_says_what_it_cannot_export(tmp_path, capsys):
+    (tmp_path / "m.skmm").write_bytes(b"no model")
+    for file, told in [
+        ("m.txt", "must end in one of ['.onnx', '.pt2']"),
+        ("m.onnx", "no file that skmm.save wrote"),
+    ]:
+        assert main(["export", str(tmp_path / "m.skmm"), str(tmp_path / file)]) == 2
+        assert told in capsys.readouterr().err
+        assert not (tmp_path / file).exists()
 
 
 # -- bad input ----------------------------------------------------------------------------------------------------
