@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("model", metavar="MODEL", help="a .skmm file")
     export.add_argument("file", metavar="FILE", help="what to write, by its ending: .onnx or .pt2")
+    export.add_argument(
+        "--from-blocks",
+        action="store_true",
+        help="leave preprocessing of tables out: FILE reads what the ModalityTransformer makes of one",
+    )
     export.add_argument(
         "--trust",
         action="append",
@@ -220,7 +226,8 @@ def _list(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     import skmm
 
-    writers = {".onnx": skmm.to_onnx, ".pt2": skmm.to_torch}
+    to_onnx = partial(skmm.to_onnx, preprocessing=not args.from_blocks)
+    writers = {".onnx": to_onnx, ".pt2": skmm.to_torch}
     ending = Path(args.file).suffix.lower()
     if ending not in writers:
         raise UsageError(f"{args.file} ends in {ending!r}; it must end in one of {list(writers)}.")

@@ -29,10 +29,11 @@ class Argument:
         Its name: that of the modality for values, else with what it says behind a point, such as ``text.present``.
     modality : str
         The modality.
-    part : {"values", "present", "length", "columns", "weights"}
+    part : {"values", "present", "length", "columns", "weights", "column"}
         What it says of it. ``present`` is True where a sample has the modality; of sequences and token ids
         ``length`` is their number of steps, 0 where it is missing; of sparse rows ``columns`` and ``weights`` are
-        what they store, filled up with zeros.
+        what they store, filled up with zeros. A ``column`` is one of the table that a model with preprocessing
+        reads.
     dtype : str
         Its type.
     axes : tuple of int or str

@@ -40,10 +40,10 @@ def to_onnx(
 ) -> None:
     """Write a fitted estimator or pipeline as one ONNX file, which predicts without torch.
 
-    The file holds preprocessing of tables, scaling, the members, their heads, the experts and the stack, for any number of samples and of
-    steps, and in its metadata the classes, the modalities with kinds and shapes, and the versions that wrote it.
-    :func:`load_onnx` predicts from it as the estimator does; any other runtime reads it too, if it knows the
-    operators of trees (``ai.onnx.ml``) that experts need.
+    The file holds preprocessing of tables, scaling, the members, their heads, the experts and the stack, for any
+    number of samples and of steps, and in its metadata the classes, the modalities with kinds and shapes, and the
+    versions that wrote it. :func:`load_onnx` predicts from it as the estimator does; any other runtime reads it
+    too, if it knows the operators of trees (``ai.onnx.ml``) that experts need.
 
     Parameters
     ----------
@@ -66,8 +66,8 @@ def to_onnx(
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If an encoder, an expert or a step of preprocessing cannot be exported (names it, and the way round), or if predictions differ by
-        more than ``tolerance`` (names the row); there is no file then.
+        If an encoder, an expert or a step of preprocessing cannot be exported (names it, and the way round), or if
+        predictions differ by more than ``tolerance`` (names the row); there is no file then.
 
     See Also
     --------
@@ -81,8 +81,8 @@ def to_onnx(
     predictions differ by about 1e-7. Time stamps and whatever else varies far from zero are scaled in float64.
 
     Of preprocessing, words and characters (CountVectorizer and TfidfVectorizer, but for ``"char_wb"`` and Python
-    code of one's own), OneHotEncoder, SimpleImputer and StandardScaler have nodes, alone or in pipelines, unions and
-    ColumnTransformers; other steps that read numbers are converted by skl2onnx. What each makes of examples is
+    code of one's own), OneHotEncoder, SimpleImputer and StandardScaler have nodes, alone or in pipelines, unions
+    and ColumnTransformers; other steps that read numbers are converted by skl2onnx. What each makes of examples is
     compared with scikit-learn, and a step that differs is refused. Files, dates, arrays, and numbers written with
     units or in other forms are read by Python, so that a table with such is exported with ``preprocessing=False``.
     Each column is an input of the graph, strings or float64 (n, 1), NaN where a number is missing; of each modality
@@ -113,6 +113,7 @@ def to_onnx(
         arguments, table = before.arguments(arguments), before.table
         model = assemble(module, arguments)
         prepend(model, before, arguments)
+        arguments = before.inputs(arguments)
     description = describe(final, module, arguments, ("onnx", "onnxscript"))
     description.table = table
     onnx.helper.set_model_props(model, {KEY: description.to_json()})

@@ -393,6 +393,14 @@ class Preprocessing:
         """Those of a model that these nodes come before: a column may have the name of a modality."""
         return [replace(a, name=self.values[a.modality]) if a.part == "values" else a for a in arguments]
 
+    def inputs(self, arguments: list[Argument]) -> list[Argument]:
+        """Those of both."""
+        columns = [
+            Argument(c.name, c.modality, "column", "float64" if c.reading == "number" else "str", ("batch", 1))
+            for c in self.table.columns
+        ]
+        return columns + [a for a in arguments if a.part != "values"]
+
 
 def convert(transformer: ModalityTransformer, infos: Mapping[str, BlockInfo], *, named: bool) -> Preprocessing:
     """A fitted transformer as nodes.

@@ -195,6 +195,14 @@ def test_numbers_and_categories_come_out_as_by_scikit_learn(case):
     assert_converted(*NUMBERS[case])
 
 
+def test_columns_that_are_called_like_parts_of_a_model():
+    frame, new = (
+        part.rename(columns={"price": "output", "when": "own.values"}) for part in (table(60)[0], table(60, 1)[0])
+    )
+    frame["own.present"], new["own.present"] = frame["output"], new["output"]
+    assert_converted(NUMBERS["standardised"][0], ["output", "own.values", "own.present"], frame, new)
+
+
 def test_a_frame_of_other_types():
     frame, new = table(100)[0].drop(columns="review"), table(60, seed=1)[0].drop(columns="review")
     fitted = ModalityTransformer.from_frame(frame).fit(frame)
@@ -306,6 +314,7 @@ def test_a_file_of_a_pipeline_reads_tables(exported):
     assert (model.predict(new) == pipeline.predict(new)).all()
     assert_predicts_as(model, pipeline, new[["when", "review", "size", "price"]])  # by name, in any order
     names = [given.name for given in onnx.load(path).graph.input]
+    assert names == [argument.name for argument in model.description_.arguments]
     assert names == ["review", "price", "when", "text.present", "table.present"]
 
 
