@@ -227,7 +227,7 @@ def _export(args: argparse.Namespace) -> None:
     import skmm
 
     to_onnx = partial(skmm.to_onnx, preprocessing=not args.from_blocks)
-    writers = {".onnx": to_onnx, ".pt2": skmm.to_torch}
+    writers: dict[str, Callable[..., None]] = {".onnx": to_onnx, ".pt2": skmm.to_torch}
     ending = Path(args.file).suffix.lower()
     if ending not in writers:
         raise UsageError(f"{args.file} ends in {ending!r}; it must end in one of {list(writers)}.")

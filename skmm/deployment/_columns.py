@@ -177,7 +177,7 @@ def _cells(X: Any, places: set[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]
     """Values of some columns of a table, and which are missing."""
     # pandas takes longer to hand over one column after the other than a few rows take to be read, all as objects;
     # what a float32 stands for is lost by that
-    if hasattr(X, "iloc") and len(X) <= _FEW and all(d.kind != "f" or d.itemsize == 8 for d in X.dtypes):
+    if hasattr(X, "iloc") and len(X) <= _FEW and all(d.kind != "f" or d == np.float64 for d in X.dtypes):
         values = X.to_numpy(dtype=object)
         missing = missing_cells(values)
         return {i: (values[:, i], missing[:, i]) for i in places}

@@ -207,7 +207,7 @@ def _blocks(estimator: Any, X: Any) -> Any:
 def _parts(estimator: Any, preprocessing: bool) -> tuple[Any, ModalityTransformer | None]:
     """The estimator of a pipeline, and what is to be exported of what comes before it."""
     if not isinstance(estimator, Pipeline):
-        transformer = estimator.__dict__.get("modality_transformer_") if preprocessing else None
+        transformer = getattr(estimator, "modality_transformer_", None) if preprocessing else None
         return estimator, transformer
     before = [step for _, step in estimator.steps[:-1] if step is not None and step != "passthrough"]
     if not preprocessing or not before:

@@ -209,9 +209,10 @@ def test_a_frame_of_other_types():
     gaps = {name: new[name].astype(object).where(new[name].notna(), None).tolist() for name in new}
     wanted, there = by_nodes(fitted, new)
     for other in (pl.DataFrame(gaps), new.convert_dtypes(), new.assign(size=new["size"].astype(str))):
-        found, present = by_nodes(fitted, other)
-        np.testing.assert_array_equal(found["table"], wanted["table"])
-        assert (present["table"] == there["table"]).all()
+        for n in (60, 5):  # few rows are read in another way
+            found, present = by_nodes(fitted, other[:n])
+            np.testing.assert_array_equal(found["table"], wanted["table"][:n])
+            assert (present["table"] == there["table"][:n]).all()
 
 
 # -- what cannot be converted, or is not there ---------------------------------------------------------------------
