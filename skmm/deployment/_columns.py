@@ -175,13 +175,24 @@ class RawTable:
 
 def _cells(X: Any, places: set[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Values of some columns of a table, and which are missing."""
-    # pandas takes longer to hand over one column after the other than a few rows take to be read, all as objects;
-    # what a float32 stands for is lost by that
-    if hasattr(X, "iloc") and len(X) <= _FEW and all(d.kind != "f" or d == np.float64 for d in X.dtypes):
-        values = X.to_numpy(dtype=object)
-        missing = missing_cells(values)
-        return {i: (values[:, i], missing[:, i]) for i in places}
-    return {i: cells(safe_indexing(X, i, axis=1)) for i in places}
+    few = _few(X) if X.shape[0] <= _FEW else None
+    if few is None:
+        return {i: cells(safe_indexing(X, i, axis=1)) for i in places}
+    missing = missing_cells(few)
+    return {i: (few[:, i], missing[:, i]) for i in places}
+
+
+def _few(X: Any) -> np.ndarray | None:
+    """A table of few rows as objects: one column after the other takes longer. None where that may lose digits."""
+    if hasattr(X, "iloc"):
+        # what a float32 stands for is lost by that
+        return X.to_numpy(dtype=object) if all(d.kind != "f" or d == np.float64 for d in X.dtypes) else None
+    if hasattr(X, "iter_rows") and "Float32" not in map(str, X.dtypes):
+        values = np.empty(X.shape, dtype=object)
+        for i, row in enumerate(X.iter_rows()):
+            values[i] = row
+        return values
+    return None
 
 
 def feeds(
