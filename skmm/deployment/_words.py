@@ -35,7 +35,8 @@ def count_nodes(step: Any, nodes: Nodes, x: str) -> str:
         If they cannot; says why.
     """
     texts = nodes.add("Reshape", x, nodes.constant(np.array([-1])))
-    if step.lowercase:
+    # accents are stripped after that, which is no node's, and may leave capitals
+    if step.lowercase and step.strip_accents is None:
         # the default is a locale that many machines lack
         how: dict[str, Any] = {"case_change_action": "LOWER", "is_case_sensitive": 1, "locale": "C.UTF-8"}
         texts = nodes.add("StringNormalizer", texts, **how)
