@@ -51,9 +51,18 @@ class StackedNetworks(nn.Module):
     """
 
     def stack(
-        self, network: FusionNetwork, parameters: list[nn.Parameter], buffers: list[Tensor], *, vectorized: bool
+        self,
+        network: FusionNetwork,
+        parameters: list[nn.Parameter],
+        buffers: list[Tensor],
+        *,
+        vectorized: bool,
+        fresh: bool = False,
     ) -> None:
-        """Take these as the tensors of all members, (K, ...) each, in the order of those of one of the networks."""
+        """Take these as the tensors of all members, (K, ...) each, in the order of those of one of the networks.
+
+        That is copied, unless it is ``fresh``: without weights, and held by nobody else.
+        """
         self.stacked = nn.ParameterList(parameters)
         # Buffers of a user's module, such as running means, are written to in place: each member on its own, unless
         # the module says that they are constant.
@@ -64,8 +73,7 @@ class StackedNetworks(nn.Module):
         ids = [id(owner[key]) for owner, key in _slots(network)]
         self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]  # tied weights are stacked once
         # the lists hide it from nn.Module, whose state is the stacked tensors alone
-        empty = all(x.is_meta for x in (*network.parameters(), *network.buffers()))
-        self._template = [network if empty else copy.deepcopy(network).to("meta")]
+        self._template = [network if fresh else copy.deepcopy(network).to("meta")]
         self._idle: list[Template] = []
         self._pictures = picture_modalities(network)
 
@@ -180,10 +188,11 @@ class MemberNetworks(StackedNetworks):
             reasons: Any = getattr(module, "unsupported", {})
             if "members" in reasons:
                 raise ValueError(f"{reasons['members']}, as members need it: set n_members=1.")
+        fresh = stacked is not None
         if stacked is None:
             parameters, buffers = stack_module_state(networks)
             stacked = [nn.Parameter(p.data, p.requires_grad) for p in parameters.values()], list(buffers.values())
-        self.stack(networks[0], *stacked, vectorized=self.vectorized)
+        self.stack(networks[0], *stacked, vectorized=self.vectorized, fresh=fresh)
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() if self.n_members > 1 else vars(self).copy()

@@ -8,6 +8,7 @@ all arrays one after the other, and a list of types and of what only skops knows
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -319,12 +320,20 @@ def _make_object(reader: Reader, number: int, cls: Any, *parts: Any) -> Any:
         raise ValueError(f"a {cls.__name__} is not made of attributes")
     made = reader.note(number, object.__new__(cls))
     state = reader.named(*parts)
+    if is_ours(cls) and issubclass(cls, BaseEstimator):  # parameters that a later version has besides
+        state = {**_defaults(cls), **state}
     if hasattr(made, "__setstate__"):
         made.__setstate__(state)
     else:
         made.__dict__.update(state)
     reader.check(made)
     return made
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """Defaults of the parameters of an estimator."""
+    parameters = inspect.signature(cls).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def _make_namedtuple(reader: Reader, cls: Any, *parts: Any) -> Any:
