@@ -184,8 +184,8 @@ def to_torch(estimator: Any, path: str | os.PathLike[str], *, check: Any = None,
         run = program.module()
         blocks = estimator.inputs_.check(_blocks(estimator, check))
         said: list[Any] = [None] * len(blocks)
-        for rows in batches(blocks):
-            fed = arrays(blocks[rows], module.infos, arguments, least)
+        for rows, part in batches(blocks):
+            fed = arrays(part, module.infos, arguments, least)
             with torch.inference_mode():
                 out = run(*(torch.from_numpy(fed[a.name]) for a in arguments)).numpy()
             for row, own in zip(rows, out, strict=True):

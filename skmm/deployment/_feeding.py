@@ -18,8 +18,8 @@ _ROWS = 1024  # samples that a model reads at a time, at most
 _NUMBERS = 1 << 22  # that a modality of them may hold; a single sample may hold more
 
 
-def batches(blocks: Blocks) -> Iterator[np.ndarray]:
-    """Rows of checked blocks, some at a time, so that what they hold, filled up, stays small."""
+def batches(blocks: Blocks) -> Iterator[tuple[np.ndarray, Blocks]]:
+    """Checked blocks, some rows at a time, so that what they hold, filled up, stays small; the rows, and these."""
     held = np.ones(len(blocks))
     for block in blocks.values():
         if isinstance(block, RaggedArray):
@@ -29,12 +29,16 @@ def batches(blocks: Blocks) -> Iterator[np.ndarray]:
         else:
             own = math.prod(block.shape[1:])
         held = np.maximum(held, own)
+    if len(blocks) <= _ROWS and held.max(initial=0.0) * len(blocks) <= _NUMBERS:
+        yield np.arange(len(blocks)), blocks  # to cut a single row costs half as much as to predict it
+        return
     order = np.argsort(held, kind="stable")  # what is as large goes together, so that little is filled up
     start = 0
     while start < len(order):
         sizes = held[order[start : start + _ROWS]] * np.arange(1, len(order[start : start + _ROWS]) + 1)
         size = max(1, int(np.searchsorted(sizes, _NUMBERS, side="right")))
-        yield order[start : start + size]
+        rows = order[start : start + size]
+        yield rows, blocks[rows]
         start += size
 
 

@@ -121,8 +121,8 @@ class OnnxModel(BaseEstimator):
 
     def _fed(self, blocks: Blocks) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
         """Rows of blocks, and what the model reads of them."""
-        for rows in batches(blocks):
-            yield rows, arrays(blocks[rows], self.modalities_, self.description_.arguments)
+        for rows, part in batches(blocks):
+            yield rows, arrays(part, self.modalities_, self.description_.arguments)
 
     def _run(self, fed: dict[str, np.ndarray]) -> np.ndarray:
         given = {name: x for name, x in fed.items() if name in self._read_names}
