@@ -121,7 +121,11 @@ def _repeat(model: Any, members: Iterable[nn.Module]) -> list[str]:
     """Repeat the nodes of the first member for each, with its weights; the names of what each says."""
     onnx = import_optional("onnx", extra="onnx")
     graph = model.graph
-    own = {initializer.name: initializer for initializer in graph.initializer if _MEMBER in initializer.name}
+    members = list(members)
+    weights = {
+        _MEMBER + name for name in _tensors(members[0])
+    }  # constants that a forward makes are the same for all
+    own = {initializer.name: initializer for initializer in graph.initializer if initializer.name in weights}
     dependent = set(own)
     kept, repeated = [], []
     for node in graph.node:

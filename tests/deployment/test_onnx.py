@@ -20,9 +20,11 @@ from sklearn.preprocessing import FunctionTransformer
 import skmm
 from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor, SpeechRecognizer
 from skmm.cli import main
+from skmm.datasets import make_spoken_sequences
 from skmm.deployment import DeployedModule
 from skmm.deployment._arguments import FORMAT, KEY
 from skmm.layers import SparseRows
+from skmm.preprocessing import LogMel
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -287,8 +289,9 @@ def test_both_directions_and_layers_of_recurrent_encoders(tmp_path):
 
 @pytest.mark.slow
 def test_speech_is_exported(tmp_path):
-    X, y = skmm.datasets.make_spoken_words(n_samples=40, random_state=0)
-    recognizer = SpeechRecognizer(max_epochs=1, hidden_dim=16, random_state=0).fit(X, y)
+    X, y = make_spoken_sequences(40, n_words=(1, 3), n_syllables=4, random_state=0)
+    X = {"audio": LogMel(8000, n_mels=20).fit_transform(X["audio"]), "context": X["context"]}
+    recognizer = SpeechRecognizer(max_epochs=3, hidden_dim=16, random_state=0).fit(X, y)
     model = exported(recognizer, tmp_path, check=X)
     for own, wanted in zip(model.emissions(X), recognizer.emissions(X), strict=True):
         np.testing.assert_allclose(own, wanted, rtol=0, atol=1e-4)
