@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -117,15 +117,13 @@ def _tensors(network: nn.Module) -> dict[str, torch.Tensor]:
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
-def _repeat(model: Any, members: Iterable[nn.Module]) -> list[str]:
+def _repeat(model: Any, members: nn.ModuleList) -> list[str]:
     """Repeat the nodes of the first member for each, with its weights; the names of what each says."""
     onnx = import_optional("onnx", extra="onnx")
     graph = model.graph
-    members = list(members)
-    weights = {
-        _MEMBER + name for name in _tensors(members[0])
-    }  # constants that a forward makes are the same for all
-    own = {initializer.name: initializer for initializer in graph.initializer if initializer.name in weights}
+    # not constants that a forward makes, which are the same for all
+    weights = {_MEMBER + name for name in _tensors(members[0])}
+    own = [initializer.name for initializer in graph.initializer if initializer.name in weights]
     dependent = set(own)
     kept, repeated = [], []
     for node in graph.node:
@@ -134,7 +132,7 @@ def _repeat(model: Any, members: Iterable[nn.Module]) -> list[str]:
             repeated.append(node)
         else:
             kept.append(node)
-    others = [initializer for initializer in graph.initializer if initializer.name not in own]
+    others = [initializer for initializer in graph.initializer if initializer.name not in weights]
     said, nodes, initializers = [], [], []
     for k, member in enumerate(members):
         tensors = _tensors(member)
@@ -192,18 +190,18 @@ def assemble(module: DeployedModule, arguments: list[Argument]) -> Any:
         _check_weights(program, model)
         said = _repeat(model, module.members)
         if module.emits:
-            return _finish(model, said[0], names, arguments, None)
+            return _finish(model, said, names, None)
         whole = Argument(_SAID, "", "values", "float32", (len(said), "batch", *first.shape[1:]))
         rest = export_program(Decision(module, arguments), [whole, *arguments])
-        return _finish(model, said, names, arguments, _translate(rest, [_SAID, *names], OUTPUT, table))
+        return _finish(model, said, names, _translate(rest, [_SAID, *names], OUTPUT, table))
 
 
-def _finish(model: Any, said: Any, names: list[str], arguments: list[Argument], rest: Any) -> Any:
-    """Members and what follows as one model; of several outputs of members the rest reads all in one."""
+def _finish(model: Any, said: list[str], names: list[str], rest: Any) -> Any:
+    """Members, of which each has ``said`` an output, and what follows, if anything does, as one model."""
     onnx = import_optional("onnx", extra="onnx")
     graph = model.graph
     if rest is None:
-        graph.node.append(onnx.helper.make_node("Identity", [said], [OUTPUT]))
+        graph.node.append(onnx.helper.make_node("Identity", said, [OUTPUT]))
         output = onnx.helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, ["batch", "frames", None])
     else:
         axis = onnx.numpy_helper.from_array(np.array([0]), "members.axis")

@@ -249,7 +249,7 @@ def describe(
     elif isinstance(estimator._target, (ClassTarget, LabelsTarget)):
         classes = estimator._target.classes
         task = "classification" if isinstance(estimator._target, ClassTarget) else "multilabel"
-    # a table whose columns the estimator types itself is read by a transformer, which is not part of the model
+    # a table whose columns the estimator types itself is read by a transformer, of which another field tells
     divided = estimator.__dict__.get("modalities")
     of_table = not module.emits and (
         not isinstance(divided, str) if divided is not None else list(inputs.infos) == ["X"]

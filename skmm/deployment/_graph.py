@@ -16,11 +16,11 @@ _EXAMPLES = 3  # samples that a module is traced with; of any number that is not
 _STEPS = 6
 
 
-def example(argument: Argument, n: int = _EXAMPLES) -> Tensor:
+def example(argument: Argument) -> Tensor:
     """A tensor of the form of an argument."""
-    shape = [{"batch": n}.get(size, _STEPS) if isinstance(size, str) else size for size in argument.axes]
+    shape = [{"batch": _EXAMPLES}.get(size, _STEPS) if isinstance(size, str) else size for size in argument.axes]
     if argument.part == "length":
-        return torch.arange(n) % _STEPS + 1
+        return torch.arange(_EXAMPLES) % _STEPS + 1
     return torch.full(shape, argument.part == "present", dtype=getattr(torch, argument.dtype))
 
 

@@ -14,6 +14,10 @@ OPSETS = {"": 20, "ai.onnx.ml": 3, "com.microsoft": 1}
 _PREFIX = "columns/"  # of what is not to meet a name of the model
 
 
+class NoNodes(Exception):
+    """What a step computes has no form as nodes; says why."""
+
+
 class Nodes:
     """Nodes and weights that are put before a model."""
 

@@ -21,7 +21,7 @@ from skmm.columns._tables import find_positions
 from skmm.compose import ModalityTransformer
 from skmm.deployment._arguments import OUTPUT, Argument
 from skmm.deployment._columns import MISSING, Column, RawTable
-from skmm.deployment._nodes import OPSETS, Nodes, run
+from skmm.deployment._nodes import OPSETS, Nodes, NoNodes, run
 from skmm.deployment._words import count_nodes, documents, weigh
 
 _CLOSE = 1e-5  # to scikit-learn's, of what is at most about 1
@@ -259,7 +259,7 @@ class _Conversion:
             given_texts = documents(step.vocabulary_, step.analyzer, width)
             arrays = column.read("text", np.array(given_texts, dtype=object), np.zeros(len(given_texts), bool))
             self._agree(step, convert, arrays, lambda: step.transform(given_texts).toarray(), given_texts)
-        except NotImplementedError as error:
+        except NoNodes as error:
             raise self.refuse(step, str(error)) from None
         return _Value(convert(self.nodes, column.name), width)
 
@@ -299,7 +299,7 @@ class _Conversion:
         try:
             wanted = own()
             said = run(convert, x)
-        except NotImplementedError:
+        except NoNodes:
             raise
         except Exception as error:
             raise self.refuse(step, f"it cannot be compared with its nodes ({error})") from None

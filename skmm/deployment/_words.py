@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skmm.deployment._nodes import Nodes
+from skmm.deployment._nodes import Nodes, NoNodes
 
 _WORD = r"[\p{L}\p{N}_]"  # what \w of Python is, in the expressions of onnxruntime
 _GAP = r"[^\s\v\x{1c}-\x{1f}\x{85}\p{Z}]"
@@ -31,7 +31,7 @@ def count_nodes(step: Any, nodes: Nodes, x: str) -> str:
 
     Raises
     ------
-    NotImplementedError
+    NoNodes
         If they cannot; says why.
     """
     texts = nodes.add("Reshape", x, nodes.constant(np.array([-1])))
@@ -68,18 +68,18 @@ def count_nodes(step: Any, nodes: Nodes, x: str) -> str:
 def _expression(step: Any) -> str:
     """What a word is, in the expressions of onnxruntime."""
     if callable(step.analyzer) or step.analyzer not in ("word", "char"):
-        raise NotImplementedError(f"analyzer={step.analyzer!r} has no nodes, only 'word' and 'char' have")
+        raise NoNodes(f"analyzer={step.analyzer!r} has no nodes, only 'word' and 'char' have")
     if step.preprocessor is not None or callable(step.strip_accents):
-        raise NotImplementedError("its preprocessor is code of Python")
+        raise NoNodes("its preprocessor is code of Python")
     if step.analyzer == "char":
         return "(?s)."
     if step.tokenizer is not None:
-        raise NotImplementedError("its tokenizer is code of Python")
+        raise NoNodes("its tokenizer is code of Python")
     if step.get_stop_words() and step.ngram_range[1] > 1:
-        raise NotImplementedError("stop_words and ngram_range above 1 at the same time have no nodes")
+        raise NoNodes("stop_words and ngram_range above 1 at the same time have no nodes")
     pattern = step.token_pattern.removeprefix("(?u)")
     if pattern not in _PATTERNS and not re.fullmatch(r"\[[^\]\\^ ]+\]\+", pattern):
-        raise NotImplementedError(f"token_pattern={step.token_pattern!r} means another thing to onnxruntime")
+        raise NoNodes(f"token_pattern={step.token_pattern!r} means another thing to onnxruntime")
     return _PATTERNS.get(pattern, pattern)
 
 
@@ -89,7 +89,7 @@ def _grams(vocabulary: Any, analyzer: str, least: int, most: int) -> tuple[list[
     for term, place in sorted(vocabulary.items(), key=lambda pair: pair[1]):
         words = list(term) if analyzer == "char" else term.split(" ")
         if not least <= len(words) <= most:
-            raise NotImplementedError(f"{term!r} of its vocabulary can never be found")
+            raise NoNodes(f"{term!r} of its vocabulary can never be found")
         by_length[len(words)].append((words, int(place)))
     pool: list[str] = []
     starts, places = [], []
