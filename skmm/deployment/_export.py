@@ -21,7 +21,7 @@ from skmm.deployment._arguments import KEY, Argument, Description
 from skmm.deployment._assembly import assemble, quietly
 from skmm.deployment._feeding import arrays, batches
 from skmm.deployment._graph import Program, arguments_of, export_program
-from skmm.deployment._module import DeployedModule
+from skmm.deployment._module import DeployedModule, predicting
 from skmm.deployment._onnx_model import load_onnx
 from skmm.deployment._preprocessing import convert, prepend
 from skmm.estimators._targets import ClassTarget, LabelsTarget
@@ -103,6 +103,7 @@ def to_onnx(
     (3,)
     """
     onnx = import_optional("onnx", extra="onnx")
+    estimator = predicting(estimator)
     final, transformer = _parts(estimator, preprocessing)
     module = DeployedModule(final)
     arguments, table = arguments_of(module, dense=transformer is not None), None
@@ -175,6 +176,7 @@ def to_torch(estimator: Any, path: str | os.PathLike[str], *, check: Any = None,
     >>> program(torch.zeros(2, 3), there, torch.zeros(2, 2), there).shape
     torch.Size([2, 2])
     """
+    estimator = predicting(estimator)
     module = DeployedModule(estimator)
     arguments = arguments_of(module)
     program = export_program(Program(module, arguments))

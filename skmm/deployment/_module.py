@@ -110,6 +110,17 @@ class _Finish(nn.Module):
         return values[:, 0] if self.single else values
 
 
+def predicting(estimator: Any) -> Any:
+    """The fitted estimator by which another one predicts that made it smaller, alone or last in a Pipeline."""
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        found = predicting(last)
+        return estimator if found is last else Pipeline([*estimator.steps[:-1], (name, found)])
+    while hasattr(type(estimator), "_predicts_by"):
+        estimator = estimator._predicts_by
+    return estimator
+
+
 class DeployedModule(nn.Module):
     """A fitted estimator as one module: scaling, the members' networks, their heads, experts, and the stack.
 
@@ -174,6 +185,7 @@ class DeployedModule(nn.Module):
         super().__init__()
         if isinstance(estimator, type) or not hasattr(estimator, "fit"):
             raise TypeError(f"expected a fitted estimator of skmm, got {estimator!r}.")
+        estimator = predicting(estimator)
         if isinstance(estimator, Pipeline):
             steps = [name for name, _ in estimator.steps[:-1]]
             raise TypeError(
@@ -194,13 +206,17 @@ class DeployedModule(nn.Module):
         )
         readers: list[Any] = list(self.readers)
         self.dtypes: dict[str, torch.dtype] = {n: r.dtype for n, r in zip(self.infos, readers, strict=True)}
-        self.members = nn.ModuleList(networks.member(k) for k in estimator.net_.speakers)
+        members = [networks.member(k) for k in estimator.net_.speakers]
+        self.members = nn.ModuleList(members)
         if reason := unsupported(self.members[0], "export"):
             raise ValueError(f"{reason}; it has no place in a module that is to be exported.")
         self.emits = isinstance(estimator, SpeechRecognizer)
         self.experts: ExpertModules | None = None
         if not self.emits:
             target = estimator._target
+            if estimator.stack_ is None:  # the average of the fused heads is all that is said
+                for network in members:
+                    network.keep_heads([0])
             if estimator.experts_ is not None:
                 self.experts = ExpertModules(estimator.experts_, self.infos, target)
             stack = estimator.stack_
@@ -232,7 +248,8 @@ class DeployedModule(nn.Module):
         exists = heads.any(-1, keepdim=True)
         said = said.double()
         if said.ndim == 4:
-            heads = torch.cat([exists, heads], -1)
+            places: Any = self.members[0]
+            heads = torch.cat([exists, heads], -1)[:, places.heads]
         else:
             said, heads = said.unsqueeze(2), exists
         experts = None

@@ -144,6 +144,21 @@ class Prepared(NamedTuple):
     form: dict[str, Any]
 
 
+class Opened(NamedTuple):
+    """What a fit had open when it ended.
+
+    Attributes
+    ----------
+    prepared : Prepared
+        What it knew before there was a network.
+    training : TrainingSet
+        The samples on the device, as the members trained on them.
+    """
+
+    prepared: Prepared
+    training: TrainingSet
+
+
 class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
     """What classifier and regressor share: input, network, training, outputs."""
 
@@ -162,6 +177,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
     compile: bool
     n_jobs: int | None
     random_state: Any
+    store_oof: bool
     modality_transformer_: ModalityTransformer
     _seen: str | None
 
@@ -339,11 +355,31 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         classes: np.ndarray | None = None,
     ) -> Self:
         """Train from the start (``reset``) or go on; of a stream for so many ``epochs``."""
+        self._fit_open(X, y, sample_weight, groups, time, reset=reset, epochs=epochs, classes=classes)
+        return self
+
+    def _fit_open(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        time: Any = None,
+        *,
+        reset: bool = True,
+        epochs: int | None = None,
+        classes: np.ndarray | None = None,
+        soft: np.ndarray | None = None,
+    ) -> Opened:
+        """A fit, and what it had open: of who goes on with its samples, members and folds.
+
+        ``soft`` are predictions, probabilities or values, of each sample that are learned from in place of y.
+        """
         start = time_module.monotonic()
         with all_or_nothing(self, None if reset else self.net_.undo()):
             stream = epochs is not None
             given = X, y, sample_weight, groups, time
-            prepared = self._prepare(*given, reset=reset, stream=stream, classes=classes)
+            prepared = self._prepare(*given, reset=reset, stream=stream, classes=classes, soft=soft)
             random, device = copy.deepcopy(prepared.random), find_device(self.device)
             with seeded(draw_seed(random), device):
                 net = self._build(prepared, random, device) if reset else self.net_
@@ -355,7 +391,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
                 checkpoint = self._train(net, training, validation, epochs, rounds=rounds, limit=limit)
                 self._complete(prepared, random, net, training, reset=reset)
         self._end(checkpoint)
-        return self
+        return Opened(prepared, training)
 
     def _prepare(
         self,
@@ -368,12 +404,13 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         reset: bool = True,
         stream: bool = False,
         classes: np.ndarray | None = None,
+        soft: np.ndarray | None = None,
     ) -> Prepared:
         """Read the samples and divide them, all that comes before there is a network; nothing is set here."""
         self._check_params()
         self._check_supervised(y)
         samples = X, y, sample_weight, groups, time
-        given = self._read_samples(*samples, reset=reset, whole=not stream, classes=classes)
+        given = self._read_samples(*samples, reset=reset, whole=not stream, classes=classes, soft=soft)
         blocks, target = given.blocks, given.target
         random, split_seed = self._start_random(reset=reset)
         if reset:
@@ -430,7 +467,17 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         return assign_folds(n_folds, strata, groups, len(rows), seed)
 
     def _read_samples(
-        self, X: Any, y: Any, sample_weight: Any, groups: Any, time: Any, *, reset: bool, whole: bool, classes: Any
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        groups: Any,
+        time: Any,
+        *,
+        reset: bool,
+        whole: bool,
+        classes: Any,
+        soft: np.ndarray | None,
     ) -> Samples:
         """Samples as numbers; ``whole`` if y holds all classes that there will be."""
         blocks, noted = self._first_read(X) if reset else (self._read(X), self)
@@ -444,6 +491,8 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         )
         scored = _drop_empty(blocks, scored)
         weights = target.weigh(encoded, scored, getattr(self, "class_weight", None), whole=whole)
+        if soft is not None:
+            target, encoded = target.softened(soft)
         splits = None
         if self.cv is not None and not isinstance(self.cv, Integral):
             splits = list(
@@ -455,6 +504,10 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             raise ValueError(
                 f"n_members={self.n_members} is not that of the first fit, {self.net_.module_.n_members}."
             )
+        if not reset and len(self.net_.module_.network.heads) < 1 + len(self.inputs_.infos) * bool(
+            self.modality_loss
+        ):
+            raise ValueError("heads of the network were pruned: it does not go on training. Fit it anew.")
         return Samples(blocks, form, target, encoded, scored, weights, groups, times, splits)
 
     def _learn_inputs(
@@ -551,7 +604,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         reset: bool = True,
     ) -> None:
         """What follows the training of the network; all that was learned becomes the estimator's here."""
-        inputs, target = prepared.inputs, prepared.target
+        inputs, target = prepared.inputs, prepared.target.hardened()
         fitted: dict[str, Any] = {"_target": target, "inputs_": inputs, "_random": random, "_seen": prepared.seen}
         if reset:
             fitted |= {
@@ -581,7 +634,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         if self._wants_stack():
             heads = head_names(net, inputs.infos)
             names = with_experts(heads, prepared.experts.names)
-            stack, outputs, scores = fit_stack(net, target, training, samples, plan, prepared.experts, names)
+            stack, outputs, scores, found = fit_stack(net, target, training, samples, plan, prepared.experts, names)
             experts = prepared.experts.final()
             fitted = {
                 "stack_": stack,
@@ -589,6 +642,8 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
                 "stack_weights_": stack.table(names, target.names),
                 "expert_scores_": scores,
             }
+            if self.store_oof:
+                fitted["oof_heads_"] = found
         else:
             outputs = average_left_out(net, target, samples, plan)
         place = plan.trained()

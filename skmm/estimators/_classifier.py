@@ -101,6 +101,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         What members and experts leave out: a number of folds, or the splits of a splitter, of the samples in the
         order given. None makes a fold for each member. Where splits leave more out than they predict, or some
         samples in none, half of the members follow them, and the other half, which see all, predict.
+    store_oof : bool, default=True
+        Keep what heads and experts said of samples that they left out, ``oof_heads_``, of which heads and stack can
+        be chosen anew after the fit. It takes 4 bytes for each sample, head and output.
     time_limit : float or None, default=None
         Seconds that a fit may take until training ends, with a shorter schedule and at least one epoch; a warning
         says how much was cut. Experts are fitted first: of those of "auto" no more begin after a third of the time,
@@ -161,6 +164,10 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Accuracy of these: an honest score without a held-out set. With a stack it is slightly optimistic on small
         data (measured on random labels: 0.02 at 120 samples, 0.01 at 1000), since the members whose outputs fit
         the stack know the labels of the fold on which it is scored.
+    oof_heads_ : HeadOutputs
+        With ``store_oof`` and a stack: what that was fitted to, as arrays: ``heads``, ``outputs`` (n, n_heads, C),
+        their ``rows`` of X (distinct samples, in an order of their own), ``target``, ``weights``, ``groups``,
+        ``fold`` (of the stack) and ``left_out`` (fold of the members).
     stack_weights_ : Table
         Weight of each head and expert in the stack.
     expert_scores_ : Table
@@ -231,6 +238,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         stack: bool | str = "auto",
         experts: Any = "auto",
         cv: Any = None,
+        store_oof: bool = True,
         time_limit: float | None = None,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
@@ -270,6 +278,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         self.stack = stack
         self.experts = experts
         self.cv = cv
+        self.store_oof = store_oof
         self.time_limit = time_limit
         self.warm_start = warm_start
         self.callbacks = callbacks

@@ -22,7 +22,8 @@ def head_names(net: MultimodalNet, modalities: Iterable[str]) -> list[str]:
     names, fused = list(modalities), "fused"
     while fused in names:
         fused += "_"
-    return [fused, *names] if len(net.module_.network.modality_heads) else [fused]
+    every = [fused, *names]
+    return [every[place] for place in net.module_.network.heads]
 
 
 def member_outputs(
@@ -35,7 +36,8 @@ def member_outputs(
 ) -> Iterator[Said]:
     """What the heads say of the rows, or of all samples, some of them at a time: of those members that predict, or
     of ``everyone``."""
-    n_members, of_modalities = net.module_.n_members, len(net.module_.network.modality_heads) > 0
+    network, n_members = net.module_.network, net.module_.n_members
+    of_modalities = len(network.modality_heads) > 0
     for positions, *found in net.batches(data, dtype, rows=rows):
         # as arrays, whose operations take a fraction of what those of tensors take on a single row
         outputs, exists = (np.asarray(x.cpu()) for x in found)
@@ -45,7 +47,7 @@ def member_outputs(
             outputs = outputs[None]
         heads = np.any(exists, axis=-1, keepdims=True)
         if of_modalities:
-            heads = np.concatenate([heads, exists], axis=-1)
+            heads = np.concatenate([heads, exists], axis=-1)[:, network.heads]
         if not everyone and len(net.speakers) < n_members:
             outputs = outputs[net.speakers]
         yield positions, outputs.astype(np.float64), heads

@@ -86,6 +86,7 @@ expert_scores_, experts_, modality_transformer_, n_features_in_, feature_names_i
         stack: bool | str = "auto",
         experts: Any = "auto",
         cv: Any = None,
+        store_oof: bool = True,
         time_limit: float | None = None,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
@@ -127,6 +128,7 @@ expert_scores_, experts_, modality_transformer_, n_features_in_, feature_names_i
         self.stack = stack
         self.experts = experts
         self.cv = cv
+        self.store_oof = store_oof
         self.time_limit = time_limit
         self.warm_start = warm_start
         self.callbacks = callbacks

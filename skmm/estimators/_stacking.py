@@ -99,6 +99,53 @@ def losses_of_fused(
     return left_out, known
 
 
+class HeadOutputs(NamedTuple):
+    """What the heads and experts of a fit say of samples that they left out: what its stack was fitted to.
+
+    Attributes
+    ----------
+    heads : list of str
+        Names of heads and experts.
+    outputs : ndarray of shape (n, n_heads, C), float32
+        Log-probabilities, for labels log-odds, or values in deviations; 0 where a head has nothing to say. With
+        ``modality_dropout`` the samples come a second time, with modalities hidden.
+    rows : ndarray of int, shape (n,)
+        The row of X of each.
+    target : ndarray of shape (n,) or (n, C)
+        What is to be said, as the loss reads it.
+    weights : ndarray of shape (n,)
+        Their weights.
+    groups : ndarray of int, shape (n,)
+        Numbers of what counts as one sample.
+    fold : ndarray of int, shape (n,)
+        Folds of the stack: those of one are left out together.
+    left_out : ndarray of int, shape (n,)
+        Folds of the members: who left it out said this.
+    """
+
+    heads: list[str]
+    outputs: np.ndarray
+    rows: np.ndarray
+    target: np.ndarray
+    weights: np.ndarray
+    groups: np.ndarray
+    fold: np.ndarray
+    left_out: np.ndarray
+
+
+def stack_of(target: Target, found: HeadOutputs, heads: list[int] | None = None) -> tuple[Stack, np.ndarray]:
+    """A stack of some of the heads, by their places, and what stacks say of the samples they were not fitted to."""
+    outputs = found.outputs if heads is None else found.outputs[:, heads]
+    encoded = exact(torch.from_numpy(found.target))
+    return _choose(_Samples(target, outputs, encoded, found.weights, found.groups, found.fold))
+
+
+def mean_loss(target: Target, outputs: np.ndarray, found: HeadOutputs) -> float:
+    """Loss of outputs (n, C) of these samples."""
+    encoded = exact(torch.from_numpy(found.target))
+    return float(np.average(target.loss(torch.from_numpy(outputs), encoded).numpy(), weights=found.weights))
+
+
 class StackFit(NamedTuple):
     """What came of fitting a stack.
 
@@ -110,11 +157,14 @@ class StackFit(NamedTuple):
         Of each sample that trains, by members, experts and a stack that did not see it; NaN where none left it out.
     scores : Table
         What each head alone says of these.
+    found : HeadOutputs
+        What the stack was fitted to.
     """
 
     stack: Stack
     outputs: np.ndarray
     scores: Table
+    found: HeadOutputs
 
 
 def fit_stack(
@@ -148,7 +198,9 @@ def fit_stack(
         features, encoded = np.concatenate([features, more]), torch.cat([encoded, encoded])
         fold, weights, groups = np.tile(fold, 2), np.tile(weights, 2) / 2, np.tile(groups, 2)
     stack, outputs = _choose(_Samples(target, features, encoded, weights, groups, fold % _FOLDS))
-    return StackFit(stack, _placed(outputs[:n], at, len(plan.train)), scores)
+    rows = np.resize(plan.rows[plan.train][at], len(fold))
+    kept = features.astype(np.float32, copy=False), rows, encoded.numpy(), weights, groups, fold % _FOLDS, fold
+    return StackFit(stack, _placed(outputs[:n], at, len(plan.train)), scores, HeadOutputs(names, *kept))
 
 
 class _Samples(NamedTuple):

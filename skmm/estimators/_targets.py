@@ -99,6 +99,14 @@ class Target(ABC):
         """Such classes as the user wrote them."""
         return strata.tolist()
 
+    def softened(self, predictions: np.ndarray) -> tuple[Target, np.ndarray]:
+        """What learns from predictions, as :meth:`finish` gives them, in place of y; and these encoded."""
+        return self, np.asarray(predictions, dtype=np.float64).reshape(len(predictions), -1)
+
+    def hardened(self) -> Target:
+        """The target of y itself, after that has learned."""
+        return self
+
     # -- from outputs to predictions -----------------------------------------------------------------------------
 
     @abstractmethod
@@ -231,6 +239,9 @@ class ClassTarget(Target):
     def labels(self, strata: np.ndarray) -> list[Any]:
         return self.classes[strata].tolist()
 
+    def softened(self, predictions: np.ndarray) -> tuple[Target, np.ndarray]:
+        return SoftClassTarget(self.classes), np.asarray(predictions, dtype=np.float64)
+
     def finish(self, outputs: np.ndarray) -> np.ndarray:
         return torch.from_numpy(outputs).softmax(1).numpy()
 
@@ -257,6 +268,30 @@ class ClassTarget(Target):
 
     def score(self, outputs: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> float:
         return float(accuracy_score(encoded, outputs.argmax(axis=1), sample_weight=weights))
+
+
+class SoftClassTarget(ClassTarget):
+    """One of several classes, of which probabilities are known: encoded (n, C)."""
+
+    def hardened(self) -> Target:
+        target = ClassTarget(self.classes)
+        target.prior = self.prior
+        return target
+
+    def learn(self, encoded: np.ndarray, weights: np.ndarray) -> None:
+        self.prior = np.log(np.average(encoded, axis=0, weights=weights).clip(1e-6))
+
+    def tensor(self, encoded: np.ndarray) -> np.ndarray:
+        return encoded.astype(np.float32)
+
+    def strata(self, encoded: np.ndarray) -> np.ndarray:
+        return encoded.argmax(axis=1)
+
+    def given(self, encoded: np.ndarray, *, standard: bool = False) -> np.ndarray:
+        return super().given(self.strata(encoded))
+
+    def score(self, outputs: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> float:
+        return super().score(outputs, self.strata(encoded), weights)
 
 
 class LabelsTarget(Target):
@@ -305,7 +340,7 @@ class LabelsTarget(Target):
         return outputs.clip(FLOOR, -FLOOR)
 
     def given(self, encoded: np.ndarray, *, standard: bool = False) -> np.ndarray:
-        return encoded.astype(np.int64)
+        return (encoded > 0.5).astype(np.int64)  # probabilities too, where these are learned from
 
     def said_by(self, estimator: Any, X: Any, *, standard: bool = False) -> np.ndarray:
         found = estimator.predict_proba(X)
@@ -322,7 +357,7 @@ class LabelsTarget(Target):
         return logit((expit(outputs) * weights).sum(axis=0).clip(tiny, 1 - tiny))
 
     def score(self, outputs: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> float:
-        return float(accuracy_score(encoded.astype(int), self.choose(outputs), sample_weight=weights))
+        return float(accuracy_score(self.given(encoded), self.choose(outputs), sample_weight=weights))
 
 
 # -- regression ---------------------------------------------------------------------------------------------------

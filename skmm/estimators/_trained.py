@@ -64,7 +64,7 @@ class TrainedEstimator(SpecParams, BaseEstimator):
     # Fitted attributes that not every fit leaves: what X looked like, what a first fit learned, what folds told.
     OF_FORM: ClassVar = ("n_features_in_", "feature_names_in_", "modality_transformer_")
     OF_FIRST: ClassVar = (*OF_FORM, "classes_", "stack_weights_", "expert_scores_")
-    OF_FOLDS: ClassVar = ("oof_prediction_", "oof_score_")
+    OF_FOLDS: ClassVar = ("oof_prediction_", "oof_score_", "oof_heads_")
 
     _is_clone = False  # whether several fits may share the checkpoint's path, each with a file of its own
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -82,14 +82,23 @@ class FusionNetwork(nn.Module):
         What turns the outputs into predictions.
     inherited : mapping
         Values for hyperparameters left at None: hidden_dim, dropout, activation.
-    modality_heads : bool
-        Whether every modality has a head of its own.
+    modality_heads : bool or sequence of str
+        Whether every modality has a head of its own, or which of them have.
+    fused_head : bool
+        Whether the fused representation has a head; without, there is no fusion.
+
+    Attributes
+    ----------
+    heads : list of int
+        The heads, by their place among all that there can be: the fused one, then that of each modality.
 
     Shape
     -----
-    values and present per modality, one batch -> (B, n_outputs), or with modality heads (B, 1 + M, n_outputs), the
+    values and present per modality, one batch -> (B, n_outputs), or with modality heads (B, H, n_outputs), the
     fused head first.
     """
+
+    heads: list[int]
 
     def __init__(
         self,
@@ -100,7 +109,8 @@ class FusionNetwork(nn.Module):
         link: str,
         inherited: Mapping[str, Any],
         *,
-        modality_heads: bool = False,
+        modality_heads: bool | Sequence[str] = False,
+        fused_head: bool = True,
     ) -> None:
         super().__init__()
         self.names, self.n_outputs = list(infos), n_outputs
@@ -125,10 +135,31 @@ class FusionNetwork(nn.Module):
             for encoder, info in zip(self.encoders, infos.values(), strict=True):
                 dim: Any = encoder.out_dim
                 self.modality_heads.append(_ModalityHead(dim, info, n_outputs))
+        self.heads = list(range(1 + len(self.modality_heads)))
+        if not (fused_head and isinstance(modality_heads, bool)):
+            named = self.names if modality_heads is True else modality_heads or []
+            self.keep_heads([*([0] if fused_head else []), *(1 + self.names.index(name) for name in named)])
+
+    def keep_heads(self, places: Sequence[int]) -> None:
+        """Drop all other heads, given by their places, and what only they need."""
+        kept = sorted(set(places) & set(self.heads))
+        own = dict(zip([place for place in self.heads if place], self.modality_heads, strict=True))
+        self.modality_heads = nn.ModuleList([own[place] for place in kept if place])
+        if 0 not in kept:
+            self.fusion, self.head = None, None
+        if 0 not in kept or self.level == "input":  # an encoder is there for the fusion or for its own head
+            for m in range(len(self.encoders)):
+                if 1 + m not in kept:
+                    self.encoders[m] = nn.Identity()
+        if not self.modality_heads and self.level == "input":
+            self.encoders = nn.ModuleList()
+        self.heads = kept
 
     def _encode(self, values: Values, present: Masks) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         encoded, masks = {}, {}
         for name, encoder in zip(self.names, self.encoders, strict=True):
+            if isinstance(encoder, nn.Identity):  # in the place of one that nothing needs
+                continue
             x, mask = encoder(values[name], present[name])
             if self.level == "token":
                 if x.ndim == 2:
@@ -141,25 +172,34 @@ class FusionNetwork(nn.Module):
     def fuse(self, values: Values, present: Masks) -> Tensor:
         """What the head reads, (B, out_dim); of a decision fusion the logits."""
         if self.level == "input":
-            return self.fusion(values, present)
-        return self.fusion(*self._encode(values, present))
+            return self._fusing()(values, present)
+        return self._fusing()(*self._encode(values, present))
+
+    def _fusing(self) -> Any:
+        """The fusion, if it was not pruned."""
+        if self.fusion is None:
+            raise ValueError("the fused head was pruned, and the fusion with it: heads of modalities are left.")
+        return self.fusion
 
     def gates(self, values: Values, present: Masks) -> dict[str, Tensor]:
         """Weights with which the fusion takes up each modality, (B,) or (B, d)."""
-        return self.fusion.gates(*self._encode(values, present))
+        return self._fusing().gates(*self._encode(values, present))
 
     def attention_weights(self, values: Values, present: Masks) -> tuple[dict[Any, Tensor], dict[str, Tensor]]:
         """Weights (B, heads, T_target, 1 + Σ T_source) by target and sources, and which tokens exist."""
         encoded, masks = self._encode(values, present)
-        return self.fusion.attention_weights(encoded, masks), masks
+        return self._fusing().attention_weights(encoded, masks), masks
 
     def forward(self, values: Values, present: Masks) -> Tensor:
         if not self.modality_heads:
             return self._decide(self.fuse(values, present))
         encoded, masks = self._encode(values, present)
-        fused = self.fusion(values, present) if self.level == "input" else self.fusion(encoded, masks)
-        outputs = [self._decide(fused)]
-        for name, head in zip(self.names, self.modality_heads, strict=True):
+        outputs = []
+        if self.fusion is not None:
+            fused = self.fusion(values, present) if self.level == "input" else self.fusion(encoded, masks)
+            outputs.append(self._decide(fused))
+        names = [self.names[place - 1] for place in self.heads if place]
+        for name, head in zip(names, self.modality_heads, strict=True):
             x = encoded[name]
             outputs.append(head(masked_mean(x, masks[name]) if self.level == "token" else x, values[name]))
         return torch.stack(outputs, -2)

@@ -23,27 +23,10 @@ from skmm.persistence._records import Reader, Record, Writer
 from skmm.spec import Encoder, Spec
 from skmm.speech._network import SpeechNet, SpeechNetwork
 from skmm.training._losses import HeadsLoss
-from skmm.training._net import MultimodalNet
+from skmm.training._net import OF_NET, MultimodalNet
 
 _NETWORKS: dict[type, Any] = {MultimodalNet: FusionNetwork, SpeechNet: SpeechNetwork}
 _LARGEST = 1 << 22  # number that describes a network of few weights, such as the length of its samples
-_OF_NET = (
-    "optimizer_spec",
-    "lr",
-    "weight_decay",
-    "schedule",
-    "clip_grad_norm",
-    "seeds",
-    "augment",
-    "precision",
-    "compiled",
-    "speakers",
-    "batch_size",
-    "max_epochs",
-    "callbacks",
-    "device",
-    "verbose",
-)
 _OF_TRAINING = ("streamed_", "total_steps_", "n_batches_", "step_")
 _OF_MODULE = ("_parameters", "_buffers", "_modules", "training")
 _CPU = torch.device("cpu")
@@ -195,7 +178,7 @@ def _arguments(net: MultimodalNet) -> dict[str, Any]:
         for name, choice in chosen.items()
     }
     if isinstance(args["fusion"], nn.Module):
-        args["fusion"] = copy.deepcopy(network.fusion).to("meta")
+        args["fusion"] = copy.deepcopy(network.fusion or args["fusion"]).to("meta")
     return args
 
 
@@ -214,7 +197,7 @@ def net_writer(training_state: bool) -> Any:
         tensors = {"parameters": list(module.parameters()), "buffers": list(module.buffers())}
         # so that no file is written that cannot be read
         rebuild(_NETWORKS[type(net)], args, module.n_members, **tensors)
-        state = {name: getattr(net, name) for name in (*_OF_NET, *_OF_TRAINING) if hasattr(net, name)}
+        state = {name: getattr(net, name) for name in (*OF_NET, *_OF_TRAINING) if hasattr(net, name)}
         state |= {"args": args, "n_members": module.n_members, **tensors, "history": net.history_}
         state |= {"loss": net.criterion_.per_sample, "modality_loss": net.criterion_.modality_loss}
         if type(net) is SpeechNet:
@@ -238,7 +221,7 @@ def read_net(reader: Reader, number: int, cls: Any, *parts: Any) -> MultimodalNe
     device = torch.device(state["device"])
     if device.type == "cuda" and not torch.cuda.is_available():
         state["device"] = "cpu"
-    params = {name: state[name] for name in (*_OF_NET, "most") if name in state}
+    params = {name: state[name] for name in (*OF_NET, "most") if name in state}
     criterion = HeadsLoss(state["loss"], state["modality_loss"])
     net = cls(module, criterion, train_split=None, **params).initialize()
     net.made_of_, net.history_, net.copies_ = state["args"], state["history"], {}

@@ -31,6 +31,7 @@ _SKMM = {
     "estimators._flat": "FlatForm",
     "estimators._regressor": "MultimodalRegressor",
     "estimators._stack": "Stack",
+    "estimators._stacking": "HeadOutputs",
     "estimators._targets": "ClassTarget LabelsTarget ValueTarget",
     "inputs._inputs": "Inputs",
     "inputs._scaling": "Projection Scaler",

@@ -11,7 +11,12 @@ from torch import Tensor, nn
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Negative log-probability of the class: logits (..., C), target (...) int64."""
+    """Negative log-probability of the class: logits (..., C), target (...) int64.
+
+    Of targets (..., C) that are probabilities, what is expected of it.
+    """
+    if target.is_floating_point():
+        return -(target * logits.log_softmax(-1)).sum(-1)
     if logits.ndim < 4:
         loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1), reduction="none")
     else:  # heads of several members: with the classes before the samples four times faster than at the end

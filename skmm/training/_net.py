@@ -39,6 +39,26 @@ from skmm.training._steps import batch_loss, clip_gradients, divergence
 PRECISIONS: dict[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
 
 
+# parameters of a net beside its networks and their loss
+OF_NET = (
+    "optimizer_spec",
+    "lr",
+    "weight_decay",
+    "schedule",
+    "clip_grad_norm",
+    "seeds",
+    "augment",
+    "precision",
+    "compiled",
+    "speakers",
+    "batch_size",
+    "max_epochs",
+    "callbacks",
+    "device",
+    "verbose",
+)
+
+
 class MultimodalNet(NeuralNet):
     """skorch's training loop over :class:`MemberNetworks`, on batches cut from resident tensors.
 
@@ -439,6 +459,13 @@ class MultimodalNet(NeuralNet):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.module, self.criterion = self.module_, self.criterion_
+
+    def with_networks(self, networks: list[Any], made_of: dict[str, Any], **changed: Any) -> MultimodalNet:
+        """A net like this, of other networks, with this one's history and a new optimizer."""
+        params = {name: getattr(self, name) for name in OF_NET} | changed
+        net = type(self)(MemberNetworks(networks), self.criterion_, train_split=None, **params).initialize()
+        net.history_, net.made_of_, net.copies_ = copy.copy(self.history_), made_of, {}
+        return net
 
     def without_training_state(self) -> MultimodalNet:
         """The same net without its optimizer, which takes twice as much as the weights, for a pickle."""
