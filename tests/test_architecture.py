@@ -15,6 +15,7 @@ FLOORS = [
     "cli",
     "",
     "persistence",
+    "compression",
     "model_selection",
     "inspection",
     "testing",

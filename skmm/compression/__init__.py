@@ -1,0 +1,20 @@
+"""Smaller models: weights of fewer bits, in a file and in torch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from skmm.compression._quantize import quantize
+
+if TYPE_CHECKING:
+    from skmm.compression._quantize_torch import quantize_weights
+
+__all__ = ["quantize", "quantize_weights"]
+
+# what needs torch is imported when it is asked for: a file is made smaller without
+_HOME = {"quantize_weights": "_quantize_torch"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'skmm.compression' has no attribute {name!r}")
+    return getattr(import_module(f"skmm.compression.{_HOME[name]}"), name)
