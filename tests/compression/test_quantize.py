@@ -210,7 +210,7 @@ def several_values(y):
     [(MultimodalClassifier, labels), (MultimodalRegressor, of_values), (MultimodalRegressor, several_values)],
 )
 def test_labels_and_values_with_experts(cls, y, tmp_path):
-    estimator = fitted(cls=cls, y=y, experts="auto")
+    estimator = fitted(cls=cls, y=y, experts="auto", n_members=2)
     assert estimator.experts_.names
     X, classes = samples(100, seed=1)
     truth = y(classes)
