@@ -29,8 +29,8 @@ def quantize_weights(module: DeployedModule) -> DeployedModule:
     -------
     DeployedModule
         A copy. Convolutions, recurrent layers, embeddings, the weights of sparse inputs, experts and the stack are
-        as they were: where these are most of a module it hardly shrinks (of 1.41 MB with a vocabulary of 5000
-        words 1.24 MB stayed; of 3.54 MB of wide layers 0.94 MB).
+        as they were: where these are most of a module it hardly shrinks (of 1.41 MB, mostly of words,
+        1.24 MB stayed; of 3.54 MB of wide layers 0.94 MB).
 
     Raises
     ------
@@ -51,13 +51,19 @@ def quantize_weights(module: DeployedModule) -> DeployedModule:
     Examples
     --------
     >>> import numpy as np
+    >>> import torch
     >>> from skmm import MultimodalClassifier
     >>> from skmm.compression import quantize_weights
     >>> from skmm.deployment import DeployedModule
     >>> rng = np.random.default_rng(0)
     >>> X = {"text": rng.normal(size=(40, 3)), "image": rng.normal(size=(40, 2))}
     >>> clf = MultimodalClassifier(max_epochs=2, random_state=0).fit(X, X["text"][:, 0] > 0)
-    >>> module = quantize_weights(DeployedModule(clf))  # doctest: +SKIP
+    >>> module = quantize_weights(DeployedModule(clf))
+    >>> values = {name: torch.from_numpy(x).float() for name, x in X.items()}
+    >>> there = torch.ones(40, dtype=torch.bool)
+    >>> p = module(values, {"text": there, "image": there})
+    >>> bool(np.abs(p.numpy() - clf.predict_proba(X)).max() < 0.02)
+    True
     """
     if not isinstance(module, DeployedModule):
         raise TypeError(
