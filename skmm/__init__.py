@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from skmm import encoders, fusion
     from skmm.blocks import Blocks
     from skmm.compose import ModalitySelector, ModalityTransformer, make_modality_transformer
+    from skmm.compression import quantize
     from skmm.deployment import load_onnx, to_onnx, to_torch
     from skmm.estimators import MultimodalClassifier, MultimodalRegressor
     from skmm.model_selection import compare_fusions
@@ -44,6 +45,7 @@ __all__ = [
     "load",
     "load_onnx",
     "make_modality_transformer",
+    "quantize",
     "register_encoder",
     "register_fusion",
     "save",
@@ -56,6 +58,7 @@ __all__ = [
 _HOMES = {
     "skmm.blocks": ["Blocks"],
     "skmm.compose": ["ModalitySelector", "ModalityTransformer", "make_modality_transformer"],
+    "skmm.compression": ["quantize"],
     "skmm.deployment": ["load_onnx", "to_onnx", "to_torch"],
     "skmm.estimators": ["MultimodalClassifier", "MultimodalRegressor"],
     "skmm.model_selection": ["compare_fusions"],

@@ -79,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.set_defaults(run=_export)
 
+    quantize = commands.add_parser("quantize", help="write an ONNX file again, with weights of fewer bits")
+    quantize.add_argument("source", metavar="SOURCE", help="an .onnx file that skmm export wrote")
+    quantize.add_argument("target", metavar="TARGET", help="what to write")
+    quantize.add_argument("--to", default="int8", help="int8, or float16 (default: %(default)s)")
+    quantize.set_defaults(run=_quantize)
+
     listing = commands.add_parser("list", help="list fusions, encoders or optimizers with their parameters")
     listing.add_argument("what", choices=["fusions", "encoders", "optimizers"])
     listing.set_defaults(run=_list)
@@ -236,6 +242,16 @@ def _export(args: argparse.Namespace) -> None:
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise UsageError(str(error)) from error
     print(f"{args.file}: {os.path.getsize(args.file) / 1e6:.1f} MB")
+
+
+def _quantize(args: argparse.Namespace) -> None:
+    import skmm
+
+    try:
+        sizes = skmm.quantize(args.source, args.target, to=args.to)["bytes"]
+    except (ValueError, OSError, ImportError) as error:
+        raise UsageError(str(error)) from error
+    print(f"{args.target}: {sizes[1] / 1e6:.2f} MB of {sizes[0] / 1e6:.2f} MB")
 
 
 def _compare(args: argparse.Namespace) -> None:

@@ -673,3 +673,10 @@ def test_ctrl_c_ends_the_command_without_a_result(monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "skmm: interrupted.\ncompare_fusions ended after 0 of 5 fits; none is reported." in err
+
+
+def test_quantize_says_what_it_cannot_read(tmp_path, capsys):
+    assert main(["quantize", str(tmp_path / "absent.onnx"), str(tmp_path / "q.onnx")]) == 2
+    assert "there is no file" in capsys.readouterr().err
+    assert main(["quantize", str(tmp_path / "absent.onnx"), str(tmp_path / "q.onnx"), "--to", "int4"]) == 2
+    assert "'int4', valid are ['int8', 'float16']" in capsys.readouterr().err

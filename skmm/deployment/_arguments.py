@@ -74,6 +74,8 @@ class Description:
         The table that the model reads instead of values, where preprocessing is part of it.
     versions : dict of str to str
         Of the packages that wrote it.
+    weights : {"float32", "int8", "float16"}
+        Type of the networks' weights in the file.
     format : int
         Of this description.
     """
@@ -93,6 +95,7 @@ class Description:
     strides: tuple[int, ...] = ()
     table: RawTable | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    weights: str = "float32"
     format: int = FORMAT
 
     def to_json(self) -> str:

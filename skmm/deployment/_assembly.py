@@ -223,5 +223,7 @@ def _finish(model: Any, said: list[str], names: list[str], rest: Any) -> Any:
     made += [] if rest is None else [i for i in rest.graph.input if i.name in names and i.name not in known]
     del graph.input[:]
     graph.input.extend(made)
+    for node in graph.node:
+        del node.metadata_props[:]  # lines of the code that it was made of: up to half of a small file
     onnx.checker.check_model(model)
     return model

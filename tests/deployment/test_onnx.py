@@ -208,6 +208,7 @@ def test_a_model_predicts_as_the_estimator(tmp_path):
     assert (pickle.loads(pickle.dumps(model)).predict_proba(new) == found[0]).all()
     self_contained = onnx.load(tmp_path / "m.onnx", load_external_data=False)
     assert not any(tensor.external_data for tensor in self_contained.graph.initializer)
+    assert not any(node.metadata_props for node in self_contained.graph.node)
     assert os.listdir(tmp_path) == ["m.onnx"]
 
 
