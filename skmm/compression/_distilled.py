@@ -196,17 +196,15 @@ class Distilled(Compressed):
             value = getattr(self, name)
             if isinstance(value, type):
                 raise TypeError(f"{name}={value.__name__} is a class; give an instance, {value.__name__}().")
-        if not hasattr(self.estimator, "fit") or not hasattr(self.estimator, "predict"):
-            raise TypeError(f"estimator={self.estimator!r} is no estimator that predicts.")
+        if not hasattr(self.estimator, "fit"):
+            raise TypeError(f"estimator={self.estimator!r} is no estimator.")
         check_rate("alpha", self.alpha)
         if isinstance(self.cv, Integral) and (isinstance(self.cv, bool) or self.cv < 2):
             raise ValueError(f"cv={self.cv!r} must be at least 2, a splitter or splits; alpha=0 needs no folds.")
         self._check_student()
-        if is_classifier(self.estimator) and not hasattr(self.estimator, "predict_proba"):
-            raise ValueError(
-                f"estimator={self.estimator!r} has no predict_proba, from which the student learns. Take one that "
-                "has, or calibrate it: CalibratedClassifierCV(estimator)."
-            )
+        # some know only after their fit whether they have them
+        if is_classifier(self.estimator) and not hasattr(type(self.estimator), "predict_proba"):
+            _check_probabilities(self.estimator)
 
     def _check_student(self) -> None:
         """Refuse a student that cannot learn what the teacher says."""
@@ -250,6 +248,8 @@ class Distilled(Compressed):
             everything = join(X, more, "X_unlabelled")
         params = _fit_params(teacher, {"sample_weight": sample_weight, "groups": groups, "time": time})
         fitted = clone(teacher).fit(X, y, **params)
+        if is_classifier(fitted):
+            _check_probabilities(fitted)
         target, encoded = _target(_last(student), fitted, y)
         soft = _predicted(fitted, target, X)
         if self.alpha > 0 and not _is_frozen(teacher):
@@ -299,8 +299,11 @@ class Distilled(Compressed):
         return list(check_cv(cv, y, classifier=target.competing).split(np.zeros(n), y, groups))
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse &= get_tags(self.estimator).input_tags.sparse
+        tags, of_teacher = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.input_tags.sparse &= of_teacher.input_tags.sparse
+        tags.target_tags.multi_output &= of_teacher.target_tags.multi_output
+        if tags.classifier_tags is not None and of_teacher.classifier_tags is not None:
+            tags.classifier_tags.multi_label &= of_teacher.classifier_tags.multi_label
         return tags
 
 
@@ -374,6 +377,14 @@ def _name_in(estimator: Any, name: str) -> str:
 
 
 # -- what the teacher says ----------------------------------------------------------------------------------------
+
+
+def _check_probabilities(teacher: Any) -> None:
+    if not hasattr(teacher, "predict_proba"):
+        raise ValueError(
+            f"the teacher {teacher!r} has no predict_proba, from which the student learns. Take a classifier that "
+            "has, or calibrate it: CalibratedClassifierCV(estimator)."
+        )
 
 
 def _target(student: Any, teacher: Any, y: Any) -> tuple[Target, np.ndarray]:
