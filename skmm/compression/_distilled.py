@@ -103,7 +103,7 @@ class Distilled(Compressed):
     >>> rng = np.random.default_rng(0)
     >>> y = rng.integers(2, size=60)
     >>> X = Blocks(text=y[:, None] + rng.normal(size=(60, 5)), image=y[:, None] + rng.normal(size=(60, 3)))
-    >>> teacher = MultimodalClassifier(n_members=2, max_epochs=20)
+    >>> teacher = MultimodalClassifier(n_members=2, max_epochs=10, experts=None)
     >>> small = Distilled(teacher, random_state=0).fit(X, y)
     >>> small.student_.n_members
     1

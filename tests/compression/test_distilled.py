@@ -461,7 +461,7 @@ CHECKED = [
 
 
 def not_to_the_last_digit(distilled):
-    """Of another teacher, repeated samples change the last digits of what it says, and 1e-7 of what the student does."""
+    """Repeated samples change the last digits of what another teacher says, and so what the student does."""
     if not isinstance(distilled.estimator, LogisticRegression):
         return {}
     reason = "the teacher is only nearly the same"
