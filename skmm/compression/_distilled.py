@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from numbers import Integral
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ from skmm.estimators._targets import ClassTarget, LabelsTarget, Target
 from skmm.training._plan import encode_marks
 
 _SHARED = ("modalities", "device", "n_jobs")  # parameters of a teacher that the default student has too
+_ROUNDING = 0.01  # of a sum of probabilities
 
 
 class Distilled(Compressed):
@@ -201,6 +203,8 @@ class Distilled(Compressed):
         check_rate("alpha", self.alpha)
         if isinstance(self.cv, Integral) and (isinstance(self.cv, bool) or self.cv < 2):
             raise ValueError(f"cv={self.cv!r} must be at least 2, a splitter or splits; alpha=0 needs no folds.")
+        if isinstance(self.cv, str) or not isinstance(self.cv, Iterable):
+            check_cv(self.cv)  # its error says what is valid
         self._check_student()
         # some know only after their fit whether they have them
         if is_classifier(self.estimator) and not hasattr(type(self.estimator), "predict_proba"):
@@ -284,7 +288,7 @@ class Distilled(Compressed):
 
     def _splits(self, y: Any, n: int, target: Target, groups: Any, time: Any) -> list[Any]:
         """Folds for a teacher that leaves out nothing by itself."""
-        cv = self.cv
+        cv = 5 if self.cv is None else self.cv
         if isinstance(cv, Integral):
             if time is not None:
                 raise ValueError(
@@ -296,7 +300,10 @@ class Distilled(Compressed):
                 if n_groups < 2:
                     raise ValueError("groups: all samples are of one group, of which no fold can be left out.")
                 cv = (StratifiedGroupKFold if target.competing else GroupKFold)(min(int(cv), n_groups))
-        return list(check_cv(cv, y, classifier=target.competing).split(np.zeros(n), y, groups))
+        try:
+            return list(check_cv(cv, y, classifier=target.competing).split(np.zeros(n), y, groups))
+        except ValueError as error:
+            raise ValueError(f"cv={self.cv!r}: {error} Set another cv, or alpha=0.") from error
 
     def __sklearn_tags__(self) -> Any:
         tags, of_teacher = super().__sklearn_tags__(), get_tags(self.estimator)
@@ -409,7 +416,7 @@ def _predicted(teacher: Any, target: Target, X: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If there are not as many of them as y says, or some are no numbers.
+        If there are not as many of them as y says, some are no numbers, or probabilities do not sum to 1.
     """
     classifies = isinstance(target, (ClassTarget, LabelsTarget))
     said = teacher.predict_proba(X) if classifies else teacher.predict(X)
@@ -424,6 +431,13 @@ def _predicted(teacher: Any, target: Target, X: Any) -> np.ndarray:
     if not np.isfinite(found).all():
         row = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
         raise ValueError(f"the teacher predicts {found[row].tolist()} of row {row}; a student learns from numbers.")
+    off = np.abs(found.sum(axis=1) - 1) > _ROUNDING
+    if isinstance(target, ClassTarget) and off.any():
+        row = int(off.argmax())
+        raise ValueError(
+            f"the teacher's probabilities {found[row].tolist()} of row {row} do not sum to 1; y holds one class of "
+            "each sample, not several labels."
+        )
     return found
 
 

@@ -549,6 +549,7 @@ BAD = {
     "alpha": (Distilled(small(), alpha=1.5), "alpha must lie between 0 and 1, got 1.5"),
     "alpha's type": (Distilled(small(), alpha="half"), "alpha must lie between 0 and 1, got 'half'"),
     "cv": (Distilled(small(), cv=1), "cv=1 must be at least 2"),
+    "cv's type": (Distilled(small(), cv="five"), "Expected `cv` as an integer.*got 'five'|Got five"),
     "the student's parameters": (Distilled(small(), small(hidden_dim=0)), "hidden_dim"),
 }
 
@@ -599,6 +600,11 @@ def test_samples_that_cannot_be_distilled():
     frozen = FrozenEstimator(LogisticRegression().fit(X, y))
     with pytest.raises(ValueError, match=r"y holds 7, which is not among the teacher's classes \[0, 1\]"):
         Distilled(frozen).fit(X, np.where(y, 7, 0))
+    labels = FrozenEstimator(small(max_epochs=1).fit(X, np.column_stack([y, y])))
+    with pytest.raises(ValueError, match="do not sum to 1; y holds one class of each sample"):
+        Distilled(labels).fit(X, y)
+    with pytest.raises(ValueError, match="cv=5: n_splits=5 cannot be greater.*Set another cv, or alpha=0"):
+        Distilled(LogisticRegression()).fit(X[:6], [0, 1, 2, 0, 1, 2])
     with pytest.raises(ValueError, match="predicts 1 outputs of a sample, y has 2"):
         Distilled(FrozenEstimator(LinearRegression().fit(X, y))).fit(X, np.column_stack([y, y]))
 
