@@ -1,0 +1,514 @@
+"""Distilled: a small network that learns what a large model says."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length, check_random_state, get_tags
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from skmm._checks import check_rate
+from skmm._devices import draw_seed
+from skmm._fitting import all_or_nothing, forget_fit
+from skmm._private import BaseSearchCV, check_method_params, check_sample_weight, safe_indexing
+from skmm.blocks._given import blocks_if_named, refuse_unnamed
+from skmm.blocks._joined import join
+from skmm.columns._tables import as_frame
+from skmm.compression._base import Compressed
+from skmm.estimators import MultimodalClassifier, MultimodalRegressor
+from skmm.estimators._base import MultimodalEstimator
+from skmm.estimators._targets import ClassTarget, LabelsTarget, Target
+from skmm.training._plan import encode_marks
+
+_SHARED = ("modalities", "device", "n_jobs")  # parameters of a teacher that the default student has too
+_ROUNDING = 0.01  # of a sum of probabilities
+
+
+class Distilled(Compressed):
+    """A small network that learns what a large model says: the predictions of a teacher, not the labels alone.
+
+    The teacher is fitted first. The student then learns from its probabilities, of which those of the classes that
+    are not the right one tell more than a label does [1]_ [2]_, or of values from its predictions. What a teacher
+    says of its own training samples is too sure of itself, and what it says of samples that it left out is that of
+    a teacher of fewer samples: the targets are a mixture of both.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The teacher: any classifier with ``predict_proba``, or any regressor, that reads the same X as the student,
+        such as a :class:`~skmm.MultimodalClassifier`, a Pipeline, a forest or a search. A
+        :class:`~sklearn.frozen.FrozenEstimator` is not fitted again.
+    student : MultimodalClassifier, MultimodalRegressor, or Pipeline that ends in one, default=None
+        What is to be learned into. None is one network, ``n_members=1``, with the ``modalities``, ``device`` and
+        ``n_jobs`` of the teacher where that is of skmm, and behind the same steps where it is a Pipeline.
+    alpha : float, default=0.5
+        Share, from 0 to 1, of the prediction out of folds in the targets; the rest is what the fitted teacher says.
+    cv : int, splitter or iterable of splits, default=5
+        Folds of the predictions of a teacher that has no ``oof_prediction_`` of its own, in each of which it is
+        fitted anew; with ``alpha=0`` there are none. A number is that of folds as scikit-learn makes them, which
+        never part a group. Of samples that no fold leaves out the targets are what the fitted teacher says.
+    keep_teacher : bool, default=False
+        Whether ``teacher_`` and ``soft_targets_`` stay after the fit, and in a pickle.
+    random_state : int, RandomState instance or None, default=None
+        Seeds teacher and student, and the parts of both, where their own ``random_state`` is None.
+
+    Attributes
+    ----------
+    student_ : estimator
+        The fitted student, by which everything is predicted.
+    teacher_ : estimator
+        With ``keep_teacher``, the fitted teacher.
+    soft_targets_ : ndarray of shape (n_samples, n_classes) or (n_samples, n_outputs)
+        With ``keep_teacher``, what the student learned from; samples of ``X_unlabelled`` come last.
+    classes_ : ndarray
+        Class labels, of a classifier.
+    n_features_in_ : int
+        Columns of a 2-D X; of a Blocks all numbers of a sample.
+    feature_names_in_ : ndarray of str
+        Column names, where X was a DataFrame.
+
+    Notes
+    -----
+    The predictions out of folds of a MultimodalClassifier or MultimodalRegressor are its own ``oof_prediction_``,
+    which costs nothing, also where it is last in a Pipeline, or refitted by a search. Nobody knows what a
+    FrozenEstimator was fitted to, so that what it says is taken as it is, whatever ``alpha``.
+
+    What a user gives as ``estimator`` stays a parameter: a FrozenEstimator, or one that is fitted, goes into a
+    pickle with the rest. Pickle or save ``student_`` alone then.
+
+    The student reads what it is given as it says of itself: encoders that the teacher names are to be named for the
+    student too. A search over ``student__hidden_dim`` needs a student that is not None.
+
+    References
+    ----------
+    .. [1] Hinton, G., Vinyals, O. and Dean, J. (2015). Distilling the knowledge in a neural network.
+       arXiv:1503.02531.
+    .. [2] Bucilă, C., Caruana, R. and Niculescu-Mizil, A. (2006). Model compression. KDD, with unlabelled samples
+       that a teacher labels.
+    .. [3] Fakoor, R., Mueller, J., Erickson, N., Chaudhari, P. and Smola, A. J. (2020). Fast, accurate, and simple
+       models for tabular data via augmented distillation. NeurIPS, with whole AutoML ensembles as teachers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import Blocks, MultimodalClassifier
+    >>> from skmm.compression import Distilled
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.integers(2, size=60)
+    >>> X = Blocks(text=y[:, None] + rng.normal(size=(60, 5)), image=y[:, None] + rng.normal(size=(60, 3)))
+    >>> teacher = MultimodalClassifier(n_members=2, max_epochs=10, experts=None)
+    >>> small = Distilled(teacher, random_state=0).fit(X, y)
+    >>> small.student_.n_members
+    1
+    >>> small.predict_proba(X[:3]).shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        student: Any = None,
+        *,
+        alpha: float = 0.5,
+        cv: Any = 5,
+        keep_teacher: bool = False,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.student = student
+        self.alpha = alpha
+        self.cv = cv
+        self.keep_teacher = keep_teacher
+        self.random_state = random_state
+
+    @property
+    def _predicts_by(self) -> Any:
+        check_is_fitted(self)
+        return self.student_
+
+    def _will_predict_by(self) -> Any:
+        return self.student_ if hasattr(self, "student_") else self._given_student()
+
+    def _given_student(self) -> Any:
+        return _default_student(self.estimator) if self.student is None else self.student
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        X_unlabelled: Any = None,
+        sample_weight: Any = None,
+        groups: Any = None,
+        time: Any = None,
+    ) -> Self:
+        """Fit the teacher, and the student to what it says.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, DataFrame, or array-like or sparse matrix of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, or for multilabel a matrix of 0 and 1; for regression the values.
+        X_unlabelled : the same as X, optional
+            More samples, without y, of which the student learns what the fitted teacher says, each with weight 1,
+            or the mean of ``sample_weight``, and in a group of its own. With metadata routing,
+            ``set_fit_request(X_unlabelled=True)``, they come through
+            ``cross_validate(..., params={"X_unlabelled": ...})``. Beware that scikit-learn cuts any parameter with
+            as many rows as X to the folds, as if it belonged to these samples.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples, for teacher and student.
+        groups : array-like of shape (n_samples,), optional
+            Group of each sample; no group is parted between folds, of the teacher or the student.
+        time : array-like of shape (n_samples,), optional
+            When each sample was, for a teacher and student that hold out later samples. Any other teacher needs
+            ``cv`` to be a splitter or ``alpha=0``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If something is wrong with the parameters or the samples. The estimator is then as it was before.
+        KeyboardInterrupt
+            After Ctrl-C. What the student learned in whole epochs is kept, and the estimator is fitted; before that
+            it is as it was before.
+        """
+        with all_or_nothing(self):
+            interrupt = self._distil(X, y, X_unlabelled, sample_weight, groups, time)
+        if interrupt is not None:
+            raise interrupt
+        return self
+
+    # -- checks --------------------------------------------------------------------------------------------------
+
+    def _check_params(self) -> None:
+        for name in ("estimator", "student"):
+            value = getattr(self, name)
+            if isinstance(value, type):
+                raise TypeError(f"{name}={value.__name__} is a class; give an instance, {value.__name__}().")
+        if not hasattr(self.estimator, "fit"):
+            raise TypeError(f"estimator={self.estimator!r} is no estimator.")
+        check_rate("alpha", self.alpha)
+        if isinstance(self.cv, Integral) and (isinstance(self.cv, bool) or self.cv < 2):
+            raise ValueError(f"cv={self.cv!r} must be at least 2, a splitter or splits; alpha=0 needs no folds.")
+        if isinstance(self.cv, str) or not isinstance(self.cv, Iterable):
+            check_cv(self.cv)  # its error says what is valid
+        self._check_student()
+        # some know only after their fit whether they have them
+        if is_classifier(self.estimator) and not hasattr(type(self.estimator), "predict_proba"):
+            _check_probabilities(self.estimator)
+
+    def _check_student(self) -> None:
+        """Refuse a student that cannot learn what the teacher says."""
+        wanted: type[MultimodalEstimator]
+        if is_classifier(self.estimator):
+            task, wanted = "classifier", MultimodalClassifier
+        elif is_regressor(self.estimator):
+            task, wanted = "regressor", MultimodalRegressor
+        else:
+            raise ValueError(f"estimator={self.estimator!r} is neither a classifier nor a regressor.")
+        student = self._given_student()
+        last = _last(student)
+        if not isinstance(last, MultimodalEstimator):
+            raise ValueError(
+                f"student={student!r} cannot learn from predictions: it must be a {wanted.__name__}, or a Pipeline "
+                "that ends in one."
+            )
+        if not isinstance(last, wanted):
+            raise ValueError(f"student={student!r} is no {task}, as the teacher {self.estimator!r} is.")
+        last._check_params()
+
+    # -- fit -----------------------------------------------------------------------------------------------------
+
+    def _distil(
+        self, X: Any, y: Any, more: Any, sample_weight: Any, groups: Any, time: Any
+    ) -> KeyboardInterrupt | None:
+        """All of a fit; the interrupt that ended the student's training early, if there was one."""
+        self._check_params()
+        forget_fit(self)
+        teacher, student = self._seeded()
+        _last(student)._check_supervised(y)
+        X = as_frame(blocks_if_named(X))
+        if not isinstance(student, Pipeline):
+            refuse_unnamed(X)
+        check_consistent_length(X, y, groups, time)
+        everything = X
+        if more is not None:
+            if time is not None:
+                raise ValueError("X_unlabelled has no time, so it cannot be given together with time.")
+            more = as_frame(blocks_if_named(more))
+            everything = join(X, more, "X_unlabelled")
+        params = _fit_params(teacher, {"sample_weight": sample_weight, "groups": groups, "time": time})
+        fitted = clone(teacher).fit(X, y, **params)
+        if is_classifier(fitted):
+            _check_probabilities(fitted)
+        target, encoded = _target(_last(student), fitted, y)
+        soft = _predicted(fitted, target, X)
+        if self.alpha > 0 and not _is_frozen(teacher):
+            left_out = _own_left_out(fitted, target, len(soft))
+            if left_out is None:
+                splits = self._splits(y, len(soft), target, groups, time)
+                left_out = _predicted_left_out(teacher, target, X, y, len(soft), splits, params)
+            mixed = self.alpha * left_out + (1 - self.alpha) * soft
+            soft = np.where(np.isnan(left_out), soft, mixed)
+        if more is not None:
+            soft = np.concatenate([soft, _predicted(fitted, target, more)])
+            places = soft.argmax(axis=1) if target.competing else soft
+            y = target.given(np.concatenate([encoded, places[len(encoded) :]]))
+            sample_weight, groups = _extended(sample_weight, groups, encoded, len(soft))
+        interrupt = _fit_student(student, target, soft, everything, y, sample_weight, groups, time)
+        self.student_ = student
+        if self.keep_teacher:
+            self.teacher_, self.soft_targets_ = fitted, soft
+        return interrupt
+
+    def _seeded(self) -> tuple[Any, Any]:
+        """Teacher and student, not fitted."""
+        made = clone(self.estimator), clone(self._given_student())
+        if self.random_state is None:
+            return made
+        random = check_random_state(self.random_state)
+        for estimator in made:
+            params = estimator.get_params(deep=True)
+            named = [name for name in sorted(params) if name.rpartition("__")[2] == "random_state"]
+            estimator.set_params(**{name: draw_seed(random) for name in named if params[name] is None})
+        return made
+
+    def _splits(self, y: Any, n: int, target: Target, groups: Any, time: Any) -> list[Any]:
+        """Folds for a teacher that leaves out nothing by itself."""
+        cv = 5 if self.cv is None else self.cv
+        if isinstance(cv, Integral):
+            if time is not None:
+                raise ValueError(
+                    f"cv={cv!r} knows nothing of time, and the teacher leaves out no later samples by itself: set "
+                    "cv to a splitter, or alpha=0."
+                )
+            if groups is not None:
+                n_groups = len(np.unique(encode_marks(column_or_1d(groups), "groups")))
+                if n_groups < 2:
+                    raise ValueError("groups: all samples are of one group, of which no fold can be left out.")
+                cv = (StratifiedGroupKFold if target.competing else GroupKFold)(min(int(cv), n_groups))
+        try:
+            return list(check_cv(cv, y, classifier=target.competing).split(np.zeros(n), y, groups))
+        except ValueError as error:
+            raise ValueError(f"cv={self.cv!r}: {error} Set another cv, or alpha=0.") from error
+
+    def __sklearn_tags__(self) -> Any:
+        tags, of_teacher = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.input_tags.sparse &= of_teacher.input_tags.sparse
+        tags.target_tags.multi_output &= of_teacher.target_tags.multi_output
+        if tags.classifier_tags is not None and of_teacher.classifier_tags is not None:
+            tags.classifier_tags.multi_label &= of_teacher.classifier_tags.multi_label
+        return tags
+
+
+# -- estimators ---------------------------------------------------------------------------------------------------
+
+
+def _last(estimator: Any) -> Any:
+    """The last step of a Pipeline; any other estimator itself."""
+    return _last(estimator.steps[-1][1]) if isinstance(estimator, Pipeline) else estimator
+
+
+def _default_student(estimator: Any) -> Any:
+    """One network that reads what a teacher reads."""
+    found = _student_of(estimator)
+    if found is not None:
+        return found
+    n_jobs = estimator.get_params(deep=False).get("n_jobs")
+    return (MultimodalRegressor if is_regressor(estimator) else MultimodalClassifier)(n_members=1, n_jobs=n_jobs)
+
+
+def _student_of(estimator: Any) -> Any:
+    """The same of a teacher that is of skmm, or fits one; else None."""
+    if isinstance(estimator, Pipeline):
+        *before, (name, last) = estimator.steps
+        student = _student_of(last)
+        return None if student is None else Pipeline([*before, (name, student)])
+    if isinstance(estimator, MultimodalEstimator):
+        of = MultimodalClassifier if isinstance(estimator, MultimodalClassifier) else MultimodalRegressor
+        return of(n_members=1, **{name: getattr(estimator, name) for name in _SHARED})
+    inner = getattr(estimator, "estimator", None)  # of a search, one that is frozen, or one that is compressed
+    return None if inner is None or isinstance(inner, type) else _student_of(inner)
+
+
+def _is_frozen(estimator: Any) -> bool:
+    return isinstance(_last(estimator), FrozenEstimator)
+
+
+def _fit_params(estimator: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """What a fit of the teacher is given beside X and y, under the names that it has there."""
+    routing = get_config()["enable_metadata_routing"]  # by which a Pipeline or search finds its step itself
+    params = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if _takes(estimator, name):
+            params[name if routing else _name_in(estimator, name)] = value
+        elif name == "sample_weight":
+            raise ValueError(f"sample_weight: the teacher {estimator!r} does not take weights of samples.")
+    return params
+
+
+def _takes(estimator: Any, name: str) -> bool:
+    """Whether a fit takes a parameter."""
+    if isinstance(estimator, Pipeline):
+        return _takes(estimator.steps[-1][1], name)
+    if isinstance(estimator, BaseSearchCV):
+        return name == "groups" or _takes(estimator.estimator, name)
+    params = inspect.signature(estimator.fit).parameters
+    # what hands on anything is asked to hand on weights, which all may take, but nothing that few know
+    return name in params or (name == "sample_weight" and any(p.kind is p.VAR_KEYWORD for p in params.values()))
+
+
+def _name_in(estimator: Any, name: str) -> str:
+    """The name of a parameter of the last step's fit, in that of a Pipeline or search."""
+    if isinstance(estimator, Pipeline):
+        step, last = estimator.steps[-1]
+        return f"{step}__{_name_in(last, name)}"
+    if isinstance(estimator, BaseSearchCV) and name != "groups":
+        return _name_in(estimator.estimator, name)
+    return name
+
+
+# -- what the teacher says ----------------------------------------------------------------------------------------
+
+
+def _check_probabilities(teacher: Any) -> None:
+    if not hasattr(teacher, "predict_proba"):
+        raise ValueError(
+            f"the teacher {teacher!r} has no predict_proba, from which the student learns. Take a classifier that "
+            "has, or calibrate it: CalibratedClassifierCV(estimator)."
+        )
+
+
+def _target(student: Any, teacher: Any, y: Any) -> tuple[Target, np.ndarray]:
+    """What the student predicts, and y as numbers; of a teacher that knows more classes than y holds all these."""
+    target, encoded = student._first_target(y, None)
+    if not isinstance(target, ClassTarget):
+        return target, encoded
+    if isinstance(teacher.classes_, list):
+        raise ValueError("the teacher predicts several outputs of a sample, y holds one.")
+    known = np.unique(teacher.classes_)
+    foreign = np.setdiff1d(target.classes, known)
+    if len(foreign):
+        raise ValueError(
+            f"y holds {foreign.tolist()[0]!r}, which is not among the teacher's classes {known.tolist()}."
+        )
+    return student._first_target(y, known)
+
+
+def _predicted(teacher: Any, target: Target, X: Any) -> np.ndarray:
+    """Probabilities or values (n, C) that a fitted teacher predicts, in the order of the target's classes.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many of them as y says, some are no numbers, or probabilities do not sum to 1.
+    """
+    classifies = isinstance(target, (ClassTarget, LabelsTarget))
+    said = teacher.predict_proba(X) if classifies else teacher.predict(X)
+    if isinstance(said, list):  # of several labels two columns each, one where a label is always or never there
+        said = np.column_stack(
+            [
+                own[:, np.asarray(classes) == 1].sum(axis=1)
+                for own, classes in zip(said, teacher.classes_, strict=True)
+            ]
+        )
+    found = _in_order(said, teacher, target)
+    if not np.isfinite(found).all():
+        row = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
+        raise ValueError(f"the teacher predicts {found[row].tolist()} of row {row}; a student learns from numbers.")
+    off = np.abs(found.sum(axis=1) - 1) > _ROUNDING
+    if isinstance(target, ClassTarget) and off.any():
+        row = int(off.argmax())
+        raise ValueError(
+            f"the teacher's probabilities {found[row].tolist()} of row {row} do not sum to 1; y holds one class of "
+            "each sample, not several labels."
+        )
+    return found
+
+
+def _in_order(said: Any, teacher: Any, target: Target) -> np.ndarray:
+    """Predictions as (n, C), 0 of a class that a teacher never saw."""
+    said = np.asarray(said, dtype=np.float64)
+    said = said.reshape(len(said), -1)
+    if isinstance(target, ClassTarget):
+        found = np.zeros((len(said), target.n_outputs))
+        found[:, np.searchsorted(target.classes, teacher.classes_)] = said
+        return found
+    if said.shape[1] != target.n_outputs:
+        raise ValueError(f"the teacher predicts {said.shape[1]} outputs of a sample, y has {target.n_outputs}.")
+    return said
+
+
+def _own_left_out(teacher: Any, target: Target, n: int) -> np.ndarray | None:
+    """What a fitted teacher itself said of samples that it left out, NaN of others; None if it told nothing."""
+    while True:
+        if isinstance(teacher, Pipeline):
+            teacher = teacher.steps[-1][1]
+        elif isinstance(teacher, BaseSearchCV):
+            teacher = teacher.best_estimator_
+        else:
+            break
+    said = getattr(teacher, "oof_prediction_", None)
+    return None if said is None or len(said) != n else _in_order(said, teacher, target)
+
+
+def _predicted_left_out(
+    teacher: Any, target: Target, X: Any, y: Any, n: int, splits: list[Any], params: dict[str, Any]
+) -> np.ndarray:
+    """What teachers that are fitted without a fold say of it, on average; NaN of samples in none."""
+    total, times = np.zeros((n, target.n_outputs)), np.zeros((n, 1))
+    for train, held in splits:
+        own = check_method_params(X, params, indices=train)
+        fitted = clone(teacher).fit(safe_indexing(X, train), safe_indexing(y, train), **own)
+        total[held] += _predicted(fitted, target, safe_indexing(X, held))
+        times[held] += 1
+    return np.divide(total, times, out=np.full_like(total, np.nan), where=times > 0)
+
+
+# -- what the student learns --------------------------------------------------------------------------------------
+
+
+def _extended(sample_weight: Any, groups: Any, encoded: np.ndarray, n: int) -> tuple[Any, Any]:
+    """Weights and groups of n samples, of which those after the encoded ones have none of their own."""
+    n_more = n - len(encoded)
+    if sample_weight is not None:
+        weights = check_sample_weight(sample_weight, encoded, dtype=np.float64, ensure_non_negative=True)
+        sample_weight = np.concatenate([weights, np.full(n_more, weights.mean())])
+    if groups is not None:
+        marks = encode_marks(column_or_1d(groups), "groups")
+        groups = np.concatenate([marks, marks.max() + 1 + np.arange(n_more)])
+    return sample_weight, groups
+
+
+def _fit_student(
+    student: Any, target: Target, soft: np.ndarray, X: Any, y: Any, sample_weight: Any, groups: Any, time: Any
+) -> KeyboardInterrupt | None:
+    """Fit the student; the interrupt that ended its training after whole epochs, if there was one."""
+    last = _last(student)
+    if isinstance(student, Pipeline) and len(student.steps) > 1:
+        before = student[:-1]
+        X = before.fit_transform(X, y)
+        student.steps = [*before.steps, student.steps[-1]]
+    classes = target.classes if isinstance(target, ClassTarget) else None
+    try:
+        last._fit_open(X, y, sample_weight, groups, time, classes=classes, soft=soft)
+    except KeyboardInterrupt as error:
+        if not hasattr(last, "net_"):
+            raise
+        return error
+    return None
