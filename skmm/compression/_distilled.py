@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterable
 from numbers import Integral
@@ -16,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from skmm._checks import check_rate
+from skmm._checks import check_rate, is_whole
 from skmm._devices import draw_seed
 from skmm._fitting import all_or_nothing, forget_fit
 from skmm._private import BaseSearchCV, check_method_params, check_sample_weight, safe_indexing
@@ -24,12 +25,16 @@ from skmm.blocks._given import blocks_if_named, refuse_unnamed
 from skmm.blocks._joined import join
 from skmm.columns._tables import as_frame
 from skmm.compression._base import Compressed
+from skmm.compression._mixing import can_mix, mix
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._targets import ClassTarget, LabelsTarget, Target
 from skmm.training._plan import encode_marks
 
+Given = tuple[Any, Any, Any, Any, Any]  # X, y, sample_weight, groups, time
 _SHARED = ("modalities", "device", "n_jobs")  # parameters of a teacher that the default student has too
+_MIXED, _ENOUGH = 10, 20_000  # samples in between, for each, and so many that there need not be more
+_PATIENCE = 20  # epochs on what there is with these
 _ROUNDING = 0.01  # of a sum of probabilities
 
 
@@ -52,6 +57,11 @@ class Distilled(Compressed):
         ``n_jobs`` of the teacher where that is of skmm, and behind the same steps where it is a Pipeline.
     alpha : float, default=0.5
         Share, from 0 to 1, of the prediction out of folds in the targets; the rest is what the fitted teacher says.
+    n_mixed : int or "auto", default="auto"
+        Samples in between, of which the teacher is asked too: so many for each of X, weighted means of it and
+        another one [4]_. "auto": 10, or fewer where there are then more than 20,000, at least one; none for a table
+        of any columns, lazily read blocks, or with ``time``. A student whose ``max_epochs`` is "auto" then trains
+        for 20.
     cv : int, splitter or iterable of splits, default=5
         Folds of the predictions of a teacher that has no ``oof_prediction_`` of its own, in each of which it is
         fitted anew; with ``alpha=0`` there are none. A number is that of folds as scikit-learn makes them, which
@@ -68,7 +78,8 @@ class Distilled(Compressed):
     teacher_ : estimator
         With ``keep_teacher``, the fitted teacher.
     soft_targets_ : ndarray of shape (n_samples, n_classes) or (n_samples, n_outputs)
-        With ``keep_teacher``, what the student learned from; samples of ``X_unlabelled`` come last.
+        With ``keep_teacher``, what the student learned from; of ``X_unlabelled``, and then
+        of mixed samples, after those of X.
     classes_ : ndarray
         Class labels, of a classifier.
     n_features_in_ : int
@@ -96,6 +107,8 @@ class Distilled(Compressed):
        that a teacher labels.
     .. [3] Fakoor, R., Mueller, J., Erickson, N., Chaudhari, P. and Smola, A. J. (2020). Fast, accurate, and simple
        models for tabular data via augmented distillation. NeurIPS, with whole AutoML ensembles as teachers.
+    .. [4] Beyer, L., Zhai, X., Royer, A., Markeeva, L., Anil, R. and Kolesnikov, A. (2022). Knowledge distillation:
+       a good teacher is patient and consistent. CVPR, section 3, where both see the same mixed pictures.
 
     Examples
     --------
@@ -119,6 +132,7 @@ class Distilled(Compressed):
         student: Any = None,
         *,
         alpha: float = 0.5,
+        n_mixed: Any = "auto",
         cv: Any = 5,
         keep_teacher: bool = False,
         random_state: Any = None,
@@ -126,6 +140,7 @@ class Distilled(Compressed):
         self.estimator = estimator
         self.student = student
         self.alpha = alpha
+        self.n_mixed = n_mixed
         self.cv = cv
         self.keep_teacher = keep_teacher
         self.random_state = random_state
@@ -205,6 +220,8 @@ class Distilled(Compressed):
             raise ValueError(f"cv={self.cv!r} must be at least 2, a splitter or splits; alpha=0 needs no folds.")
         if isinstance(self.cv, str) or not isinstance(self.cv, Iterable):
             check_cv(self.cv)  # its error says what is valid
+        if self.n_mixed != "auto" and not (is_whole(self.n_mixed) and self.n_mixed >= 0):
+            raise ValueError(f"n_mixed={self.n_mixed!r} must be 'auto' or a whole number of 0 or more.")
         self._check_student()
         # some know only after their fit whether they have them
         if is_classifier(self.estimator) and not hasattr(type(self.estimator), "predict_proba"):
@@ -248,31 +265,84 @@ class Distilled(Compressed):
         if more is not None:
             if time is not None:
                 raise ValueError("X_unlabelled has no time, so it cannot be given together with time.")
-            more = as_frame(blocks_if_named(more))
-            everything = join(X, more, "X_unlabelled")
+            everything = join(X, as_frame(blocks_if_named(more)), "X_unlabelled")
+        self._check_mixing(everything, time)
         params = _fit_params(teacher, {"sample_weight": sample_weight, "groups": groups, "time": time})
         fitted = clone(teacher).fit(X, y, **params)
+        given = X, y, sample_weight, groups, time
+        return self._learn(student, fitted, params, given, everything)
+
+    def _learn(
+        self, student: Any, fitted: Any, params: dict[str, Any], given: Given, everything: Any
+    ) -> KeyboardInterrupt | None:
+        """Fit the student to what a fitted teacher says of what it was fitted to, and of what else there is."""
+        X, y, sample_weight, groups, time = given
         if is_classifier(fitted):
             _check_probabilities(fitted)
         target, encoded = _target(_last(student), fitted, y)
         soft = _predicted(fitted, target, X)
-        if self.alpha > 0 and not _is_frozen(teacher):
+        if self.alpha > 0 and not _is_frozen(fitted):
             left_out = _own_left_out(fitted, target, len(soft))
             if left_out is None:
                 splits = self._splits(y, len(soft), target, groups, time)
-                left_out = _predicted_left_out(teacher, target, X, y, len(soft), splits, params)
+                left_out = _predicted_left_out(fitted, target, X, y, len(soft), splits, params)
             mixed = self.alpha * left_out + (1 - self.alpha) * soft
             soft = np.where(np.isnan(left_out), soft, mixed)
-        if more is not None:
+        n = _n_rows(everything)
+        if n > len(soft):
+            more = safe_indexing(everything, np.arange(len(soft), n))
             soft = np.concatenate([soft, _predicted(fitted, target, more)])
+        often = self._often(everything, time)
+        if often:
+            mixed_in = mix(everything, often, self._mixing_random(student))
+            soft = np.concatenate([soft, _predicted(fitted, target, mixed_in)])
+            everything = join(everything, mixed_in, "what is mixed")
+        if len(soft) > len(encoded):
             places = soft.argmax(axis=1) if target.competing else soft
             y = target.given(np.concatenate([encoded, places[len(encoded) :]]))
             sample_weight, groups = _extended(sample_weight, groups, encoded, len(soft))
+        if often and _last(student).max_epochs == "auto":
+            _last(student).max_epochs = _PATIENCE
         interrupt = _fit_student(student, target, soft, everything, y, sample_weight, groups, time)
         self.student_ = student
         if self.keep_teacher:
             self.teacher_, self.soft_targets_ = fitted, soft
         return interrupt
+
+    def _compress(self, fitted: Any, opened: Any, *given: Any) -> Self:
+        """Fitted, by a teacher that is fitted to the samples given."""
+        self.estimator = clone(fitted)
+        self._check_params()
+        _, student = self._seeded()
+        X, *others = given
+        X = as_frame(blocks_if_named(X))
+        interrupt = self._learn(student, fitted, {}, (X, *others), X)
+        if interrupt is not None:
+            raise interrupt
+        return self
+
+    def _often(self, X: Any, time: Any) -> int:
+        """How many mixed samples there are of each."""
+        if self.n_mixed != "auto":
+            return int(self.n_mixed)
+        return min(_MIXED, max(1, _ENOUGH // _n_rows(X))) if time is None and can_mix(X) else 0
+
+    def _check_mixing(self, X: Any, time: Any) -> None:
+        """Refuse to mix what cannot be mixed."""
+        if self.n_mixed == "auto" or not self.n_mixed:
+            return
+        if time is not None:
+            raise ValueError(f"n_mixed={self.n_mixed}: samples in between have no time; set n_mixed=0.")
+        if not can_mix(X):
+            raise ValueError(
+                f"n_mixed={self.n_mixed}: there is nothing between rows of a {type(X).__name__} that is a table of "
+                "any columns, or has blocks that are read lazily; set n_mixed=0."
+            )
+
+    def _mixing_random(self, student: Any) -> np.random.RandomState:
+        """What mixed samples are drawn from."""
+        seed = self.random_state if self.random_state is not None else _last(student).random_state
+        return np.random.RandomState(draw_seed(copy.deepcopy(seed)))
 
     def _seeded(self) -> tuple[Any, Any]:
         """Teacher and student, not fitted."""
@@ -478,6 +548,10 @@ def _predicted_left_out(
         total[held] += _predicted(fitted, target, safe_indexing(X, held))
         times[held] += 1
     return np.divide(total, times, out=np.full_like(total, np.nan), where=times > 0)
+
+
+def _n_rows(X: Any) -> int:
+    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 # -- what the student learns --------------------------------------------------------------------------------------

@@ -1,0 +1,318 @@
+"""What a model loses, and what it saves, by each way of making it smaller, on the same folds."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time as time_module
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, r2_score
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length
+
+from skmm._optional import import_optional
+from skmm._private import safe_indexing
+from skmm.blocks._given import blocks_if_named
+from skmm.compression._base import Compressed
+from skmm.compression._distilled import Distilled
+from skmm.compression._pruned import Pruned
+from skmm.compression._quantize import quantize
+from skmm.deployment import load_onnx, to_onnx
+from skmm.estimators._base import MultimodalEstimator
+from skmm.model_selection._comparison import check_confidence, corrected_interval
+from skmm.table import Table
+
+_MANY = 10_000  # rows of the second time
+_SCALES = {"float32": "", "int8": ", int8"}
+
+
+class _Measured(NamedTuple):
+    """One file on one fold: what it predicts, and what it takes."""
+
+    loss: float
+    score: float
+    one: float
+    many: float
+    megabytes: float
+
+
+@dataclass(frozen=True, repr=False)
+class CompressionComparison:
+    """What :func:`compare_compression` found.
+
+    Attributes
+    ----------
+    summary : Table
+        One row per model, in the order given, each followed by the same with int8 weights: ``model``; means over
+        the folds of its ``loss`` (log-loss, of values the mean squared error) and ``score`` (accuracy, of values
+        R²); ``rise`` of the loss over the whole estimator's, with the interval ``low`` to ``high``; ``ms_one_row`` and
+        ``ms_10000_rows``, milliseconds of a prediction by onnxruntime on one thread; ``megabytes`` of the file.
+    losses : dict of str to ndarray of shape (n_folds,)
+        Loss of each fold by model.
+    metric : str
+        What the loss is.
+    confidence : float
+        Level of the intervals.
+    """
+
+    summary: Table
+    losses: dict[str, np.ndarray]
+    metric: str
+    confidence: float
+
+    def __repr__(self) -> str:
+        return f"{self.summary!r}\n\n{self._legend()}"
+
+    def _repr_html_(self) -> str:
+        return f"{self.summary._repr_html_()}<p>{self._legend()}</p>"
+
+    def _legend(self) -> str:
+        return (
+            f"Loss: {self.metric}, mean of {len(next(iter(self.losses.values())))} folds; low to high: "
+            f"{self.confidence:.0%} interval of the rise. Times: onnxruntime, one thread."
+        )
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the loss of each model against the size of its file.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            What to draw on; a new figure at None.
+
+        Returns
+        -------
+        matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        pyplot = import_optional("matplotlib.pyplot", extra="plot")
+        if ax is None:
+            _, ax = pyplot.subplots(layout="constrained")
+        whole = float(self.losses[self.summary["model"][0]].mean())
+        for label, mark, own in (("float32 weights", "o", ""), ("int8 weights", "s", ", int8")):
+            rows = [row for row in self.summary if row["model"].endswith(", int8") == bool(own)]
+            x, y = [row["megabytes"] for row in rows], [row["loss"] for row in rows]
+            bars = np.abs([[row["rise"] - row["low"], row["high"] - row["rise"]] for row in rows]).T
+            ax.errorbar(x, y, bars, fmt=mark, capsize=3, label=label)
+            for row in rows if not own else []:
+                ax.annotate(
+                    row["model"], (row["megabytes"], row["loss"]), xytext=(5, 5), textcoords="offset points"
+                )
+        ax.axhline(whole, color="0.5", linestyle="--", linewidth=1)
+        ax.set_xscale("log")
+        ax.set_xlabel("Size of the file (MB)")
+        ax.set_ylabel(self.metric.capitalize())
+        ax.legend()
+        return ax
+
+
+def compare_compression(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    cv: Any = 5,
+    models: Mapping[str, Any] | None = None,
+    groups: Any = None,
+    confidence: float = 0.95,
+    repeats: int = 50,
+) -> CompressionComparison:
+    """Cross-validate an estimator beside smaller models that are made of it.
+
+    On each fold the estimator is fitted once, and every smaller model made of that fit. All are written as ONNX
+    files, with float32 and with int8 weights, and what is measured is what these predict, how long onnxruntime
+    takes for that on one thread, all files taking turns, and how large they are.
+
+    Parameters
+    ----------
+    estimator : MultimodalClassifier, MultimodalRegressor, or Pipeline that ends in one
+        What is to be made smaller. Files hold what the last step of a Pipeline is, not those before it.
+    X : Blocks, dict of arrays, or whatever ``estimator`` takes
+        Samples.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets.
+    cv : int, splitter or iterable of splits, default=5
+        The folds; at least two. A number of folds means StratifiedKFold for classification and KFold else, with
+        ``groups`` StratifiedGroupKFold and GroupKFold, none shuffled.
+    models : dict of str to Distilled or Pruned, default=None
+        What to make of each fit, by the name that the tables show; of each its ``estimator`` is not looked at.
+        None: half of the members, ``Distilled(estimator)`` and ``Pruned(estimator)``.
+    groups : array-like of shape (n_samples,), optional
+        Group of each sample, for the folds and the fits.
+    confidence : float, default=0.95
+        Level of the intervals, which are those of :func:`~skmm.model_selection.corrected_interval`.
+    repeats : int, default=50
+        How often a single row is predicted; the median counts.
+
+    Returns
+    -------
+    CompressionComparison
+
+    Raises
+    ------
+    ValueError
+        If the estimator is none that can be made smaller, a model is none of these, or there are fewer than two
+        folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import Blocks, MultimodalClassifier
+    >>> from skmm.compression import Distilled, compare_compression
+    >>> rng = np.random.default_rng(0)
+    >>> X = Blocks(text=rng.normal(size=(60, 8)), image=rng.normal(size=(60, 6)))
+    >>> y = X["text"][:, 0] > 0
+    >>> clf = MultimodalClassifier(n_members=2, max_epochs=2, experts=None, random_state=0)
+    >>> small = {"distilled": Distilled(clf, random_state=0)}
+    >>> found = compare_compression(clf, X, y, cv=2, models=small, repeats=2)
+    >>> found.summary["model"]
+    ['whole', 'whole, int8', 'distilled', 'distilled, int8']
+    """
+    X = blocks_if_named(X)
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    models = _check(last, models)
+    check_confidence(confidence)
+    check_consistent_length(X, y, groups)
+    classifies = is_classifier(last)
+    if groups is not None and isinstance(cv, int):
+        cv = StratifiedGroupKFold(cv) if classifies and np.ndim(y) == 1 else GroupKFold(cv)
+    splits = list(check_cv(cv, y, classifier=classifies).split(np.zeros(len(y)), y, groups))
+    if len(splits) < 2:
+        raise ValueError(f"a comparison needs at least 2 folds, cv={cv!r} gives {len(splits)}.")
+    found: dict[str, list[_Measured]] = {}
+    for train, test in splits:
+        fold = _fitted(estimator, models, X, y, groups, train)
+        held = safe_indexing(X, test)
+        if fold.before is not None:
+            held = fold.before.transform(held)
+        for name, measured in _measure(fold.models, held, safe_indexing(y, test), repeats).items():
+            found.setdefault(name, []).append(measured)
+    ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
+    losses = {name: np.array([m.loss for m in each]) for name, each in found.items()}
+    summary = Table([_row(name, each, losses, ratio, confidence) for name, each in found.items()])
+    return CompressionComparison(summary, losses, "log-loss" if classifies else "mean squared error", confidence)
+
+
+def _check(last: Any, models: Mapping[str, Any] | None) -> dict[str, Compressed]:
+    """What is to be made of an estimator, by name."""
+    if not isinstance(last, MultimodalEstimator):
+        raise ValueError(
+            "estimator must be a MultimodalClassifier or MultimodalRegressor, or a Pipeline that ends in one, got "
+            f"{last!r}."
+        )
+    if models is None:
+        found: dict[str, Compressed] = {}
+        if last.n_members > 1:
+            half = last.n_members // 2
+            found[f"{half} members"] = Pruned(last, members=half, heads=None, modalities=None)
+        return {**found, "distilled": Distilled(last), "pruned": Pruned(last)}
+    for name, model in models.items():
+        if not isinstance(model, Compressed):
+            raise ValueError(f"model {name!r} must be a Distilled or a Pruned, got {model!r}.")
+        if name == "whole" or name.endswith(_SCALES["int8"]):
+            raise ValueError(f"model {name!r}: that is what the table calls another; choose another name.")
+    return dict(models)
+
+
+class _Fold(NamedTuple):
+    before: Any  # fitted steps before the estimator, if there are any
+    models: dict[str, Any]
+
+
+def _fitted(
+    estimator: Any, models: Mapping[str, Compressed], X: Any, y: Any, groups: Any, rows: np.ndarray
+) -> _Fold:
+    """The estimator of one fold, and what is made of it."""
+    own, target = safe_indexing(X, rows), safe_indexing(y, rows)
+    before, last = None, clone(estimator)
+    if isinstance(last, Pipeline):
+        before, last = last[:-1] if len(last) > 1 else None, last[-1]
+    if before is not None:
+        own = before.fit_transform(own, target)
+    given = own, target, None, None if groups is None else safe_indexing(groups, rows)
+    opened = last._fit_open(*given)
+    made = {name: clone(model)._compress(last, opened, *given) for name, model in models.items()}
+    return _Fold(before, {"whole": last, **made})
+
+
+def _measure(models: Mapping[str, Any], X: Any, y: Any, repeats: int) -> dict[str, _Measured]:
+    """Files of models, and what they predict and take."""
+    n = len(y)
+    many, one = np.resize(np.arange(n), _MANY), np.arange(1)
+    loaded, sizes = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, model) in enumerate(models.items()):
+            files = [Path(folder) / f"{number}{kind}.onnx" for kind in _SCALES]
+            to_onnx(model, files[0], preprocessing=False)
+            quantize(files[0], files[1])
+            for file, suffix in zip(files, _SCALES.values(), strict=True):
+                loaded[name + suffix] = load_onnx(file, n_threads=1)
+                sizes[name + suffix] = os.path.getsize(file) / 1e6
+    ask = {
+        name: model.predict_proba if hasattr(model, "predict_proba") else model.predict
+        for name, model in loaded.items()
+    }
+    row, rows = safe_indexing(X, one), safe_indexing(X, many)
+    ones = take_turns({name: lambda own=own: own(row) for name, own in ask.items()}, repeats)
+    manys = take_turns({name: lambda own=own: own(rows) for name, own in ask.items()}, 3)
+    return {
+        name: _Measured(*_judged(model, ask[name](X), y), 1e3 * ones[name], 1e3 * manys[name], sizes[name])
+        for name, model in loaded.items()
+    }
+
+
+def _judged(model: Any, said: np.ndarray, y: Any) -> tuple[float, float]:
+    """Loss and score of probabilities or values."""
+    y = np.asarray(y)
+    if not hasattr(model, "predict_proba"):
+        return float(mean_squared_error(y, said)), float(r2_score(y, said))
+    if y.ndim == 2:
+        losses = [log_loss(own, p, labels=[0, 1]) for own, p in zip(y.T, said.T, strict=True)]
+        return float(np.mean(losses)), float(accuracy_score(y, said > 0.5))
+    chosen = np.asarray(model.classes_)[said.argmax(axis=1)]
+    return float(log_loss(y, said, labels=model.classes_)), float(accuracy_score(y, chosen))
+
+
+def take_turns(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each, one call of all before the next, so that ratios hold where seconds do not."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for call in contenders.values():
+        call()  # what is made at a first call is no matter
+    for _ in range(repeats):
+        for name, call in contenders.items():
+            start = time_module.perf_counter()
+            call()
+            seconds[name].append(time_module.perf_counter() - start)
+    return {name: statistics.median(each) for name, each in seconds.items()}
+
+
+def _row(
+    name: str, each: list[_Measured], losses: Mapping[str, np.ndarray], ratio: float, confidence: float
+) -> dict[str, Any]:
+    """One row of the summary."""
+    rise = losses[name] - losses["whole"]
+    low, high = (0.0, 0.0) if name == "whole" else corrected_interval(rise, ratio, confidence=confidence)
+    means = [float(np.mean(values)) for values in zip(*each, strict=True)]
+    return {
+        "model": name,
+        "loss": means[0],
+        "rise": float(rise.mean()),
+        "low": low,
+        "high": high,
+        "score": means[1],
+        "ms_one_row": means[2],
+        "ms_10000_rows": means[3],
+        "megabytes": means[4],
+    }
