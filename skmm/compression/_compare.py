@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
 import tempfile
@@ -53,8 +54,8 @@ class CompressionComparison:
     summary : Table
         One row per model, in the order given, each followed by the same with int8 weights: ``model``; means over
         the folds of its ``loss`` (log-loss, of values the mean squared error) and ``score`` (accuracy, of values
-        R²); ``rise`` of the loss over the whole estimator's, with the interval ``low`` to ``high``; ``ms_one_row`` and
-        ``ms_10000_rows``, milliseconds of a prediction by onnxruntime on one thread; ``megabytes`` of the file.
+        R²); ``rise`` of the loss over the whole estimator's, with the interval ``low`` to ``high``; ``ms_one_row``
+        and ``ms_10000_rows``, milliseconds of a prediction by onnxruntime on one thread; ``megabytes`` of the file.
     losses : dict of str to ndarray of shape (n_folds,)
         Loss of each fold by model.
     metric : str
@@ -102,7 +103,8 @@ class CompressionComparison:
             _, ax = pyplot.subplots(layout="constrained")
         whole = float(self.losses[self.summary["model"][0]].mean())
         for label, mark, own in (("float32 weights", "o", ""), ("int8 weights", "s", ", int8")):
-            rows = [row for row in self.summary if row["model"].endswith(", int8") == bool(own)]
+            filed = [row for row in self.summary if row["megabytes"] is not None]
+            rows = [row for row in filed if row["model"].endswith(", int8") == bool(own)]
             x, y = [row["megabytes"] for row in rows], [row["loss"] for row in rows]
             bars = np.abs([[row["rise"] - row["low"], row["high"] - row["rise"]] for row in rows]).T
             ax.errorbar(x, y, bars, fmt=mark, capsize=3, label=label)
@@ -191,18 +193,16 @@ def compare_compression(
     splits = list(check_cv(cv, y, classifier=classifies).split(np.zeros(len(y)), y, groups))
     if len(splits) < 2:
         raise ValueError(f"a comparison needs at least 2 folds, cv={cv!r} gives {len(splits)}.")
-    found: dict[str, list[_Measured]] = {}
+    found: dict[str, list[dict[str, float]]] = {}
     for train, test in splits:
         fold = _fitted(estimator, models, X, y, groups, train)
         held = safe_indexing(X, test)
         if fold.before is not None:
             held = fold.before.transform(held)
-        for name, measured in _measure(fold.models, held, safe_indexing(y, test), repeats).items():
-            found.setdefault(name, []).append(measured)
+        for name, measured in measure(fold.models, held, safe_indexing(y, test), repeats).items():
+            found.setdefault(name, []).append(measured._asdict())
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
-    losses = {name: np.array([m.loss for m in each]) for name, each in found.items()}
-    summary = Table([_row(name, each, losses, ratio, confidence) for name, each in found.items()])
-    return CompressionComparison(summary, losses, "log-loss" if classifies else "mean squared error", confidence)
+    return summarise(found, ratio, "log-loss" if classifies else "mean squared error", confidence)
 
 
 def _check(last: Any, models: Mapping[str, Any] | None) -> dict[str, Compressed]:
@@ -247,7 +247,7 @@ def _fitted(
     return _Fold(before, {"whole": last, **made})
 
 
-def _measure(models: Mapping[str, Any], X: Any, y: Any, repeats: int) -> dict[str, _Measured]:
+def measure(models: Mapping[str, Any], X: Any, y: Any, repeats: int) -> dict[str, _Measured]:
     """Files of models, and what they predict and take."""
     n = len(y)
     many, one = np.resize(np.arange(n), _MANY), np.arange(1)
@@ -265,15 +265,15 @@ def _measure(models: Mapping[str, Any], X: Any, y: Any, repeats: int) -> dict[st
         for name, model in loaded.items()
     }
     row, rows = safe_indexing(X, one), safe_indexing(X, many)
-    ones = take_turns({name: lambda own=own: own(row) for name, own in ask.items()}, repeats)
-    manys = take_turns({name: lambda own=own: own(rows) for name, own in ask.items()}, 3)
+    ones = take_turns({name: functools.partial(own, row) for name, own in ask.items()}, repeats)
+    manys = take_turns({name: functools.partial(own, rows) for name, own in ask.items()}, 3)
     return {
-        name: _Measured(*_judged(model, ask[name](X), y), 1e3 * ones[name], 1e3 * manys[name], sizes[name])
+        name: _Measured(*judged(model, ask[name](X), y), 1e3 * ones[name], 1e3 * manys[name], sizes[name])
         for name, model in loaded.items()
     }
 
 
-def _judged(model: Any, said: np.ndarray, y: Any) -> tuple[float, float]:
+def judged(model: Any, said: np.ndarray, y: Any) -> tuple[float, float]:
     """Loss and score of probabilities or values."""
     y = np.asarray(y)
     if not hasattr(model, "predict_proba"):
@@ -298,21 +298,31 @@ def take_turns(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dic
     return {name: statistics.median(each) for name, each in seconds.items()}
 
 
-def _row(
-    name: str, each: list[_Measured], losses: Mapping[str, np.ndarray], ratio: float, confidence: float
-) -> dict[str, Any]:
-    """One row of the summary."""
-    rise = losses[name] - losses["whole"]
-    low, high = (0.0, 0.0) if name == "whole" else corrected_interval(rise, ratio, confidence=confidence)
-    means = [float(np.mean(values)) for values in zip(*each, strict=True)]
-    return {
-        "model": name,
-        "loss": means[0],
-        "rise": float(rise.mean()),
-        "low": low,
-        "high": high,
-        "score": means[1],
-        "ms_one_row": means[2],
-        "ms_10000_rows": means[3],
-        "megabytes": means[4],
-    }
+def summarise(
+    found: Mapping[str, list[dict[str, float]]], test_to_train: float, metric: str, confidence: float = 0.95
+) -> CompressionComparison:
+    """The comparison of what was measured of each model on each fold, the ``"whole"`` estimator among them."""
+    losses = {name: np.array([m["loss"] for m in each]) for name, each in found.items()}
+    rows = []
+    for name, each in found.items():
+        rise = losses[name] - losses["whole"]
+        low, high = (
+            (0.0, 0.0) if name == "whole" else corrected_interval(rise, test_to_train, confidence=confidence)
+        )
+        mean = {
+            key: float(np.mean([m[key] for m in each])) if key in each[0] else None for key in _Measured._fields
+        }
+        rows.append(
+            {
+                "model": name,
+                "loss": mean["loss"],
+                "rise": float(rise.mean()),
+                "low": low,
+                "high": high,
+                "score": mean["score"],
+                "ms_one_row": mean["one"],
+                "ms_10000_rows": mean["many"],
+                "megabytes": mean["megabytes"],
+            }
+        )
+    return CompressionComparison(Table(rows), losses, metric, confidence)
