@@ -25,6 +25,7 @@ _SKMM = {
     "compose._selector": "ModalitySelector",
     "compose._table": "_Compression _KnownColumns _segments _tokens",
     "compose._transformer": "ModalityTransformer",
+    "compression._pruned": "Pruned",
     "estimators._classifier": "MultimodalClassifier",
     "estimators._expert_menu": "Choice",
     "estimators._experts": "Experts Trained",
