@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable
 from typing import Any, Self
 
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import check_below, is_whole, unknown
+from skmm._devices import draw_seed
 from skmm._fitting import all_or_nothing, forget_fit
 from skmm.compression._base import Compressed
 from skmm.compression._heads import keep_heads, most_dropped
 from skmm.compression._members import expected_rise, fewest, gain_of_pairs, keep_members
+from skmm.compression._modalities import Given, find_needless, refitted
+from skmm.compression._recovery import epochs_of, recovered
 from skmm.compression._state import State
 from skmm.compression._steps import Steps
+from skmm.compression._units import width_of, without_units
+from skmm.compression._weights import without_weights
 from skmm.estimators._base import MultimodalEstimator, Opened
 from skmm.table import Table
 
@@ -36,13 +43,21 @@ class Pruned(Compressed):
         *,
         members: Any = "auto",
         heads: Any = "auto",
+        modalities: Any = "auto",
+        weights: float = 0.0,
+        units: float = 0.0,
         tol: float = 0.005,
+        recovery_epochs: Any = "auto",
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
         self.members = members
         self.heads = heads
+        self.modalities = modalities
+        self.weights = weights
+        self.units = units
         self.tol = tol
+        self.recovery_epochs = recovery_epochs
         self.random_state = random_state
 
     @property
@@ -61,8 +76,11 @@ class Pruned(Compressed):
             fitted = clone(self.estimator)
             if self.random_state is not None and fitted.random_state is None:
                 fitted.random_state = self.random_state
-            opened = fitted._fit_open(X, y, sample_weight, groups, time)
-            self.estimator_, self.summary_ = self._prune(fitted, opened)
+            samples = X, y, sample_weight, groups, time
+            if isinstance(self.modalities, list | tuple):
+                self._check_modalities(fitted._first_read(X)[0])
+            opened = fitted._fit_open(*samples)
+            self.estimator_, self.summary_ = self._prune(fitted, opened, samples)
         return self
 
     # -- parameters ----------------------------------------------------------------------------------------------
@@ -87,14 +105,34 @@ class Pruned(Compressed):
                 f"heads={self.heads!r} are chosen among those of a stack, which needs n_members of 2 or more and "
                 f"stack=True or 'auto'; got n_members={n}, stack={estimator.stack!r}."
             )
+        _check_names("modalities", self.modalities)
+        check_below("weights", self.weights, 1)
+        check_below("units", self.units, 1)
         check_below("tol", self.tol, float("inf"), closed=True)
+        if self.recovery_epochs != "auto" and not (is_whole(self.recovery_epochs) and self.recovery_epochs >= 0):
+            raise ValueError(
+                f"recovery_epochs={self.recovery_epochs!r} must be 'auto' or a whole number of 0 or more."
+            )
+
+    def _check_modalities(self, names: Iterable[str]) -> None:
+        for name in self.modalities:
+            if name not in names:
+                raise unknown("modality", name, names)
 
     # -- the steps -----------------------------------------------------------------------------------------------
 
-    def _prune(self, fitted: Any, opened: Opened) -> tuple[Any, Table]:
-        """A fitted estimator pruned, and the summary; itself it stays as it is."""
+    def _prune(self, fitted: Any, opened: Opened, samples: Given | None = None) -> tuple[Any, Table]:
+        """A fitted estimator pruned, and the summary; itself it stays as it is.
+
+        ``samples`` are what it was fitted to, which it is fitted to again without a modality; if they are not
+        given, modalities stay.
+        """
         steps = Steps(State.of(fitted, opened), self.tol)
         self._prune_members(steps)
+        if samples is not None:
+            self._prune_modalities(steps, samples)
+        self._prune_units(steps)
+        self._prune_weights(steps)
         self._prune_heads(steps)
         return keep_members(steps.state, steps.members).finished(), Table(steps.rows)
 
@@ -114,6 +152,45 @@ class Pruned(Compressed):
         wanted = min(wanted, n)
         rise = 0.0 if wanted == n else None if gain is None else expected_rise(gain, n, wanted)
         steps.take_members(state.n_members, speakers[:wanted], rise, note)
+
+    def _prune_modalities(self, steps: Steps, samples: Given) -> None:
+        if self.modalities is None:
+            return
+        names = list(steps.state.opened.prepared.inputs.infos)
+        if self.modalities == "auto":
+            if steps.state.stack is None or steps.state.found is None or len(names) == 1:
+                why = "there is one" if len(names) == 1 else "there is no stack, and so nothing to judge them by"
+                steps.nothing("modalities", len(names), why)
+                return
+            dropped, pruned = find_needless(steps, samples)
+        else:
+            dropped = [name for name in names if name not in self.modalities]
+            pruned = refitted(steps.state.estimator, samples, dropped) if dropped else steps.state
+        steps.take("modalities", len(names), len(names) - len(dropped), pruned, dropped=dropped)
+
+    def _prune_units(self, steps: Steps) -> None:
+        if not self.units:
+            return
+        state = steps.state
+        net = without_units(state, self.units)
+        if net is state.net:
+            steps.nothing("units", width_of(state), "no narrower network has so many units")
+            return
+        pruned = recovered(state, net, epochs_of(self.recovery_epochs, state.net), self._seed(0))
+        steps.take("units", width_of(state), width_of(pruned), pruned)
+
+    def _prune_weights(self, steps: Steps) -> None:
+        if not self.weights:
+            return
+        state = steps.state
+        net, masks = without_weights(state, self.weights)
+        pruned = recovered(state, net, epochs_of(self.recovery_epochs, state.net), self._seed(1), masks)
+        steps.take("weights", 0.0, self.weights, pruned, note="share that is zero")
+
+    def _seed(self, step: int) -> int:
+        """What the recovery after a step draws from."""
+        seed = self.estimator.random_state if self.random_state is None else self.random_state
+        return (draw_seed(copy.deepcopy(seed)) + step) % 2**32
 
     def _prune_heads(self, steps: Steps) -> None:
         if self.heads is None:

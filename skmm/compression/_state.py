@@ -145,6 +145,10 @@ class State:
         estimator = copy.copy(self.estimator)
         target, plan = self.target, self.opened.prepared.plan
         estimator.n_members = self.n_members
+        if (width := self.net.made_of_["inherited"]["hidden_dim"]) != self.estimator.net_.made_of_["inherited"][
+            "hidden_dim"
+        ]:
+            estimator.hidden_dim = width
         if self.n_members == 1 and estimator.stack is True:
             estimator.stack = "auto"  # what it is fitted with, and one member leaves nothing out
         fusion = self.net.module_.network.fusion

@@ -54,8 +54,6 @@ class Steps:
             self._refuse(what, before, after, rise)
             return
         old = self.state.n_parameters(self.members)
-        if state.net is not self.state.net and state.n_members != self.state.n_members:
-            raise AssertionError("members go last")
         self._note(what, before, after, dropped, rise, old, state.n_parameters(self.members), note)
         self.state = state
 
