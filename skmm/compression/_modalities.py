@@ -27,16 +27,17 @@ def find_needless(steps: Steps, samples: Given) -> tuple[list[str], State]:
     needed: set[str] = set()
     best = steps.state
     while True:
-        names = [name for name in best.opened.prepared.inputs.infos if name not in needed]
+        present = best.opened.prepared.plan.blocks.present
+        names = [name for name in present if name not in needed and not _alone(present, name)]
         rises = {name: rise_without(best, name) for name in names}
-        if len(best.opened.prepared.inputs.infos) == 1 or not rises:
+        if not rises:
             return dropped, best
         name = min(rises, key=lambda name: rises[name])
         if rises[name] > steps.left:
             return dropped, best
         try:
             pruned = refitted(steps.state.estimator, samples, [*dropped, name])
-        except ValueError:  # a fusion of no fewer modalities, or a sample that has no other
+        except ValueError:  # the fusion takes no fewer modalities
             needed.add(name)
             continue
         if steps.allows(pruned):
@@ -44,6 +45,12 @@ def find_needless(steps: Steps, samples: Given) -> tuple[list[str], State]:
             dropped.append(name)
         else:
             needed.add(name)
+
+
+def _alone(present: Mapping[str, np.ndarray], name: str) -> bool:
+    """Whether some sample has this modality and no other."""
+    others = [mask for other, mask in present.items() if other != name]
+    return not others or bool((present[name] & ~np.any(others, axis=0)).any())
 
 
 def rise_without(state: State, name: str) -> float:
