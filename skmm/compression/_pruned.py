@@ -26,12 +26,100 @@ from skmm.table import Table
 
 
 class Pruned(Compressed):
-    """A multimodal estimator without the members and heads that it can do without.
+    """A multimodal estimator without the members, modalities, heads, weights and units that it can do without.
+
+    Fits the estimator, and then takes away, in this order: members, modalities, units, weights, heads; each only as
+    far as the out-of-fold loss, that of samples by who left them out, rises by no more than ``tol``. A step that
+    would cost more is taken back with a warning. What is left is an ordinary fitted estimator, ``estimator_``.
+
+    - **Members**: they are exchangeable. Every sample is left out by few of them, so what fewer would lose is not
+      measured but expected, from how far pairs of them differ: the gain of K members over m is proportional to
+      1/m - 1/K, for squared errors exactly. What is expected is rather too high. The stack of all stays.
+    - **Modalities**: one that can be hidden at no more than ``tol`` is left out, and the estimator fitted anew. Its
+      columns may then still be in X, where they are ignored, or not.
+    - **Units**: the networks are rebuilt narrower, each of the units with the largest weights, and trained for a
+      few epochs. Layer norms and sums couple units, so that this is never exact. What has a width of its own, such
+      as ``Encoder("mlp", hidden_dim=64)``, keeps it. The fusions ``"block"``, ``"lowrank"``, ``"mcb"``, ``"mfb"``,
+      ``"mfh"``, ``"mutan"`` and ``"tensor"`` are refused.
+    - **Weights**: of each matrix of each member the smallest are set to zero, and stay so in a few epochs of
+      recovery. A file gets smaller by that only where it is compressed, and nothing gets faster.
+    - **Heads**, experts among them: those that move the stack least go, and the stack is fitted anew. With the
+      fused head the fusion goes, with an expert its model.
 
     Parameters
     ----------
     estimator : MultimodalClassifier or MultimodalRegressor
-        What is fitted and pruned.
+        What is fitted and pruned; itself it stays unfitted.
+    members : "auto", int or None, default="auto"
+        How many to keep; ``"auto"`` as few as ``tol`` allows. None leaves them as they are, here and below.
+    heads : "auto", list of str or None, default="auto"
+        Heads and experts to keep, by the names that ``stack_weights_`` gives them, one of the network's at least.
+    modalities : "auto", list of str or None, default="auto"
+        Modalities to keep. Each that ``"auto"`` tries costs a fit.
+    weights : float, default=0.0
+        Share of each matrix that is set to zero, in [0, 1).
+    units : float, default=0.0
+        Share of the width that goes, in [0, 1); rounded to what the number of attention heads divides.
+    tol : float, default=0.005
+        Rise of the out-of-fold loss that each step, and all together, may cost: of the log-probability of the true
+        class, or of the loss of values in units of their standard deviation. ``np.inf`` takes whatever is asked
+        for. Where no member leaves samples out, as with ``n_members=1``, no loss is known: ``"auto"`` keeps all,
+        and what is asked for is done.
+    recovery_epochs : "auto" or int, default="auto"
+        Epochs of training after units, and again after weights, on the schedule of the fit; ``"auto"`` is a fifth
+        of those of the fit, at least 3. Each member trains on what it saw before.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the recovery, and of the estimator where it has none.
+
+    Attributes
+    ----------
+    estimator_ : MultimodalClassifier or MultimodalRegressor
+        Fitted and pruned; ``n_members`` and ``hidden_dim`` are what they are now. ``oof_prediction_`` is that of
+        all members, those included that went. It does not go on training where heads went.
+    summary_ : Table
+        A row for each step: ``what``, how many ``before`` and ``after`` (of weights the share that is zero, of
+        units the width), names that were ``dropped``, out-of-fold ``loss_before`` and ``loss_after``, its ``rise``,
+        and how many weights of the networks are not zero, ``parameters_before`` and ``parameters_after``.
+    classes_, n_features_in_, feature_names_in_
+        Those of ``estimator_``.
+
+    Raises
+    ------
+    TypeError
+        If the estimator is another.
+    ValueError
+        If a number or share is out of its bounds, a name is unknown, or nothing would be left; and if of some layer
+        it cannot be told which of its weights belong to a unit, by name.
+
+    Notes
+    -----
+    The order of the rows in ``summary_`` is that of the steps, but members are dropped last: until then all of them
+    tell what the others' steps cost. A step may lower the loss; its ``rise`` is then negative.
+
+    References
+    ----------
+    Krogh and Vedelsby 1995, Neural network ensembles, cross validation, and active learning, and Heskes 1998,
+    Selecting weighting factors in logarithmic opinion pools, for members; Han et al. 2015, Learning both weights
+    and connections for efficient neural networks, for weights; Muralidharan et al. 2024, Compact language models
+    via pruning and knowledge distillation, for units; Renda et al. 2020, Comparing rewinding and fine-tuning in
+    neural network pruning, for the schedule of the recovery.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmm import MultimodalClassifier
+    >>> from skmm.compression import Pruned
+    >>> rng = np.random.default_rng(0)
+    >>> X = {"text": rng.normal(size=(80, 3)), "image": rng.normal(size=(80, 2))}
+    >>> y = X["text"][:, 0] > 0
+    >>> clf = MultimodalClassifier(n_members=4, max_epochs=5, experts=None, random_state=0)
+    >>> pruned = Pruned(clf, members=2, modalities=None, heads=["text"], weights=0.5, tol=np.inf).fit(X, y)
+    >>> pruned.estimator_.n_members
+    2
+    >>> pruned.estimator_.stack_weights_["head"]
+    ['text']
+    >>> pruned.predict_proba(X).shape
+    (80, 2)
     """
 
     estimator_: Any
@@ -69,7 +157,23 @@ class Pruned(Compressed):
         return self.__dict__.get("estimator_", self.estimator)
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, time: Any = None) -> Self:
-        """Fit the estimator, and prune it."""
+        """Fit the estimator, and prune it.
+
+        Parameters
+        ----------
+        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
+            Samples.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, or for multilabel a matrix of 0 and 1; for regression the values.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weights of the samples, not negative.
+        groups, time : array-like of shape (n_samples,), optional
+            Group of each sample, and when it was, as the estimator's ``fit`` takes them.
+
+        Returns
+        -------
+        self
+        """
         self._check_params()
         with all_or_nothing(self):
             forget_fit(self)
