@@ -5,17 +5,21 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import ensemble, make_task, outputs, small
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.nn.utils import prune
 
 import skmm
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
+from skmm.compose import ModalityTransformer
 from skmm.compression import Pruned
 from skmm.compression._members import expected_rise
 from skmm.deployment import DeployedModule
@@ -223,6 +227,17 @@ def test_a_pruned_estimator_is_exported_and_ignores_what_went(tmp_path):
     file = skmm.load_onnx(tmp_path / "m.onnx")
     np.testing.assert_allclose(file.predict_proba(X), model.predict_proba(X), atol=1e-5)
     np.testing.assert_allclose(file.predict_proba({"told": X["told"]}), model.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_table_is_exported_without_the_columns_of_what_went(tmp_path):
+    table = pd.DataFrame({"a": X["told"][:, 0], "b": X["told"][:, 1], "c": X["noise"][:, 0]})
+    read = ModalityTransformer([("one", StandardScaler(), ["a", "b"]), ("two", StandardScaler(), ["c"])])
+    model = Pruned(ensemble(max_epochs=2), **{**ALL, "members": 1, "modalities": ["one"]})
+    pipe = make_pipeline(read, model).fit(table, Y)
+    skmm.to_onnx(pipe, tmp_path / "m.onnx", check=table)
+    said = skmm.load_onnx(tmp_path / "m.onnx").predict_proba(table[["a", "b"]].assign(c=0.0))
+    np.testing.assert_allclose(said, pipe.predict_proba(table), atol=1e-5)
 
 
 @pytest.mark.slow
