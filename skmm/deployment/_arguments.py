@@ -63,6 +63,8 @@ class Description:
         The modalities.
     seen, lacked, held_out : list of str
         Those that training samples had, and lacked, and that only samples had which were held out.
+    ignored : list of str
+        Modalities that samples may have, and that are not read.
     n_features, names : int or None, list of str or None
         Columns of the table that the fit was given, if it was one, and their names.
     modalities : None, or dict
@@ -94,6 +96,7 @@ class Description:
     audio: str = ""
     strides: tuple[int, ...] = ()
     table: RawTable | None = None
+    ignored: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     weights: str = "float32"
     format: int = FORMAT
@@ -141,6 +144,7 @@ class Description:
         known = KnownInputs()
         known.infos, known.sources, known.readers = self.infos, {}, {}
         known.seen, known.lacked, known.held_out = set(self.seen), set(self.lacked), set(self.held_out)
+        known.ignored = frozenset(self.ignored)
         return known
 
     def layout(self) -> FlatLayout | dict[str, list[int]] | None:

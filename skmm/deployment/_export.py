@@ -268,6 +268,7 @@ def describe(
         seen=sorted(inputs.seen),
         lacked=sorted(inputs.lacked),
         held_out=sorted(inputs.held_out),
+        ignored=sorted(inputs.ignored),
         n_features=int(n_features) if of_table and n_features is not None else None,
         names=[str(name) for name in names] if of_table and names is not None else None,
         modalities=modalities,

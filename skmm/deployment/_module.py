@@ -225,6 +225,7 @@ class DeployedModule(nn.Module):
             )
             self.finish = _Finish(target)
             self.register_buffer("prior", constant(target.prior, torch.float64))
+        self.reads = list(self.infos) if self.emits else members[0].reads
         self.members.float()
         self.cpu().eval().requires_grad_(False)
 
@@ -237,6 +238,7 @@ class DeployedModule(nn.Module):
         read = {
             name: reader(self._rows(name, values[name]), present[name])
             for name, reader in zip(self.infos, self.readers, strict=True)
+            if name in self.reads
         }
         there = {name: present[name] for name in self.infos}
         members = list(self.members)[:n_members]

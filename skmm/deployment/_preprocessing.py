@@ -414,7 +414,8 @@ def convert(transformer: ModalityTransformer, infos: Mapping[str, BlockInfo], *,
     taken = {OUTPUT, *(f"{name}.{part}" for name in infos for part in ("present", "values"))}
     labels = transformer._names
     every = list(range(transformer.n_features_in_)) if labels is None else labels
-    for name, positions in transformer._positions.items():
+    read = {name: at for name, at in transformer._positions.items() if name in infos}  # others were pruned
+    for name, positions in read.items():
         places = [positions] if isinstance(positions, int) else positions
         conversion = _Conversion(name, [every[place] for place in places], nodes, columns, taken)
         step, info = transformer.named_transformers_[name], infos[name]
@@ -431,7 +432,7 @@ def convert(transformer: ModalityTransformer, infos: Mapping[str, BlockInfo], *,
     odd = next((label for label in labels or [] if not isinstance(label, (str, int))), None)
     if odd is not None:
         raise CannotConvert(f"column {odd!r}: names of columns that are neither text nor number are not in a file.")
-    table = RawTable(labels, transformer.n_features_in_, named, transformer._positions, columns)
+    table = RawTable(labels, transformer.n_features_in_, named, read, columns)
     return Preprocessing(table, nodes, values)
 
 

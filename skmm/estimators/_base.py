@@ -31,9 +31,10 @@ from skmm.blocks._given import as_blocks, check_finite, is_named, refuse_unnamed
 from skmm.columns._tables import as_frame, note_columns
 from skmm.compose import ModalityTransformer
 from skmm.compose._leaks import warn_of_leaks
-from skmm.estimators._experts import ExpertFolds, check_experts, with_experts
+from skmm.estimators._experts import ExpertFolds, Experts, check_experts, with_experts
 from skmm.estimators._heads import combined, head_names
 from skmm.estimators._outputs import NetworkOutputs
+from skmm.estimators._stack import Stack
 from skmm.estimators._stacking import average_left_out, fit_stack, left_out, losses_of_fused
 from skmm.estimators._targets import Target
 from skmm.estimators._trained import TrainedEstimator
@@ -646,6 +647,19 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
                 fitted["oof_heads_"] = found
         else:
             outputs = average_left_out(net, target, samples, plan)
+        return {**fitted, **self._of_left_out(prepared, net, training, stack, experts, outputs)}
+
+    def _of_left_out(
+        self,
+        prepared: Prepared,
+        net: MultimodalNet,
+        training: TrainingSet,
+        stack: Stack | None,
+        experts: Experts | None,
+        outputs: np.ndarray,
+    ) -> dict[str, Any]:
+        """What the user is told of outputs (n, C) of the samples that train, by who left them out."""
+        plan, target = prepared.plan, prepared.target
         place = plan.trained()
         everything, others = outputs[place], np.flatnonzero(place < 0)
         if len(others):
@@ -654,7 +668,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         weights = np.where(place >= 0, plan.scored, 0.0)
         told = ~np.isnan(everything).any(axis=1)
         score = target.score(everything[told], training.target.cpu().numpy()[told], weights[told])
-        return {**fitted, "oof_prediction_": target.finish(everything), "oof_score_": score}
+        return {"oof_prediction_": target.finish(everything), "oof_score_": score}
 
     def _refused_fusions(self, X: Blocks, y: Any, fusions: Mapping[str, Any]) -> dict[str, ValueError]:
         """Which fusions cannot be built for such samples, by name, and why."""

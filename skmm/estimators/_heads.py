@@ -12,9 +12,9 @@ from skmm.estimators._targets import Target
 from skmm.inputs._batches import Batches
 from skmm.training._net import MultimodalNet
 
-# Positions of some rows, outputs of every head of every member (K, n, H, C), and which heads have something to say
-# (n, H).
-Said = tuple[np.ndarray, np.ndarray, np.ndarray]
+# Positions of some rows, outputs of every head of every member (K, n, H, C), which heads have something to say
+# (n, H), and which rows have any modality (n,): with the fused head pruned none of the heads says that.
+Said = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def head_names(net: MultimodalNet, modalities: Iterable[str]) -> list[str]:
@@ -45,12 +45,13 @@ def member_outputs(
             outputs = outputs[..., None, :]
         if n_members == 1:
             outputs = outputs[None]
-        heads = np.any(exists, axis=-1, keepdims=True)
+        known = np.any(exists, axis=-1)
+        heads = known[:, None]
         if of_modalities:
             heads = np.concatenate([heads, exists], axis=-1)[:, network.heads]
         if not everyone and len(net.speakers) < n_members:
             outputs = outputs[net.speakers]
-        yield positions, outputs.astype(np.float64), heads
+        yield positions, outputs.astype(np.float64), heads, known
 
 
 def reduced(
@@ -61,12 +62,18 @@ def reduced(
     rows: np.ndarray | None = None,
     *,
     everyone: bool = False,
+    with_known: bool = False,
 ) -> list[np.ndarray]:
-    """What is left of the outputs, a few arrays (n, ...): they are reduced as they come, not held together."""
+    """What is left of the outputs, a few arrays (n, ...): they are reduced as they come, not held together.
+
+    The last is, if asked for, which samples have any modality.
+    """
     n = len(data) if rows is None else len(rows)
     found: list[np.ndarray] = []
-    for positions, outputs, exists in member_outputs(net, data, dtype, rows, everyone=everyone):
+    for positions, outputs, exists, known in member_outputs(net, data, dtype, rows, everyone=everyone):
         parts = reduce(positions, outputs, exists)
+        if with_known:
+            parts = *parts, known
         if len(positions) == n and (np.diff(positions) == 1).all():
             return list(parts)
         if not found:
@@ -93,9 +100,9 @@ def combined(
 
     def combine(positions: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
         if stack is None:
-            return average(target, outputs[:, :, 0]), exists[:, 0]
+            return (average(target, outputs[:, :, 0]),)
         z = Stack.features(target, outputs, exists).mean(axis=0)
         z = z if of_experts is None else np.concatenate([z, of_experts[positions]], axis=1)
-        return stack.combine(z), exists[:, 0]
+        return (stack.combine(z),)
 
-    return reduced(net, data, dtype, combine, rows)
+    return reduced(net, data, dtype, combine, rows, with_known=True)

@@ -191,10 +191,7 @@ def fit_stack(
         # what training hides will be missing, and the heads that are left then speak otherwise
         with seeded(net.seeds[0], training.data.device):
             hidden = _hidden(hiding, plan, experts.inputs.infos)
-        shown = LeftOut(_hide(samples, hidden), samples.rows, at)
-        places = list(experts.inputs.infos)
-        of_experts = hidden[:, [places.index(name) for name in experts.form.names]] if experts.names else None
-        more = _features(net, target, shown, folds, *experts.left_out(of_experts))
+        more = features_without(net, target, samples, plan, experts, hidden)
         features, encoded = np.concatenate([features, more]), torch.cat([encoded, encoded])
         fold, weights, groups = np.tile(fold, 2), np.tile(weights, 2) / 2, np.tile(groups, 2)
     stack, outputs = _choose(_Samples(target, features, encoded, weights, groups, fold % _FOLDS))
@@ -295,6 +292,21 @@ def _features(
 
     (found,) = reduced(net, samples.data, torch.float32, told, samples.rows, everyone=True)
     return found
+
+
+def features_without(
+    net: MultimodalNet,
+    target: Target,
+    samples: LeftOut,
+    plan: TrainingPlan,
+    experts: ExpertFolds,
+    hidden: np.ndarray,
+) -> np.ndarray:
+    """What a stack weighs, (n, H, C), where modalities are hidden: (n, M) of the samples that train."""
+    shown = LeftOut(_hide(samples, hidden), samples.rows, samples.at)
+    places = list(experts.inputs.infos)
+    of_experts = hidden[:, [places.index(name) for name in experts.form.names]] if experts.names else None
+    return _features(net, target, shown, plan.folds, *experts.left_out(of_experts))
 
 
 def _head_scores(

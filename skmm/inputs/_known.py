@@ -35,6 +35,8 @@ class KnownInputs:
         Modalities that some training sample lacked.
     held_out : set of str
         Modalities that only samples had which the training did not see.
+    ignored : frozenset of str
+        Modalities that are not read, whether they are there or not: those that were pruned.
     """
 
     infos: dict[str, BlockInfo]
@@ -43,6 +45,7 @@ class KnownInputs:
     seen: set[str]
     lacked: set[str]
     held_out: set[str]
+    ignored: frozenset[str] = frozenset()
 
     def _note(self, blocks: Blocks) -> None:
         """Remember which modalities samples had, and which they lacked."""
@@ -97,6 +100,9 @@ class KnownInputs:
         A modality may be absent as a whole where training knew samples without it. What ``training`` goes on with
         adds to what is known. One that is a list of None is left out of what is returned.
         """
+        if self.ignored:
+            there = {name: mask for name, mask in blocks.present.items() if name not in self.ignored}
+            blocks = trusted_blocks({name: blocks[name] for name in there}, there, len(blocks))
         if training:
             self._note(blocks)
         self.check_present(blocks.present)

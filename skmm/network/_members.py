@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -140,10 +141,27 @@ class StackedNetworks(nn.Module):
 
     def filling(self, template: Template) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
         """Places in a template, and the stacked tensors of which each member's go there."""
+        self.check_order()
         # a ParameterList looks each of its own up by name, which takes as long as a layer of a small network
         stacked = self.stacked._parameters.values()
         tensors: list[Any] = [*stacked, *(getattr(self, f"buffer{i}") for i in range(self.n_buffers))]
         return template.slots, [tensors[which] for which in self._which]
+
+    def check_order(self) -> None:
+        """Refuse stacked tensors that ``torch.nn.utils`` has put others in the place of, out of their order.
+
+        Raises
+        ------
+        RuntimeError
+            If they are; says how to prune.
+        """
+        found = [*self.stacked._parameters]
+        if found != _numbers(len(found)):
+            raise RuntimeError(
+                f"the stacked weights of the members were changed from outside: they are {found}. "
+                "torch.nn.utils.prune and parametrize do not know members: use "
+                "skmm.compression.Pruned(estimator, weights=...), which does."
+            )
 
     def _large_pictures(self, values: Values, own_rows: bool) -> bool:
         pictures: list[Any] = [values[name] for name in self._pictures]
@@ -200,7 +218,13 @@ class MemberNetworks(StackedNetworks):
     def member(self, k: int) -> FusionNetwork:
         """A copy of one of the networks, with weights of its own."""
         if self.n_members == 1:
-            return copy.deepcopy(self.single)
+            try:
+                return copy.deepcopy(self.single)
+            except RuntimeError as error:  # a tensor that a hook computes
+                raise ValueError(
+                    f"the network cannot be copied ({error}). If torch.nn.utils.prune changed it, make that "
+                    "permanent first: torch.nn.utils.prune.remove(layer, 'weight')."
+                ) from error
         template = Template(copy.deepcopy(self.network))
         slots, tensors = self.filling(template)
         own: dict[int, Tensor] = {}  # tied weights stay so
@@ -240,6 +264,10 @@ class MemberNetworks(StackedNetworks):
             return getattr(self.single, method)(values, present)
         return super().forward(values, present, own_rows=own_rows, method=method)
 
+    def check_order(self) -> None:
+        if self.n_members > 1:
+            super().check_order()
+
     @property
     def network(self) -> FusionNetwork:
         """One of the networks, of several one without weights."""
@@ -258,6 +286,12 @@ def picture_modalities(network: FusionNetwork) -> list[str]:
 def of_member(tree: Any, member: int) -> Any:
     """A member's part of tensors with a leading member axis."""
     return tree_map(lambda x: x[member], tree)
+
+
+@functools.cache
+def _numbers(n: int) -> list[str]:
+    """Names of the parameters of a list."""
+    return [str(i) for i in range(n)]
 
 
 def _slots(network: nn.Module) -> list[tuple[dict[str, Any], str]]:

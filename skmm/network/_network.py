@@ -155,6 +155,11 @@ class FusionNetwork(nn.Module):
             self.encoders = nn.ModuleList()
         self.heads = kept
 
+    @property
+    def reads(self) -> list[str]:
+        """Modalities that the heads which are left need."""
+        return [name for m, name in enumerate(self.names) if 0 in self.heads or 1 + m in self.heads]
+
     def _encode(self, values: Values, present: Masks) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         encoded, masks = {}, {}
         for name, encoder in zip(self.names, self.encoders, strict=True):

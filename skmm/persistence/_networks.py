@@ -194,9 +194,16 @@ def net_writer(training_state: bool) -> Any:
                 f"a {type(net).__name__} cannot be written, nets are {[c.__name__ for c in _NETWORKS]}."
             )
         args, module = _arguments(net), net.module_
+        module.check_order()
         tensors = {"parameters": list(module.parameters()), "buffers": list(module.buffers())}
         # so that no file is written that cannot be read
-        rebuild(_NETWORKS[type(net)], args, module.n_members, **tensors)
+        try:
+            rebuild(_NETWORKS[type(net)], args, module.n_members, **tensors)
+        except ValueError as error:
+            raise ValueError(
+                f"the network is not what it was built as: {error}. Was it changed by torch.nn.utils? Use "
+                "skmm.compression.Pruned, or pickle."
+            ) from None
         state = {name: getattr(net, name) for name in (*OF_NET, *_OF_TRAINING) if hasattr(net, name)}
         state |= {"args": args, "n_members": module.n_members, **tensors, "history": net.history_}
         state |= {"loss": net.criterion_.per_sample, "modality_loss": net.criterion_.modality_loss}

@@ -26,6 +26,7 @@ _SKMM = {
     "compose._table": "_Compression _KnownColumns _segments _tokens",
     "compose._transformer": "ModalityTransformer",
     "compression._distilled": "Distilled",
+    "compression._pruned": "Pruned",
     "estimators._classifier": "MultimodalClassifier",
     "estimators._expert_menu": "Choice",
     "estimators._experts": "Experts Trained",

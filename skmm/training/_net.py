@@ -442,6 +442,7 @@ class MultimodalNet(NeuralNet):
         module = self.module_
         if dtype == torch.float64:
             # a copy in double precision, made once; results then do not depend on how rows are batched
+            module.check_order()
             if dtype not in self.copies_:
                 self.copies_[dtype] = copy.deepcopy(module).to(dtype)
             module = self.copies_[dtype]

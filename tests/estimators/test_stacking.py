@@ -33,7 +33,7 @@ HARD = {"n": 80, "missing": 10, "noise": 2.0, "error": 1.0}  # heads that differ
 def member_outputs(estimator, X):
     """Outputs of every head of every member (K, n, H, C), and which heads speak (n, H)."""
     data, dtype, _ = estimator._load(X)
-    ((_, outputs, exists),) = said_by_heads(estimator.net_, data, dtype)
+    ((_, outputs, exists, _),) = said_by_heads(estimator.net_, data, dtype)
     return outputs, exists
 
 
