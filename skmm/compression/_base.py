@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
@@ -38,6 +38,11 @@ class Compressed(MetaEstimatorMixin, BaseEstimator):
     @abstractmethod
     def _will_predict_by(self) -> Any:
         """That, or before the fit what it will be like."""
+
+    @abstractmethod
+    def _compress(self, fitted: Any, opened: Any, *given: Any) -> Self:
+        """As a fit, from a fitted estimator, what its fit had open, and what that was given: X, y, sample_weight,
+        groups, time."""
 
     def predict(self, X: Any) -> np.ndarray:
         """What the smaller estimator predicts.

@@ -310,7 +310,6 @@ class Distilled(Compressed):
         return interrupt
 
     def _compress(self, fitted: Any, opened: Any, *given: Any) -> Self:
-        """Fitted, by a teacher that is fitted to the samples given."""
         self.estimator = clone(fitted)
         self._check_params()
         _, student = self._seeded()

@@ -187,6 +187,12 @@ class Pruned(Compressed):
             self.estimator_, self.summary_ = self._prune(fitted, opened, samples)
         return self
 
+    def _compress(self, fitted: Any, opened: Any, *given: Any) -> Self:
+        self.estimator = clone(fitted)
+        self._check_params()
+        self.estimator_, self.summary_ = self._prune(fitted, opened, given)
+        return self
+
     # -- parameters ----------------------------------------------------------------------------------------------
 
     def _check_params(self) -> None:
