@@ -98,7 +98,7 @@ def test_combined_by_hand_from_what_experts_and_members_say():
     from skmm.estimators._heads import member_outputs
 
     data, dtype, _ = clf._load(X)
-    ((_, said, _),) = member_outputs(clf.net_, data, dtype)
+    ((_, said, *_),) = member_outputs(clf.net_, data, dtype)
     z = said - np.log(np.exp(said).sum(-1, keepdims=True))
     z = np.concatenate([np.maximum(z, -8).mean(0), np.log(clf.predict_proba_by_head(X)["own"])[:, None]], axis=1)
     stack = clf.stack_
