@@ -34,7 +34,7 @@ ONLY = {"heads": None, "modalities": None}
 FREE = {**ONLY, "tol": np.inf, "random_state": 0}  # whatever it costs
 # name -> (what is made of the fitted estimator, whether its file is measured)
 MODELS: dict[str, tuple[Any, bool]] = {
-    "4 members": (lambda m: Pruned(m, members=4, **ONLY), True),
+    "4 members": (lambda m: Pruned(m, members=4, **FREE), True),
     "distilled": (lambda m: Distilled(m, random_state=0), True),
     "pruned": (lambda m: Pruned(m, random_state=0), True),
     "weights 50 %": (lambda m: Pruned(m, members=None, weights=0.5, **FREE), False),

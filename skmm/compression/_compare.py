@@ -216,7 +216,7 @@ def _check(last: Any, models: Mapping[str, Any] | None) -> dict[str, Compressed]
         found: dict[str, Compressed] = {}
         if last.n_members > 1:
             half = last.n_members // 2
-            found[f"{half} members"] = Pruned(last, members=half, heads=None, modalities=None)
+            found[f"{half} members"] = Pruned(last, members=half, heads=None, modalities=None, tol=np.inf)
         return {**found, "distilled": Distilled(last), "pruned": Pruned(last)}
     for name, model in models.items():
         if not isinstance(model, Compressed):

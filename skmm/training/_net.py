@@ -393,7 +393,9 @@ class MultimodalNet(NeuralNet):
             horizon = self.total_steps_
             self.initialize_optimizer()
             self.total_steps_ = horizon
-        self.copies_: dict[torch.dtype, nn.Module] = {}
+        self.copies_: dict[
+            torch.dtype, tuple[Any, Any]
+        ] = {}  # what the weights were, and these in another precision
 
     def batches(
         self,
@@ -443,9 +445,12 @@ class MultimodalNet(NeuralNet):
         if dtype == torch.float64:
             # a copy in double precision, made once; results then do not depend on how rows are batched
             module.check_order()
-            if dtype not in self.copies_:
-                self.copies_[dtype] = copy.deepcopy(module).to(dtype)
-            module = self.copies_[dtype]
+            tensors = (*module.parameters(), *module.buffers())
+            state = [(id(x), 0 if x.is_inference() else x._version) for x in tensors]  # who changes weights is seen
+            held = self.copies_.get(dtype)
+            if held is None or held[0] != state:
+                held = self.copies_[dtype] = state, copy.deepcopy(module).to(dtype)
+            module = held[1]
         if module.training:  # a walk over all layers, which costs a tenth of one row's prediction
             module.eval()
         return module
