@@ -160,7 +160,12 @@ def _repeat(model: Any, members: nn.ModuleList) -> list[str]:
 def _check_weights(program: Any, model: Any) -> None:
     """Every weight that the program of a member reads is in the model: the translation might have joined two."""
     signature, names = program.graph_signature, {initializer.name for initializer in model.graph.initializer}
-    read = {node.name for node in program.graph.nodes if node.op == "placeholder" and node.users}
+    read, waiting = set(), [node for node in program.graph.nodes if node.op == "output"]
+    while waiting:  # back from what is said: what is computed for a head that is not there is no loss
+        for node in waiting.pop().all_input_nodes:
+            if node.name not in read:
+                read.add(node.name)
+                waiting.append(node)
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     lost = sorted(weights[name] for name in read & weights.keys() if weights[name] not in names)
     if lost:
