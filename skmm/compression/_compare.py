@@ -241,7 +241,7 @@ def _fitted(
         before, last = last[:-1] if len(last) > 1 else None, last[-1]
     if before is not None:
         own = before.fit_transform(own, target)
-    given = own, target, None, None if groups is None else safe_indexing(groups, rows)
+    given = own, target, None, None if groups is None else safe_indexing(groups, rows), None
     opened = last._fit_open(*given)
     made = {name: clone(model)._compress(last, opened, *given) for name, model in models.items()}
     return _Fold(before, {"whole": last, **made})

@@ -467,5 +467,7 @@ def test_one_network_of_a_wide_sparse_block(tmp_path):
     rng = np.random.default_rng(0)
     X = Blocks(words=sp.random_array((60, 40), density=0.2, rng=rng, format="csr"), image=rng.normal(size=(60, 3)))
     clf = MultimodalClassifier(n_members=1, sparse_components=4, max_epochs=2, random_state=0)
-    to_onnx(clf.fit(X, X["image"][:, 0] > 0), tmp_path / "m.onnx", check=X)
-    np.testing.assert_allclose(load_onnx(tmp_path / "m.onnx").predict_proba(X), clf.predict_proba(X), atol=1e-5)
+    skmm.to_onnx(clf.fit(X, X["image"][:, 0] > 0), tmp_path / "m.onnx", check=X)
+    np.testing.assert_allclose(
+        skmm.load_onnx(tmp_path / "m.onnx").predict_proba(X), clf.predict_proba(X), atol=1e-5
+    )
