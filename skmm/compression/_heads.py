@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from skmm.compression._state import State
-from skmm.estimators._stacking import mean_loss, stack_of
+from skmm.estimators._stacking import stack_of
 from skmm.table import Table
 
 
@@ -52,8 +52,9 @@ def keep_heads(state: State, places: list[int]) -> State:
     assert state.found is not None
     if len(places) == state.found.outputs.shape[1]:
         return state
-    stack, told = stack_of(state.target, state.found, places)
-    loss = mean_loss(state.target, told, state.found)
+    assert state.stack is not None
+    # fewer heads leave samples enough for a mixing matrix, but that lowers the loss of single members alone
+    stack, told = stack_of(state.target, state.found, places, mixing=state.stack.mixing is not None)
     at = state.opened.prepared.plan.folds.told()
     outputs = np.full((len(state.opened.prepared.plan.train), told.shape[1]), np.nan)
     outputs[at] = told[: len(at)]
@@ -66,7 +67,7 @@ def keep_heads(state: State, places: list[int]) -> State:
     scores = None if rows is None else Table([rows[h] for h in places])
     kept = [state.net.module_.network.heads[h] for h in places if h < own]
     parts = {"net": _keep_of_network(state, kept), "stack": stack, "experts": experts, "found": found}
-    return replace(state, **parts, scores=scores, loss=loss, outputs=outputs)
+    return replace(state, **parts, scores=scores, outputs=outputs).judged(told, found)
 
 
 def _keep_experts(experts: Any, places: list[int]) -> Any:

@@ -40,7 +40,7 @@ def find_needless(steps: Steps, samples: Given) -> tuple[list[str], State]:
         except ValueError:  # the fusion takes no fewer modalities
             needed.add(name)
             continue
-        if steps.allows(pruned):
+        if steps.allows(pruned, surely=True):
             best = pruned
             dropped.append(name)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -62,7 +63,8 @@ class Pruned(Compressed):
         Share of the width that goes, in [0, 1); rounded to what the number of attention heads divides.
     tol : float, default=0.005
         Rise of the out-of-fold loss that each step, and all together, may cost: of the log-probability of the true
-        class, or of the loss of values in units of their standard deviation. ``np.inf`` takes whatever is asked
+        class, or of the loss of values in units of their standard deviation. Of what ``"auto"`` takes away, heads
+        and modalities, the rise and two standard errors of it over the samples. ``np.inf`` takes whatever is asked
         for. Where no member leaves samples out, as with ``n_members=1``, no loss is known: ``"auto"`` keeps all,
         and what is asked for is done.
     recovery_epochs : "auto" or int, default="auto"
@@ -311,7 +313,7 @@ class Pruned(Compressed):
             steps.nothing("heads", len(names), "there is no stack that would choose among them")
             return
         if self.heads == "auto":
-            pruned = most_dropped(state, steps.allows)
+            pruned = most_dropped(state, functools.partial(steps.allows, surely=True))
         else:
             for name in self.heads:
                 if name not in names:

@@ -19,6 +19,7 @@ from skmm.estimators._stacking import (
     average_left_out,
     fit_stack,
     left_out,
+    losses_of,
     mean_loss,
     stack_of,
 )
@@ -49,6 +50,8 @@ class State:
         Score of each head alone.
     loss : float or None
         Out-of-fold loss; None where no member left samples out.
+    losses : ndarray of shape (n_train,) or None
+        The same of each sample, NaN of those that none left out.
     outputs : ndarray of shape (n_train, C) or None
         Out-of-fold outputs of the whole; None for those of the fit.
     """
@@ -61,6 +64,7 @@ class State:
     found: HeadOutputs | None
     scores: Table | None
     loss: float | None
+    losses: np.ndarray | None = None
     outputs: np.ndarray | None = None
 
     @classmethod
@@ -74,7 +78,21 @@ class State:
             return state
         if estimator.stack_ is None or found is None:
             return state.measured(estimator.net_)
-        return replace(state, loss=mean_loss(state.target, stack_of(state.target, found)[1], found))
+        return state.judged(stack_of(state.target, found)[1], found)
+
+    def judged(self, told: np.ndarray, found: HeadOutputs) -> State:
+        """With the loss of what a stack tells, (n, C), of the samples that it is fitted to."""
+        at = self.opened.prepared.plan.folds.told()
+        losses = np.full(len(self.opened.prepared.plan.train), np.nan)
+        losses[at] = losses_of(self.target, told, found)[: len(at)]
+        return replace(self, loss=mean_loss(self.target, told, found), losses=losses)
+
+    def sample_losses(self) -> np.ndarray | None:
+        """Loss of each sample that was given, (n_samples,), NaN where it is not known."""
+        if self.losses is None:
+            return None
+        place = self.opened.prepared.plan.trained()
+        return np.where(place >= 0, self.losses[place], np.nan)
 
     @property
     def target(self) -> Target:
@@ -111,20 +129,21 @@ class State:
         samples = self.samples
         if not self.estimator._wants_stack():
             outputs = average_left_out(net, target, samples, plan)
-            return replace(state, outputs=outputs, loss=state.loss_of(outputs))
+            return state.averaged(outputs)
         fit = fit_stack(net, target, training, samples, plan, prepared.experts, self.heads)
         told = fit.outputs[samples.at]
         if len(fit.found.rows) > len(told):  # they come a second time, with modalities hidden
             told = stack_of(target, fit.found)[1]
-        loss = mean_loss(target, told, fit.found)
-        own = {"stack": fit.stack, "found": fit.found, "scores": fit.scores, "outputs": fit.outputs, "loss": loss}
-        return replace(state, **own)  # type: ignore[arg-type]
+        own = {"stack": fit.stack, "found": fit.found, "scores": fit.scores, "outputs": fit.outputs}
+        return replace(state, **own).judged(told, fit.found)  # type: ignore[arg-type]
 
-    def loss_of(self, outputs: np.ndarray) -> float:
-        """Loss of outputs (n_train, C) of the samples that were left out."""
+    def averaged(self, outputs: np.ndarray) -> State:
+        """With the members' average, outputs (n_train, C), and its loss, where there is no stack."""
         at = self.opened.prepared.plan.folds.told()
         encoded, weights = self.told(at)
-        return float(np.average(self.target.loss(torch.from_numpy(outputs[at]), encoded).numpy(), weights=weights))
+        losses = np.full(len(outputs), np.nan)
+        losses[at] = self.target.loss(torch.from_numpy(outputs[at]), encoded).numpy()
+        return replace(self, outputs=outputs, losses=losses, loss=float(np.average(losses[at], weights=weights)))
 
     def told(self, at: np.ndarray) -> tuple[Any, np.ndarray]:
         """Targets, as the loss reads them, and weights of some of the samples that train."""

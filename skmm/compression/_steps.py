@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from skmm._warnings import warn
 from skmm.compression._state import State
 
@@ -36,9 +38,22 @@ class Steps:
         """Rise that the next step may cost."""
         return min(self.tol, self.tol - self.spent)
 
-    def allows(self, state: State) -> bool:
-        """Whether the loss of another state is not too high; one that cannot be known is not."""
-        return (rise := self.rise_to(state)) is None or rise <= self.left
+    def allows(self, state: State, *, surely: bool = False) -> bool:
+        """Whether the loss of another state is not too high; one that cannot be known is not.
+
+        ``surely``: nor by two standard errors more, for of many states the smallest is chosen by the same loss.
+        """
+        rise = self.rise_to(state)
+        return rise is None or rise + 2 * surely * self.error_of(state) <= self.left
+
+    def error_of(self, state: State) -> float:
+        """Standard error of that rise, over the samples."""
+        pair = [each.sample_losses() for each in (self.state, state)]
+        if pair[0] is None or pair[1] is None:
+            return 0.0
+        risen = pair[1] - pair[0]
+        risen = risen[~np.isnan(risen)]
+        return float(risen.std() / np.sqrt(len(risen))) if len(risen) else 0.0
 
     def rise_to(self, state: State) -> float | None:
         """By how much the loss of another state is higher."""

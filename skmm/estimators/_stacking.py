@@ -133,17 +133,27 @@ class HeadOutputs(NamedTuple):
     left_out: np.ndarray
 
 
-def stack_of(target: Target, found: HeadOutputs, heads: list[int] | None = None) -> tuple[Stack, np.ndarray]:
-    """A stack of some of the heads, by their places, and what stacks say of the samples they were not fitted to."""
+def stack_of(
+    target: Target, found: HeadOutputs, heads: list[int] | None = None, *, mixing: bool = True
+) -> tuple[Stack, np.ndarray]:
+    """A stack of some of the heads, by their places, and what stacks say of the samples they were not fitted to.
+
+    Without ``mixing`` it has no mixing matrix, however many samples there are.
+    """
     outputs = found.outputs if heads is None else found.outputs[:, heads]
     encoded = exact(torch.from_numpy(found.target))
-    return _choose(_Samples(target, outputs, encoded, found.weights, found.groups, found.fold))
+    return _choose(_Samples(target, outputs, encoded, found.weights, found.groups, found.fold), mixing=mixing)
+
+
+def losses_of(target: Target, outputs: np.ndarray, found: HeadOutputs) -> np.ndarray:
+    """Loss of each of these samples, (n,), at outputs (n, C)."""
+    encoded = exact(torch.from_numpy(found.target))
+    return np.asarray(target.loss(torch.from_numpy(outputs), encoded).numpy())
 
 
 def mean_loss(target: Target, outputs: np.ndarray, found: HeadOutputs) -> float:
     """Loss of outputs (n, C) of these samples."""
-    encoded = exact(torch.from_numpy(found.target))
-    return float(np.average(target.loss(torch.from_numpy(outputs), encoded).numpy(), weights=found.weights))
+    return float(np.average(losses_of(target, outputs, found), weights=found.weights))
 
 
 class StackFit(NamedTuple):
@@ -219,7 +229,7 @@ class _Samples(NamedTuple):
 Crossed = tuple[Stack, dict[int, Stack]]  # of all samples, and of all but those of each fold
 
 
-def _choose(data: _Samples) -> tuple[Stack, np.ndarray]:
+def _choose(data: _Samples, *, mixing: bool = True) -> tuple[Stack, np.ndarray]:
     """The stack, or the one head that is better out of fold, and what it says there.
 
     Where there are samples enough for a mixing matrix, the stack is halfway between one without and one with it, if
@@ -233,7 +243,7 @@ def _choose(data: _Samples) -> tuple[Stack, np.ndarray]:
     alone_told = best.combine(data.features)
 
     def candidates() -> Iterator[Crossed]:
-        if Stack.mixes(data.target, effective_size(data.weights, data.groups), n_heads):
+        if mixing and Stack.mixes(data.target, effective_size(data.weights, data.groups), n_heads):
             yield _halfway(data, convex, _crossed(data, mixing=MIXING))
         yield convex
         yield _crossed(data, pull=WEAK_PULL)  # which one head that knows nearly all may need
