@@ -55,9 +55,6 @@ def keep_heads(state: State, places: list[int]) -> State:
     assert state.stack is not None
     # fewer heads leave samples enough for a mixing matrix, but that lowers the loss of single members alone
     stack, told = stack_of(state.target, state.found, places, mixing=state.stack.mixing is not None)
-    at = state.opened.prepared.plan.folds.told()
-    outputs = np.full((len(state.opened.prepared.plan.train), told.shape[1]), np.nan)
-    outputs[at] = told[: len(at)]
     own = len(state.net.module_.network.heads)
     found = state.found._replace(
         heads=[state.found.heads[h] for h in places], outputs=state.found.outputs[:, places]
@@ -67,7 +64,7 @@ def keep_heads(state: State, places: list[int]) -> State:
     scores = None if rows is None else Table([rows[h] for h in places])
     kept = [state.net.module_.network.heads[h] for h in places if h < own]
     parts = {"net": _keep_of_network(state, kept), "stack": stack, "experts": experts, "found": found}
-    return replace(state, **parts, scores=scores, outputs=outputs).judged(told, found)
+    return replace(state, **parts, scores=scores).judged(told, found)
 
 
 def _keep_experts(experts: Any, places: list[int]) -> Any:

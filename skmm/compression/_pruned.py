@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -64,9 +63,10 @@ class Pruned(Compressed):
     tol : float, default=0.005
         Rise of the out-of-fold loss that each step, and all together, may cost: of the log-probability of the true
         class, or of the loss of values in units of their standard deviation. Of what ``"auto"`` takes away, heads
-        and modalities, the rise and two standard errors of it over the samples. ``np.inf`` takes whatever is asked
-        for. Where no member leaves samples out, as with ``n_members=1``, no loss is known: ``"auto"`` keeps all,
-        and what is asked for is done.
+        and modalities, the rise and two standard errors of it over the samples, and of heads also the rise that
+        there would be if the whole stack's probabilities were right. ``np.inf`` takes whatever is asked for. Where
+        no member leaves samples out, as with ``n_members=1``, no loss is known: ``"auto"`` keeps all, and what is
+        asked for is done.
     recovery_epochs : "auto" or int, default="auto"
         Epochs of training after units, and again after weights, on the schedule of the fit; ``"auto"`` is a fifth
         of those of the fit, at least 3. Each member trains on what it saw before.
@@ -313,7 +313,10 @@ class Pruned(Compressed):
             steps.nothing("heads", len(names), "there is no stack that would choose among them")
             return
         if self.heads == "auto":
-            pruned = most_dropped(state, functools.partial(steps.allows, surely=True))
+            # the out-of-fold loss, of single members, misses less than what they say together
+            pruned = most_dropped(
+                state, lambda other: steps.allows(other, surely=True) and state.rise_if_right(other) <= steps.left
+            )
         else:
             for name in self.heads:
                 if name not in names:

@@ -53,7 +53,7 @@ class State:
     losses : ndarray of shape (n_train,) or None
         The same of each sample, NaN of those that none left out.
     outputs : ndarray of shape (n_train, C) or None
-        Out-of-fold outputs of the whole; None for those of the fit.
+        Out-of-fold outputs of the whole; None where no member left samples out.
     """
 
     estimator: Any
@@ -85,7 +85,24 @@ class State:
         at = self.opened.prepared.plan.folds.told()
         losses = np.full(len(self.opened.prepared.plan.train), np.nan)
         losses[at] = losses_of(self.target, told, found)[: len(at)]
-        return replace(self, loss=mean_loss(self.target, told, found), losses=losses)
+        outputs = np.full((len(losses), told.shape[1]), np.nan)
+        outputs[at] = told[: len(at)]
+        return replace(self, loss=mean_loss(self.target, told, found), losses=losses, outputs=outputs)
+
+    def rise_if_right(self, other: State) -> float:
+        """By how much the loss of another state of the same samples is higher, if what this one says is the truth.
+
+        Of probabilities the mean divergence of Kullback and Leibler.
+        """
+        assert self.outputs is not None
+        assert other.outputs is not None
+        at = self.opened.prepared.plan.folds.told()
+        own, others = self.outputs[at], other.outputs[at]
+        target, encoded = self.target.softened(self.target.finish(own))
+        truth = exact(torch.from_numpy(target.tensor(encoded)))
+        _, weights = self.told(at)
+        rise = target.loss(torch.from_numpy(others), truth) - target.loss(torch.from_numpy(own), truth)
+        return float(np.average(rise.numpy(), weights=weights))
 
     def sample_losses(self) -> np.ndarray | None:
         """Loss of each sample that was given, (n_samples,), NaN where it is not known."""
@@ -134,7 +151,7 @@ class State:
         told = fit.outputs[samples.at]
         if len(fit.found.rows) > len(told):  # they come a second time, with modalities hidden
             told = stack_of(target, fit.found)[1]
-        own = {"stack": fit.stack, "found": fit.found, "scores": fit.scores, "outputs": fit.outputs}
+        own = {"stack": fit.stack, "found": fit.found, "scores": fit.scores}
         return replace(state, **own).judged(told, fit.found)  # type: ignore[arg-type]
 
     def averaged(self, outputs: np.ndarray) -> State:
