@@ -64,7 +64,8 @@ def keep_heads(state: State, places: list[int]) -> State:
     scores = None if rows is None else Table([rows[h] for h in places])
     kept = [state.net.module_.network.heads[h] for h in places if h < own]
     parts = {"net": _keep_of_network(state, kept), "stack": stack, "experts": experts, "found": found}
-    return replace(state, **parts, scores=scores).judged(told, found)
+    pruned = replace(state, **parts, scores=scores).judged(told, found)
+    return replace(pruned, outputs=pruned.stacked)
 
 
 def _keep_experts(experts: Any, places: list[int]) -> Any:

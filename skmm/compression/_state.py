@@ -53,7 +53,9 @@ class State:
     losses : ndarray of shape (n_train,) or None
         The same of each sample, NaN of those that none left out.
     outputs : ndarray of shape (n_train, C) or None
-        Out-of-fold outputs of the whole; None where no member left samples out.
+        Out-of-fold outputs of the whole; None for those of the fit.
+    stacked : ndarray of shape (n_train, C) or None
+        The same, of the fit too; None where no member left samples out, or there is no stack.
     """
 
     estimator: Any
@@ -66,6 +68,7 @@ class State:
     loss: float | None
     losses: np.ndarray | None = None
     outputs: np.ndarray | None = None
+    stacked: np.ndarray | None = None
 
     @classmethod
     def of(cls, estimator: Any, opened: Opened) -> State:
@@ -87,17 +90,17 @@ class State:
         losses[at] = losses_of(self.target, told, found)[: len(at)]
         outputs = np.full((len(losses), told.shape[1]), np.nan)
         outputs[at] = told[: len(at)]
-        return replace(self, loss=mean_loss(self.target, told, found), losses=losses, outputs=outputs)
+        return replace(self, loss=mean_loss(self.target, told, found), losses=losses, stacked=outputs)
 
     def rise_if_right(self, other: State) -> float:
         """By how much the loss of another state of the same samples is higher, if what this one says is the truth.
 
         Of probabilities the mean divergence of Kullback and Leibler.
         """
-        assert self.outputs is not None
-        assert other.outputs is not None
+        assert self.stacked is not None
+        assert other.stacked is not None
         at = self.opened.prepared.plan.folds.told()
-        own, others = self.outputs[at], other.outputs[at]
+        own, others = self.stacked[at], other.stacked[at]
         target, encoded = self.target.softened(self.target.finish(own))
         truth = exact(torch.from_numpy(target.tensor(encoded)))
         _, weights = self.told(at)
@@ -152,7 +155,8 @@ class State:
         if len(fit.found.rows) > len(told):  # they come a second time, with modalities hidden
             told = stack_of(target, fit.found)[1]
         own = {"stack": fit.stack, "found": fit.found, "scores": fit.scores}
-        return replace(state, **own).judged(told, fit.found)  # type: ignore[arg-type]
+        state = replace(state, **own).judged(told, fit.found)  # type: ignore[arg-type]
+        return replace(state, outputs=state.stacked)
 
     def averaged(self, outputs: np.ndarray) -> State:
         """With the members' average, outputs (n_train, C), and its loss, where there is no stack."""
