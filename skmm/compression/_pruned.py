@@ -21,7 +21,8 @@ from skmm.compression._state import State
 from skmm.compression._steps import Steps
 from skmm.compression._units import width_of, without_units
 from skmm.compression._weights import without_weights
-from skmm.estimators._base import MultimodalEstimator, Opened
+from skmm.estimators._base import MultimodalEstimator
+from skmm.estimators._prepared import Opened
 from skmm.table import Table
 
 

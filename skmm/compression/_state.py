@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from skmm.estimators._base import Opened
 from skmm.estimators._experts import Experts, with_experts
 from skmm.estimators._heads import head_names
+from skmm.estimators._prepared import Opened
 from skmm.estimators._stack import Stack
 from skmm.estimators._stacking import (
     HeadOutputs,

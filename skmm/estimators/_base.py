@@ -10,7 +10,7 @@ import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,18 +22,19 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from skmm._checks import unknown
 from skmm._devices import draw_seed, find_device, seeded
 from skmm._fitting import all_or_nothing
-from skmm._private import check_sample_weight, safe_indexing
-from skmm._warnings import warn
+from skmm._private import check_sample_weight
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
 from skmm.blocks._divided import NUMBERS, divide
 from skmm.blocks._given import as_blocks, check_finite, is_named, refuse_unnamed
-from skmm.columns._tables import as_frame, note_columns
+from skmm.columns._tables import note_columns
 from skmm.compose import ModalityTransformer
 from skmm.compose._leaks import warn_of_leaks
 from skmm.estimators._experts import ExpertFolds, Experts, check_experts, with_experts
 from skmm.estimators._heads import combined, head_names
 from skmm.estimators._outputs import NetworkOutputs
+from skmm.estimators._prepared import Opened, Prepared, Samples
+from skmm.estimators._reading import drop_empty, fit_transformer, frame
 from skmm.estimators._stack import Stack
 from skmm.estimators._stacking import average_left_out, fit_stack, left_out, losses_of_fused
 from skmm.estimators._targets import Target
@@ -64,100 +65,10 @@ from skmm.training._plan import (
     folds_of_time,
     training_set,
 )
-from skmm.training._samples import canonical, digest, frame_order
+from skmm.training._samples import canonical, digest
 from skmm.training._sets import TrainingSet
 
 _SHARE_OF_EXPERTS = 1 / 3  # of a time limit, after which no more of them begin
-
-
-class Samples(NamedTuple):
-    """What a fit is given, as numbers.
-
-    Attributes
-    ----------
-    blocks : Blocks
-        X.
-    form : dict
-        Fitted attributes that say what X looked like.
-    target : Target
-        What is predicted.
-    encoded : ndarray of shape (n_samples, ...)
-        y as the target encodes it.
-    scored, weights : ndarray of shape (n_samples,)
-        Weights that a score gives, and those of training, which know class weights.
-    groups, times : ndarray of int, shape (n_samples,), or None
-        Group of each, and the place of its time among all.
-    splits : list of (ndarray, ndarray) or None
-        What to learn from, and what to leave out meanwhile, where the user has said.
-    """
-
-    blocks: Blocks
-    form: dict[str, Any]
-    target: Target
-    encoded: np.ndarray
-    scored: np.ndarray
-    weights: np.ndarray
-    groups: np.ndarray | None
-    times: np.ndarray | None
-    splits: list[tuple[np.ndarray, np.ndarray]] | None
-
-    @property
-    def marks(self) -> np.ndarray | None:
-        """Numbers (n_samples, ...) in which samples that count as one must agree."""
-        found = [x for x in (self.groups, self.times) if x is not None]
-        for train, held in self.splits or []:
-            place = np.zeros(len(self.blocks), dtype=int)
-            place[train], place[held] = 1, 2
-            found.append(place)
-        return np.column_stack(found) if found else None
-
-
-class Prepared(NamedTuple):
-    """What a fit knows before there is a network; nothing of it is changed later.
-
-    Attributes
-    ----------
-    plan : TrainingPlan
-        The samples, and what each is for.
-    inputs : Inputs
-        What is remembered of the modalities.
-    target : Target
-        What is predicted.
-    random : RandomState
-        From which the fit draws on, in a copy.
-    split_seed : int
-        Seed of the parts that are held out.
-    seen : str or None
-        What the members trained on, where they are blind to folds of it.
-    experts : ExpertFolds
-        What joins the network in the stack, fitted when it is asked for.
-    form : dict
-        Fitted attributes that say what X looked like.
-    """
-
-    plan: TrainingPlan
-    inputs: Inputs
-    target: Target
-    random: np.random.RandomState
-    split_seed: int
-    seen: str | None
-    experts: ExpertFolds
-    form: dict[str, Any]
-
-
-class Opened(NamedTuple):
-    """What a fit had open when it ended.
-
-    Attributes
-    ----------
-    prepared : Prepared
-        What it knew before there was a network.
-    training : TrainingSet
-        The samples on the device, as the members trained on them.
-    """
-
-    prepared: Prepared
-    training: TrainingSet
 
 
 class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
@@ -233,7 +144,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         if is_named(X):
             return as_blocks(X, reset=False)
         if self._types_columns():
-            return self.modality_transformer_.transform(_frame(X))
+            return self.modality_transformer_.transform(frame(X))
         refuse_unnamed(X)
         return self._divide(validate_data(self, X, reset=False, **NUMBERS))
 
@@ -245,10 +156,10 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         if is_named(X):
             return as_blocks(X, reset=True), noted
         if self._types_columns():
-            X = _frame(X)
+            X = frame(X)
             note_columns(noted, X)
             noted.modality_transformer_ = ModalityTransformer.from_frame(X)
-            return _fit_transformer(noted.modality_transformer_, X), noted
+            return fit_transformer(noted.modality_transformer_, X), noted
         refuse_unnamed(X)
         return noted._divide(validate_data(noted, X, reset=True, **NUMBERS)), noted
 
@@ -490,7 +401,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         scored = check_sample_weight(
             sample_weight, encoded, dtype=np.float64, ensure_non_negative=True, allow_all_zero_weights=False
         )
-        scored = _drop_empty(blocks, scored)
+        scored = drop_empty(blocks, scored)
         weights = target.weigh(encoded, scored, getattr(self, "class_weight", None), whole=whole)
         if soft is not None:
             target, encoded = target.softened(soft)
@@ -692,43 +603,6 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _frame(X: Any) -> Any:
-    """A table whose columns have names, as a DataFrame."""
-    X = as_frame(X)
-    if not hasattr(X, "columns"):
-        raise ValueError(
-            "modalities='auto' reads a pandas or polars DataFrame, a pyarrow Table or a Dataset of Hugging "
-            f"Face, got {type(X).__name__}."
-        )
-    return X
-
-
-def _fit_transformer(transformer: ModalityTransformer, X: Any) -> Blocks:
-    """What a transformer that is fitted to a table makes of it, whatever the order of its rows."""
-    # sums are rounded by the order of their terms, and what is learned is not to depend on that of the rows
-    order = frame_order(X)
-    try:
-        blocks = transformer.fit_transform(safe_indexing(X, order))
-    except Exception:
-        transformer.fit_transform(X)  # says the same of the rows as they were given
-        raise
-    return blocks[np.argsort(order)]
-
-
-def _drop_empty(blocks: Blocks, weights: np.ndarray) -> np.ndarray:
-    """Weights, 0 for a sample without any modality, which cannot be learned from."""
-    empty = ~np.any(list(blocks.present.values()), axis=0) & (weights > 0)
-    if not empty.any():
-        return weights
-    if empty.sum() == (weights > 0).sum():
-        raise ValueError(f"no sample has any of the modalities {list(blocks)}: all rows are missing (NaN).")
-    warn(
-        f"{empty.sum()} of {len(weights)} samples have no modality at all and are left out of training, "
-        f"the first is row {np.flatnonzero(empty)[0]}."
-    )
-    return np.where(empty, 0.0, weights)
 
 
 def can_partial_fit(estimator: Any) -> bool:

@@ -21,7 +21,8 @@ from torch import Tensor, nn, optim
 from skmm._devices import seeded
 from skmm._private import tree_map
 from skmm.augmentation import Batch, ModalityDropout
-from skmm.estimators._base import MultimodalEstimator, Prepared
+from skmm.estimators._base import MultimodalEstimator
+from skmm.estimators._prepared import Prepared
 from skmm.estimators._trained import TrainedEstimator
 from skmm.inputs._columns import DenseColumn, take_rows
 from skmm.layers import unsupported
