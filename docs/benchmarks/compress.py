@@ -95,6 +95,7 @@ def main() -> None:
     add_data_argument(parser)
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--run", type=int, default=None, help="how many of the folds to run, by default all")
     parser.add_argument("--recipes", action="store_true", help="compare targets of distillation, on training parts")
     parser.add_argument("--log", type=Path, default=None)
     parser.add_argument("--plot", type=Path, default=None)
@@ -107,7 +108,8 @@ def main() -> None:
     for name in args.sets:
         dataset = load(name, args.data)
         each: dict[str, list[dict[str, Any]]] = {}
-        for fold, (train, test) in enumerate(folds(dataset, args.folds, recipes=args.recipes)):
+        splits = list(folds(dataset, args.folds, recipes=args.recipes))
+        for fold, (train, test) in enumerate(splits[: args.run]):
             if (name, fold) not in records:
                 records.add({"set": name, "fold": fold, "found": run(dataset, train, test, models)})
             for model, scores in records.found[name, fold]["found"].items():
