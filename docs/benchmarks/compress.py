@@ -4,10 +4,9 @@
 
 Folds over the rows of each set, whole groups where it has some (subjects, speakers); on each the estimator is
 fitted once and everything else made of that fit. What is measured is what ONNX files predict, how long onnxruntime
-takes for that on one thread, all files taking turns, and their size; of zeroed weights and narrower layers
-the loss alone, which the estimator itself tells. ``--recipes`` compares targets of distillation in the same way, on
-folds of the training part of each set's first split. ``--log`` keeps each fold as a line of JSON: a run that was
-stopped goes on where it was.
+takes for that on one thread, all files taking turns, and their size; of zeroed weights the loss alone, which the
+estimator itself tells. ``--recipes`` compares targets of distillation in the same way, on folds of the training part
+of each set's first split. ``--log`` keeps each fold as a line of JSON: a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ MODELS: dict[str, tuple[Any, bool]] = {
     "pruned": (lambda m: Pruned(m, random_state=0), True),
     "weights 50 %": (lambda m: Pruned(m, members=None, weights=0.5, **FREE), False),
     "weights 80 %": (lambda m: Pruned(m, members=None, weights=0.8, **FREE), False),
-    "units 50 %": (lambda m: Pruned(m, members=None, units=0.5, **FREE), False),
 }
 RECIPES: dict[str, tuple[Any, bool]] = {
     f"alpha {alpha}, mixed {mixed}": (

@@ -292,15 +292,18 @@ class Distilled(Compressed):
         if n > len(soft):
             more = safe_indexing(everything, np.arange(len(soft), n))
             soft = np.concatenate([soft, _predicted(fitted, target, more)])
+        sample_weight, groups = _extended(sample_weight, groups, encoded, len(soft))
         often = self._often(everything, time)
         if often:
-            mixed_in = mix(everything, often, self._mixing_random(student))
+            weights = np.ones(len(soft)) if sample_weight is None else sample_weight
+            mixed_in, own = mix(everything, often, weights, self._mixing_random(student))
             soft = np.concatenate([soft, _predicted(fitted, target, mixed_in)])
             everything = join(everything, mixed_in, "what is mixed")
+            sample_weight, groups = _extended(weights, groups, weights, len(soft))
+            sample_weight[len(weights) :] = own
         if len(soft) > len(encoded):
             places = soft.argmax(axis=1) if target.competing else soft
             y = target.given(np.concatenate([encoded, places[len(encoded) :]]))
-            sample_weight, groups = _extended(sample_weight, groups, encoded, len(soft))
         if often and _last(student).max_epochs == "auto":
             _last(student).max_epochs = _PATIENCE
         interrupt = _fit_student(student, target, soft, everything, y, sample_weight, groups, time)
@@ -559,6 +562,8 @@ def _n_rows(X: Any) -> int:
 def _extended(sample_weight: Any, groups: Any, encoded: np.ndarray, n: int) -> tuple[Any, Any]:
     """Weights and groups of n samples, of which those after the encoded ones have none of their own."""
     n_more = n - len(encoded)
+    if not n_more:
+        return sample_weight, groups
     if sample_weight is not None:
         weights = check_sample_weight(sample_weight, encoded, dtype=np.float64, ensure_non_negative=True)
         sample_weight = np.concatenate([weights, np.full(n_more, weights.mean())])

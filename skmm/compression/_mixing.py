@@ -10,39 +10,51 @@ import scipy.sparse as sp
 from skmm.blocks import Blocks, RaggedArray
 from skmm.blocks._blocks import trusted_blocks
 from skmm.blocks._kinds import Block, block_kind, is_lazy
+from skmm.training import canonical
 
 
 def can_mix(X: Any) -> bool:
     """Whether there is something between samples in this form: not of a table of any columns, or of lazy blocks."""
     if isinstance(X, Blocks):
         return not any(is_lazy(block) for block in X.values())
-    return sp.issparse(X) or isinstance(X, np.ndarray)
+    return sp.issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "fiu" and X.ndim == 2)
 
 
-def mix(X: Any, often: int, random: np.random.RandomState) -> Any:
+def mix(X: Any, often: int, weights: np.ndarray, random: np.random.RandomState) -> tuple[Any, np.ndarray]:
     """So many samples for each: weighted means of it and another, drawn anew, at least half of it its own.
 
     Vectors, sparse rows, pictures and steps of sequences are mixed; a sequence keeps its length, and is mixed where
     the other has a step. Token ids, and whatever one of the two lacks, are those of the sample itself. Of whole
-    numbers the means are rounded.
+    numbers the means are rounded. A sample given twice is one of weight 2, and their order means nothing.
 
     Parameters
     ----------
     X : Blocks, or array or sparse matrix of shape (n_samples, n_features)
         Samples.
     often : int
-        How many to make of each.
+        How many to make of each distinct one.
+    weights : ndarray of shape (n_samples,)
+        Weights, not negative; with these others are drawn.
     random : RandomState
-        From which partners and weights are drawn.
+        From which others and their shares are drawn.
 
     Returns
     -------
-    The same form, of ``often * n_samples`` samples; that of sample ``i`` are ``i``, ``n_samples + i`` and so on.
+    The same form, of ``n_mixed`` samples, and their weights (n_mixed,)
     """
-    n = len(X) if isinstance(X, Blocks) else X.shape[0]
-    rows = np.tile(np.arange(n), often)
-    others = np.concatenate([random.permutation(n) for _ in range(often)])
-    shares = random.uniform(0.5, 1.0, len(rows))
+    if isinstance(X, Blocks):
+        blocks = X
+    else:
+        n, X = X.shape[0], sp.csr_array(X) if sp.issparse(X) else X
+        blocks = trusted_blocks({"X": X}, {"X": np.ones(n, dtype=bool)}, n)
+    rows, each, _ = canonical(blocks, np.zeros(len(blocks)), weights)
+    own = np.tile(np.arange(len(rows)), often)
+    others = random.choice(len(rows), len(own), p=each / each.sum())
+    return between(X, rows[own], rows[others], random.uniform(0.5, 1.0, len(own))), each[own]
+
+
+def between(X: Any, rows: np.ndarray, others: np.ndarray, shares: np.ndarray) -> Any:
+    """Of each pair of samples what has this share of the first, and the rest of the other."""
     if not isinstance(X, Blocks):
         return _mixed(X, rows, others, shares)
     blocks, present = {}, {}

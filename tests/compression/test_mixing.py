@@ -8,7 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 from skmm import Blocks, MultimodalClassifier
 from skmm.blocks import RaggedArray
 from skmm.compression import Distilled
-from skmm.compression._mixing import mix
+from skmm.compression._mixing import between, mix
 
 N = 6
 
@@ -29,7 +29,8 @@ def blocks(rng):
 
 @pytest.fixture
 def mixed(blocks):
-    return mix(blocks, 3, np.random.RandomState(0))
+    others = np.concatenate([np.roll(np.arange(N), k) for k in (1, 2, 3)])
+    return between(blocks, np.tile(np.arange(N), 3), others, np.linspace(0.5, 0.95, 3 * N))
 
 
 def test_at_least_half_is_the_samples_own(blocks, mixed):
@@ -61,19 +62,26 @@ def test_sequences_keep_their_length_and_ids_their_values(blocks, mixed):
 
 def test_a_step_is_mixed_with_the_same_step_of_the_other():
     ramp = RaggedArray.from_list([np.zeros((4, 1)), np.ones((2, 1))])
-    found = mix(Blocks(x=ramp), 20, np.random.RandomState(0))["x"]
-    long = [found[i][:, 0] for i in range(0, 40, 2)]
-    assert all((x[2:] == 0).all() and x[0] == x[1] for x in long)
-    assert any(x[0] > 0 for x in long)
+    found = between(Blocks(x=ramp), np.array([0, 1]), np.array([1, 0]), np.array([0.75, 0.5]))["x"]
+    assert found[0][:, 0].tolist() == [0.25, 0.25, 0, 0]
+    assert found[1][:, 0].tolist() == [0.5, 0.5]
 
 
 def test_whole_numbers_stay_whole(rng):
     pictures = rng.integers(0, 256, size=(N, 4, 4, 3)).astype(np.uint8)
-    found = mix(Blocks(photo=pictures), 2, np.random.RandomState(0))["photo"]
+    found = between(Blocks(photo=pictures), np.arange(N), np.arange(N)[::-1], np.full(N, 0.75))["photo"]
     assert found.dtype == np.uint8
-    own = np.tile(pictures, (2, 1, 1, 1)).astype(int)
-    assert (np.abs(found - own) <= np.ceil(255 / 2)).all()
-    assert (found != own).any()
+    np.testing.assert_array_equal(found, np.rint(0.75 * pictures + 0.25 * pictures[::-1]))
+
+
+def test_a_sample_given_twice_is_one_of_weight_two_and_order_means_nothing(blocks):
+    again = blocks[np.array([3, 0, 0, 5, 1, 2, 4])]
+    weights = np.array([2.0, 1, 1, 1, 1, 1])
+    found, each = mix(blocks, 2, weights, np.random.RandomState(0))
+    other, others = mix(again, 2, np.ones(7), np.random.RandomState(0))
+    assert each.tolist() == others.tolist()
+    np.testing.assert_array_equal(found["table"], other["table"])
+    np.testing.assert_array_equal(found["video"].values, other["video"].values)
 
 
 def test_a_student_learns_of_the_samples_in_between(rng):
