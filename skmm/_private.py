@@ -32,6 +32,9 @@ from sklearn.utils.validation import _check_method_params as check_method_params
 # The check of weights that every estimator of scikit-learn calls.
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
+# How many samples there are in anything that scikit-learn reads.
+from sklearn.utils.validation import _num_samples as num_samples
+
 if TYPE_CHECKING:
     from torch.utils._pytree import tree_leaves, tree_map
 
@@ -42,6 +45,7 @@ __all__ = [
     "check_method_params",
     "check_sample_weight",
     "insert_error_scores",
+    "num_samples",
     "safe_indexing",
     "score",
     "tree_leaves",

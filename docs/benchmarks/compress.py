@@ -5,7 +5,7 @@
 Folds over the rows of each set, whole groups where it has some (subjects, speakers); on each the estimator is
 fitted once and everything else made of that fit. What is measured is what ONNX files predict, how long onnxruntime
 takes for that on one thread, all files taking turns, and their size; of zeroed weights the loss alone, which the
-estimator itself tells. ``--recipes`` compares targets of distillation in the same way, on folds of the training part
+estimator itself tells. ``--recipes`` compares targets of distillation the same way, on folds of the training part
 of each set's first split. ``--log`` keeps each fold as a line of JSON: a run that was stopped goes on where it was.
 """
 

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skmm._checks import check_rate, is_whole
 from skmm._devices import draw_seed
 from skmm._fitting import all_or_nothing, forget_fit
-from skmm._private import BaseSearchCV, check_method_params, check_sample_weight, safe_indexing
+from skmm._private import BaseSearchCV, check_method_params, check_sample_weight, num_samples, safe_indexing
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
 from skmm.blocks._joined import join
 from skmm.columns._tables import as_frame
@@ -288,14 +288,14 @@ class Distilled(Compressed):
                 left_out = _predicted_left_out(fitted, target, X, y, len(soft), splits, params)
             mixed = self.alpha * left_out + (1 - self.alpha) * soft
             soft = np.where(np.isnan(left_out), soft, mixed)
-        n = _n_rows(everything)
+        n = num_samples(everything)
         if n > len(soft):
             more = safe_indexing(everything, np.arange(len(soft), n))
             soft = np.concatenate([soft, _predicted(fitted, target, more)])
         sample_weight, groups = _extended(sample_weight, groups, encoded, len(soft))
         often = self._often(everything, time)
         if often:
-            weights = np.ones(len(soft)) if sample_weight is None else sample_weight
+            weights = check_sample_weight(sample_weight, soft, dtype=np.float64, ensure_non_negative=True)
             mixed_in, own = mix(everything, often, weights, self._mixing_random(student))
             soft = np.concatenate([soft, _predicted(fitted, target, mixed_in)])
             everything = join(everything, mixed_in, "what is mixed")
@@ -327,7 +327,7 @@ class Distilled(Compressed):
         """How many mixed samples there are of each."""
         if self.n_mixed != "auto":
             return int(self.n_mixed)
-        return min(_MIXED, max(1, _ENOUGH // _n_rows(X))) if time is None and can_mix(X) else 0
+        return min(_MIXED, max(1, _ENOUGH // num_samples(X))) if time is None and can_mix(X) else 0
 
     def _check_mixing(self, X: Any, time: Any) -> None:
         """Refuse to mix what cannot be mixed."""
@@ -550,10 +550,6 @@ def _predicted_left_out(
         total[held] += _predicted(fitted, target, safe_indexing(X, held))
         times[held] += 1
     return np.divide(total, times, out=np.full_like(total, np.nan), where=times > 0)
-
-
-def _n_rows(X: Any) -> int:
-    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 # -- what the student learns --------------------------------------------------------------------------------------

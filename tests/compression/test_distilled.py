@@ -30,8 +30,9 @@ from skmm.testing._fusions import QUICK
 
 
 def kept(estimator, student=None, **params):
-    """One whose teacher and targets can be looked at."""
-    return Distilled(estimator, small() if student is None else student, keep_teacher=True, **params)
+    """One whose teacher and targets can be looked at, of the samples alone."""
+    params = {"keep_teacher": True, "n_mixed": 0, **params}
+    return Distilled(estimator, small() if student is None else student, **params)
 
 
 class Known(ClassifierMixin, BaseEstimator):
@@ -77,7 +78,7 @@ def test_the_student_says_what_the_teacher_says_where_the_labels_say_another_thi
     X = one_hot(cells())
     y = np.array(["a", "b", "c"])[np.arange(90) % 3]  # of each cell one label alone
     student = MultimodalClassifier.plain(max_epochs=80, lr=0.05, hidden_dim=16, device="cpu", random_state=0)
-    distilled = Distilled(KnownByColumn(), student, alpha=0).fit(X, y)
+    distilled = Distilled(KnownByColumn(), student, alpha=0, n_mixed=0).fit(X, y)
     np.testing.assert_allclose(distilled.predict_proba(np.eye(3)), Known.TABLE, atol=0.02)
 
 
@@ -280,7 +281,8 @@ def test_a_student_behind_steps_of_its_own():
     X, y = make_data()
     X = 1000 + 500 * X["vector"]
     student = make_pipeline(StandardScaler(), small(scale_inputs=False))
-    distilled = Distilled(RandomForestClassifier(10, random_state=0), student).fit(X, y, X_unlabelled=X[:10] + 1)
+    distilled = Distilled(RandomForestClassifier(10, random_state=0), student, n_mixed=0)
+    distilled.fit(X, y, X_unlabelled=X[:10] + 1)
     assert distilled.score(X, y) > 0.9
     assert distilled.student_[0].n_samples_seen_ == 70
     assert not hasattr(student[0], "mean_")  # that of the user stays
@@ -423,7 +425,7 @@ def test_unlabelled_samples_weigh_what_others_do_on_average_and_are_groups_of_th
     monkeypatch.setattr(MultimodalClassifier, "_fit_open", noted)
     weights, groups = np.linspace(1, 3, 60), np.array([f"g{i // 10}" for i in range(60)])
     frozen = FrozenEstimator(small().fit(X, y))
-    Distilled(frozen, small()).fit(X, y, X_unlabelled=X[:20], sample_weight=weights, groups=groups)
+    Distilled(frozen, small(), n_mixed=0).fit(X, y, X_unlabelled=X[:20], sample_weight=weights, groups=groups)
     assert seen["n"] == 80
     np.testing.assert_allclose(seen["weights"], [*weights, *[2.0] * 20])
     assert len(np.unique(seen["groups"])) == 6 + 20
@@ -443,7 +445,7 @@ def test_unlabelled_samples_of_other_tasks(task):
 def test_unlabelled_samples_through_cross_validation():
     X, y = make_data()
     with sklearn.config_context(enable_metadata_routing=True):
-        distilled = Distilled(ensemble(max_epochs=2), small(max_epochs=2), keep_teacher=True)
+        distilled = kept(ensemble(max_epochs=2), small(max_epochs=2))
         distilled.set_fit_request(X_unlabelled=True)
         params = {"X_unlabelled": make_data(13)[0]}
         done = cross_validate(distilled, X, y, cv=3, params=params, return_estimator=True, error_score="raise")
