@@ -299,9 +299,9 @@ def take_turns(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dic
         call()  # what is made at a first call is no matter
     for _ in range(repeats):
         for name, call in contenders.items():
-            start = time_module.perf_counter()
+            start = time_module.process_time()  # that of this process: others may be at work
             call()
-            seconds[name].append(time_module.perf_counter() - start)
+            seconds[name].append(time_module.process_time() - start)
     return {name: statistics.median(each) for name, each in seconds.items()}
 
 

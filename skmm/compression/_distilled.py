@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn import get_config
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.frozen import FrozenEstimator
@@ -21,6 +22,7 @@ from skmm._checks import check_rate, is_whole
 from skmm._devices import draw_seed
 from skmm._fitting import all_or_nothing, forget_fit
 from skmm._private import BaseSearchCV, check_method_params, check_sample_weight, num_samples, safe_indexing
+from skmm.blocks import Blocks
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
 from skmm.blocks._joined import join
 from skmm.columns._tables import as_frame
@@ -59,8 +61,8 @@ class Distilled(Compressed):
         Share, from 0 to 1, of the prediction out of folds in the targets; the rest is what the fitted teacher says.
     n_mixed : int or "auto", default="auto"
         Samples in between, of which the teacher is asked too: so many for each of X, weighted means of it and
-        another one [4]_. "auto": 10, or fewer where there are then more than 20,000, at least one; none for a table
-        of any columns, lazily read blocks, or with ``time``. A student whose ``max_epochs`` is "auto" then trains
+        another one [4]_. "auto": 10, or fewer where there are then more than 20,000, at least one; none for tables
+        with other columns than numbers, lazily read blocks, or with ``time``. A student whose ``max_epochs`` is "auto" then trains
         for 20.
     cv : int, splitter or iterable of splits, default=5
         Folds of the predictions of a teacher that has no ``oof_prediction_`` of its own, in each of which it is
@@ -257,7 +259,7 @@ class Distilled(Compressed):
         forget_fit(self)
         teacher, student = self._seeded()
         _last(student)._check_supervised(y)
-        X = as_frame(blocks_if_named(X))
+        X = _given_as(X)
         if not isinstance(student, Pipeline):
             refuse_unnamed(X)
         check_consistent_length(X, y, groups, time)
@@ -265,7 +267,7 @@ class Distilled(Compressed):
         if more is not None:
             if time is not None:
                 raise ValueError("X_unlabelled has no time, so it cannot be given together with time.")
-            everything = join(X, as_frame(blocks_if_named(more)), "X_unlabelled")
+            everything = join(X, _given_as(more), "X_unlabelled")
         self._check_mixing(everything, time)
         params = _fit_params(teacher, {"sample_weight": sample_weight, "groups": groups, "time": time})
         fitted = clone(teacher).fit(X, y, **params)
@@ -317,7 +319,7 @@ class Distilled(Compressed):
         self._check_params()
         _, student = self._seeded()
         X, *others = given
-        X = as_frame(blocks_if_named(X))
+        X = _given_as(X)
         interrupt = self._learn(student, fitted, {}, (X, *others), X)
         if interrupt is not None:
             raise interrupt
@@ -327,7 +329,12 @@ class Distilled(Compressed):
         """How many mixed samples there are of each."""
         if self.n_mixed != "auto":
             return int(self.n_mixed)
-        return min(_MIXED, max(1, _ENOUGH // num_samples(X))) if time is None and can_mix(X) else 0
+        return min(_MIXED, max(1, _ENOUGH // num_samples(X))) if time is None and self._mixable(X) else 0
+
+    def _mixable(self, X: Any) -> bool:
+        """Whether X can be mixed, and is not read as columns of which each says what it is."""
+        typed = getattr(_last(self._given_student()), "modalities", None)
+        return can_mix(X) and not (isinstance(typed, str) and hasattr(X, "columns"))
 
     def _check_mixing(self, X: Any, time: Any) -> None:
         """Refuse to mix what cannot be mixed."""
@@ -335,10 +342,10 @@ class Distilled(Compressed):
             return
         if time is not None:
             raise ValueError(f"n_mixed={self.n_mixed}: samples in between have no time; set n_mixed=0.")
-        if not can_mix(X):
+        if not self._mixable(X):
             raise ValueError(
-                f"n_mixed={self.n_mixed}: there is nothing between rows of a {type(X).__name__} that is a table of "
-                "any columns, or has blocks that are read lazily; set n_mixed=0."
+                f"n_mixed={self.n_mixed}: there is nothing between rows of a {type(X).__name__} whose columns "
+                "are not all numbers, or whose blocks are read lazily; set n_mixed=0."
             )
 
     def _mixing_random(self, student: Any) -> np.random.RandomState:
@@ -550,6 +557,18 @@ def _predicted_left_out(
         total[held] += _predicted(fitted, target, safe_indexing(X, held))
         times[held] += 1
     return np.divide(total, times, out=np.full_like(total, np.nan), where=times > 0)
+
+
+def _given_as(X: Any) -> Any:
+    """X as Blocks, a table, or an array of numbers, where it is one of these; anything else as it is."""
+    X = as_frame(blocks_if_named(X))
+    if isinstance(X, Blocks | np.ndarray) or sp.issparse(X) or hasattr(X, "columns"):
+        return X
+    try:
+        array = np.asarray(X)
+    except ValueError:  # of lists of unequal length
+        return X
+    return array if array.ndim == 2 and array.dtype.kind in "fiu" else X
 
 
 # -- what the student learns --------------------------------------------------------------------------------------

@@ -14,9 +14,11 @@ from skmm.training import canonical
 
 
 def can_mix(X: Any) -> bool:
-    """Whether there is something between samples in this form: not of a table of any columns, or of lazy blocks."""
+    """Whether there is something between samples in this form: not of words and categories, or of lazy blocks."""
     if isinstance(X, Blocks):
         return not any(is_lazy(block) for block in X.values())
+    if hasattr(X, "columns"):
+        X = np.asarray(X[:1])
     return sp.issparse(X) or (isinstance(X, np.ndarray) and X.dtype.kind in "fiu" and X.ndim == 2)
 
 
@@ -29,7 +31,7 @@ def mix(X: Any, often: int, weights: np.ndarray, random: np.random.RandomState) 
 
     Parameters
     ----------
-    X : Blocks, or array or sparse matrix of shape (n_samples, n_features)
+    X : Blocks, or array, sparse matrix or DataFrame of numbers of shape (n_samples, n_features)
         Samples.
     often : int
         How many to make of each distinct one.
@@ -42,6 +44,10 @@ def mix(X: Any, often: int, weights: np.ndarray, random: np.random.RandomState) 
     -------
     The same form, of ``n_mixed`` samples, and their weights (n_mixed,)
     """
+    if hasattr(X, "columns") and not isinstance(X, Blocks):
+        mixed, each = mix(np.asarray(X), often, weights, random)
+        named = {"columns" if hasattr(X, "iloc") else "schema": list(X.columns)}
+        return type(X)(mixed, **named), each
     if isinstance(X, Blocks):
         blocks = X
     else:
