@@ -62,8 +62,8 @@ class Distilled(Compressed):
     n_mixed : int or "auto", default="auto"
         Samples in between, of which the teacher is asked too: so many for each of X, weighted means of it and
         another one [4]_. "auto": 10, or fewer where there are then more than 20,000, at least one; none for tables
-        with other columns than numbers, lazily read blocks, or with ``time``. A student whose ``max_epochs`` is "auto" then trains
-        for 20.
+        with other columns than numbers, lazily read blocks, or with ``time``. A student whose ``max_epochs`` is
+        "auto" then trains for 20.
     cv : int, splitter or iterable of splits, default=5
         Folds of the predictions of a teacher that has no ``oof_prediction_`` of its own, in each of which it is
         fitted anew; with ``alpha=0`` there are none. A number is that of folds as scikit-learn makes them, which

@@ -95,6 +95,16 @@ def test_a_student_learns_of_the_samples_in_between(rng):
     np.testing.assert_array_equal(soft[0], soft[1][:60])
 
 
+@pytest.mark.parametrize("package", ["pandas", "polars"])
+def test_a_table_of_numbers_is_mixed_as_an_array(rng, package):
+    table = rng.normal(size=(9, 2))
+    frame = pytest.importorskip(package).DataFrame(dict(zip("ab", table.T, strict=True)))
+    found, _ = mix(frame, 2, np.ones(9), np.random.RandomState(0))
+    assert type(found) is type(frame)
+    assert list(found.columns) == ["a", "b"]
+    np.testing.assert_array_equal(np.asarray(found), mix(table, 2, np.ones(9), np.random.RandomState(0))[0])
+
+
 def test_what_cannot_be_mixed(rng):
     pd = pytest.importorskip("pandas")
     y = np.arange(40) % 2
