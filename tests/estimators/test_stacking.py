@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TASKS, ensemble, make_task
+from conftest import TASKS, ensemble, make_data, make_task
 from conftest import outputs as predictions
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import expit, log_softmax, logsumexp, softmax
@@ -671,3 +671,20 @@ def test_samples_that_lack_a_modality_are_predicted_as_surely_as_is_right(fusion
     for name in X:
         lacking = Blocks(X, present={name: np.zeros(len(X), dtype=bool)})[600:]
         assert expected_calibration_error(y[600:], clf.predict_proba(lacking)) < 0.08
+
+
+def test_what_the_stack_was_fitted_to_stays():
+    X, y = make_data(n_classes=3, noise=1.0)
+    clf = ensemble(max_epochs=3).fit(X, y)
+    found = clf.oof_heads_
+    assert found.heads == clf.stack_weights_["head"] == clf.expert_scores_["head"]
+    assert found.outputs.shape == (60, len(found.heads), 3)
+    assert found.outputs.nbytes == 4 * 60 * len(found.heads) * 3
+    np.testing.assert_array_equal(y[found.rows], found.target)
+    for h, loss in enumerate(clf.expert_scores_["loss"]):
+        p = np.exp(found.outputs[:, h].astype(float))
+        told = p[np.arange(60), found.target] / p.sum(axis=1)
+        assert -np.log(told).mean() == pytest.approx(loss, rel=1e-5)
+    light = ensemble(max_epochs=3, store_oof=False).fit(X, y)
+    assert not hasattr(light, "oof_heads_")
+    np.testing.assert_array_equal(light.predict_proba(X), clf.predict_proba(X))
