@@ -178,7 +178,8 @@ def _arguments(net: MultimodalNet) -> dict[str, Any]:
         for name, choice in chosen.items()
     }
     if isinstance(args["fusion"], nn.Module):
-        args["fusion"] = copy.deepcopy(network.fusion or args["fusion"]).to("meta")
+        own = args["fusion"] if network.fusion is None else network.fusion  # None where it was pruned
+        args["fusion"] = copy.deepcopy(own).to("meta")
     return args
 
 
