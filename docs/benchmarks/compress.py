@@ -94,13 +94,14 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--run", type=int, default=None, help="how many of the folds to run, by default all")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS), help="which to make")
     parser.add_argument("--recipes", action="store_true", help="compare targets of distillation, on training parts")
     parser.add_argument("--log", type=Path, default=None)
     parser.add_argument("--plot", type=Path, default=None)
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    models = RECIPES if args.recipes else MODELS
+    models = RECIPES if args.recipes else {name: MODELS[name] for name in args.models}
     records = Records(args.log, "set", "fold")
     comparisons = {}
     for name in args.sets:

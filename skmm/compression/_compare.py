@@ -295,10 +295,9 @@ def judged(model: Any, said: np.ndarray, y: Any) -> tuple[float, float]:
 def take_turns(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
     """Median seconds of each, one call of all before the next, so that ratios hold where seconds do not."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for call in contenders.values():
-        call()  # what is made at a first call is no matter
     for _ in range(repeats):
         for name, call in contenders.items():
+            call()  # what the others have put out of the caches is no matter
             start = time_module.process_time()  # that of this process: others may be at work
             call()
             seconds[name].append(time_module.process_time() - start)
