@@ -456,9 +456,9 @@ def test_unlabelled_samples_through_cross_validation():
 
 SEVERAL = {**QUICK, "n_members": 3, "experts": None, "max_epochs": 8, "lr": 0.05}
 CHECKED = [
-    Distilled(MultimodalClassifier(**SEVERAL), MultimodalClassifier(**QUICK)),
-    Distilled(MultimodalRegressor(**SEVERAL), MultimodalRegressor(**QUICK)),
-    Distilled(LogisticRegression(), MultimodalClassifier(**QUICK), alpha=0),
+    Distilled(MultimodalClassifier(**SEVERAL), MultimodalClassifier(**QUICK), n_mixed=1),
+    Distilled(MultimodalRegressor(**SEVERAL), MultimodalRegressor(**QUICK), n_mixed=1),
+    Distilled(LogisticRegression(), MultimodalClassifier(**QUICK), alpha=0, n_mixed=1),
 ]
 
 
