@@ -195,7 +195,7 @@ def test_token_ids_are_counted_as_words(rng):
 
 def test_multilabel(X, rng):
     Y = (X["text"][:, :3] + rng.normal(size=(N, 3)) > 3).astype(int)
-    models = make_baselines(X, Y)
+    models = make_baselines(X, Y, random_state=0)
     assert list(models) == ["LR concat", "LR text", "LR image", "boosting", "trees"]
     plain = make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression(max_iter=10_000)))
     model = untuned(X, Y)["LR text"].fit(X, Y)
@@ -206,7 +206,7 @@ def test_multilabel(X, rng):
 
 def test_several_values_per_sample(X, rng):
     Y = X["text"][:, :2] + rng.normal(size=(N, 2))
-    models = make_baselines(X, Y)
+    models = make_baselines(X, Y, random_state=0)
     assert list(models) == ["ridge concat", "ridge text", "ridge image", "boosting", "trees"]
     assert models["ridge text"].fit(X, Y).score(X, Y) > 0.9
 
