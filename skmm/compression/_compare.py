@@ -312,9 +312,9 @@ def summarise(
     rows = []
     for name, each in found.items():
         rise = losses[name] - losses["whole"]
-        low, high = (
-            (0.0, 0.0) if name == "whole" else corrected_interval(rise, test_to_train, confidence=confidence)
-        )
+        low, high = (0.0, 0.0) if name == "whole" else (None, None)
+        if name != "whole" and len(rise) > 1:
+            low, high = corrected_interval(rise, test_to_train, confidence=confidence)
         mean = {
             key: float(np.mean([m[key] for m in each])) if key in each[0] else None for key in _Measured._fields
         }
