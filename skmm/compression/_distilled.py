@@ -268,7 +268,8 @@ class Distilled(Compressed):
             if time is not None:
                 raise ValueError("X_unlabelled has no time, so it cannot be given together with time.")
             everything = join(X, _given_as(more), "X_unlabelled")
-        self._check_mixing(everything, time)
+        if isinstance(X, Blocks) or hasattr(X, "columns"):  # of anything else the teacher says first what is wrong
+            self._check_mixing(everything, time)
         params = _fit_params(teacher, {"sample_weight": sample_weight, "groups": groups, "time": time})
         fitted = clone(teacher).fit(X, y, **params)
         given = X, y, sample_weight, groups, time
@@ -295,6 +296,7 @@ class Distilled(Compressed):
             more = safe_indexing(everything, np.arange(len(soft), n))
             soft = np.concatenate([soft, _predicted(fitted, target, more)])
         sample_weight, groups = _extended(sample_weight, groups, encoded, len(soft))
+        self._check_mixing(everything, time)
         often = self._often(everything, time)
         if often:
             weights = check_sample_weight(sample_weight, soft, dtype=np.float64, ensure_non_negative=True)
@@ -562,11 +564,12 @@ def _predicted_left_out(
 def _given_as(X: Any) -> Any:
     """X as Blocks, a table, or an array of numbers, where it is one of these; anything else as it is."""
     X = as_frame(blocks_if_named(X))
-    if isinstance(X, Blocks | np.ndarray) or sp.issparse(X) or hasattr(X, "columns"):
+    if isinstance(X, Blocks) or sp.issparse(X) or hasattr(X, "columns"):
         return X
     try:
         array = np.asarray(X)
-    except ValueError:  # of lists of unequal length
+        array = array.astype(np.float64) if array.dtype == object and array.ndim == 2 else array
+    except (ValueError, TypeError):  # of lists of unequal length, or of words
         return X
     return array if array.ndim == 2 and array.dtype.kind in "fiu" else X
 
