@@ -102,21 +102,20 @@ class CompressionComparison:
         if ax is None:
             _, ax = pyplot.subplots(layout="constrained")
         whole = float(self.losses[self.summary["model"][0]].mean())
-        for label, mark, own in (("float32 weights", "o", ""), ("int8 weights", "s", ", int8")):
-            filed = [row for row in self.summary if row["megabytes"] is not None]
-            rows = [row for row in filed if row["model"].endswith(", int8") == bool(own)]
-            x, y = [row["megabytes"] for row in rows], [row["loss"] for row in rows]
-            bars = np.abs([[row["rise"] - row["low"], row["high"] - row["rise"]] for row in rows]).T
-            ax.errorbar(x, y, bars, fmt=mark, capsize=3, label=label)
-            for row in rows if not own else []:
-                ax.annotate(
-                    row["model"], (row["megabytes"], row["loss"]), xytext=(5, 5), textcoords="offset points"
-                )
+        filed = {row["model"]: row for row in self.summary if row["megabytes"] is not None}
+        names = [name for name in filed if not name.endswith(_SCALES["int8"])]
+        for number, name in enumerate(names):
+            for mark, suffix in (("o", _SCALES["float32"]), ("s", _SCALES["int8"])):
+                row = filed[name + suffix]
+                bars = np.abs([[row["rise"] - row["low"]], [row["high"] - row["rise"]]])
+                style = {"color": f"C{number}", "capsize": 3, "label": None if suffix else name}
+                filling = {"markerfacecolor": "white"} if suffix else {}
+                ax.errorbar([row["megabytes"]], [row["loss"]], bars, fmt=mark, **style, **filling)
         ax.axhline(whole, color="0.5", linestyle="--", linewidth=1)
         ax.set_xscale("log")
         ax.set_xlabel("Size of the file (MB)")
         ax.set_ylabel(self.metric.capitalize())
-        ax.legend()
+        ax.legend(title="squares: int8 weights")
         return ax
 
 

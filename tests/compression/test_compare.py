@@ -68,7 +68,8 @@ def test_the_plot_shows_sizes_and_losses(found):
     ax = found.plot(Figure().subplots())
     assert ax.get_xscale() == "log"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Size of the file (MB)", "Log-loss")
-    assert [text.get_text() for text in ax.texts] == ["whole", "distilled"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["whole", "distilled"]
+    assert len(ax.containers) == 4  # each with both types of weights
 
 
 def test_it_says_what_the_numbers_are(found):
