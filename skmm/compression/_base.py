@@ -11,6 +11,8 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
+Given = tuple[Any, Any, Any, Any, Any]  # what fit takes: X, y, sample_weight, groups, time
+
 
 def _predictor_has(method: str) -> Callable[[Any], bool]:
     """Whether what will predict has a method, for ``available_if``."""

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, r2_score
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length
 
@@ -27,6 +26,7 @@ from skmm.compression._pruned import Pruned
 from skmm.compression._quantize import quantize
 from skmm.deployment import load_onnx, to_onnx
 from skmm.estimators._base import MultimodalEstimator
+from skmm.model_selection._compare import find_splits
 from skmm.model_selection._comparison import check_confidence, corrected_interval
 from skmm.table import Table
 
@@ -187,11 +187,7 @@ def compare_compression(
     check_confidence(confidence)
     check_consistent_length(X, y, groups)
     classifies = is_classifier(last)
-    if groups is not None and isinstance(cv, int):
-        cv = StratifiedGroupKFold(cv) if classifies and np.ndim(y) == 1 else GroupKFold(cv)
-    splits = list(check_cv(cv, y, classifier=classifies).split(np.zeros(len(y)), y, groups))
-    if len(splits) < 2:
-        raise ValueError(f"a comparison needs at least 2 folds, cv={cv!r} gives {len(splits)}.")
+    splits = find_splits(cv, X, y, groups, not classifies, np.ndim(y) == 1)
     found: dict[str, list[dict[str, float]]] = {}
     for train, test in splits:
         fold = _fitted(estimator, models, X, y, groups, train)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Iterable
 from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn import get_config
 from sklearn.base import clone, is_classifier, is_regressor
-from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, check_random_state, get_tags
@@ -21,23 +18,31 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skmm._checks import check_rate, is_whole
 from skmm._devices import draw_seed
 from skmm._fitting import all_or_nothing, forget_fit
-from skmm._private import BaseSearchCV, check_method_params, check_sample_weight, num_samples, safe_indexing
+from skmm._private import check_sample_weight, num_samples, safe_indexing
 from skmm.blocks import Blocks
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
 from skmm.blocks._joined import join
 from skmm.columns._tables import as_frame
-from skmm.compression._base import Compressed
+from skmm.compression._base import Compressed, Given
 from skmm.compression._mixing import can_mix, mix
+from skmm.compression._teachers import (
+    check_probabilities,
+    fit_params,
+    is_frozen,
+    last_step,
+    own_left_out,
+    predicted,
+    predicted_left_out,
+    target_of,
+)
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._base import MultimodalEstimator
-from skmm.estimators._targets import ClassTarget, LabelsTarget, Target
+from skmm.estimators._targets import ClassTarget, Target
 from skmm.training._plan import encode_marks
 
-Given = tuple[Any, Any, Any, Any, Any]  # X, y, sample_weight, groups, time
 _SHARED = ("modalities", "device", "n_jobs")  # parameters of a teacher that the default student has too
 _MIXED, _ENOUGH = 10, 20_000  # samples in between, for each, and so many that there need not be more
 _PATIENCE = 20  # epochs on what there is with these
-_ROUNDING = 0.01  # of a sum of probabilities
 
 
 class Distilled(Compressed):
@@ -227,7 +232,7 @@ class Distilled(Compressed):
         self._check_student()
         # some know only after their fit whether they have them
         if is_classifier(self.estimator) and not hasattr(type(self.estimator), "predict_proba"):
-            _check_probabilities(self.estimator)
+            check_probabilities(self.estimator)
 
     def _check_student(self) -> None:
         """Refuse a student that cannot learn what the teacher says."""
@@ -239,7 +244,7 @@ class Distilled(Compressed):
         else:
             raise ValueError(f"estimator={self.estimator!r} is neither a classifier nor a regressor.")
         student = self._given_student()
-        last = _last(student)
+        last = last_step(student)
         if not isinstance(last, MultimodalEstimator):
             raise ValueError(
                 f"student={student!r} cannot learn from predictions: it must be a {wanted.__name__}, or a Pipeline "
@@ -258,7 +263,7 @@ class Distilled(Compressed):
         self._check_params()
         forget_fit(self)
         teacher, student = self._seeded()
-        _last(student)._check_supervised(y)
+        last_step(student)._check_supervised(y)
         X = _given_as(X)
         if not isinstance(student, Pipeline):
             refuse_unnamed(X)
@@ -270,7 +275,7 @@ class Distilled(Compressed):
             everything = join(X, _given_as(more), "X_unlabelled")
         if isinstance(X, Blocks) or hasattr(X, "columns"):  # of anything else the teacher says first what is wrong
             self._check_mixing(everything, time)
-        params = _fit_params(teacher, {"sample_weight": sample_weight, "groups": groups, "time": time})
+        params = fit_params(teacher, {"sample_weight": sample_weight, "groups": groups, "time": time})
         fitted = clone(teacher).fit(X, y, **params)
         given = X, y, sample_weight, groups, time
         return self._learn(student, fitted, params, given, everything)
@@ -281,35 +286,35 @@ class Distilled(Compressed):
         """Fit the student to what a fitted teacher says of what it was fitted to, and of what else there is."""
         X, y, sample_weight, groups, time = given
         if is_classifier(fitted):
-            _check_probabilities(fitted)
-        target, encoded = _target(_last(student), fitted, y)
-        soft = _predicted(fitted, target, X)
-        if self.alpha > 0 and not _is_frozen(fitted):
-            left_out = _own_left_out(fitted, target, len(soft))
+            check_probabilities(fitted)
+        target, encoded = target_of(last_step(student), fitted, y)
+        soft = predicted(fitted, target, X)
+        if self.alpha > 0 and not is_frozen(fitted):
+            left_out = own_left_out(fitted, target, len(soft))
             if left_out is None:
                 splits = self._splits(y, len(soft), target, groups, time)
-                left_out = _predicted_left_out(fitted, target, X, y, len(soft), splits, params)
+                left_out = predicted_left_out(fitted, target, X, y, len(soft), splits, params)
             mixed = self.alpha * left_out + (1 - self.alpha) * soft
             soft = np.where(np.isnan(left_out), soft, mixed)
         n = num_samples(everything)
         if n > len(soft):
             more = safe_indexing(everything, np.arange(len(soft), n))
-            soft = np.concatenate([soft, _predicted(fitted, target, more)])
+            soft = np.concatenate([soft, predicted(fitted, target, more)])
         sample_weight, groups = _extended(sample_weight, groups, encoded, len(soft))
         self._check_mixing(everything, time)
         often = self._often(everything, time)
         if often:
             weights = check_sample_weight(sample_weight, soft, dtype=np.float64, ensure_non_negative=True)
             mixed_in, own = mix(everything, often, weights, self._mixing_random(student))
-            soft = np.concatenate([soft, _predicted(fitted, target, mixed_in)])
+            soft = np.concatenate([soft, predicted(fitted, target, mixed_in)])
             everything = join(everything, mixed_in, "what is mixed")
             sample_weight, groups = _extended(weights, groups, weights, len(soft))
             sample_weight[len(weights) :] = own
         if len(soft) > len(encoded):
             places = soft.argmax(axis=1) if target.competing else soft
             y = target.given(np.concatenate([encoded, places[len(encoded) :]]))
-        if often and _last(student).max_epochs == "auto":
-            _last(student).max_epochs = _PATIENCE
+        if often and last_step(student).max_epochs == "auto":
+            last_step(student).max_epochs = _PATIENCE
         interrupt = _fit_student(student, target, soft, everything, y, sample_weight, groups, time)
         self.student_ = student
         if self.keep_teacher:
@@ -335,7 +340,7 @@ class Distilled(Compressed):
 
     def _mixable(self, X: Any) -> bool:
         """Whether X can be mixed, and is not read as columns of which each says what it is."""
-        typed = getattr(_last(self._given_student()), "modalities", None)
+        typed = getattr(last_step(self._given_student()), "modalities", None)
         return can_mix(X) and not (isinstance(typed, str) and hasattr(X, "columns"))
 
     def _check_mixing(self, X: Any, time: Any) -> None:
@@ -352,7 +357,7 @@ class Distilled(Compressed):
 
     def _mixing_random(self, student: Any) -> np.random.RandomState:
         """What mixed samples are drawn from."""
-        seed = self.random_state if self.random_state is not None else _last(student).random_state
+        seed = self.random_state if self.random_state is not None else last_step(student).random_state
         return np.random.RandomState(draw_seed(copy.deepcopy(seed)))
 
     def _seeded(self) -> tuple[Any, Any]:
@@ -398,11 +403,6 @@ class Distilled(Compressed):
 # -- estimators ---------------------------------------------------------------------------------------------------
 
 
-def _last(estimator: Any) -> Any:
-    """The last step of a Pipeline; any other estimator itself."""
-    return _last(estimator.steps[-1][1]) if isinstance(estimator, Pipeline) else estimator
-
-
 def _default_student(estimator: Any) -> Any:
     """One network that reads what a teacher reads."""
     found = _student_of(estimator)
@@ -423,142 +423,6 @@ def _student_of(estimator: Any) -> Any:
         return of(n_members=1, **{name: getattr(estimator, name) for name in _SHARED})
     inner = getattr(estimator, "estimator", None)  # of a search, one that is frozen, or one that is compressed
     return None if inner is None or isinstance(inner, type) else _student_of(inner)
-
-
-def _is_frozen(estimator: Any) -> bool:
-    return isinstance(_last(estimator), FrozenEstimator)
-
-
-def _fit_params(estimator: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """What a fit of the teacher is given beside X and y, under the names that it has there."""
-    routing = get_config()["enable_metadata_routing"]  # by which a Pipeline or search finds its step itself
-    params = {}
-    for name, value in given.items():
-        if value is None:
-            continue
-        if _takes(estimator, name):
-            params[name if routing else _name_in(estimator, name)] = value
-        elif name == "sample_weight":
-            raise ValueError(f"sample_weight: the teacher {estimator!r} does not take weights of samples.")
-    return params
-
-
-def _takes(estimator: Any, name: str) -> bool:
-    """Whether a fit takes a parameter."""
-    if isinstance(estimator, Pipeline):
-        return _takes(estimator.steps[-1][1], name)
-    if isinstance(estimator, BaseSearchCV):
-        return name == "groups" or _takes(estimator.estimator, name)
-    params = inspect.signature(estimator.fit).parameters
-    # what hands on anything is asked to hand on weights, which all may take, but nothing that few know
-    return name in params or (name == "sample_weight" and any(p.kind is p.VAR_KEYWORD for p in params.values()))
-
-
-def _name_in(estimator: Any, name: str) -> str:
-    """The name of a parameter of the last step's fit, in that of a Pipeline or search."""
-    if isinstance(estimator, Pipeline):
-        step, last = estimator.steps[-1]
-        return f"{step}__{_name_in(last, name)}"
-    if isinstance(estimator, BaseSearchCV) and name != "groups":
-        return _name_in(estimator.estimator, name)
-    return name
-
-
-# -- what the teacher says ----------------------------------------------------------------------------------------
-
-
-def _check_probabilities(teacher: Any) -> None:
-    if not hasattr(teacher, "predict_proba"):
-        raise ValueError(
-            f"the teacher {teacher!r} has no predict_proba, from which the student learns. Take a classifier that "
-            "has, or calibrate it: CalibratedClassifierCV(estimator)."
-        )
-
-
-def _target(student: Any, teacher: Any, y: Any) -> tuple[Target, np.ndarray]:
-    """What the student predicts, and y as numbers; of a teacher that knows more classes than y holds all these."""
-    target, encoded = student._first_target(y, None)
-    if not isinstance(target, ClassTarget):
-        return target, encoded
-    if isinstance(teacher.classes_, list):
-        raise ValueError("the teacher predicts several outputs of a sample, y holds one.")
-    known = np.unique(teacher.classes_)
-    foreign = np.setdiff1d(target.classes, known)
-    if len(foreign):
-        raise ValueError(
-            f"y holds {foreign.tolist()[0]!r}, which is not among the teacher's classes {known.tolist()}."
-        )
-    return student._first_target(y, known)
-
-
-def _predicted(teacher: Any, target: Target, X: Any) -> np.ndarray:
-    """Probabilities or values (n, C) that a fitted teacher predicts, in the order of the target's classes.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many of them as y says, some are no numbers, or probabilities do not sum to 1.
-    """
-    classifies = isinstance(target, (ClassTarget, LabelsTarget))
-    said = teacher.predict_proba(X) if classifies else teacher.predict(X)
-    if isinstance(said, list):  # of several labels two columns each, one where a label is always or never there
-        said = np.column_stack(
-            [
-                own[:, np.asarray(classes) == 1].sum(axis=1)
-                for own, classes in zip(said, teacher.classes_, strict=True)
-            ]
-        )
-    found = _in_order(said, teacher, target)
-    if not np.isfinite(found).all():
-        row = int(np.flatnonzero(~np.isfinite(found).all(axis=1))[0])
-        raise ValueError(f"the teacher predicts {found[row].tolist()} of row {row}; a student learns from numbers.")
-    off = np.abs(found.sum(axis=1) - 1) > _ROUNDING
-    if isinstance(target, ClassTarget) and off.any():
-        row = int(off.argmax())
-        raise ValueError(
-            f"the teacher's probabilities {found[row].tolist()} of row {row} do not sum to 1; y holds one class of "
-            "each sample, not several labels."
-        )
-    return found
-
-
-def _in_order(said: Any, teacher: Any, target: Target) -> np.ndarray:
-    """Predictions as (n, C), 0 of a class that a teacher never saw."""
-    said = np.asarray(said, dtype=np.float64)
-    said = said.reshape(len(said), -1)
-    if isinstance(target, ClassTarget):
-        found = np.zeros((len(said), target.n_outputs))
-        found[:, np.searchsorted(target.classes, teacher.classes_)] = said
-        return found
-    if said.shape[1] != target.n_outputs:
-        raise ValueError(f"the teacher predicts {said.shape[1]} outputs of a sample, y has {target.n_outputs}.")
-    return said
-
-
-def _own_left_out(teacher: Any, target: Target, n: int) -> np.ndarray | None:
-    """What a fitted teacher itself said of samples that it left out, NaN of others; None if it told nothing."""
-    while True:
-        if isinstance(teacher, Pipeline):
-            teacher = teacher.steps[-1][1]
-        elif isinstance(teacher, BaseSearchCV):
-            teacher = teacher.best_estimator_
-        else:
-            break
-    said = getattr(teacher, "oof_prediction_", None)
-    return None if said is None or len(said) != n else _in_order(said, teacher, target)
-
-
-def _predicted_left_out(
-    teacher: Any, target: Target, X: Any, y: Any, n: int, splits: list[Any], params: dict[str, Any]
-) -> np.ndarray:
-    """What teachers that are fitted without a fold say of it, on average; NaN of samples in none."""
-    total, times = np.zeros((n, target.n_outputs)), np.zeros((n, 1))
-    for train, held in splits:
-        own = check_method_params(X, params, indices=train)
-        fitted = clone(teacher).fit(safe_indexing(X, train), safe_indexing(y, train), **own)
-        total[held] += _predicted(fitted, target, safe_indexing(X, held))
-        times[held] += 1
-    return np.divide(total, times, out=np.full_like(total, np.nan), where=times > 0)
 
 
 def _given_as(X: Any) -> Any:
@@ -595,7 +459,7 @@ def _fit_student(
     student: Any, target: Target, soft: np.ndarray, X: Any, y: Any, sample_weight: Any, groups: Any, time: Any
 ) -> KeyboardInterrupt | None:
     """Fit the student; the interrupt that ended its training after whole epochs, if there was one."""
-    last = _last(student)
+    last = last_step(student)
     if isinstance(student, Pipeline) and len(student.steps) > 1:
         before = student[:-1]
         X = before.fit_transform(X, y)

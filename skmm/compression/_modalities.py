@@ -10,11 +10,10 @@ from sklearn.base import clone
 
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import trusted_blocks
+from skmm.compression._base import Given
 from skmm.compression._state import State
 from skmm.compression._steps import Steps
 from skmm.estimators._stacking import HeadOutputs, features_without, mean_loss, stack_of
-
-Given = tuple[Any, Any, Any, Any, Any]  # what fit takes: X, y, sample_weight, groups, time
 
 
 def find_needless(steps: Steps, samples: Given) -> tuple[list[str], State]:

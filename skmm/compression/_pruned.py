@@ -12,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from skmm._checks import check_below, is_whole, unknown
 from skmm._devices import draw_seed
 from skmm._fitting import all_or_nothing, forget_fit
-from skmm.compression._base import Compressed
+from skmm.compression._base import Compressed, Given
 from skmm.compression._heads import keep_heads, most_dropped
 from skmm.compression._members import expected_rise, fewest, gain_of_pairs, keep_members
-from skmm.compression._modalities import Given, find_needless, refitted
+from skmm.compression._modalities import find_needless, refitted
 from skmm.compression._recovery import epochs_of, recovered
 from skmm.compression._state import State
 from skmm.compression._steps import Steps
@@ -326,7 +326,8 @@ class Pruned(Compressed):
             if not set(own) & set(self.heads):
                 raise ValueError(f"heads={self.heads!r} keeps none of the network's heads {own}; keep one or more.")
             pruned = keep_heads(state, [h for h, name in enumerate(names) if name in self.heads])
-        kept = pruned.heads if pruned is state else pruned.found.heads  # type: ignore[union-attr]
+        assert pruned.found is not None
+        kept = pruned.found.heads
         dropped = [name for name in names if name not in kept]
         steps.take("heads", len(names), len(kept), pruned, dropped=dropped)
 

@@ -154,8 +154,7 @@ class State:
         told = fit.outputs[samples.at]
         if len(fit.found.rows) > len(told):  # they come a second time, with modalities hidden
             told = stack_of(target, fit.found)[1]
-        own = {"stack": fit.stack, "found": fit.found, "scores": fit.scores}
-        state = replace(state, **own).judged(told, fit.found)  # type: ignore[arg-type]
+        state = replace(state, stack=fit.stack, found=fit.found, scores=fit.scores).judged(told, fit.found)
         return replace(state, outputs=state.stacked)
 
     def averaged(self, outputs: np.ndarray) -> State:

@@ -172,7 +172,7 @@ def compare_fusions(
     baselines = check_baselines(baselines)
     if params and baselines:
         raise ValueError("params go to the fusions alone; a fair comparison needs baselines=False with them.")
-    splits = _splits(cv, X, y, groups, regression, one_target)
+    splits = find_splits(cv, X, y, groups, regression, one_target)
     metrics = find_metrics(scoring, regression)
     check_scoring(estimator, metrics)  # an unknown scorer fails here, before any fit
 
@@ -216,7 +216,7 @@ def _read_task(estimator: Any, X: Any, y: Any) -> tuple[Any, bool, bool]:
     return estimator, regression, one_target
 
 
-def _splits(
+def find_splits(
     cv: Any, X: Any, y: Any, groups: Any, regression: bool, one_target: bool
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Training and test rows of each fold; a number of folds keeps groups whole, if there are any."""
