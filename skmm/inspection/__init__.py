@@ -1,5 +1,6 @@
 """What a fitted estimator relies on."""
 
+from skmm.inspection.importances import modality_contributions, modality_importances
 from skmm.inspection.robustness import RobustnessDisplay, robustness_curve
 
-__all__ = ["RobustnessDisplay", "robustness_curve"]
+__all__ = ["RobustnessDisplay", "modality_contributions", "modality_importances", "robustness_curve"]

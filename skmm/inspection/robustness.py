@@ -11,14 +11,11 @@ from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_scalar
 from sklearn.utils.parallel import Parallel, delayed
 
-from skmm._checks import check_rate, unknown
+from skmm._checks import check_rate
 from skmm._devices import draw_seed
 from skmm._optional import import_optional
-from skmm.blocks import Blocks
+from skmm.inspection._answers import Names, as_tuple, chosen, label
 from skmm.inspection.removal import at_blocks, score_without
-
-# a modality, or several that go missing independently of one another
-Names = str | tuple[str, ...]
 
 
 def robustness_curve(
@@ -105,7 +102,7 @@ def robustness_curve(
         raise ValueError(f"scoring must be one metric, a name or a function, got {scoring!r}.")
     check_scalar(n_repeats, "n_repeats", Integral, min_val=1)
     model, blocks = at_blocks(estimator, X)
-    chosen = _chosen(modalities, blocks)
+    keys = chosen(modalities, list(blocks), "modality")
     scorer = check_scoring(model, scoring)
     seed = draw_seed(random_state)
 
@@ -113,43 +110,21 @@ def robustness_curve(
     # nothing is random where nothing or everything is removed
     tasks = [
         (key, i, repeat)
-        for key in chosen
+        for key in keys
         for i, rate in enumerate(shares)
         if rate > 0
         for repeat in range(1 if rate == 1 else n_repeats)
     ]
     found = Parallel(n_jobs=n_jobs)(
-        delayed(score_without)(scorer, model, blocks, y, _names(key), shares[i], [seed, repeat])
+        delayed(score_without)(scorer, model, blocks, y, as_tuple(key), shares[i], [seed, repeat])
         for key, i, repeat in tasks
     )
-    scores = {key: np.full((len(shares), n_repeats), float(baseline)) for key in chosen}
-    empty = {key: np.full((len(shares), n_repeats), unseen) for key in chosen}
+    scores = {key: np.full((len(shares), n_repeats), float(baseline)) for key in keys}
+    empty = {key: np.full((len(shares), n_repeats), unseen) for key in keys}
     for (key, i, repeat), (score, share) in zip(tasks, found, strict=True):
         where = slice(None) if shares[i] == 1 else repeat
         scores[key][i, where], empty[key][i, where] = score, share
     return Bunch(rates=shares, scores=scores, baseline=float(baseline), empty=empty)
-
-
-def _names(key: Names) -> tuple[str, ...]:
-    return (key,) if isinstance(key, str) else key
-
-
-def _chosen(modalities: Any, X: Blocks) -> list[Names]:
-    if modalities is None:
-        return list(X)
-    if isinstance(modalities, str):
-        raise ValueError(f"modalities={modalities!r} is one name; give a list, [{modalities!r}].")
-    found: list[Names] = []
-    for key in modalities:
-        for name in _names(key):
-            if name not in X:
-                raise unknown("modality", name, X)
-        if key in found or len(set(_names(key))) < len(_names(key)):
-            raise ValueError(f"modality {key!r} is named twice in modalities={list(modalities)!r}.")
-        found.append(key)
-    if not found:
-        raise ValueError(f"modalities is empty; valid are {list(X)}.")
-    return found
 
 
 class RobustnessDisplay:
@@ -302,7 +277,7 @@ class RobustnessDisplay:
         self.lines_, self.fill_between_ = [], []
         for key, scores in self.scores.items():
             mean, deviation = scores.mean(axis=1)[order], scores.std(axis=1)[order]
-            (line,) = ax.plot(x, mean, **{"marker": "o", "label": " and ".join(_names(key)), **(line_kw or {})})
+            (line,) = ax.plot(x, mean, **{"marker": "o", "label": label(key), **(line_kw or {})})
             band = {"alpha": 0.2, "color": line.get_color(), "linewidth": 0, **(fill_between_kw or {})}
             self.lines_.append(line)
             self.fill_between_.append(ax.fill_between(x, mean - deviation, mean + deviation, **band))

@@ -1,0 +1,202 @@
+"""What a fitted estimator says of samples with some of their modalities, or columns, taken away."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.model_selection import cross_val_predict
+
+from skmm._checks import unknown
+from skmm._private import safe_indexing
+from skmm.blocks import Blocks
+from skmm.columns._tables import as_frame
+from skmm.inspection.removal import at_blocks
+
+# a modality or column, or several that come and go together
+Names = str | tuple[str, ...]
+
+RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+
+
+class Answers:
+    """An estimator that has answered already: given rows of its samples, it repeats what it said of them.
+
+    What scorers of scikit-learn ask for works; of each method all rows are asked once.
+
+    Parameters
+    ----------
+    model : estimator
+        What answers; fitted, unless there is ``cv``.
+    X : object
+        Samples, as ``model`` takes them.
+    refit : dict, optional
+        ``y`` and ``cv``, where the answers are those of clones that left the sample's fold out.
+    """
+
+    def __init__(self, model: Any, X: Any, refit: Mapping[str, Any] | None = None) -> None:
+        self._model, self._X, self._refit = model, X, refit
+        self._said: dict[str, np.ndarray] = {}
+        if is_classifier(model):
+            self.classes_ = model.classes_ if refit is None else np.unique(refit["y"])
+
+    def __sklearn_tags__(self) -> Any:
+        return self._model.__sklearn_tags__()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in RESPONSES or not hasattr(self._model, name):
+            raise AttributeError(f"{type(self).__name__} of {type(self._model).__name__} has no attribute {name!r}")
+
+        def repeat(rows: np.ndarray) -> np.ndarray:
+            return self.all(name)[rows]
+
+        repeat.__name__ = name  # by which scikit-learn knows what it was given
+        return repeat
+
+    def all(self, name: str) -> np.ndarray:
+        """What the method says of all samples."""
+        if name not in self._said:
+            with warnings.catch_warnings():
+                # here this is the question, not a surprise
+                warnings.filterwarnings("ignore", r"\d+ of \d+ samples have no modality at all", UserWarning)
+                if self._refit is None:
+                    self._said[name] = np.asarray(getattr(self._model, name)(self._X))
+                else:
+                    self._said[name] = cross_val_predict(clone(self._model), self._X, method=name, **self._refit)
+        return self._said[name]
+
+
+class Removal:
+    """A fitted estimator, samples, and what can be taken away from them.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        What predicts.
+    X : object
+        Samples.
+    names : sequence of Names or None
+        What comes and goes; None for each modality, or column, by itself.
+    columns : bool
+        Whether these are columns of a table, rather than modalities.
+    """
+
+    def __init__(self, estimator: Any, X: Any, names: Sequence[Names] | None, *, columns: bool) -> None:
+        if columns:
+            frame = as_frame(X)
+            if not hasattr(frame, "columns"):
+                raise ValueError(f"level='column' needs a table whose columns have names, got {type(X).__name__}.")
+            self.model, self.X = estimator, frame
+            self.valid = [str(name) for name in frame.columns]
+        else:
+            self.model, self.X = at_blocks(estimator, X)
+            self.valid = list(self.X)
+        self.columns = columns
+        self.names = chosen(names, self.valid, "column" if columns else "modality")
+        self.n_samples = len(self.X)
+
+    @property
+    def n_names(self) -> int:
+        return len(self.names)
+
+    @property
+    def everything(self) -> int:
+        """The set of all that can be taken away, as a number: bit i for the name i."""
+        return (1 << self.n_names) - 1
+
+    def members(self, kept: int) -> list[str]:
+        """What is there of a set that is kept, and what is never taken away."""
+        gone = {name for i, key in enumerate(self.names) if not kept >> i & 1 for name in as_tuple(key)}
+        return [name for name in self.valid if name not in gone]
+
+    def without(self, kept: int) -> Any:
+        """The samples without what is not in the set, as :attr:`model` takes them."""
+        there = set(self.members(kept))
+        if self.columns:
+            return _blank(self.X, [name for name in self.valid if name not in there])
+        present = {name: mask & (name in there) for name, mask in self.X.present.items()}
+        return Blocks(dict(self.X.items()), present=present)
+
+    def shuffled(self, i: int, rows: np.ndarray) -> Any:
+        """The samples, each with what another has of the name ``i``: rows (n,) say which."""
+        own = as_tuple(self.names[i])
+        if self.columns:
+            moved = safe_indexing(self.X, rows)
+            return _with_columns(self.X, {name: moved[name] for name in own})
+        moved = self.X[rows]
+        return Blocks(
+            {name: moved[name] if name in own else block for name, block in self.X.items()},
+            present={name: (moved if name in own else self.X).present[name] for name in self.X},
+        )
+
+    def answers(self, kept: int, refit: Mapping[str, Any] | None = None) -> Answers:
+        """What the estimator says with a set of names; its clones, fitted to that set alone, with ``refit``."""
+        if refit is None:
+            return Answers(self.model, self.without(kept))
+        there = self.members(kept)
+        if not there:  # what there is to say without any sample's features
+            prior = DummyClassifier(strategy="prior") if is_classifier(self.model) else DummyRegressor()
+            return Answers(prior, np.zeros((self.n_samples, 1)), refit)
+        return Answers(self.model, self.X[there] if self.columns else self.X.select(there), refit)
+
+
+def as_tuple(key: Names) -> tuple[str, ...]:
+    return (key,) if isinstance(key, str) else key
+
+
+def label(key: Names) -> str:
+    """A name to print, of several joined."""
+    return " and ".join(as_tuple(key))
+
+
+def chosen(names: Any, valid: Sequence[str], what: str) -> list[Names]:
+    """The names that were asked for, checked against those that there are; each by itself if None were."""
+    plural = "modalities" if what == "modality" else f"{what}s"
+    if names is None:
+        return list(valid)
+    if isinstance(names, str):
+        raise ValueError(f"{plural}={names!r} is one name; give a list, [{names!r}].")
+    found: list[Names] = []
+    for key in names:
+        for name in as_tuple(key):
+            if name not in valid:
+                raise unknown(what, name, valid)
+        if key in found or len(set(as_tuple(key))) < len(as_tuple(key)):
+            raise ValueError(f"{what} {key!r} is named twice in {plural}={list(names)!r}.")
+        found.append(key)
+    if not found:
+        raise ValueError(f"{plural} is empty; valid are {list(valid)}.")
+    return found
+
+
+def _blank(frame: Any, names: Sequence[str]) -> Any:
+    """A table with nothing in the named columns; their types stay where these know what is missing."""
+    return _with_columns(frame, dict.fromkeys(names))
+
+
+def _with_columns(frame: Any, columns: Mapping[str, Any]) -> Any:
+    """A copy of a pandas or polars table with other columns; None for one without any value."""
+    if hasattr(frame, "with_columns"):
+        import polars as pl
+
+        new = [
+            pl.lit(None, dtype=frame.schema[name]).alias(name) if column is None else pl.Series(name, column)
+            for name, column in columns.items()
+        ]
+        return frame.with_columns(new)
+    import pandas as pd
+
+    changed = frame.copy(deep=False)
+    for name, column in columns.items():
+        if column is not None:
+            changed[name] = np.asarray(column, dtype=object) if column.dtype == object else column.to_numpy()
+        elif pd.api.types.is_numeric_dtype(frame[name].dtype):
+            changed[name] = np.full(len(frame), np.nan)
+        else:
+            kind = object if frame[name].dtype.kind in "OSUb" else frame[name].dtype
+            changed[name] = pd.Series([None] * len(frame), index=frame.index, dtype=kind)
+    return changed
