@@ -424,8 +424,8 @@ def _read_idx(path: Path, n_axes: int) -> np.ndarray:
         if size > 64 * MIB:
             raise ValueError(f"it announces {size} bytes.")
         values = np.frombuffer(file.read(size), dtype=np.uint8)
-        if len(values) < size:
-            raise ValueError(f"it holds {len(values)} of the {size} values that it announces.")
+        if len(values) < size or file.read(1):  # which checks the checksum as well
+            raise ValueError(f"it does not hold the {size} values that it announces.")
         return values.reshape(head[1:])
 
 
