@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ UTD_FILES = {
     # nobody has published its digest: the first copy is trusted
     "skeleton": RemoteFile("Skeleton.zip", 128 * MIB, _HOST + "Skeleton.zip"),
 }
+MAT_BYTES = 64 * MIB  # unpacked, of one recording; the longest takes 60 KB
+_PACKED = 15  # the type of a compressed element in a MATLAB file
 _VARIABLES = {"inertial": "d_iner", "skeleton": "d_skel"}
 _ACTIONS = [
     "swipe left",
@@ -202,8 +206,8 @@ def _read_recordings(path: Path, name: str) -> dict[tuple[int, int, int], np.nda
 def _steps(content: bytes, name: str, member: str) -> np.ndarray:
     """The variable of a MATLAB file as float32 (n_steps, n_features)."""
     variable = _VARIABLES[name]
-    content_of = loadmat(io.BytesIO(content), variable_names=[variable])
-    values = content_of.get(variable)
+    _check_unpacked(content, member)
+    values = loadmat(io.BytesIO(content), variable_names=[variable]).get(variable)
     expected = "(n_steps, 6)" if name == "inertial" else "(20, 3, n_steps)"
     fits = values is not None and (
         (values.ndim == 2 and values.shape[1] == 6)
@@ -216,3 +220,17 @@ def _steps(content: bytes, name: str, member: str) -> np.ndarray:
     if name == "skeleton":
         values = np.moveaxis(values, 2, 0).reshape(values.shape[2], -1)
     return values.astype(np.float32)
+
+
+def _check_unpacked(content: bytes, member: str) -> None:
+    """Refuse a MATLAB file that unpacks to more than it may: scipy unpacks whatever it is given."""
+    order = ">" if content[126:128] == b"MI" else "<"
+    at = 128
+    while at + 8 <= len(content):
+        kind, size = struct.unpack_from(order + "II", content, at)
+        if kind == _PACKED:
+            unpacker = zlib.decompressobj()
+            unpacker.decompress(content[at + 8 : at + 8 + size], MAT_BYTES)
+            if unpacker.unconsumed_tail:
+                raise ValueError(f"{member}: takes more than {MAT_BYTES} bytes unpacked.")
+        at += 8 + size

@@ -118,7 +118,7 @@ def fetch_mfeat(
 ) -> Any:
     """Load the multiple features of handwritten digits, downloading them if they are not there.
 
-    Six views of 2000 digits, from the UCI Machine Learning Repository (CC BY 4.0), 6 MB.
+    Six views of 2000 digits, from the UCI Machine Learning Repository (CC BY 4.0), 8 MB.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def as_wav(samples, rate=8000, channels=1):
 
 def as_mat(**variables):
     file = io.BytesIO()
-    savemat(file, variables)
+    savemat(file, variables, do_compression=True)
     return file.getvalue()
 
 
@@ -334,6 +334,17 @@ def test_a_recording_that_is_none(tmp_path, server, monkeypatch, utd, mat, got):
     with pytest.raises(ValueError, match=got) as caught:
         fetch_utd_mhad(data_home=tmp_path)
     assert "Inertial.zip' cannot be read as recordings of UTD-MHAD" in str(caught.value)
+
+
+def test_a_recording_that_unpacks_to_more_than_it_may_is_refused(tmp_path, server, monkeypatch, utd):
+    mat = as_mat(d_iner=np.zeros((2000, 6)))
+    assert len(mat) < 1000
+    body = as_zip({"Inertial/a1_s1_t1_inertial.mat": mat})
+    _fetch_actions.UTD_FILES["inertial"] = serve(server, _fetch_actions.UTD_FILES["inertial"], body)
+    assert len(fetch_utd_mhad(modalities="inertial", data_home=tmp_path).data) == 1
+    monkeypatch.setattr(_fetch_actions, "MAT_BYTES", 50_000)
+    with pytest.raises(ValueError, match=r"a1_s1_t1_inertial\.mat: takes more than 50000 bytes unpacked"):
+        fetch_utd_mhad(modalities="inertial", data_home=tmp_path)
 
 
 # -- sentiment ---------------------------------------------------------------------------------------------------
