@@ -19,6 +19,7 @@ from skmm.blocks import Blocks
 from skmm.datasets._fetching import MIB, Fetching, RemoteFile, check_subset, members
 from skmm.files._reading import reading
 
+_PAGE = "https://personal.utdallas.edu/~kehtar/UTD-MHAD.html"
 _HOST = "https://www.utdallas.edu/~kehtar/UTD-MAD/"
 UTD_FILES = {
     "inertial": RemoteFile(
@@ -28,7 +29,7 @@ UTD_FILES = {
         "1900de05775c04626dee30b34638b79dd739d481786f0a788f2fbb00663abea4",
     ),
     # nobody has published its digest: the first copy is trusted
-    "skeleton": RemoteFile("Skeleton.zip", 128 * MIB, _HOST + "Skeleton.zip"),
+    "skeleton": RemoteFile("Skeleton.zip", 128 * MIB, _HOST + "Skeleton.zip", page=_PAGE),
 }
 MAT_BYTES = 64 * MIB  # unpacked, of one recording; the longest takes 60 KB
 _PACKED = 15  # the type of a compressed element in a MATLAB file

@@ -30,7 +30,14 @@ _MFEAT = {
 }
 VIEWS = {view: width for view, (width, _) in _MFEAT.items()}
 MFEAT_FILES = {
-    view: RemoteFile(f"mfeat-{view}", 16 * MIB, _UCI + view, digest) for view, (_, digest) in _MFEAT.items()
+    view: RemoteFile(
+        f"mfeat-{view}",
+        16 * MIB,
+        _UCI + view,
+        digest,
+        page="https://archive.ics.uci.edu/dataset/72/multiple+features",
+    )
+    for view, (_, digest) in _MFEAT.items()
 }
 FSDD_FILE = RemoteFile(
     "free-spoken-digit-dataset-1.0.10.zip",
@@ -178,8 +185,9 @@ def fetch_mfeat(
     Traceback (most recent call last):
         ...
     FileNotFoundError: there is no file '...mfeat-fou', and download_if_missing=False: download
-    https://archive.ics.uci.edu/ml/machine-learning-databases/mfeat/mfeat-fou and put it there, or name the folder
-    that holds it by data_home.
+    https://archive.ics.uci.edu/ml/machine-learning-databases/mfeat/mfeat-fou (or mfeat-fou of
+    https://archive.ics.uci.edu/dataset/72/multiple+features) and put it there, or name the folder that holds it by
+    data_home.
     """
     fetching = Fetching(data_home, download_if_missing, n_retries, delay)
     paths = {view: fetching.path("mfeat", remote) for view, remote in MFEAT_FILES.items()}

@@ -56,7 +56,9 @@ class RemoteFile:
     @property
     def advice(self) -> str:
         """What a person downloads who has a network elsewhere."""
-        return self.url or f"{self.name} of {self.page}"
+        if self.url is None:
+            return f"{self.name} of {self.page}"
+        return self.url if self.page is None else f"{self.url} (or {self.name} of {self.page})"
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Fetching:
             if remote.sha256 not in (None, digest):
                 raise OSError(
                     f"{str(path)!r} has the SHA-256 {digest}, expected {remote.sha256}: it is damaged, or another "
-                    f"version. Delete it to have it downloaded again{_or_record(recorded)}."
+                    f"version than {remote.advice}. Delete it{_or_record(recorded)}."
                 )
         elif not self.download_if_missing or remote.url is None:
             why = "no program can download it" if remote.url is None else "download_if_missing=False"
@@ -126,7 +128,7 @@ class Fetching:
         if urlsplit(url).scheme not in ("http", "https"):
             raise ValueError(f"url={url!r} must begin with https:// or http://.")
         with _whole_or_not_at_all(path) as part:
-            digest = self._tries(url, part, remote.max_bytes, path)
+            digest = self._tries(remote, part, path)
             if remote.sha256 not in (None, digest):
                 raise OSError(
                     f"what {url} answered has the SHA-256 {digest}, expected {remote.sha256}: it is another file, "
@@ -135,16 +137,17 @@ class Fetching:
                 )
         return digest
 
-    def _tries(self, url: str, part: Path, max_bytes: int, path: Path) -> str:
+    def _tries(self, remote: RemoteFile, part: Path, path: Path) -> str:
+        url = str(remote.url)
         for left in range(self.n_retries, -1, -1):
             try:
-                return _receive(url, part, max_bytes)
+                return _receive(url, part, remote.max_bytes)
             except _PASSING as error:
                 for_good = isinstance(error, HTTPError) and error.code not in _BUSY
                 if for_good or not left:
                     raise OSError(
-                        f"{url} could not be downloaded: {_reason(error)}. Without a network, download it on "
-                        f"another machine and put it at {str(path)!r}."
+                        f"{url} could not be downloaded: {_reason(error)}. Without a network, or where a browser "
+                        f"gets it, download {remote.advice} and put it at {str(path)!r}."
                     ) from error
                 warn(f"{url}: {_reason(error)}; trying again, {left} more time{'s' if left > 1 else ''}.")
                 time.sleep(self.delay)
