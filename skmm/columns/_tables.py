@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
+from numbers import Integral, Number
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,7 @@ Positions = int | list[int]  # of columns: one, to be handed over as 1-D, or tho
 
 def check_table(X: Any) -> None:
     """Refuse what is no table with rows and columns, with a ValueError that names its type."""
-    is_frame = len(getattr(X, "shape", ())) == 2 and hasattr(X, "columns")
-    if not is_frame and not (isinstance(X, np.ndarray) and X.ndim == 2):
+    if not is_table(X) and not (isinstance(X, np.ndarray) and X.ndim == 2):
         shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
         raise ValueError(
             "ModalityTransformer reads a table: a pandas or polars DataFrame, a pyarrow Table, a Dataset of "
@@ -78,6 +77,27 @@ def as_frame(X: Any) -> Any:
             list(frame[name]), index=frame.index, dtype=object
         )  # of theirs no rows can be taken
     return frame
+
+
+def is_table(X: Any) -> bool:
+    """Whether X has named columns: a DataFrame of pandas or polars."""
+    return len(getattr(X, "shape", ())) == 2 and hasattr(X, "columns")
+
+
+def has_only_numbers(X: Any) -> bool:
+    """Whether a table holds numbers, true, false and gaps alone: what categories say is no number."""
+    return all(_is_numeric(safe_indexing(X, place, axis=1)) for place in range(X.shape[1]))
+
+
+def _is_numeric(column: Any) -> bool:
+    dtype = column.dtype
+    if str(dtype).lower().startswith(("category", "categorical", "enum")):
+        return False
+    if getattr(dtype, "kind", "") in tuple("biufc") or (hasattr(dtype, "is_numeric") and dtype.is_numeric()):
+        return True
+    if str(dtype).lower() not in ("object", "boolean", "null"):
+        return False
+    return all(isinstance(cell, Number) or is_missing(cell) for cell in as_values(column))
 
 
 def column_names(X: Any) -> list[Any] | None:

@@ -281,7 +281,9 @@ def _spaced(n: int, n_wanted: int) -> list[int]:
 
 def _probed(name: Any, kinds: Sequence[str], files: Any, why: str, loading: Loading) -> Found:
     """The first of some kinds as which a file can be read, of a few over the whole column, then of more."""
-    loaders: dict[str, Any] = {kind: replace(loading, errors="raise").made(kind) for kind in kinds}
+    # whether there is such a file is asked of the loader alone, not of what a user would have made of it
+    plain = replace(loading, errors="raise", n_jobs=None, transformers={})
+    loaders: dict[str, Any] = {kind: plain.made(kind) for kind in kinds}
     errors = []
     places = list(dict.fromkeys(place for n in _PROBED for place in _spaced(len(files), n)))
     for place in places:

@@ -2,27 +2,112 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, Self
 
 import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import validate_data
 
 from skmm._private import safe_indexing
 from skmm._warnings import warn
 from skmm.blocks import Blocks
-from skmm.columns._tables import as_frame
-from skmm.compose import ModalityTransformer
+from skmm.blocks._divided import NUMBERS, divide
+from skmm.blocks._given import as_blocks, is_named, refuse_unnamed
+from skmm.columns._tables import as_frame, has_only_numbers, is_table, note_columns
+from skmm.compose import AutoModalities, ModalityTransformer
+from skmm.compose._frames import told_in_a_line
+from skmm.compose._rows import rows_as_frame
 from skmm.training._samples import frame_order
 
 
-def frame(X: Any) -> Any:
-    """A table whose columns have names, as a DataFrame."""
-    X = as_frame(X)
-    if not hasattr(X, "columns"):
+class TableReading:
+    """The part of an estimator that reads X, of whatever form, as Blocks."""
+
+    modalities: Any
+    verbose: int
+    OF_FORM: tuple[str, ...]
+    modality_transformer_: ModalityTransformer
+    modalities_: dict[str, Any]
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, and those of what they hold; a parameter of ``modalities``, where that is None or "auto",
+        makes it an :class:`AutoModalities`.
+        """
+        chosen = params.get("modalities", self.modalities)
+        if any(key.startswith("modalities__") for key in params) and (chosen is None or isinstance(chosen, str)):
+            params["modalities"] = AutoModalities()
+        return super().set_params(**params)  # type: ignore[misc]
+
+    def _read(self, X: Any) -> Blocks:
+        """X as Blocks, of whatever form the first fit's was."""
+        reader = self.__dict__.get("modality_transformer_")
+        names = getattr(self, "feature_names_in_", None) if reader is None else reader._names
+        X = rows_as_frame(as_frame(X), None if names is None else list(names), self.modalities_)
+        if is_named(X):
+            return as_blocks(X, reset=False)
+        if reader is not None:
+            return read_table(reader, X)
+        refuse_unnamed(X)
+        return self._divide(validate_data(self, X, reset=False, **NUMBERS))
+
+    def _first_read(self, X: Any) -> tuple[Blocks, Self]:
+        """X as Blocks, and a copy of the estimator that reads what looks like X, and nothing else."""
+        noted = copy.copy(self)  # scikit-learn writes what it notes of the columns on what it is given
+        for name in self.OF_FORM:
+            noted.__dict__.pop(name, None)
+        X = as_frame(X)
+        if is_named(X):
+            return as_blocks(X, reset=True), noted
+        reader = reader_of(self.modalities, X)
+        if reader is not None:
+            note_columns(noted, X)
+            noted.modality_transformer_ = reader
+            if self.verbose and not getattr(self.modalities, "verbose", False) and hasattr(reader, "_decisions"):
+                print(f"[{type(self).__name__}] {told_in_a_line(reader._decisions)}")
+            return fit_transformer(reader, X), noted
+        refuse_unnamed(X)
+        return noted._divide(validate_data(noted, X, reset=True, **NUMBERS)), noted
+
+    def _divide(self, X: Any) -> Blocks:
+        """The columns of a table of numbers as modalities."""
+        return divide(X, self.modalities, list(getattr(self, "feature_names_in_", [])))
+
+
+def reader_of(modalities: Any, X: Any) -> ModalityTransformer | None:
+    """What is to be fitted to make modalities of X, a table; None of one of numbers, whose columns are divided.
+
+    Parameters
+    ----------
+    modalities : object
+        As the estimators take it: the transformer itself, or what finds it; None does where not all are numbers.
+    X : object
+        What an estimator is fitted to.
+    """
+    if isinstance(modalities, ModalityTransformer):
+        return clone(modalities)
+    found = is_table(X) and not has_only_numbers(X) if modalities is None else isinstance(modalities, str)
+    if found and modalities in (None, "auto"):
+        modalities = AutoModalities()
+    if not isinstance(modalities, AutoModalities):
+        return None
+    if not is_table(X):
         raise ValueError(
             "modalities='auto' reads a pandas or polars DataFrame, a pyarrow Table or a Dataset of Hugging "
             f"Face, got {type(X).__name__}."
         )
-    return X
+    return modalities.typed(X)
+
+
+def read_table(reader: ModalityTransformer, X: Any) -> Blocks:
+    """What a fitted transformer makes of a table."""
+    names = getattr(reader, "_names", None)
+    if names is not None and not is_table(X):
+        raise ValueError(
+            f"X is a {type(X).__name__}; fit was given a table with the columns {names}. Give a DataFrame that has "
+            "them, one row of it as a dict or Series, or a list of dicts."
+        )
+    return reader.transform(X)
 
 
 def fit_transformer(transformer: ModalityTransformer, X: Any) -> Blocks:
