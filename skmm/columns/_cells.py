@@ -91,7 +91,7 @@ def numbers(table: Any, forms: Sequence[NumberForm] | None = None, errors: str =
             if errors == "raise":
                 raise
             each = _Lenient(name)
-            for row in rows:
+            for row in rows.tolist():
                 with each.reading(row):
                     out[row, j] = _finite(name, values, np.array([row]), form)[row]
             each.warn(len(rows))
@@ -139,7 +139,7 @@ def dates(table: Any, order: str | None = None, errors: str = "raise") -> np.nda
         if values.dtype.kind == "M":
             times = values.astype("datetime64[us]")
         else:
-            rows, each = np.flatnonzero(~missing), _Lenient(name)
+            rows, each = np.flatnonzero(~missing).tolist(), _Lenient(name)
             for row in rows:
                 with each.reading(row) if errors == "missing" else contextlib.nullcontext():
                     times[row] = _date(name, row, values[row], order)

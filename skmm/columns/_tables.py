@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from numbers import Integral, Number
 from typing import Any
@@ -206,13 +207,35 @@ def find_columns(
     if len(absent) == len(wanted):
         raise ValueError(f"X lacks the columns of every modality, {absent}; the columns of X are {names}.")
     for name, columns in absent.items():
-        warn(f"modality {name!r} is left out: X has none of its columns, {columns}; the columns of X are {names}.")
+        warn(
+            f"modality {name!r} is left out: X has none of its columns, {columns}; the columns of X are {names}."
+            f"{_renamed(columns, names, known)}"
+        )
+    for name, columns in wanted.items():
+        lacking = [column for column in columns if column not in names]
+        if lacking and name not in absent:
+            others = f" (and {lacking[1:]})" if len(lacking) > 1 else ""
+            raise ValueError(
+                f"modality {name!r} needs column {lacking[0]!r}{others}, which X lacks; the columns of X are "
+                f"{names}.{_renamed(lacking, names, known) or ' Give what is not known as a column of None.'}"
+            )
     found = {
         name: [find_name(column, names, f"modality {name!r}") for column in columns]
         for name, columns in wanted.items()
         if name not in absent
     }
     return {name: places[0] if isinstance(positions[name], int) else places for name, places in found.items()}
+
+
+def _renamed(lacking: list[Any], names: list[Any], known: list[Any]) -> str:
+    """What to do about columns that seem to have other names than in fit; nothing of columns that are gone."""
+    new = {str(name).strip().lower(): name for name in names if name not in known}
+    found = {}
+    for column in lacking:
+        near = difflib.get_close_matches(str(column).strip().lower(), new, n=1, cutoff=0.8)
+        if near:
+            found[new.pop(near[0])] = column
+    return f" Were they renamed? X.rename(columns={found}) gives them back the names of fit." if found else ""
 
 
 def as_values(column: Any) -> np.ndarray:

@@ -90,8 +90,8 @@ class Loading:
     errors: str = "raise"
     base_dir: Any = None
     within: Any = None
-    n_jobs: int | None = None
-    transformers: Mapping[str, Any] = field(default_factory=dict)
+    n_jobs: Any = None
+    transformers: Any = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise a ValueError if one of these cannot be."""

@@ -31,7 +31,7 @@ from skmm.estimators._experts import ExpertFolds, Experts, check_experts, with_e
 from skmm.estimators._heads import combined, head_names
 from skmm.estimators._outputs import NetworkOutputs
 from skmm.estimators._prepared import Opened, Prepared, Samples
-from skmm.estimators._reading import TableReading, drop_empty
+from skmm.estimators._reading import TableReading, drop_empty, refuse_gaps
 from skmm.estimators._stack import Stack
 from skmm.estimators._stacking import average_left_out, fit_stack, left_out, losses_of_fused
 from skmm.estimators._targets import Target
@@ -186,8 +186,8 @@ class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metacl
 
         Parameters
         ----------
-        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+        X : Blocks, dict of arrays, or table, array-like or sparse matrix of shape (n_samples, n_features)
+            Samples. What was learned of a table also predicts one row of it as a dict or Series, and a list of dicts.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, or for multilabel a matrix of 0 and 1; for regression the values.
         sample_weight : array-like of shape (n_samples,), optional
@@ -356,6 +356,7 @@ class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metacl
         """Samples as numbers; ``whole`` if y holds all classes that there will be."""
         blocks, noted = self._first_read(X) if reset else (self._read(X), self)
         form = {name: value for name, value in vars(noted).items() if name in self.OF_FORM}
+        refuse_gaps(y)
         check_consistent_length(blocks, y, groups, time)
         if reset and "modality_transformer_" in form:
             warn_of_leaks(form["modality_transformer_"].find_leaks(X, y, groups))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
+from skmm._missing import is_missing, missing_cells
 from skmm._private import safe_indexing
 from skmm._warnings import warn
 from skmm.blocks import Blocks
@@ -26,7 +27,7 @@ class TableReading:
 
     modalities: Any
     verbose: int
-    OF_FORM: tuple[str, ...]
+    OF_FORM: ClassVar[Any]
     modality_transformer_: ModalityTransformer
     modalities_: dict[str, Any]
 
@@ -59,12 +60,10 @@ class TableReading:
         X = as_frame(X)
         if is_named(X):
             return as_blocks(X, reset=True), noted
-        reader = reader_of(self.modalities, X)
+        reader = reader_of(self.modalities, X, told=type(self).__name__ if self.verbose else "")
         if reader is not None:
             note_columns(noted, X)
             noted.modality_transformer_ = reader
-            if self.verbose and not getattr(self.modalities, "verbose", False) and hasattr(reader, "_decisions"):
-                print(f"[{type(self).__name__}] {told_in_a_line(reader._decisions)}")
             return fit_transformer(reader, X), noted
         refuse_unnamed(X)
         return noted._divide(validate_data(noted, X, reset=True, **NUMBERS)), noted
@@ -74,7 +73,7 @@ class TableReading:
         return divide(X, self.modalities, list(getattr(self, "feature_names_in_", [])))
 
 
-def reader_of(modalities: Any, X: Any) -> ModalityTransformer | None:
+def reader_of(modalities: Any, X: Any, told: str = "") -> ModalityTransformer | None:
     """What is to be fitted to make modalities of X, a table; None of one of numbers, whose columns are divided.
 
     Parameters
@@ -83,6 +82,8 @@ def reader_of(modalities: Any, X: Any) -> ModalityTransformer | None:
         As the estimators take it: the transformer itself, or what finds it; None does where not all are numbers.
     X : object
         What an estimator is fitted to.
+    told : str, optional
+        Who prints a line that says what the columns were taken for; nobody if empty.
     """
     if isinstance(modalities, ModalityTransformer):
         return clone(modalities)
@@ -96,7 +97,10 @@ def reader_of(modalities: Any, X: Any) -> ModalityTransformer | None:
             "modalities='auto' reads a pandas or polars DataFrame, a pyarrow Table or a Dataset of Hugging "
             f"Face, got {type(X).__name__}."
         )
-    return modalities.typed(X)
+    reader = modalities.typed(X)
+    if told and not modalities.verbose:  # which has said it
+        print(f"[{told}] {told_in_a_line(reader._decisions)}")
+    return reader
 
 
 def read_table(reader: ModalityTransformer, X: Any) -> Blocks:
@@ -120,6 +124,25 @@ def fit_transformer(transformer: ModalityTransformer, X: Any) -> Blocks:
         transformer.fit_transform(X)  # says the same of the rows as they were given
         raise
     return blocks[np.argsort(order)]
+
+
+def refuse_gaps(y: Any) -> None:
+    """Raise if y is the name of a column, or some samples have no target."""
+    if isinstance(y, str):
+        raise ValueError(f"y is the string {y!r}: give values, such as X[{y!r}], and leave that column out of X.")
+    gaps: Any
+    if isinstance(y, list | tuple):
+        gaps = np.array([any(map(is_missing, row if isinstance(row, list | tuple) else [row])) for row in y])
+    elif (isinstance(y, np.ndarray) and y.ndim) or any(hasattr(y, m) for m in ("isna", "iter_columns", "is_null")):
+        gaps = missing_cells(y)
+    else:
+        return
+    if gaps.any():
+        rows = gaps.reshape(len(gaps), -1).any(axis=1)
+        raise ValueError(
+            f"Input y contains NaN: {rows.sum()} of {len(rows)} samples have no target, the first is row "
+            f"{rows.argmax()}. Leave these rows out: known = pd.notna(y), fit(X[known], y[known])."
+        )
 
 
 def drop_empty(blocks: Blocks, weights: np.ndarray) -> np.ndarray:
