@@ -96,9 +96,9 @@ def _is_numeric(column: Any) -> bool:
         return False
     if getattr(dtype, "kind", "") in tuple("biufc") or (hasattr(dtype, "is_numeric") and dtype.is_numeric()):
         return True
-    if str(dtype).lower() not in ("object", "boolean", "null"):
-        return False
-    return all(isinstance(cell, Number) or is_missing(cell) for cell in as_values(column))
+    if str(dtype).lower() != "object":
+        return str(dtype) == "Boolean"
+    return all(isinstance(cell, Number | np.bool_) or is_missing(cell) for cell in as_values(column))
 
 
 def column_names(X: Any) -> list[Any] | None:

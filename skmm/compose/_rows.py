@@ -28,16 +28,16 @@ def rows_as_frame(X: Any, columns: Collection[Any] | None, modalities: Collectio
     if not columns:
         return X
     if n_axes(X) == 1 and hasattr(X, "index") and hasattr(X, "to_dict"):  # a Series of pandas
-        return X if set(columns).isdisjoint(X.index) else _frame([X.to_dict()])
+        return X if set(columns).isdisjoint(X.index) else _frame([X.to_dict()], columns)
     if isinstance(X, list | tuple) and len(X) and all(isinstance(row, Mapping) for row in X):
-        return _frame([*X])
+        return _frame([*X], columns)
     if not isinstance(X, Mapping) or sp.issparse(X) or set(columns).isdisjoint(X):
         return X
     cells = [_is_cell(value) for value in X.values()]
     if any(cells):
-        return _frame([X])
+        return _frame([X], columns)
     # what holds nothing but modalities by their names are blocks
-    return X if set(X) <= set(modalities) else _frame({name: list(values) for name, values in X.items()})
+    return X if set(X) <= set(modalities) else _frame({k: list(v) for k, v in X.items()}, columns)
 
 
 def _is_cell(value: Any) -> bool:
@@ -47,5 +47,7 @@ def _is_cell(value: Any) -> bool:
     return not (n_axes(value) if hasattr(value, "shape") else hasattr(value, "__len__"))
 
 
-def _frame(rows: Any) -> Any:
-    return import_optional("pandas", extra="dataframe").DataFrame(rows)
+def _frame(rows: Any, columns: Collection[Any]) -> Any:
+    """A DataFrame of rows or columns, in the order of fit: a dict has none that means anything."""
+    frame = import_optional("pandas", extra="dataframe").DataFrame(rows)
+    return frame[[*(c for c in columns if c in frame), *(c for c in frame if c not in columns)]]

@@ -187,7 +187,7 @@ class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metacl
         Parameters
         ----------
         X : Blocks, dict of arrays, or table, array-like or sparse matrix of shape (n_samples, n_features)
-            Samples. What was learned of a table also predicts one row of it as a dict or Series, and a list of dicts.
+            Samples. What learned from a table also predicts a row of it as a dict or Series, and a list of dicts.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, or for multilabel a matrix of 0 and 1; for regression the values.
         sample_weight : array-like of shape (n_samples,), optional

@@ -24,7 +24,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         What reads each modality: one for all, or by modality. None, and ``"auto"``, choose by the kind of block
         (see :func:`list_encoders`). A module of your own maps a batch (B, ...) to (B, d) or (B, time, d).
         Fusions of the input, such as ``"early"``, use none.
-    modalities : None, "auto", AutoModalities, ModalityTransformer, dict of str to columns or FlatLayout, default=None
+    modalities : "auto", AutoModalities, ModalityTransformer, dict of str to columns, FlatLayout, default=None
         For a table as X (a 2-D array, a DataFrame of pandas or polars, a pyarrow Table, a Dataset of Hugging Face):
         "auto" finds out what its columns hold (numbers, categories, dates, texts, files of the working directory,
         arrays), and :class:`AutoModalities` says how; ``modalities__image__size``, ``modalities__errors`` and the

@@ -36,15 +36,21 @@ class TableReading:
         makes it an :class:`AutoModalities`.
         """
         chosen = params.get("modalities", self.modalities)
-        if any(key.startswith("modalities__") for key in params) and (chosen is None or isinstance(chosen, str)):
+        nested = next((key for key in params if key.startswith("modalities__")), None)
+        if nested and (chosen is None or isinstance(chosen, str)):
             params["modalities"] = AutoModalities()
+        elif nested and not hasattr(chosen, "set_params"):
+            raise ValueError(
+                f"parameter {nested!r} is none of modalities={chosen!r}: AutoModalities and ModalityTransformer "
+                "have parameters."
+            )
         return super().set_params(**params)  # type: ignore[misc]
 
     def _read(self, X: Any) -> Blocks:
         """X as Blocks, of whatever form the first fit's was."""
         reader = self.__dict__.get("modality_transformer_")
         names = getattr(self, "feature_names_in_", None) if reader is None else reader._names
-        X = rows_as_frame(as_frame(X), None if names is None else list(names), self.modalities_)
+        X = rows_as_frame(as_frame(X), None if names is None else list(names), getattr(self, "modalities_", ()))
         if is_named(X):
             return as_blocks(X, reset=False)
         if reader is not None:
@@ -66,7 +72,15 @@ class TableReading:
             noted.modality_transformer_ = reader
             return fit_transformer(reader, X), noted
         refuse_unnamed(X)
-        return noted._divide(validate_data(noted, X, reset=True, **NUMBERS)), noted
+        try:
+            return noted._divide(validate_data(noted, X, reset=True, **NUMBERS)), noted
+        except ValueError as error:
+            if is_table(X) and not has_only_numbers(X):
+                error.add_note(
+                    "Columns that are divided by modalities=... hold numbers; AutoModalities() or a "
+                    "ModalityTransformer reads others."
+                )
+            raise
 
     def _divide(self, X: Any) -> Blocks:
         """The columns of a table of numbers as modalities."""
@@ -134,7 +148,7 @@ def refuse_gaps(y: Any) -> None:
     if isinstance(y, list | tuple):
         gaps = np.array([any(map(is_missing, row if isinstance(row, list | tuple) else [row])) for row in y])
     elif (isinstance(y, np.ndarray) and y.ndim) or any(hasattr(y, m) for m in ("isna", "iter_columns", "is_null")):
-        gaps = missing_cells(y)
+        gaps = np.asarray(y.isna()) if hasattr(y, "isna") else missing_cells(y)
     else:
         return
     if gaps.any():
