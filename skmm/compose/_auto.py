@@ -69,16 +69,16 @@ class AutoModalities(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
     >>> from skmm import AutoModalities, MultimodalClassifier
     >>> df = pd.DataFrame({
     ...     "price": [3.5, 4.0, 5.5, 1.0] * 5,
-    ...     "review": ["a good film", "very bad", "good and short", "bad and long"] * 5,
+    ...     "review": [f"{word} film of {i} minutes" for i, word in enumerate(["good", "bad", "long", "short"] * 5)],
     ... })
     >>> AutoModalities(verbose=True).fit_transform(df)
     [AutoModalities] table (1 number), review (text)
     Blocks(20 samples)
-      table   vector  (1,)  float64
-      review  sparse  (8,)  float64
+      table   vector  (1,)   float64
+      review  sparse  (17,)  float64
     >>> clf = MultimodalClassifier(modalities=AutoModalities(errors="missing"), n_members=1, max_epochs=2)
     >>> clf.set_params(modalities__text__ngram_range=(1, 2)).fit(df, [0, 1] * 10).modalities_["review"].shape
-    (20,)
+    (43,)
     """
 
     def __init__(
