@@ -33,8 +33,8 @@ def divide(X: Any, modalities: Any, names: list[str]) -> Blocks:
         return Blocks.from_flat(X, modalities)
     if not isinstance(modalities, Mapping):
         raise ValueError(
-            "modalities must be 'auto', a dict of name -> columns or the layout of Blocks.to_flat(), "
-            f"got {modalities!r}."
+            "modalities must be 'auto', AutoModalities, a ModalityTransformer, a dict of name -> columns or the "
+            f"layout of Blocks.to_flat(), got {modalities!r}."
         )
     return Blocks({name: X[:, positions(name, c, X.shape[1], names)] for name, c in modalities.items()})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from skmm._checks import unknown
 from skmm._fitting import all_or_nothing
 from skmm._private import VisualBlock
 from skmm.blocks import Block, Blocks, RaggedArray
@@ -32,8 +34,9 @@ from skmm.columns._tables import (
 )
 from skmm.compose._frames import plan_frame
 from skmm.compose._jobs import Job, run, without_rows
-from skmm.compose._kinds import Loading
+from skmm.compose._kinds import ERRORS, Loading
 from skmm.compose._leaks import find_leaks
+from skmm.compose._rows import rows_as_frame
 from skmm.compose._selector import ModalitySelector
 from skmm.table import Table
 
@@ -64,6 +67,9 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         selected is left out. ``"passthrough"`` takes numbers, or one column of arrays or lists, each a sequence.
     remainder : {"drop", "passthrough"} or transformer, default="drop"
         What becomes of the columns that no modality names; if kept, they are the modality ``"remainder"``.
+    errors : {"raise", "missing"}, default="raise"
+        What becomes in ``transform`` of a row that a modality's transformer cannot read: an error, or a missing row
+        of that modality, with one warning.
     n_jobs : int, default=None
         Modalities transformed at the same time.
     verbose : bool, default=False
@@ -111,11 +117,13 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         transformers: list[tuple[str, Any, Any]],
         *,
         remainder: Any = "drop",
+        errors: str = "raise",
         n_jobs: int | None = None,
         verbose: bool = False,
     ) -> None:
         self.transformers = transformers
         self.remainder = remainder
+        self.errors = errors
         self.n_jobs = n_jobs
         self.verbose = verbose
 
@@ -156,7 +164,9 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             Folder that all files must lie in, symbolic links followed: cells may come from others, and what they
             name becomes features. None is ``base_dir``; name a folder that holds them all to read files elsewhere.
         errors : {"raise", "missing"}, default="raise"
-            What the loaders do with a file that cannot be read: an error that names the row, or a missing row.
+            What is done with a file that cannot be read, a cell of the table that is no number or date, and in
+            ``transform`` with any cell that its transformer cannot read: an error that names the row, or it counts
+            as missing, with a warning.
         **named : str or transformer
             What a column is, by its name: ``"number"`` (``"1,234.5"`` or ``"1.234,5"`` where it is text and its
             commas may be either), ``"category"``, ``"date"``, ``"day/month/year"``, ``"month/day/year"``,
@@ -196,12 +206,16 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
           table   vector  (3,)  float64
           review  sparse  (6,)  float64  25.0% missing
         """
+        return cls._typed(df, {**(overrides or {}), **named}, Loading(errors, base_dir, within))
+
+    @classmethod
+    def _typed(cls, df: Any, overrides: Mapping[Any, Any], loading: Loading) -> Self:
+        """As :meth:`from_frame`, of all that transformers are told."""
+        if loading.within is None:
+            loading = replace(loading, within=os.curdir if loading.base_dir is None else loading.base_dir)
         reserved = {*inspect.signature(cls).parameters}
-        if within is None:
-            within = os.curdir if base_dir is None else base_dir
-        loading = Loading(errors, base_dir, within)
-        transformers, decisions = plan_frame(as_frame(df), {**(overrides or {}), **named}, reserved, loading)
-        made = cls(transformers)
+        transformers, decisions = plan_frame(as_frame(df), overrides, reserved, loading)
+        made = cls(transformers, errors=loading.errors)
         made._decisions = decisions
         return made
 
@@ -264,6 +278,8 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             if not isinstance(entry, (list, tuple)) or len(entry) != 3 or not isinstance(entry[0], str):
                 raise ValueError(f"transformers must hold (name, transformer, columns), got {entry!r}.")
         self._validate_names([name for name, *_ in self.transformers])
+        if self.errors not in ERRORS:
+            raise unknown("errors", self.errors, ERRORS)
         self._check_estimators_are_instances([t for _, t, _ in self.transformers] + [self.remainder])
         for name, transformer in [(name, t) for name, t, _ in self.transformers] + [("remainder", self.remainder)]:
             if isinstance(transformer, str) and transformer in ("drop", "passthrough"):
@@ -397,9 +413,10 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
 
         Parameters
         ----------
-        X : DataFrame or ndarray of shape (n_samples, n_features)
+        X : DataFrame or ndarray of shape (n_samples, n_features), dict, Series or list of dicts
             A DataFrame may have its columns in another order, and others besides, if it had names in ``fit``; and
-            it may lack all columns of a modality.
+            it may lack all columns of a modality. One row may be a dict or a Series by the names of the columns,
+            several a list of dicts.
 
         Returns
         -------
@@ -412,12 +429,12 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             If X has none of the columns of a modality; names it and them.
         """
         check_is_fitted(self)
-        X = as_frame(X)
+        X = rows_as_frame(as_frame(X), self._names)
         check_table(X)
         positions = find_columns(X, self._positions, self._names, self.n_features_in_)
         transformers = self.named_transformers_
         return self._run_all(
-            Job(name, transformers[name], select(X, where), self._templates[name])
+            Job(name, transformers[name], select(X, where), self._templates[name], errors=self.errors)
             for name, where in positions.items()
         )[0]
 

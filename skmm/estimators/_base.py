@@ -17,7 +17,7 @@ import torch
 from sklearn.base import is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, check_scalar
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import column_or_1d
 
 from skmm._checks import unknown
 from skmm._devices import draw_seed, find_device, seeded
@@ -25,16 +25,13 @@ from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
-from skmm.blocks._divided import NUMBERS, divide
-from skmm.blocks._given import as_blocks, check_finite, is_named, refuse_unnamed
-from skmm.columns._tables import note_columns
-from skmm.compose import ModalityTransformer
+from skmm.blocks._given import check_finite
 from skmm.compose._leaks import warn_of_leaks
 from skmm.estimators._experts import ExpertFolds, Experts, check_experts, with_experts
 from skmm.estimators._heads import combined, head_names
 from skmm.estimators._outputs import NetworkOutputs
 from skmm.estimators._prepared import Opened, Prepared, Samples
-from skmm.estimators._reading import drop_empty, fit_transformer, frame
+from skmm.estimators._reading import TableReading, drop_empty, refuse_gaps
 from skmm.estimators._stack import Stack
 from skmm.estimators._stacking import average_left_out, fit_stack, left_out, losses_of_fused
 from skmm.estimators._targets import Target
@@ -71,7 +68,7 @@ from skmm.training._sets import TrainingSet
 _SHARE_OF_EXPERTS = 1 / 3  # of a time limit, after which no more of them begin
 
 
-class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
+class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
     """What classifier and regressor share: input, network, training, outputs."""
 
     encoders: Any
@@ -90,7 +87,6 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
     n_jobs: int | None
     random_state: Any
     store_oof: bool
-    modality_transformer_: ModalityTransformer
     _seen: str | None
 
     @classmethod
@@ -136,40 +132,6 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _first_target(self, y: Any, classes: np.ndarray | None) -> tuple[Target, np.ndarray]:
         """The target of a first fit, of these ``classes`` if they are known, and y as numbers."""
-
-    # -- input ---------------------------------------------------------------------------------------------------
-
-    def _read(self, X: Any) -> Blocks:
-        """X as Blocks, of whatever form the first fit's was."""
-        if is_named(X):
-            return as_blocks(X, reset=False)
-        if self._types_columns():
-            return self.modality_transformer_.transform(frame(X))
-        refuse_unnamed(X)
-        return self._divide(validate_data(self, X, reset=False, **NUMBERS))
-
-    def _first_read(self, X: Any) -> tuple[Blocks, Self]:
-        """X as Blocks, and a copy of the estimator that reads what looks like X, and nothing else."""
-        noted = copy.copy(self)  # scikit-learn writes what it notes of the columns on what it is given
-        for name in self.OF_FORM:
-            noted.__dict__.pop(name, None)
-        if is_named(X):
-            return as_blocks(X, reset=True), noted
-        if self._types_columns():
-            X = frame(X)
-            note_columns(noted, X)
-            noted.modality_transformer_ = ModalityTransformer.from_frame(X)
-            return fit_transformer(noted.modality_transformer_, X), noted
-        refuse_unnamed(X)
-        return noted._divide(validate_data(noted, X, reset=True, **NUMBERS)), noted
-
-    def _divide(self, X: Any) -> Blocks:
-        """The columns of a table of numbers as modalities."""
-        return divide(X, self.modalities, list(getattr(self, "feature_names_in_", [])))
-
-    def _types_columns(self) -> bool:
-        """Whether X is a table whose columns say themselves what they are."""
-        return isinstance(self.modalities, str) and self.modalities == "auto"
 
     # -- parameters ----------------------------------------------------------------------------------------------
 
@@ -224,8 +186,8 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
 
         Parameters
         ----------
-        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+        X : Blocks, dict of arrays, or table, array-like or sparse matrix of shape (n_samples, n_features)
+            Samples. What learned from a table also predicts a row of it as a dict or Series, and a list of dicts.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, or for multilabel a matrix of 0 and 1; for regression the values.
         sample_weight : array-like of shape (n_samples,), optional
@@ -394,6 +356,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         """Samples as numbers; ``whole`` if y holds all classes that there will be."""
         blocks, noted = self._first_read(X) if reset else (self._read(X), self)
         form = {name: value for name, value in vars(noted).items() if name in self.OF_FORM}
+        refuse_gaps(y)
         check_consistent_length(blocks, y, groups, time)
         if reset and "modality_transformer_" in form:
             warn_of_leaks(form["modality_transformer_"].find_leaks(X, y, groups))

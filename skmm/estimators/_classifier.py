@@ -24,11 +24,13 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         What reads each modality: one for all, or by modality. None, and ``"auto"``, choose by the kind of block
         (see :func:`list_encoders`). A module of your own maps a batch (B, ...) to (B, d) or (B, time, d).
         Fusions of the input, such as ``"early"``, use none.
-    modalities : "auto", dict of str to columns, FlatLayout or None, default=None
-        For a 2-D array or DataFrame as X: the columns of each modality, by slice, numbers, mask or names; or the
-        layout from :meth:`Blocks.to_flat`. "auto" takes a DataFrame of any columns (numbers, categories, dates,
-        texts, files of the working directory, arrays) and fits ``ModalityTransformer.from_frame`` to it. None makes
-        a 2-D X one modality named ``"X"``.
+    modalities : "auto", AutoModalities, ModalityTransformer, dict of str to columns, FlatLayout, default=None
+        For a table as X (a 2-D array, a DataFrame of pandas or polars, a pyarrow Table, a Dataset of Hugging Face):
+        "auto" finds out what its columns hold (numbers, categories, dates, texts, files of the working directory,
+        arrays), and :class:`AutoModalities` says how; ``modalities__image__size``, ``modalities__errors`` and the
+        like reach its parameters from here. A :class:`ModalityTransformer` is fitted as it is. Else the columns of
+        each modality, by slice, numbers, mask or names, or the layout from :meth:`Blocks.to_flat`. None is "auto"
+        for a table that holds anything but numbers; numbers alone are one modality named ``"X"``.
     hidden_dim : int or "auto", default="auto"
         Width of encoders and fusion, where they do not say otherwise. "auto": 256 from 4,000 samples on,
         below them 64, or 128 for more than ten outputs.
@@ -138,7 +140,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Seed of the weights, the order of batches, dropout and held-out parts. With None each fit differs. Neither
         numpy's nor torch's global random state is read or changed.
     verbose : int, default=0
-        1 shows a progress bar, 2 skorch's log of each epoch.
+        1 shows a progress bar, 2 skorch's log of each epoch; both say in a line what the columns of a table were
+        taken for.
 
     Attributes
     ----------
@@ -176,7 +179,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     experts_ : object or None
         The fitted experts; ``experts_.names`` are theirs.
     modality_transformer_ : ModalityTransformer
-        With ``modalities="auto"``: what reads the columns; its ``describe()`` says what was decided of each.
+        Of a table whose columns were typed: what reads them; its ``describe()`` says what was decided of each.
     n_features_in_ : int
         Columns of a 2-D X; of a Blocks all numbers of a sample.
     feature_names_in_ : ndarray of str

@@ -17,10 +17,12 @@ from skmm._devices import draw_seed
 from skmm._private import safe_indexing
 from skmm.blocks import Blocks
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
+from skmm.columns._tables import as_frame
 from skmm.compose import ModalityTransformer
 from skmm.compose._leaks import warn_of_leaks
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._base import MultimodalEstimator
+from skmm.estimators._reading import reader_of
 from skmm.model_selection._baselines import check_task
 from skmm.model_selection._compare_baselines import Baselines, baselines_of_folds, check_baselines, read_blocks
 from skmm.model_selection._compare_fits import Data, Fit, find_metrics, find_removals, run_fits, suffix
@@ -52,7 +54,9 @@ def compare_fusions(
 
     Parameters
     ----------
-    X : Blocks, dict of arrays, or whatever ``estimator`` takes
+    X : Blocks, dict of arrays, table, or whatever ``estimator`` takes
+        A DataFrame of pandas or polars, a pyarrow Table or a Dataset of Hugging Face whose cells are not all
+        numbers is typed in each fold anew, as the estimators do it.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     estimator : estimator, optional
         What is fitted with each fusion: an estimator with a parameter ``fusion``, or a pipeline that ends in one
@@ -165,7 +169,7 @@ def compare_fusions(
     >>> sorted(result.summary["method"])
     ['late', 'neighbours']
     """
-    X = blocks_if_named(X)
+    X = blocks_if_named(as_frame(X))
     estimator, regression, one_target = _read_task(estimator, X, y)
     candidates = _candidates(estimator, fusions, random_state)
     check_confidence(confidence)
@@ -176,7 +180,7 @@ def compare_fusions(
     metrics = find_metrics(scoring, regression)
     check_scoring(estimator, metrics)  # an unknown scorer fails here, before any fit
 
-    suspects = _suspects(estimator, X, y, groups)
+    suspects = _suspects(estimator, X, y, groups, verbose)
     warn_of_leaks(suspects)
     networks = isinstance(_last(estimator)[0], MultimodalEstimator)
     train = splits[0][0]
@@ -273,15 +277,15 @@ def _open_journal(path: Any, fits: Sequence[Fit], data: Data) -> Journal:
     return Journal(path, parts)
 
 
-def _suspects(estimator: Any, X: Any, y: Any, groups: Any) -> list[str]:
+def _suspects(estimator: Any, X: Any, y: Any, groups: Any, verbose: int) -> list[str]:
     """Columns of a table that the estimator learns from and that alone tell the target, or number the rows."""
     first = estimator.steps[0][1] if isinstance(estimator, Pipeline) else estimator
     if isinstance(X, Blocks) or not hasattr(X, "columns"):
         return []
-    if isinstance(first, MultimodalEstimator) and first.modalities == "auto":
+    if isinstance(first, MultimodalEstimator):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # each fit will say what it drops
-            first = ModalityTransformer.from_frame(X)
+            first = reader_of(first.modalities, X, told="compare_fusions" if verbose else "")
     return first.find_leaks(X, y, groups) if isinstance(first, ModalityTransformer) else []
 
 

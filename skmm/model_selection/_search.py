@@ -23,6 +23,7 @@ from skmm._fitting import all_or_nothing, forget_fit
 from skmm._private import BaseSearchCV, check_method_params, insert_error_scores, warn_or_raise_about_fit_failures
 from skmm._warnings import warn
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
+from skmm.columns._tables import as_frame
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._experts import ExpertFolds
 from skmm.model_selection._journal import Journal
@@ -222,7 +223,7 @@ class FusionSearchCV(BaseSearchCV):
         """All of a fit; the interrupt that ended it early, if there was one."""
         self._check_params()
         forget_fit(self)
-        X = blocks_if_named(X)
+        X = blocks_if_named(as_frame(X))
         if isinstance(self.estimator, MultimodalEstimator):
             refuse_unnamed(X)
         scorer, refit_metric = self._get_scorers()

@@ -20,6 +20,7 @@ _SKMM = {
     "columns._cells": "ColumnTfidf as_date date_names dates listed numbers stacked texts token_ids",
     "columns._levels": "Categories Known",
     "columns._written": "NumberForm",
+    "compose._auto": "AutoModalities",
     "compose._findings": "Found",
     "compose._frames": "_Decision",
     "compose._selector": "ModalitySelector",

@@ -21,12 +21,21 @@ from skmm._warnings import warn
 from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
 from skmm.blocks._given import as_blocks, check_finite, is_named
+from skmm.columns._tables import as_frame, is_table
 from skmm.estimators._trained import TrainedEstimator
 from skmm.inputs._inputs import Inputs
 from skmm.metrics import check_transcripts, word_error_rate
 from skmm.network._encoders import check_encoders
 from skmm.network._members import MemberNetworks
-from skmm.speech._audio import Audio, audio_lengths, choose_strides, find_audio, refuse_integers, refuse_pairs
+from skmm.speech._audio import (
+    Audio,
+    audio_lengths,
+    choose_strides,
+    find_audio,
+    read_files,
+    refuse_integers,
+    refuse_pairs,
+)
 from skmm.speech._network import (
     ContextDropout,
     SpeechNet,
@@ -358,10 +367,18 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             raise ValueError(f"subsampling must be 'auto' or a tuple of strides such as (2, 2), got {strides!r}.")
 
     def _read(self, X: Any, *, reset: bool) -> Blocks:
-        """X as Blocks; audio alone may come without its name."""
-        if not is_named(X):
+        """X as Blocks; audio alone may come without its name, and as files."""
+        X = as_frame(X)
+        if is_table(X):
+            raise ValueError(
+                f"X is a table, with the columns {list(X.columns)}: give the audio, such as X[{X.columns[0]!r}], "
+                "or let make_pipeline(AutoModalities(), SpeechRecognizer()) read all of them."
+            )
+        alone = not is_named(X)
+        if alone:
             X = {self.audio or "audio": X}
         if not isinstance(X, Blocks):
+            X = {name: read_files(value, sure=alone or name == self.audio) for name, value in X.items()}
             for name, value in X.items():
                 refuse_pairs(name, value)
         return as_blocks(X, reset=reset)
@@ -380,7 +397,8 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         Parameters
         ----------
         X : Blocks, dict of arrays, or list or array of audio
-            Samples.
+            Samples. Files of sound, by their paths or contents, become the log-mel frames of ``AudioLoader()`` and
+            ``LogMel()``; where paths come from others, let ``AudioLoader(within=...)`` read them in a pipeline.
         y : array-like of str, shape (n_samples,)
             Transcripts.
         sample_weight : array-like of shape (n_samples,), optional
