@@ -62,7 +62,9 @@ def showing(shown: bool) -> Iterator[None]:
 
 
 @contextmanager
-def progress(name: str, total: int | None = None, unit: str = "step", *, after: float = 0.0) -> Iterator[Progress]:
+def progress(
+    name: str, total: int | None = None, unit: str = "step", *, after: float = 0.0, shown: bool = False
+) -> Iterator[Progress]:
     """A part of the work, of so many steps, that is shown if who called is :func:`showing`.
 
     On a terminal and in a notebook it is a bar. Where what is written stays, in a log, and in processes of joblib,
@@ -78,12 +80,14 @@ def progress(name: str, total: int | None = None, unit: str = "step", *, after: 
         What a step is.
     after : float
         Seconds for which nothing is shown: of what is mostly done before.
+    shown : bool
+        Show it whoever called.
 
     Yields
     ------
     Progress
     """
-    if not _SHOWN.get() or sys.stderr is None:
+    if not (shown or _SHOWN.get()) or sys.stderr is None:
         yield Progress()
         return
     depth = _DEPTH.get()

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.callback import with_callbacks
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, check_scalar
@@ -37,6 +37,7 @@ from skmm.estimators._experts import ExpertFolds, Experts, check_experts, with_e
 from skmm.estimators._heads import combined, head_names
 from skmm.estimators._outputs import NetworkOutputs
 from skmm.estimators._prepared import Opened, Prepared, Samples
+from skmm.estimators._profile import Profile, measure
 from skmm.estimators._reading import drop_empty, fit_transformer, frame
 from skmm.estimators._stack import Stack
 from skmm.estimators._stacking import average_left_out, fit_stack, left_out, losses_of_fused
@@ -613,6 +614,44 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         told = ~np.isnan(everything).any(axis=1)
         score = target.score(everything[told], training.target.cpu().numpy()[told], weights[told])
         return {"oof_prediction_": target.finish(everything), "oof_score_": score}
+
+    def profile(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, time: Any = None) -> Profile:
+        """What a fit to these samples will take, measured on its first steps: nothing is fitted, or changed.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, time
+            What ``fit`` would be given.
+
+        Returns
+        -------
+        Profile
+            Parameters of each part of the network, memory, and seconds.
+
+        Raises
+        ------
+        ValueError
+            As ``fit`` does, if something is wrong with the parameters or the samples.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmm import MultimodalClassifier
+        >>> rng = np.random.default_rng(0)
+        >>> X = {"text": rng.normal(size=(320, 10)), "image": rng.normal(size=(320, 20))}
+        >>> profile = MultimodalClassifier(max_epochs=20, experts=None).profile(X, rng.integers(2, size=320))
+        >>> profile.parts
+        part           parameters
+        encoder text         4928
+        encoder image        5568
+        fusion              16576
+        heads                 390
+        >>> profile.n_members, profile.n_steps, profile.n_epochs
+        (8, 10, 20)
+        >>> profile.seconds > 0
+        True
+        """
+        return measure(clone(self), X, y, sample_weight, groups, time)
 
     def _refused_fusions(self, X: Blocks, y: Any, fusions: Mapping[str, Any]) -> dict[str, ValueError]:
         """Which fusions cannot be built for such samples, by name, and why."""

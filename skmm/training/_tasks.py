@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sklearn.callback import AutoPropagatedCallback
 from sklearn.callback import CallbackContext as Task
+
+
+def refuse_propagated(estimator: Any) -> None:
+    """Refuse, before anything is fitted, what scikit-learn refuses on an estimator that another one fits."""
+    for callback in getattr(estimator, "_skl_callbacks", ()):
+        if isinstance(callback, AutoPropagatedCallback):
+            raise TypeError(
+                f"{type(callback).__name__} is set on the {type(estimator).__name__} that is to be fitted; set it "
+                "on what fits that, with set_callbacks, from where it comes to all others."
+            )
 
 
 class FitTasks:
@@ -24,14 +35,14 @@ class FitTasks:
     Attributes
     ----------
     fitted : callable
-        Of the net in training, the attributes with which a copy of the estimator predicts.
+        Of the net in training, the attributes with which a copy of the estimator predicts; None for nothing.
     """
 
     def __init__(self, estimator: Any, n_tasks: int, X: Any, y: Any, sample_weight: Any = None) -> None:
         self.estimator = estimator
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self.given = {"X": X, "y": y, "metadata": metadata}
-        self.fitted: Callable[[Any], dict[str, Any]] = lambda net: {}
+        self.fitted: Callable[[Any], dict[str, Any] | None] = lambda net: None
         self.fit: Task = estimator._init_callback_context(max_subtasks=n_tasks)
         self.fit.call_on_fit_task_begin(estimator=estimator, **self.given)
 
@@ -40,15 +51,15 @@ class FitTasks:
         """Whether there are callbacks, of which each step costs time."""
         return bool(getattr(self.estimator, "_skl_callbacks", ()))
 
-    def begin(self, parent: Task, name: str, net: Any) -> Task:
-        """A step of training begins."""
+    def begin(self, parent: Task, name: str, net: Any = None) -> Task:
+        """A step of a part begins."""
         task = parent.subcontext(task_name=name)
         return task.call_on_fit_task_begin(
             estimator=self.estimator, **self.given, reconstruction_attributes=lambda: self.fitted(net)
         )
 
-    def end(self, task: Task, net: Any) -> bool:
-        """A step of training ends; whether a callback asks to stop after it."""
+    def end(self, task: Task, net: Any = None) -> bool:
+        """A step of a part ends; whether a callback asks to stop after it."""
         return task.call_on_fit_task_end(
             estimator=self.estimator, **self.given, reconstruction_attributes=lambda: self.fitted(net)
         )
