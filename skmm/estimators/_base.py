@@ -642,12 +642,12 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         >>> profile = MultimodalClassifier(max_epochs=20, experts=None).profile(X, rng.integers(2, size=320))
         >>> profile.parts
         part           parameters
-        encoder text         4928
-        encoder image        5568
-        fusion              16576
-        heads                 390
+        encoder text          832
+        encoder image        1472
+        fusion               8512
+        heads                 454
         >>> profile.n_members, profile.n_steps, profile.n_epochs
-        (8, 10, 20)
+        (8, 9, 20)
         >>> profile.seconds > 0
         True
         """
