@@ -178,7 +178,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         Go on from the last fit's network; the symbols stay those of the first. The language model counts each
         transcript as often as the fit that held it most often did: the same samples are not counted twice.
     callbacks : list of skorch callbacks or None, default=None
-        Handed to skorch.
+        Handed to skorch. Those of scikit-learn are set by ``set_callbacks``.
     checkpoint, checkpoint_every
         As for :class:`MultimodalClassifier`.
     device : str, default="auto"
@@ -187,7 +187,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         Seed of the weights, the order of batches, dropout and held-out parts. Neither numpy's nor torch's global
         random state is read or changed.
     verbose : int, default=0
-        1 shows a progress bar, 2 skorch's log of each epoch.
+        1 shows steps, rate and the time left on stderr, 2 skorch's log of each epoch as well.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
 
-from skmm import MultimodalClassifier
+from skmm import MultimodalClassifier, load, save
 from skmm.compression import Distilled, Pruned
 from skmm.model_selection import FusionSearchCV
 from skmm.speech import SpeechRecognizer
@@ -162,6 +162,14 @@ def test_a_clone_has_them_and_a_pickle():
     assert_same(again, clf, X, atol=0)
     again.fit(X, Y)
     assert watch.ended.count("fit") == 2  # the pickle has a copy
+
+
+def test_a_file_has_none(tmp_path):
+    clf = small(max_epochs=1).set_callbacks(ScoringMonitor(scoring="accuracy")).fit(X, Y)
+    search = FusionSearchCV(small(max_epochs=1), {"lr": [0.1]}, cv=2).set_callbacks(Watch()).fit(X, Y)
+    for fitted in (clf, search):
+        save(fitted, tmp_path / "model.skmm")
+        assert_same(load(tmp_path / "model.skmm"), fitted, X, atol=0)
 
 
 def test_what_is_no_callback_is_refused():
