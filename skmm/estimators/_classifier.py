@@ -139,8 +139,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Seed of the weights, the order of batches, dropout and held-out parts. With None each fit differs. Neither
         numpy's nor torch's global random state is read or changed.
     verbose : int, default=0
-        1 shows what a fit, or a long prediction, is at: steps, rate and the time left, as bars on stderr; in logs and
-        in processes of joblib as a line now and then. 2 prints skorch's log of each epoch as well.
+        1 shows what a fit, or a long prediction, is at: steps, rate and the time left, as bars on stderr; in logs
+        and in processes of joblib as a line now and then. 2 prints skorch's log of each epoch as well.
 
     Attributes
     ----------

@@ -156,7 +156,7 @@ def measure(estimator: MultimodalEstimator, *samples: Any) -> Profile:
 def _steps(net: MultimodalNet, training: TrainingSet) -> tuple[int, float]:
     """Bytes that a step keeps for its way back, and the seconds that one takes."""
     net.start_schedule(net.n_batches(training), net.max_epochs)
-    net._set_training(True)
+    net.module_.train()
     taken: list[float] = []
     activations, begin = 0, time_module.perf_counter()
     with progress("measuring", _MOST_STEPS, after=1.0) as bar:

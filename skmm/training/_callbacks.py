@@ -95,18 +95,21 @@ class EpochTasks(Callback):
 
     def __init__(self, tasks: FitTasks, training: Task) -> None:
         self.tasks, self.training = tasks, training
+        self.epoch: Task | None = None  # that is not over
         self.stopped = False
 
     def on_epoch_begin(self, net: MultimodalNet, **kwargs: Any) -> None:
         if self.stopped:
             raise EndOfTraining
-        self.epoch_: Task | None = self.tasks.begin(self.training, "epoch", net)
+        self.epoch = self.tasks.begin(self.training, "epoch", net)
 
     def on_epoch_end(self, net: MultimodalNet, **kwargs: Any) -> None:
         # what else there is to do after an epoch is done before training ends
-        if self.epoch_ is not None:
-            self.stopped, self.epoch_ = self.tasks.end(self.epoch_, net), None
+        if self.epoch is not None:
+            self.stopped, self.epoch = self.tasks.end(self.epoch, net), None
 
     def on_train_end(self, net: MultimodalNet, **kwargs: Any) -> None:
-        if "train_loss" in net.history[-1]:  # a callback of skorch's ended training before this one heard of it
+        if (
+            len(net.history) and "train_loss" in net.history[-1]
+        ):  # a callback of skorch's ended training before this one heard of it
             self.on_epoch_end(net)
