@@ -3,13 +3,19 @@
 import io
 import re
 import sys
+import time
 
 import numpy as np
 import pytest
 from conftest import ensemble, make_data, small
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 
-from skmm import MultimodalClassifier
+from skmm import Blocks, compare_fusions
 from skmm._progress import progress, showing
+from skmm.compression import Distilled
+from skmm.inputs._scaling import Scaler
+from skmm.model_selection import FusionSearchCV
 
 
 class Terminal(io.StringIO):
@@ -117,10 +123,9 @@ def test_a_fit_shows_its_steps_and_epochs(capsys):
 
 
 def test_experts_are_counted(capsys):
-    X, y = make_data(120)
-    clf = MultimodalClassifier(n_members=2, max_epochs=1, random_state=0, verbose=1)
-    clf.fit(X, y)
-    assert re.search(r"experts: 100% (\d+)/\1 fit", capsys.readouterr().err)
+    X, y = make_data()
+    ensemble(n_members=2, max_epochs=1, experts={"prior": DummyClassifier()}, verbose=1).fit(X, y)
+    assert re.search(r"experts: 100% 3/3 fit .*expert=prior", capsys.readouterr().err)
 
 
 def test_training_that_ends_early_ends_at_100_percent(capsys):
@@ -151,3 +156,65 @@ def test_what_is_shown_changes_no_result():
     X, y = make_data()
     quiet, shown = (ensemble(verbose=verbose).fit(X, y).predict_proba(X) for verbose in (0, 1))
     np.testing.assert_array_equal(quiet, shown)
+
+
+def test_a_search_counts_its_fits(capsys):
+    X, y = make_data()
+    FusionSearchCV(small(max_epochs=2), {"lr": [0.01, 0.1], "hidden_dim": [4, 8]}, cv=2, verbose=1).fit(X, y)
+    shown = capsys.readouterr()
+    assert shown.out == "Fitting 2 folds for each of 4 candidates, totalling 8 fits\n"
+    assert "fits: 100% 8/8 fit" in shown.err
+
+
+def test_a_search_shows_what_trains_together(monkeypatch, capsys):
+    monkeypatch.setattr("skmm._progress._LINE_EVERY", 0.0)
+    X, y = make_data()
+    FusionSearchCV(small(max_epochs=2), {"lr": [0.01, 0.1]}, cv=2, verbose=1, refit=False).fit(X, y)
+    shown = capsys.readouterr().err
+    assert "training 4 together:  50% 1/2 step" in shown
+    assert "epoch=1/2" in shown
+
+
+def test_searches_and_comparisons_are_silent_unless_asked(capsys):
+    X, y = make_data()
+    FusionSearchCV(small(max_epochs=1), {"lr": [0.01, 0.1]}, cv=2).fit(X, y)
+    compare_fusions(X, y, estimator=small(max_epochs=1), fusions=["sum"], cv=2, baselines=False)
+    Distilled(small(max_epochs=1), small(max_epochs=1), n_mixed=0, alpha=0).fit(X, y)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_comparison_shows_the_fit_that_it_is_at(monkeypatch, capsys):
+    monkeypatch.setattr("skmm._progress._LINE_EVERY", 0.0)
+    X, y = make_data()
+    compare_fusions(X, y, estimator=small(max_epochs=2), fusions=["sum", "late"], cv=2, baselines=False, verbose=1)
+    shown = capsys.readouterr().err
+    assert "fits:   0% 0/4 fit" in shown
+    assert "fit=late" in shown
+    assert "training: 100%" in shown
+
+
+def test_teacher_folds_and_student(capsys):
+    X, y = make_data()
+    Distilled(LogisticRegression(), small(max_epochs=2, verbose=1), cv=3, n_mixed=0).fit(X["vector"], y)
+    shown = capsys.readouterr().err
+    assert "folds of the teacher: 100% 3/3 fit" in shown
+    assert "training: 100% 4/4 step" in shown
+
+
+class Lazy:
+    shape, ndim, dtype = (40, 3), 2, np.dtype(np.float32)
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, rows):
+        return np.ones((40, 3), np.float32)[rows]
+
+
+def test_a_lazy_block_is_counted_while_it_is_read(monkeypatch, capsys):
+    real = time.time
+    monkeypatch.setattr("tqdm.std.time", lambda: 1e5 * real())  # as if it took long
+    block = Blocks(lazy=Lazy())["lazy"]
+    with showing(True):
+        Scaler.fit(block, np.ones(40, bool), np.ones(40), at_a_time=30)
+    assert "reading: 100% 40/40 row" in capsys.readouterr().err

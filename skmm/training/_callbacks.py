@@ -109,7 +109,6 @@ class EpochTasks(Callback):
             self.stopped, self.epoch = self.tasks.end(self.epoch, net), None
 
     def on_train_end(self, net: MultimodalNet, **kwargs: Any) -> None:
-        if (
-            len(net.history) and "train_loss" in net.history[-1]
-        ):  # a callback of skorch's ended training before this one heard of it
+        # a callback of skorch's may have ended training before this one heard of the end of the epoch
+        if len(net.history) and "train_loss" in net.history[-1]:
             self.on_epoch_end(net)
