@@ -287,7 +287,7 @@ class SearchLoop:
         for learner in learners:
             paces.setdefault(learner.pace(), []).append(learner)
         self.learners = [learner for group in paces.values() for learner in group]
-        self.epoch = 0
+        self.epoch, self.bar = 0, Progress()
         self.orders = {x: [order_generator(s) for s in x.net.seeds] for x in self.learners}
         first = self.learners[0]
         self.device = first.training.data.device
@@ -351,17 +351,17 @@ class SearchLoop:
         """Train until all have finished, or until so many epochs were done."""
         longest = max(x.net.max_epochs for x in self.learners) if self.learners else 0
         epochs = (longest if until is None else min(until, longest)) - self.epoch
-        with progress(f"training {len(self.learners)} together", epochs * self._n_batches()) as bar:
+        with progress(f"training {len(self.learners)} together", epochs * self._n_batches()) as self.bar:
             while self.learners and (until is None or self.epoch < until):
-                self._run_epoch(bar)
-                bar.note(epoch=f"{self.epoch}/{longest}")
+                self._run_epoch()
+                self.bar.note(epoch=f"{self.epoch}/{longest}")
 
     def _n_batches(self) -> int:
         return max((learner.n_batches for learner in self.learners), default=0)
 
-    def _run_epoch(self, bar: Progress) -> None:
+    def _run_epoch(self) -> None:
         """One pass of all, after which some may have finished."""
-        train = self._train(bar)
+        train = self._train()
         valid = self._validate() if self.best is not None else None
         self.epoch += 1
         for learner in self.learners:
@@ -375,7 +375,7 @@ class SearchLoop:
                 learner.finished = True
         self.drop([x for x in self.learners if x.finished or x.error is not None])
 
-    def _train(self, bar: Progress) -> Tensor:
+    def _train(self) -> Tensor:
         """One pass over the training rows; mean loss of each member."""
         generators = [g for learner in self.learners for g in self.orders[learner]]
         noise = [g for learner in self.learners for g in self.noise[learner]]
@@ -395,7 +395,7 @@ class SearchLoop:
                 if step < group.n_batches:
                     group.step()
             losses.append(loss.detach())
-            bar.advance()
+            self.bar.advance()
         return self.training.mean(losses)
 
     @torch.no_grad()
