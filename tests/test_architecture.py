@@ -45,6 +45,7 @@ FLOORS = [
     "_missing",
     "_optional",
     "_private",
+    "_progress",
     "_warnings",
 ]
 READERS = ["blocks", "columns", "files", "compose", "preprocessing"]

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
@@ -24,7 +25,7 @@ def _predictor_has(method: str) -> Callable[[Any], bool]:
     return check
 
 
-class Compressed(MetaEstimatorMixin, BaseEstimator):
+class Compressed(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
     """An estimator that fits another, and predicts by a smaller one that it makes of it.
 
     Whatever reads fitted estimators, such as :func:`~skmm.to_onnx`, takes the smaller one.

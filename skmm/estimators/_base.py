@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -15,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import is_classifier
+from sklearn.callback import with_callbacks
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, check_scalar
 from sklearn.utils.validation import column_or_1d
@@ -23,6 +25,7 @@ from skmm._checks import unknown
 from skmm._devices import draw_seed, find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
+from skmm._progress import showing
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
 from skmm.blocks._given import check_finite
@@ -31,11 +34,12 @@ from skmm.estimators._experts import ExpertFolds, Experts, check_experts, with_e
 from skmm.estimators._heads import combined, head_names
 from skmm.estimators._outputs import NetworkOutputs
 from skmm.estimators._prepared import Opened, Prepared, Samples
+from skmm.estimators._profile import Profiled
 from skmm.estimators._reading import TableReading, drop_empty, refuse_gaps
 from skmm.estimators._stack import Stack
 from skmm.estimators._stacking import average_left_out, fit_stack, left_out, losses_of_fused
 from skmm.estimators._targets import Target
-from skmm.estimators._trained import TrainedEstimator
+from skmm.estimators._trained import TrainedEstimator, of_training
 from skmm.inputs._inputs import Inputs
 from skmm.layers import unsupported
 from skmm.network._encoders import check_encoders
@@ -64,11 +68,12 @@ from skmm.training._plan import (
 )
 from skmm.training._samples import canonical, digest
 from skmm.training._sets import TrainingSet
+from skmm.training._tasks import FitTasks
 
 _SHARE_OF_EXPERTS = 1 / 3  # of a time limit, after which no more of them begin
 
 
-class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
+class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
     """What classifier and regressor share: input, network, training, outputs."""
 
     encoders: Any
@@ -232,6 +237,7 @@ class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metacl
         self._fit_open(X, y, sample_weight, groups, time, reset=reset, epochs=epochs, classes=classes)
         return self
 
+    @with_callbacks
     def _fit_open(
         self,
         X: Any,
@@ -250,7 +256,9 @@ class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metacl
         ``soft`` are predictions, probabilities or values, of each sample that are learned from in place of y.
         """
         start = time_module.monotonic()
-        with all_or_nothing(self, None if reset else self.net_.undo()):
+        self._check_params()
+        tasks = FitTasks(self, 1 + 2 * self._wants_stack(), X, y, sample_weight)
+        with showing(bool(self.verbose)), all_or_nothing(self, None if reset else self.net_.undo()):
             stream = epochs is not None
             given = X, y, sample_weight, groups, time
             prepared = self._prepare(*given, reset=reset, stream=stream, classes=classes, soft=soft)
@@ -258,12 +266,19 @@ class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metacl
             with seeded(draw_seed(random), device):
                 net = self._build(prepared, random, device) if reset else self.net_
                 training, validation = self._load_training(prepared, device)
-                if self.time_limit is not None and prepared.plan.blind and self._wants_stack():
-                    prepared.experts.fit()  # first, for training ends when the time does
+                stacks = prepared.plan.blind and self._wants_stack()
+                if stacks and self.time_limit is not None:
+                    self._fit_experts(prepared, tasks)  # first, for training ends when the time does
                 rounds = self._rounds(prepared, net, training) if epochs is None and reset else None
                 limit = None if self.time_limit is None else TimeLimit(self.time_limit, start + self.time_limit)
-                checkpoint = self._train(net, training, validation, epochs, rounds=rounds, limit=limit)
-                self._complete(prepared, random, net, training, reset=reset)
+                tasks.fitted = functools.partial(self._fitted_by, prepared, random, reset=reset)
+                how: dict[str, Any] = {"rounds": rounds, "limit": limit, "tasks": tasks}
+                checkpoint = self._train(net, training, validation, epochs, **how)
+                if stacks and self.time_limit is None:
+                    self._fit_experts(prepared, tasks)
+                with tasks.task("stack") if stacks else contextlib.nullcontext():
+                    self._complete(prepared, random, net, training, reset=reset)
+            tasks.finish()
         self._end(checkpoint)
         return Opened(prepared, training)
 
@@ -469,6 +484,11 @@ class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metacl
         net.made_of_ = args
         return net.initialize()
 
+    @staticmethod
+    def _fit_experts(prepared: Prepared, tasks: FitTasks) -> None:
+        with tasks.task("experts"):
+            prepared.experts.fit()
+
     def _complete(
         self,
         prepared: Prepared,
@@ -479,6 +499,22 @@ class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metacl
         reset: bool = True,
     ) -> None:
         """What follows the training of the network; all that was learned becomes the estimator's here."""
+        fitted = self._learned(prepared, random, net, reset=reset)
+        if prepared.plan.blind:
+            fitted |= self._out_of_fold(prepared, net, training, reset=reset)
+        self._assign(fitted, net, forget=(*(self.OF_FIRST if reset else ()), *self.OF_FOLDS))
+
+    def _fitted_by(
+        self, prepared: Prepared, random: np.random.RandomState, net: MultimodalNet, *, reset: bool
+    ) -> dict[str, Any]:
+        """All with which a copy of the estimator predicts by a net in training: the mean of its members."""
+        now = net.snapshot()
+        return {**self._learned(prepared, random, now, reset=reset), **of_training(now)}
+
+    def _learned(
+        self, prepared: Prepared, random: np.random.RandomState, net: MultimodalNet, *, reset: bool
+    ) -> dict[str, Any]:
+        """Fitted attributes that do not depend on what was left out."""
         inputs, target = prepared.inputs, prepared.target.hardened()
         fitted: dict[str, Any] = {"_target": target, "inputs_": inputs, "_random": random, "_seen": prepared.seen}
         if reset:
@@ -494,9 +530,7 @@ class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metacl
             }
             if not prepared.form:  # of named blocks
                 fitted["n_features_in_"] = inputs.n_features
-        if prepared.plan.blind:
-            fitted |= self._out_of_fold(prepared, net, training, reset=reset)
-        self._assign(fitted, net, forget=(*(self.OF_FIRST if reset else ()), *self.OF_FOLDS))
+        return fitted
 
     def _out_of_fold(
         self, prepared: Prepared, net: MultimodalNet, training: TrainingSet, *, reset: bool
@@ -566,11 +600,3 @@ class MultimodalEstimator(TableReading, NetworkOutputs, TrainedEstimator, metacl
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def can_partial_fit(estimator: Any) -> bool:
-    if estimator.early_stopping:
-        raise AttributeError("partial_fit needs early_stopping=False: a stream has no part to hold out.")
-    if estimator.checkpoint is not None:
-        raise AttributeError("partial_fit needs checkpoint=None: a stream is kept by a pickle between two calls.")
-    return True

@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
-from skmm.estimators._base import MultimodalEstimator, can_partial_fit
+from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._targets import Target, target_of_labels
+from skmm.estimators._trained import can_partial_fit
 
 
 class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
@@ -113,7 +114,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     warm_start : bool, default=False
         Go on from the last fit's network instead of a new one. A pickle then holds the state of the optimizer too.
     callbacks : list of skorch callbacks or None, default=None
-        Handed to skorch.
+        Handed to skorch. Those of scikit-learn are set by ``set_callbacks``, and are told of each epoch; where one
+        asks to stop, training ends after it.
     checkpoint : path or None, default=None
         File to which training is written while it lasts: a fit that was killed, and is called again with the same
         parameters, samples and versions, goes on from there and ends with the same numbers. It is deleted when the
@@ -140,8 +142,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Seed of the weights, the order of batches, dropout and held-out parts. With None each fit differs. Neither
         numpy's nor torch's global random state is read or changed.
     verbose : int, default=0
-        1 shows a progress bar, 2 skorch's log of each epoch; both say in a line what the columns of a table were
-        taken for.
+        1 shows what a fit, or a long prediction, is at: steps, rate and the time left, as bars on stderr; in logs
+        and in processes of joblib as a line now and then. 2 prints skorch's log of each epoch as well. Both say
+        what the columns of a table were taken for.
 
     Attributes
     ----------

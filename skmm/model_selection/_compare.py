@@ -93,7 +93,7 @@ def compare_fusions(
     n_jobs : int, optional
         Number of fits at once, over methods and folds.
     verbose : int, default=0
-        Show a progress bar.
+        1 shows on stderr how many fits are done, and what the present one is at.
     random_state : int, RandomState instance or None, default=None
         Given to every candidate and to the baselines' inner folds; at None the estimator keeps its own. Also
         chooses the samples that lose a modality.

@@ -12,10 +12,10 @@ import numpy as np
 from sklearn.metrics import check_scoring, f1_score, make_scorer, recall_score
 from sklearn.model_selection import cross_validate
 from sklearn.utils.parallel import Parallel, delayed
-from tqdm import tqdm
 
 from skmm._checks import check_rate, unknown
 from skmm._private import safe_indexing
+from skmm._progress import progress, showing
 from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.compose._leaks import ignore_leaks
@@ -58,11 +58,14 @@ def run_fits(
     results: dict[str, list[dict[str, float]]] = {}
     unscored: dict[str, list[Fit]] = {}
     try:
-        shown = tqdm(running, total=len(fits), disable=not verbose)
-        for fit, (result, reasons) in zip(fits, shown, strict=True):
-            results.setdefault(fit.name, []).append(result)
-            for reason in reasons:
-                unscored.setdefault(reason, []).append(fit)
+        with showing(verbose > 0), progress("fits", len(fits), "fit") as bar:
+            bar.note(fit=fits[0].name if fits else "")
+            for place, (fit, (result, reasons)) in enumerate(zip(fits, running, strict=True)):
+                results.setdefault(fit.name, []).append(result)
+                for reason in reasons:
+                    unscored.setdefault(reason, []).append(fit)
+                bar.note(fit=fits[min(place + 1, len(fits) - 1)].name)
+                bar.advance()
     except KeyboardInterrupt as error:
         done = sum(map(len, results.values()))
         error.add_note(f"compare_fusions ended after {done} of {len(fits)} fits; none is reported.")

@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from skmm._checks import unknown
 from skmm._missing import is_missing
+from skmm._progress import progress
 from skmm._warnings import warn
 from skmm.columns._tables import as_values
 from skmm.files._sources import check_folder, decoded, is_encoded, local_path, unpacked
@@ -260,11 +261,12 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
             delayed(self._try_all)(chunk) for chunk in chunks
         )
         results = (result for chunk in read for result in chunk)
-        if self.verbose:
-            from tqdm import tqdm
-
-            return iter(tqdm(results, total=len(items), desc=type(self).__name__))
-        return results
+        # of a lazy block a few rows are read for each batch, whose steps are shown
+        after, shown = 0.0 if self.verbose else 1.0, bool(self.verbose)
+        with progress(type(self).__name__, len(items), "file", after=after, shown=shown) as bar:
+            for result in results:
+                bar.advance()
+                yield result
 
     def _try_all(self, items: list[Any]) -> list[np.ndarray | Failure | None]:
         return [self._try(item) for item in items]

@@ -17,6 +17,7 @@ from skmm._checks import check_positive
 from skmm._devices import find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._pretrained import VisionBackbone, load_image_processor
+from skmm._progress import progress
 from skmm._warnings import warn
 from skmm.files._cache import VectorCache
 from skmm.preprocessing._files import as_column, failure_text, file_tags, open_source
@@ -380,12 +381,10 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             range(start, min(start + self.batch_size, len(items)))
             for start in range(0, len(items), self.batch_size)
         ]
-        if self.verbose:
-            from tqdm import tqdm
-
-            batches = tqdm(batches, desc=type(self).__name__)
-        for rows in batches:
-            failures |= self._embed_rows(items, rows, out, cache)
+        with progress(type(self).__name__, len(batches), "batch", shown=bool(self.verbose)) as bar:
+            for rows in batches:
+                failures |= self._embed_rows(items, rows, out, cache)
+                bar.advance()
         if failures:
             warn(failure_text(failures, items, len(items)))
         return out
