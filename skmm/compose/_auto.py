@@ -69,7 +69,7 @@ class AutoModalities(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
     >>> from skmm import AutoModalities, MultimodalClassifier
     >>> df = pd.DataFrame({
     ...     "price": [3.5, 4.0, 5.5, 1.0] * 5,
-    ...     "review": [f"{word} film of {i} minutes" for i, word in enumerate(["good", "bad", "long", "odd"] * 5)],
+    ...     "review": [f"{w} film of {i} minutes" for i, w in enumerate(["good", "bad", "long", "short"] * 5)],
     ... })
     >>> AutoModalities(verbose=True).fit_transform(df)
     [AutoModalities] table (1 number), review (text)

@@ -15,6 +15,8 @@ from skmm._missing import is_missing
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import Block, RaggedArray, block_kind
 from skmm.blocks._forms import n_axes
+from skmm.blocks._given import is_named
+from skmm.columns._tables import as_frame, is_table
 from skmm.files._sources import KIND_OF, extension
 from skmm.preprocessing import AudioLoader, LogMel
 
@@ -96,6 +98,24 @@ def refuse_pairs(name: str, value: Any) -> None:
                 "here without a rate, and all must have the same: skmm.preprocessing.AudioLoader(sample_rate) "
                 "brings such pairs to one."
             )
+
+
+def given_audio(X: Any, audio: str | None) -> Any:
+    """What was given as X by the names of modalities, files read; audio alone may come without its name."""
+    X = as_frame(X)
+    if is_table(X):
+        raise ValueError(
+            f"X is a table, with the columns {list(X.columns)}: give the audio, such as X[{X.columns[0]!r}], or "
+            "let make_pipeline(AutoModalities(), SpeechRecognizer()) read all of them."
+        )
+    if isinstance(X, Blocks):
+        return X
+    alone = not is_named(X)
+    given = {audio or "audio": X} if alone else X
+    named = {name: read_files(value, sure=alone or name == audio) for name, value in given.items()}
+    for name, value in named.items():
+        refuse_pairs(name, value)
+    return named
 
 
 def read_files(value: Any, *, sure: bool) -> Any:

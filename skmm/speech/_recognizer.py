@@ -23,22 +23,13 @@ from skmm._progress import showing
 from skmm._warnings import warn
 from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
-from skmm.blocks._given import as_blocks, check_finite, is_named
-from skmm.columns._tables import as_frame, is_table
+from skmm.blocks._given import as_blocks, check_finite
 from skmm.estimators._trained import TrainedEstimator, of_training
 from skmm.inputs._inputs import Inputs
 from skmm.metrics import check_transcripts, word_error_rate
 from skmm.network._encoders import check_encoders
 from skmm.network._members import MemberNetworks
-from skmm.speech._audio import (
-    Audio,
-    audio_lengths,
-    choose_strides,
-    find_audio,
-    read_files,
-    refuse_integers,
-    refuse_pairs,
-)
+from skmm.speech._audio import Audio, audio_lengths, choose_strides, find_audio, given_audio, refuse_integers
 from skmm.speech._network import (
     ContextDropout,
     SpeechNet,
@@ -372,20 +363,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
 
     def _read(self, X: Any, *, reset: bool) -> Blocks:
         """X as Blocks; audio alone may come without its name, and as files."""
-        X = as_frame(X)
-        if is_table(X):
-            raise ValueError(
-                f"X is a table, with the columns {list(X.columns)}: give the audio, such as X[{X.columns[0]!r}], "
-                "or let make_pipeline(AutoModalities(), SpeechRecognizer()) read all of them."
-            )
-        alone = not is_named(X)
-        if alone:
-            X = {self.audio or "audio": X}
-        if not isinstance(X, Blocks):
-            X = {name: read_files(value, sure=alone or name == self.audio) for name, value in X.items()}
-            for name, value in X.items():
-                refuse_pairs(name, value)
-        return as_blocks(X, reset=reset)
+        return as_blocks(given_audio(X, self.audio), reset=reset)
 
     def _check_input(self, blocks: Blocks) -> Blocks:
         """Samples as the first fit's were."""
