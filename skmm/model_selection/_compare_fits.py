@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.metrics import check_scoring, f1_score, make_scorer, recall_score
 from sklearn.model_selection import cross_validate
 from sklearn.utils.parallel import Parallel, delayed
@@ -52,14 +54,23 @@ def run_fits(
 ) -> dict[str, list[dict[str, float]]]:
     """Times and scores of each fold, by method; warns of the scores that cannot be computed.
 
-    What a journal has is not repeated, all else is written into it.
+    What a journal has is not repeated, all else is written into it. If ``verbose``, what is fitted is said, and how
+    long that takes by the first fit.
     """
+    left = len(fits) if journal is None else sum((fit.name, fit.fold) not in journal.done for fit in fits)
+    if verbose:
+        _say(
+            f"{left} fits: {', '.join(dict.fromkeys(fit.name for fit in fits))}, on {len(data.splits)} folds each."
+        )
     running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_evaluate)(fit, data, journal) for fit in fits)
     results: dict[str, list[dict[str, float]]] = {}
     unscored: dict[str, list[Fit]] = {}
     try:
-        shown = tqdm(running, total=len(fits), disable=not verbose)
+        wait = 0.1 if sys.stderr.isatty() else 10  # seconds between two states of the bar: each is a line of a log
+        shown = tqdm(running, total=len(fits), disable=not verbose, unit="fit", mininterval=wait)
         for fit, (result, reasons) in zip(fits, shown, strict=True):
+            if verbose and not results:
+                _say(_time_in_words(fit, result, left, effective_n_jobs(n_jobs)))
             results.setdefault(fit.name, []).append(result)
             for reason in reasons:
                 unscored.setdefault(reason, []).append(fit)
@@ -73,6 +84,22 @@ def run_fits(
             f"have no score (nan): {reason}"
         )
     return results
+
+
+def _say(sentence: str) -> None:
+    """Print on stderr, above the progress bar."""
+    tqdm.write(sentence, file=sys.stderr)
+
+
+def _time_in_words(fit: Fit, result: Mapping[str, float], left: int, at_once: int) -> str:
+    """How long all fits take, if they take as long as the first."""
+    took = result["fit_time"] + result["score_time"]
+    seconds = took * math.ceil(left / at_once)
+    total = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    return (
+        f"The first fit, {fit.name}, took {took:.1f} s: about {total} for {left}, {at_once} at once, if the others "
+        "take as long."
+    )
 
 
 def find_metrics(scoring: Any, regression: bool) -> dict[str, Any]:
