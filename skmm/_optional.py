@@ -51,8 +51,8 @@ def how_to_install(extra: str) -> str:
         packages = []
     pip = f"{shlex.quote(sys.executable)} -m pip" if sys.executable else "pip"
     if packages:
-        return f"{pip} install {' '.join(f'{chr(34)}{name}{chr(34)}' for name in packages)} (the extra {extra!r})"
-    return f'{pip} install ".[{extra}]" in the folder of skmm (the extra {extra!r})'
+        return f"{pip} install {' '.join(f'{chr(34)}{name}{chr(34)}' for name in packages)} (for skmm[{extra}])"
+    return f'{pip} install ".[{extra}]" in the folder of skmm (for skmm[{extra}])'
 
 
 def _packages(extra: str, requirements: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 from skmm.cli import compare, evaluate, export, fit, listing, predict, quantize
 from skmm.cli._errors import UsageError
@@ -31,6 +32,11 @@ def _parser() -> argparse.ArgumentParser:
     for command in _COMMANDS:
         command.add_parser(commands)
     return parser
+
+
+def _tell(message: Warning | str, *place: Any, **where: Any) -> None:
+    """A warning without the line of code: it is not the user's."""
+    print(f"skmm: {message}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         with warnings.catch_warnings():  # what a command says itself, no library need say again
+            warnings.showwarning = _tell
             args.run(args)
     except UsageError as error:
         print(f"skmm: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ from skmm.cli._errors import UsageError, explained
 # A first fit on some of the rows says how long all of them take.
 _SHARE, _LEAST, _MOST = 0.2, 100, 400
 _WARM = 20  # rows of a fit before, which is not timed: the first of a process imports and compiles
-_LEAST_LIMIT = 30  # seconds; of less a first fit would take too much
+_LEAST_LIMIT = 300  # seconds; of less a first fit would take too much
 _SHOWN = 8  # classes that are listed
 
 
@@ -22,6 +22,8 @@ def is_regression(y: Any, task: str | None) -> bool:
     """Whether the target is to be regressed: as the option says, or else if it holds fractions."""
     from sklearn.utils.multiclass import type_of_target
 
+    if task == "regression" and y.dtype.kind not in "iufb":
+        raise UsageError(f"regression needs numbers, and the target holds {y[0]!r}.")
     with explained():
         return task == "regression" or (
             task is None and type_of_target(y, input_name="the target").startswith("continuous")

@@ -94,8 +94,8 @@ def compare_fusions(
     n_jobs : int, optional
         Number of fits at once, over methods and folds.
     verbose : int, default=0
-        Say on stderr what is fitted and, once the first fit has ended, about how long all of them take; and show a
-        progress bar.
+        Say on stderr what is fitted and, once the first fits have ended, about how long all of them take; and show
+        a progress bar.
     random_state : int, RandomState instance or None, default=None
         Given to every candidate and to the baselines' inner folds; at None the estimator keeps its own. Also
         chooses the samples that lose a modality.

@@ -55,7 +55,7 @@ def run_fits(
     """Times and scores of each fold, by method; warns of the scores that cannot be computed.
 
     What a journal has is not repeated, all else is written into it. If ``verbose``, what is fitted is said, and how
-    long that takes by the first fit.
+    long that takes by one of the first fits.
     """
     left = len(fits) if journal is None else sum((fit.name, fit.fold) not in journal.done for fit in fits)
     if verbose:
@@ -63,19 +63,21 @@ def run_fits(
             f"{left} fits: {', '.join(dict.fromkeys(fit.name for fit in fits))}, on {len(data.splits)} folds each."
         )
     running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_evaluate)(fit, data, journal) for fit in fits)
+    # the first of each process also imports
+    done, at_once = 0, effective_n_jobs(n_jobs)
     results: dict[str, list[dict[str, float]]] = {}
     unscored: dict[str, list[Fit]] = {}
     try:
         wait = 0.1 if sys.stderr.isatty() else 10  # seconds between two states of the bar: each is a line of a log
         shown = tqdm(running, total=len(fits), disable=not verbose, unit="fit", mininterval=wait)
         for fit, (result, reasons) in zip(fits, shown, strict=True):
-            if verbose and not results:
-                _say(_time_in_words(fit, result, left, effective_n_jobs(n_jobs)))
             results.setdefault(fit.name, []).append(result)
+            done += 1
+            if verbose and done == min(at_once + 1, len(fits)):
+                _say(_time_in_words(fit, result, left, at_once))
             for reason in reasons:
                 unscored.setdefault(reason, []).append(fit)
     except KeyboardInterrupt as error:
-        done = sum(map(len, results.values()))
         error.add_note(f"compare_fusions ended after {done} of {len(fits)} fits; none is reported.")
         raise
     for reason, without in unscored.items():
@@ -92,14 +94,11 @@ def _say(sentence: str) -> None:
 
 
 def _time_in_words(fit: Fit, result: Mapping[str, float], left: int, at_once: int) -> str:
-    """How long all fits take, if they take as long as the first."""
+    """How long all fits take, if they take as long as this one."""
     took = result["fit_time"] + result["score_time"]
     seconds = took * math.ceil(left / at_once)
     total = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-    return (
-        f"The first fit, {fit.name}, took {took:.1f} s: about {total} for {left}, {at_once} at once, if the others "
-        "take as long."
-    )
+    return f"A fit of {fit.name} took {took:.1f} s: about {total} for {left}, {at_once} at once, if all are alike."
 
 
 def find_metrics(scoring: Any, regression: bool) -> dict[str, Any]:
