@@ -100,11 +100,11 @@ def progress(
         bar.close()
 
 
-def write_line(text: str) -> None:
-    """Print a line to stdout, above any bars."""
+def write_line(text: str, file: TextIO | None = None) -> None:
+    """Print a line, by default to stdout, above any bars."""
     from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stdout)
+    tqdm.write(text, file=sys.stdout if file is None else file)
 
 
 def _make_bar(name: str, total: int | None, unit: str, after: float, depth: int) -> Any:
