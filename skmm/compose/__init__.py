@@ -1,6 +1,7 @@
 """From a table to blocks: one transformer per modality."""
 
+from skmm.compose._flat import FlatEstimator
 from skmm.compose._selector import ModalitySelector
 from skmm.compose._transformer import ModalityTransformer, make_modality_transformer
 
-__all__ = ["ModalitySelector", "ModalityTransformer", "make_modality_transformer"]
+__all__ = ["FlatEstimator", "ModalitySelector", "ModalityTransformer", "make_modality_transformer"]

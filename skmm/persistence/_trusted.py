@@ -16,11 +16,13 @@ _SKMM = {
     "augmentation.modality": "ColorJitter GaussianNoise RandomCrop RandomFlip SpecAugment TimeMask TimeShift "
     "TokenDropout TokenSwap",
     "blocks._blocks": "FlatLayout FlatPart",
+    "blocks._flat": "FlatLayout FlatPart",
     "blocks._kinds": "BlockInfo",
     "columns._cells": "ColumnTfidf as_date date_names dates listed numbers stacked texts token_ids",
     "columns._levels": "Categories Known",
     "columns._written": "NumberForm",
     "compose._findings": "Found",
+    "compose._flat": "FlatEstimator",
     "compose._frames": "_Decision",
     "compose._selector": "ModalitySelector",
     "compose._table": "_Compression _KnownColumns _segments _tokens",
