@@ -23,10 +23,11 @@ from skmm._checks import unknown
 from skmm._devices import draw_seed, find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
+from skmm._warnings import warn
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
-from skmm.blocks._divided import NUMBERS, divide
-from skmm.blocks._given import as_blocks, check_finite, is_named, refuse_unnamed
+from skmm.blocks._divided import NUMBERS, divide, noted_modalities
+from skmm.blocks._given import as_blocks, check_finite, is_named, refuse_unnamed, warn_of_channels
 from skmm.columns._tables import note_columns
 from skmm.compose import ModalityTransformer
 from skmm.compose._leaks import warn_of_leaks
@@ -146,7 +147,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         if self._types_columns():
             return self.modality_transformer_.transform(frame(X))
         refuse_unnamed(X)
-        return self._divide(validate_data(self, X, reset=False, **NUMBERS))
+        return self._divide(validate_data(self, X, reset=False, **NUMBERS), X)
 
     def _first_read(self, X: Any) -> tuple[Blocks, Self]:
         """X as Blocks, and a copy of the estimator that reads what looks like X, and nothing else."""
@@ -161,11 +162,12 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             noted.modality_transformer_ = ModalityTransformer.from_frame(X)
             return fit_transformer(noted.modality_transformer_, X), noted
         refuse_unnamed(X)
-        return noted._divide(validate_data(noted, X, reset=True, **NUMBERS)), noted
+        return noted._divide(validate_data(noted, X, reset=True, **NUMBERS), X), noted
 
-    def _divide(self, X: Any) -> Blocks:
-        """The columns of a table of numbers as modalities."""
-        return divide(X, self.modalities, list(getattr(self, "feature_names_in_", [])))
+    def _divide(self, X: Any, given: Any) -> Blocks:
+        """The columns of a table of numbers as modalities, those that a ``given`` frame notes if none are named."""
+        modalities = noted_modalities(given) if self.modalities is None else self.modalities
+        return divide(X, modalities, list(getattr(self, "feature_names_in_", [])))
 
     def _types_columns(self) -> bool:
         """Whether X is a table whose columns say themselves what they are."""
@@ -328,6 +330,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         if reset:
             encoders = check_encoders(self.encoders, list(blocks))
             check_finite(blocks, {name: kinds_of(encoders[name]) for name in blocks})
+            warn_of_channels(blocks)
         else:
             inputs = copy.copy(self.inputs_)
             blocks = inputs.check(blocks, training=True)
@@ -547,6 +550,12 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             heads = head_names(net, inputs.infos)
             names = with_experts(heads, prepared.experts.names)
             stack, outputs, scores, found = fit_stack(net, target, training, samples, plan, prepared.experts, names)
+            if stack.says_nothing():
+                warn(
+                    f"the stack gives each of the {len(names)} heads and experts the weight 0: none of them told "
+                    "much of samples that it left out, all samples are predicted nearly alike. Their scores are in "
+                    "expert_scores_; more samples, or other modalities, may tell more."
+                )
             experts = prepared.experts.final()
             fitted = {
                 "stack_": stack,
