@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from skmm._warnings import warn
 from skmm.blocks._blocks import Blocks, RaggedArray
 from skmm.blocks._forms import n_axes
 from skmm.blocks._kinds import Block, as_kind, block_kind, is_lazy
@@ -96,6 +97,21 @@ def sample_lengths(blocks: Blocks, name: str) -> np.ndarray:
         return np.zeros(len(blocks), dtype=np.int64)
     block = blocks[name]
     return np.where(blocks.present[name], block.lengths if isinstance(block, RaggedArray) else block.shape[1], 0)
+
+
+def warn_of_channels(blocks: Blocks) -> None:
+    """Warn of pictures whose channels seem to come first, as torch has them: they are read as a few rows."""
+    for name, block in blocks.items():
+        if block_kind(block) not in ("image", "video") or isinstance(block, RaggedArray) or len(block.shape) < 4:
+            continue
+        *_, first, height, width = block.shape
+        if first in (1, 3, 4) and min(height, width) > 4:
+            axis = len(block.shape) - 3
+            warn(
+                f"modality {name!r}: {block_kind(block)} samples of shape {tuple(block.shape[1:])} are read with "
+                f"the channels last, as {first} rows of {height} pixels with {width} channels. If they come "
+                f"first, as torch has them, give np.moveaxis({name}, {axis}, -1)."
+            )
 
 
 def check_finite(blocks: Blocks, kinds: Mapping[str, tuple[str, ...]] | None = None) -> None:

@@ -135,7 +135,11 @@ def find_name(column: Any, names: list[Any] | None, where: str) -> int:
         If none or several have it; says ``where`` it is needed.
     """
     if names is None:
-        raise ValueError(f"{where} names column {column!r}, but X is an array without column names.")
+        raise ValueError(
+            f"{where} names column {column!r}, but X is an array without column names. A tool that makes arrays of "
+            "tables, such as BaggingClassifier, goes after the transformer: make_pipeline(transformer, "
+            "FlatEstimator(BaggingClassifier(...)))."
+        )
     found = [i for i, name in enumerate(names) if name == column]
     if len(found) != 1:
         fault = "which X lacks" if not found else f"which X has {len(found)} times"

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmm._checks import unknown
 from skmm._fitting import all_or_nothing
 from skmm._private import VisualBlock
-from skmm.blocks import Block, Blocks, RaggedArray
+from skmm.blocks import Block, Blocks
 from skmm.columns._tables import (
     Positions,
     as_frame,
@@ -36,6 +36,7 @@ from skmm.compose._frames import plan_frame
 from skmm.compose._jobs import Job, run, without_rows
 from skmm.compose._kinds import ERRORS, Loading
 from skmm.compose._leaks import find_leaks
+from skmm.compose._output import FrameOutput, width
 from skmm.compose._rows import rows_as_frame
 from skmm.compose._selector import ModalitySelector
 from skmm.table import Table
@@ -44,8 +45,10 @@ from skmm.table import Table
 __all__ = ["ModalitySelector", "ModalityTransformer", "make_modality_transformer"]
 
 
-# the output is no array that `set_output` could wrap; scikit-learn, which has no types, takes the keyword
-class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+# the output is no array that scikit-learn's own `set_output` could wrap; it has no types, and takes the keyword
+class ModalityTransformer(  # type: ignore[call-arg]
+    FrameOutput, TransformerMixin, _BaseComposition, auto_wrap_output_keys=None
+):
     """Turn a table into :class:`Blocks`, with one scikit-learn transformer per modality.
 
     Parameters and attributes are those of :class:`sklearn.compose.ColumnTransformer`, but the outputs stay apart:
@@ -238,6 +241,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
 
     def __sklearn_clone__(self) -> Self:
         made = super().__sklearn_clone__()
+        made._container = self._container
         if hasattr(self, "_decisions"):
             made._decisions = self._decisions
         return made
@@ -365,7 +369,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             One modality per transformer that is not dropped, n_samples rows.
         """
         with all_or_nothing(self):
-            return self._fit_transform(X, y)
+            return self._contained(self._fit_transform(X, y), X)
 
     def _fit_transform(self, X: Any, y: Any) -> Blocks:
         X = as_frame(X)
@@ -422,6 +426,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         -------
         Blocks
             One modality per transformer that is not dropped, n_samples rows; without those whose columns X lacks.
+            Or what :meth:`set_output` asked for.
 
         Warns
         -----
@@ -429,14 +434,15 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             If X has none of the columns of a modality; names it and them.
         """
         check_is_fitted(self)
-        X = rows_as_frame(as_frame(X), self._names)
+        given, X = X, rows_as_frame(as_frame(X), self._names)
         check_table(X)
         positions = find_columns(X, self._positions, self._names, self.n_features_in_)
         transformers = self.named_transformers_
-        return self._run_all(
+        blocks, _ = self._run_all(
             Job(name, transformers[name], select(X, where), self._templates[name], errors=self.errors)
             for name, where in positions.items()
-        )[0]
+        )
+        return self._contained(blocks, given)
 
     # -- what was fitted -------------------------------------------------------------------------------------
 
@@ -502,19 +508,14 @@ def _is_left_out(transformer: Any, positions: Positions) -> bool:
 
 def _feature_names(transformer: Any, columns: np.ndarray, template: Block) -> list[str]:
     if isinstance(transformer, str):  # passthrough
-        if len(columns) == _width(template):
+        if len(columns) == width(template):
             return columns.tolist()
     elif hasattr(transformer, "get_feature_names_out"):
         try:
             return list(transformer.get_feature_names_out(columns))
         except AttributeError:  # a Pipeline has the method even if one of its steps has none
             pass
-    return [f"x{i}" for i in range(_width(template))]
-
-
-def _width(block: Block) -> int:
-    """How many numbers make up a sample, or one step of a ragged sequence."""
-    return int(np.prod(block.inner_shape if isinstance(block, RaggedArray) else block.shape[1:]))
+    return [f"x{i}" for i in range(width(template))]
 
 
 def make_modality_transformer(

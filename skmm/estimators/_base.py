@@ -26,9 +26,10 @@ from skmm._devices import draw_seed, find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
 from skmm._progress import showing
+from skmm._warnings import warn
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
-from skmm.blocks._given import check_finite
+from skmm.blocks._given import check_finite, warn_of_channels
 from skmm.compose._leaks import warn_of_leaks
 from skmm.estimators._experts import ExpertFolds, Experts, check_experts, with_experts
 from skmm.estimators._heads import combined, head_names
@@ -305,6 +306,7 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         if reset:
             encoders = check_encoders(self.encoders, list(blocks))
             check_finite(blocks, {name: kinds_of(encoders[name]) for name in blocks})
+            warn_of_channels(blocks)
         else:
             inputs = copy.copy(self.inputs_)
             blocks = inputs.check(blocks, training=True)
@@ -544,6 +546,12 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
             heads = head_names(net, inputs.infos)
             names = with_experts(heads, prepared.experts.names)
             stack, outputs, scores, found = fit_stack(net, target, training, samples, plan, prepared.experts, names)
+            if stack.says_nothing():
+                warn(
+                    f"the stack gives each of the {len(names)} heads and experts the weight 0: none of them told "
+                    "much of samples that it left out, all samples are predicted nearly alike. Their scores are in "
+                    "expert_scores_; more samples, or other modalities, may tell more."
+                )
             experts = prepared.experts.final()
             fitted = {
                 "stack_": stack,

@@ -65,8 +65,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Epochs without improvement after which ``early_stopping`` ends training.
     tol : float, default=1e-4
         Least fall of the loss that ``early_stopping`` takes for an improvement.
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the loss.
+    class_weight : dict, list of dicts, "balanced" or None, default=None
+        Weights of the classes in the loss. For multilabel "balanced", or a dict ``{0: 1, 1: 5}`` for each label;
+        the weights of a sample's labels are multiplied, as scikit-learn's forests do.
     scale_inputs : bool, default=True
         Learn a standardisation in fit and apply it: vectors per feature, sequences and images per channel, clipped
         at five deviations; sparse blocks are only divided by one number. False takes the values as they are.
@@ -149,7 +150,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels; for multilabel targets the numbers of the outputs.
+        Class labels; for multilabel targets the names of the columns of y, where that was a DataFrame, else their
+        numbers.
     fusion_ : Fusion or nn.Module
         The fusion, which ``fusion="auto"`` chose.
     modalities_ : dict of str to BlockInfo

@@ -13,7 +13,7 @@ from skmm._missing import is_missing, missing_cells
 from skmm._private import safe_indexing
 from skmm._warnings import warn
 from skmm.blocks import Blocks
-from skmm.blocks._divided import NUMBERS, divide
+from skmm.blocks._divided import NUMBERS, divide, noted_modalities
 from skmm.blocks._given import as_blocks, is_named, refuse_unnamed
 from skmm.columns._tables import as_frame, has_only_numbers, is_table, note_columns
 from skmm.compose import AutoModalities, ModalityTransformer
@@ -56,7 +56,7 @@ class TableReading:
         if reader is not None:
             return read_table(reader, X)
         refuse_unnamed(X)
-        return self._divide(validate_data(self, X, reset=False, **NUMBERS))
+        return self._divide(validate_data(self, X, reset=False, **NUMBERS), X)
 
     def _first_read(self, X: Any) -> tuple[Blocks, Self]:
         """X as Blocks, and a copy of the estimator that reads what looks like X, and nothing else."""
@@ -73,7 +73,7 @@ class TableReading:
             return fit_transformer(reader, X), noted
         refuse_unnamed(X)
         try:
-            return noted._divide(validate_data(noted, X, reset=True, **NUMBERS)), noted
+            return noted._divide(validate_data(noted, X, reset=True, **NUMBERS), X), noted
         except ValueError as error:
             if is_table(X) and not has_only_numbers(X):
                 error.add_note(
@@ -82,9 +82,10 @@ class TableReading:
                 )
             raise
 
-    def _divide(self, X: Any) -> Blocks:
-        """The columns of a table of numbers as modalities."""
-        return divide(X, self.modalities, list(getattr(self, "feature_names_in_", [])))
+    def _divide(self, X: Any, given: Any) -> Blocks:
+        """The columns of a table of numbers as modalities, those that a ``given`` frame notes if none are named."""
+        modalities = noted_modalities(given) if self.modalities is None else self.modalities
+        return divide(X, modalities, list(getattr(self, "feature_names_in_", [])))
 
 
 def reader_of(modalities: Any, X: Any, told: str = "") -> ModalityTransformer | None:
