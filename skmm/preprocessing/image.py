@@ -360,7 +360,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Returns
         -------
-        ndarray of float32, shape (n_samples, n_features_out_)
+        ndarray of float32, shape (n_samples, ``n_features_out_``)
             NaN where a row is missing.
         """
         check_is_fitted(self)

@@ -40,11 +40,11 @@ class TableTokens(
 
     Attributes
     ----------
-    ids_ : list of dict, length n_features_in_
+    ids_ : list of dict, length ``n_features_in_``
         Id of each category of each column.
-    missing_ids_ : list of int, length n_features_in_
+    missing_ids_ : list of int, length ``n_features_in_``
         Id of each column's missing value.
-    unknown_ids_ : list of int, length n_features_in_
+    unknown_ids_ : list of int, length ``n_features_in_``
         Id of each column's unknown categories.
     n_seen_ids_ : int
         Ids that occur in the table given to ``fit``: these are ``0`` to ``n_seen_ids_ - 1``. The others, such as
@@ -52,7 +52,7 @@ class TableTokens(
         lets such ids add nothing.
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (``n_features_in_``,)
         Names of the columns, if they are strings.
 
     Raises
@@ -176,7 +176,7 @@ class TableTokens(
 
         Returns
         -------
-        RaggedArray of int64, n_samples rows of length n_features_in_
+        RaggedArray of int64, n_samples rows of length ``n_features_in_``
             A block of kind "tokens".
         """
         check_is_fitted(self)
