@@ -10,7 +10,6 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
-from sphinx_gallery.sorting import ExplicitOrder
 
 import skmm
 from skmm.cli import _parser
@@ -33,6 +32,8 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
+smartquotes = False  # quotes are Python's
+toc_object_entries_show_parents = "hide"
 
 # pages
 myst_heading_anchors = 4
@@ -47,26 +48,29 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
 # the gallery
-GALLERY_ORDER = [
+# from what most need to what few do
+GALLERY = [
     "csv_to_model.py",
     "listing.py",
+    "which_modality.py",
+    "compare_and_report.py",
+    "search.py",
     "sequences_with_groups.py",
     "missing_modalities.py",
     "regression_with_intervals.py",
     "multilabel.py",
-    "search.py",
-    "compare_and_report.py",
     "fine_tuning.py",
-    "own_fusion.py",
-    "own_encoder.py",
     "bigger_than_memory.py",
     "serving.py",
+    "own_fusion.py",
+    "own_encoder.py",
+    "textbook_network.py",
 ]
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
     "filename_pattern": r"\.py$",
-    
+    "within_subsection_order": GALLERY.index,
     "abort_on_example_error": True,
     "download_all_examples": False,
     "remove_config_comments": True,

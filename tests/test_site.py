@@ -69,7 +69,7 @@ def test_every_page_of_the_reference_is_in_its_index():
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path):
-    """All pages and the links between them; the scripts of the gallery are not run (.ci/run does), no address is asked."""
+    """All pages and the links between them. Scripts of the gallery are not run (.ci does), no address is asked."""
     pytest.importorskip("sphinx_gallery")
     ignore = shutil.ignore_patterns("_build", "auto_gallery", "generated")
     shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=ignore)
