@@ -12,6 +12,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 
 import skmm
+from skmm import _documentation
 from skmm.cli import _parser
 
 HERE = Path(__file__).parent
@@ -160,6 +161,7 @@ def copy_media(app, exception):
 
 
 def setup(app):
+    _documentation.home = lambda: ".."  # diagrams on pages of the gallery lead to this site
     warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
     app.add_directive("commands", Commands)
     app.connect("source-read", readme_is_a_page)

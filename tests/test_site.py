@@ -6,12 +6,16 @@ import re
 import shutil
 import subprocess
 import sys
+from email.message import Message
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import skmm
+from skmm import _documentation
+from skmm.model_selection import FusionSearchCV
+from skmm.preprocessing import ImageLoader
 from skmm.spec import ENCODERS, FUSIONS
 
 ROOT = Path(__file__).parents[1]
@@ -78,3 +82,36 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     done = subprocess.run([*command, "docs", "site"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "site" / "reference" / "generated" / "skmm.MultimodalClassifier.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "page"),
+    [
+        (skmm.MultimodalClassifier(), "skmm.MultimodalClassifier"),
+        (ImageLoader(size=8), "skmm.preprocessing.ImageLoader"),
+        (FusionSearchCV(skmm.MultimodalClassifier(), {}), "skmm.model_selection.FusionSearchCV"),
+    ],
+)
+def test_a_diagram_leads_to_the_reference_where_the_package_says_where_that_is(monkeypatch, estimator, page):
+    assert page in documented()
+    for address in ("https://example.org/skmm", "https://example.org/skmm/"):
+        monkeypatch.setattr(_documentation, "metadata", lambda name, a=address: urls(f"Documentation, {a}"))
+        assert f'href="https://example.org/skmm/reference/generated/{page}.html"' in estimator._repr_html_()
+    monkeypatch.setattr(_documentation, "metadata", lambda name: urls("Source, https://example.org/code"))
+    assert "reference/generated" not in estimator._repr_html_()
+
+
+def test_a_users_own_estimator_has_no_page_of_ours(monkeypatch):
+    monkeypatch.setattr(_documentation, "home", lambda: "https://example.org/skmm")
+
+    class Mine(skmm.MultimodalClassifier):
+        pass
+
+    assert "example.org" not in Mine()._repr_html_()
+
+
+def urls(*lines):
+    found = Message()
+    for line in lines:
+        found["Project-URL"] = line
+    return found

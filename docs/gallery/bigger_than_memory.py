@@ -58,8 +58,9 @@ print(f"accuracy {clf.score(X[test], y[test]):.2f}")
 # %%
 # What was read
 # -------------
-# A wrapper that counts shows how often rows were asked for: whatever has a shape, a dtype and rows is a block
-# that is read batch by batch, of a database, too.
+# Once, at first, in large parts to learn the scaling (this small file is one part), then batch by batch in each
+# epoch. A wrapper that counts shows how often rows were asked for: whatever has a shape, a dtype and rows is a
+# block that is read batch by batch, of a database, too.
 
 
 class Counting:
@@ -84,7 +85,7 @@ ax.plot(counting.rows, ".", markersize=3)
 ax.set(
     xlabel="reading",
     ylabel="rows",
-    title=f"At most {max(counting.rows)} of {n} rows at a time",
+    title="Rows of each reading",
 )
 plt.show()
 

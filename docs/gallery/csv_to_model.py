@@ -39,7 +39,7 @@ for i, k in enumerate(kind):
             "description": " ".join(words),
             "photo": f"{i}.png",
             "recording": f"{i}.wav",
-            "price": round(20 + 8 * k + 8 * rng.normal(), 2),
+            "price": round(20 + 16 * k + 8 * rng.normal(), 2),
             "shop": rng.choice(["north", "south", "west"]),
             "sold": f"2025-{rng.integers(1, 13):02d}-{rng.integers(1, 28):02d}",
             "kind": ["clock", "radio"][k],

@@ -43,7 +43,7 @@ df = pd.DataFrame(
 )
 y = departments[which]
 
-fig, axes = plt.subplots(1, 4, figsize=(8, 2.4), layout="constrained")
+fig, axes = plt.subplots(1, 4, figsize=(8, 3), layout="constrained")
 for ax, department in zip(axes, departments, strict=True):
     row = np.flatnonzero(y == department)[0]
     ax.imshow(df["photo"][row])
@@ -72,6 +72,10 @@ model = make_pipeline(
     ),
     MultimodalClassifier("concat", n_members=2, max_epochs=25, experts=None, random_state=0),
 )
+model
+
+# %%
+
 train, test, y_train, y_test = train_test_split(df, y, test_size=0.25, stratify=y, random_state=0)
 model.fit(train, y_train)
 print(f"accuracy on products that were set aside: {model.score(test, y_test):.2f}")

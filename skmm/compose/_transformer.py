@@ -17,6 +17,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing
 from skmm._private import VisualBlock
 from skmm.blocks import Block, Blocks, RaggedArray
@@ -42,7 +43,7 @@ __all__ = ["ModalitySelector", "ModalityTransformer", "make_modality_transformer
 
 
 # the output is no array that `set_output` could wrap; scikit-learn, which has no types, takes the keyword
-class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class ModalityTransformer(TransformerMixin, Documented, _BaseComposition, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Turn a table into :class:`Blocks`, with one scikit-learn transformer per modality.
 
     Parameters and attributes are those of :class:`sklearn.compose.ColumnTransformer`, but the outputs stay apart:

@@ -11,6 +11,8 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
+from skmm._documentation import Documented
+
 Given = tuple[Any, Any, Any, Any, Any]  # what fit takes: X, y, sample_weight, groups, time
 
 
@@ -24,7 +26,7 @@ def _predictor_has(method: str) -> Callable[[Any], bool]:
     return check
 
 
-class Compressed(MetaEstimatorMixin, BaseEstimator):
+class Compressed(MetaEstimatorMixin, Documented, BaseEstimator):
     """An estimator that fits another, and predicts by a smaller one that it makes of it.
 
     Whatever reads fitted estimators, such as :func:`~skmm.to_onnx`, takes the smaller one.

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmm._checks import is_whole
+from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing
 from skmm.blocks._blocks import RaggedArray
 from skmm.columns._cells import columns_of
@@ -22,6 +23,7 @@ from skmm.columns._levels import Known, levels, warn_of_new
 class TableTokens(
     OneToOneFeatureMixin,
     TransformerMixin,
+    Documented,
     BaseEstimator,
     auto_wrap_output_keys=None,  # type: ignore[call-arg]
 ):
