@@ -78,7 +78,7 @@ class ModalityTransformer(TransformerMixin, Documented, _BaseComposition, auto_w
         Fitted transformers by modality.
     n_features_in_ : int
         Number of columns of the table.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (``n_features_in_``,)
         Names of the columns, if they are strings.
 
     Raises

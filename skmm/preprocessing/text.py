@@ -275,7 +275,7 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TextTransformer):
 
         Returns
         -------
-        ndarray of float32, shape (n_samples, n_features_out_)
+        ndarray of float32, shape (n_samples, ``n_features_out_``)
         """
         check_is_fitted(self)
         texts = as_texts(X)
