@@ -15,6 +15,7 @@ from sklearn.utils import check_scalar
 from torch import nn
 
 from skmm._checks import unknown
+from skmm._documentation import Documented
 from skmm.blocks import KINDS
 from skmm.blocks._blocks import BlockInfo
 from skmm.table import Table
@@ -402,7 +403,7 @@ def _owner(names: Iterable[str], key: str) -> str | None:
     return max((n for n in names if key == n or key.startswith(n + "__")), key=len, default=None)
 
 
-class SpecParams(BaseEstimator):
+class SpecParams(Documented, BaseEstimator):
     """Lets parameters reach inside: ``fusion__factor``, ``optimizer__momentum``, ``encoders__text__hidden_dim``,
     ``augment__image__p``, of a list of augmentations ``augment__image__0__p``, ``experts__forest__max_depth``."""
 

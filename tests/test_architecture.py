@@ -41,6 +41,7 @@ FLOORS = [
     "table",
     "_checks",
     "_devices",
+    "_documentation",
     "_fitting",
     "_missing",
     "_optional",

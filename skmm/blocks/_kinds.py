@@ -50,7 +50,7 @@ class RaggedArray:
 
     Parameters
     ----------
-    values : ndarray of shape (total_length, *inner)
+    values : ndarray of shape (total_length, ...)
         All samples, one after the other.
     offsets : ndarray of shape (n_samples + 1,)
         Sample ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
@@ -88,7 +88,7 @@ class RaggedArray:
 
     @classmethod
     def from_padded(cls, values: np.ndarray, lengths: np.ndarray) -> RaggedArray:
-        """Of samples filled up to one length, (n_samples, time, *inner), the first steps of each."""
+        """Of samples filled up to one length, (n_samples, time, ...), the first steps of each."""
         kept = np.arange(values.shape[1]) < lengths[:, None]
         return cls(np.asarray(values)[kept], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
@@ -125,7 +125,7 @@ class RaggedArray:
         return (self[i] for i in range(len(self)))
 
     def pad(self, length: int | None = None) -> np.ndarray:
-        """Dense copy of shape (n_samples, length, *inner), zeros after each sample's end."""
+        """Dense copy of shape (n_samples, length, ...), zeros after each sample's end."""
         length = int(self.lengths.max(initial=0)) if length is None else length
         out = np.zeros((len(self), length, *self.inner_shape), dtype=self.dtype)
         out[np.arange(length) < self.lengths[:, None]] = self.values

@@ -19,6 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import unknown
+from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing
 from skmm._private import VisualBlock
 from skmm.blocks import Block, Blocks
@@ -47,7 +48,7 @@ __all__ = ["ModalitySelector", "ModalityTransformer", "make_modality_transformer
 
 # the output is no array that scikit-learn's own `set_output` could wrap; it has no types, and takes the keyword
 class ModalityTransformer(  # type: ignore[call-arg]
-    FrameOutput, TransformerMixin, _BaseComposition, auto_wrap_output_keys=None
+    FrameOutput, TransformerMixin, Documented, _BaseComposition, auto_wrap_output_keys=None
 ):
     """Turn a table into :class:`Blocks`, with one scikit-learn transformer per modality.
 
@@ -86,7 +87,7 @@ class ModalityTransformer(  # type: ignore[call-arg]
         Fitted transformers by modality.
     n_features_in_ : int
         Number of columns of the table.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (``n_features_in_``,)
         Names of the columns, if they are strings.
 
     Raises

@@ -20,6 +20,7 @@ from sklearn.utils import check_scalar, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from skmm._devices import find_device
+from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing, forget_fit
 from skmm._private import BaseSearchCV, check_method_params, insert_error_scores, warn_or_raise_about_fit_failures
 from skmm._progress import progress, showing
@@ -45,7 +46,7 @@ from skmm.table import Table
 from skmm.training._tasks import FitTasks, refuse_propagated
 
 
-class FusionSearchCV(BaseSearchCV):
+class FusionSearchCV(Documented, BaseSearchCV):
     """Search over parameters that trains candidates and folds together.
 
     Takes the place of :class:`~sklearn.model_selection.GridSearchCV` for a MultimodalClassifier or

@@ -17,7 +17,7 @@ _SKMM = {
     "TokenDropout TokenSwap",
     "blocks._blocks": "FlatLayout FlatPart",
     "blocks._flat": "FlatLayout FlatPart",
-    "blocks._kinds": "BlockInfo",
+    "blocks._kinds": "BlockInfo RaggedArray",
     "columns._cells": "ColumnTfidf as_date date_names dates listed numbers stacked texts token_ids",
     "columns._levels": "Categories Known",
     "columns._written": "NumberForm",

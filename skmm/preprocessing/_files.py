@@ -15,6 +15,7 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from skmm._checks import unknown
+from skmm._documentation import Documented
 from skmm._missing import is_missing
 from skmm._progress import progress
 from skmm._warnings import warn
@@ -131,7 +132,7 @@ def open_source(item: Any, base_dir: Any = None, within: Any = None) -> Source |
 
 
 # the output is no table that `set_output` could wrap; scikit-learn, which has no types, takes the keyword
-class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class FileLoader(TransformerMixin, Documented, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Base of the transformers that turn each row of a column of files into one array.
 
     A subclass has the parameters ``base_dir``, ``within``, ``errors``, ``n_jobs`` and ``verbose``, and ``lazy`` if

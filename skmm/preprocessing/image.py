@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import check_positive
 from skmm._devices import find_device, seeded
+from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing
 from skmm._pretrained import VisionBackbone, load_image_processor
 from skmm._progress import progress
@@ -208,7 +209,7 @@ def _content_hash(item: Any, base_dir: Any, within: Any) -> str | None:
     return hashlib.sha256(content).hexdigest()
 
 
-class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Documented, BaseEstimator):
     """Turn each image into the vector that a pretrained vision model gives it.
 
     Each picture is brought into the form that the model was trained with by the model's own image processor (size,
@@ -361,7 +362,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Returns
         -------
-        ndarray of float32, shape (n_samples, n_features_out_)
+        ndarray of float32, shape (n_samples, ``n_features_out_``)
             NaN where a row is missing.
         """
         check_is_fitted(self)
