@@ -83,17 +83,22 @@ plt.show()
 # %%
 # For which samples
 # -----------------
-# ``gates`` are the weights that the fusion gave the modalities of each sample.
+# The probability that each head gave the true class, by who tells it. ``gates`` are the weights that a fusion
+# gave the modalities of each sample; what attention has mixed before cannot be read off them, what a head says
+# can.
 
-gates = clf.gates(X[test])
+by_head = clf.predict_proba_by_head(X[test])
 fig, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
-for k, weight in enumerate(gates.values()):
+for k, proba in enumerate(by_head.values()):
+    of_truth = proba[np.arange(len(test)), y[test]]
     for offset, group, color in [(-0.15, in_table[test], "tab:blue"), (0.15, ~in_table[test], "tab:orange")]:
-        ax.boxplot(weight[group], positions=[k + offset], widths=0.25, medianprops={"color": color, "linewidth": 2})
+        ax.boxplot(
+            of_truth[group], positions=[k + offset], widths=0.25, medianprops={"color": color, "linewidth": 2}
+        )
 ax.plot([], color="tab:blue", label="the table tells the class")
 ax.plot([], color="tab:orange", label="the sequence does")
-ax.set_xticks(range(3), list(gates))
-ax.set(ylabel="weight in the fusion", xlim=(-0.5, 2.5))
+ax.set_xticks(range(len(by_head)), list(by_head))
+ax.set(ylabel="probability of the true class", xlim=(-0.5, len(by_head) - 0.5))
 ax.legend()
 plt.show()
 
