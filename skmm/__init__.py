@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from skmm import encoders, fusion
     from skmm.blocks import Blocks
-    from skmm.compose import ModalitySelector, ModalityTransformer, make_modality_transformer
+    from skmm.compose import (
+        AutoModalities,
+        FlatEstimator,
+        ModalitySelector,
+        ModalityTransformer,
+        make_modality_transformer,
+    )
     from skmm.compression import quantize
     from skmm.deployment import load_onnx, to_onnx, to_torch
     from skmm.estimators import MultimodalClassifier, MultimodalRegressor
@@ -27,8 +33,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AutoModalities",
     "Blocks",
     "Encoder",
+    "FlatEstimator",
     "Fusion",
     "ModalitySelector",
     "ModalityTransformer",
@@ -57,7 +65,13 @@ __all__ = [
 # what loads it need not wait for torch either.
 _HOMES = {
     "skmm.blocks": ["Blocks"],
-    "skmm.compose": ["ModalitySelector", "ModalityTransformer", "make_modality_transformer"],
+    "skmm.compose": [
+        "AutoModalities",
+        "FlatEstimator",
+        "ModalitySelector",
+        "ModalityTransformer",
+        "make_modality_transformer",
+    ],
     "skmm.compression": ["quantize"],
     "skmm.deployment": ["load_onnx", "to_onnx", "to_torch"],
     "skmm.estimators": ["MultimodalClassifier", "MultimodalRegressor"],

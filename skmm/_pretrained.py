@@ -25,6 +25,7 @@ from skmm._devices import seeded
 from skmm._optional import import_optional
 from skmm.blocks._blocks import Block, sample_shape
 from skmm.layers import l2_normalize, masked_mean
+from skmm.spec import Encoder
 
 POOLINGS = ["auto", "pooler", "cls", "mean"]
 # What a model of each kind of block reads.
@@ -75,7 +76,9 @@ def settings_of(model: Any) -> str:
 
 
 def model_name(model: Any) -> str:
-    """The name or folder that a user gave, as a string."""
+    """The name or folder that a user gave, or that an encoder which he gave has, as a string."""
+    if isinstance(model, Encoder):
+        model = model.given.get("model")
     if not isinstance(model, (str, os.PathLike)):
         raise ValueError(f"model must be the name or the folder of a pretrained model, got {model!r}.")
     return os.fspath(model)

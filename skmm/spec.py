@@ -7,7 +7,7 @@ from collections import UserDict
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from numbers import Real
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import torch
 from sklearn.base import BaseEstimator, clone
@@ -15,9 +15,15 @@ from sklearn.utils import check_scalar
 from torch import nn
 
 from skmm._checks import unknown
+from skmm._documentation import Documented
 from skmm.blocks import KINDS
 from skmm.blocks._blocks import BlockInfo
 from skmm.table import Table
+
+if TYPE_CHECKING:
+    from skmm._choices import EncoderNames, FusionNames, OptimizerNames
+else:
+    EncoderNames = FusionNames = OptimizerNames = object
 
 T = TypeVar("T", bound=type)
 
@@ -109,12 +115,49 @@ def check_level(fusion: Any) -> str:
     return level
 
 
-class Spec(BaseEstimator):
+class _OwnDoc:
+    """The docstring of a class of specs, and of one spec: what ``help`` shows is about the choice itself."""
+
+    def __init__(self, doc: str | None) -> None:
+        self.doc = doc
+
+    def __get__(self, spec: Spec | None, owner: type | None = None) -> str | None:
+        return self.doc if spec is None else spec._help()
+
+
+class _Named(type):
+    """Each registered name is an attribute of the class, a function with the parameters of what it names."""
+
+    _registry: Registry
+
+    def __getattr__(cls, name: str) -> Callable[..., Any]:
+        if name.startswith("_") or name not in cls._registry:
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+
+        def make(**params: Any) -> Any:
+            spec = cls(name, **params)
+            spec.resolve()  # refuses what the class does not take
+            return spec
+
+        make.__name__, make.__qualname__ = name, f"{cls.__name__}.{name}"
+        make.__doc__, make.__signature__ = cls(name)._help(), cls(name)._signature()  # type: ignore[attr-defined]
+        return make
+
+    def __dir__(cls) -> list[str]:
+        return sorted({*super().__dir__(), *getattr(cls, "_registry", ())})
+
+
+# No BaseEstimator, though scikit-learn clones it and sets its parameters like those of one: an estimator inside of
+# others it prints in its own way, and not as it is written.
+class Spec(metaclass=_Named):
     """A name in a registry, or a class, with parameters."""
 
     _registry: ClassVar[Registry]
     # parameters that another place decides, with the place to say so
     _elsewhere: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.__doc__ = _OwnDoc(cls.__doc__)  # type: ignore[assignment]
 
     def __init__(self, name: str | type, **params: Any) -> None:
         self.name = name
@@ -133,17 +176,52 @@ class Spec(BaseEstimator):
             raise ValueError(f"{type(self).__name__} takes a name or a class, got {self.name!r}.")
         return self._registry.find(self.name)
 
-    def _defaults(self) -> dict[str, Any]:
-        """Tunable parameters of the class and their defaults."""
+    def _parameters(self) -> list[inspect.Parameter]:
+        """Tunable parameters of the class, with their defaults and types."""
         signature = inspect.signature(self.target())
-        return {p.name: p.default for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
+        return [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+    def _defaults(self) -> dict[str, Any]:
+        return {p.name: p.default for p in self._parameters()}
+
+    def _signature(self) -> inspect.Signature:
+        """What the function of a name takes, ``Encoder.gru`` say."""
+        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in self._parameters()]
+        return inspect.Signature(own, return_annotation=type(self).__name__)
+
+    def _help(self) -> str | None:
+        """How it is written with all of its parameters, and what the class says of itself."""
+        if not isinstance(self.name, type) and self.name not in self._registry:
+            return type(self).__doc__
+        defaults = ", ".join([repr(self.name), *(f"{k}={v!r}" for k, v in self._defaults().items())])
+        return f"{type(self).__name__}({defaults})\n\n{inspect.getdoc(self.target()) or ''}"
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Name and parameters, the defaults of the registered class included."""
+        """The name and all parameters, those that were not set with the defaults of the registered class.
+
+        An estimator has them under its own parameter and two underscores, ``fusion__factor`` or
+        ``encoders__text__hidden_dim``, for ``set_params`` and the grids of a search.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Ignored; parameters have no parameters of their own.
+
+        Returns
+        -------
+        dict of str to object
+            None stands for the estimator's value of that name.
+
+        Examples
+        --------
+        >>> from skmm import Encoder
+        >>> Encoder("embedding", hidden_dim=32).get_params()["hidden_dim"]
+        32
+        """
         known = self._defaults() if isinstance(self.name, type) or self.name in self._registry else {}
         return {"name": self.name, **known, **self._params}
 
-    def set_params(self, **params: Any) -> Spec:
+    def set_params(self, **params: Any) -> Self:
         """Set the name or parameters. Whether the class takes them is checked in ``fit``."""
         if "name" in params:
             self.name = params.pop("name")
@@ -191,16 +269,16 @@ class Spec(BaseEstimator):
         name = self.name if isinstance(self.name, str) else self.name.__name__
         return f"{self._registry.what} {name!r}"
 
-    def __sklearn_clone__(self) -> Spec:
+    def __sklearn_clone__(self) -> Self:
         return type(self)(self.name, **{k: clone(v, safe=False) for k, v in self._params.items()})
 
-    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+    def __repr__(self) -> str:
         name = repr(self.name) if isinstance(self.name, str) else self.name.__name__
         parts = [name, *(f"{k}={v!r}" for k, v in self._params.items())]
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
-class Fusion(Spec):
+class Fusion(Spec, FusionNames):
     """A fusion method and its parameters.
 
     Parameters
@@ -218,12 +296,17 @@ class Fusion(Spec):
     Fusion('mfb', factor=5)
     >>> sorted(Fusion("mfb").get_params())
     ['dropout', 'factor', 'hidden_dim', 'name']
+
+    The same, as a function that shows what it takes:
+
+    >>> Fusion.mfb(factor=5)
+    Fusion('mfb', factor=5)
     """
 
     _registry = FUSIONS
 
 
-class Encoder(Spec):
+class Encoder(Spec, EncoderNames):
     """An encoder of one modality and its parameters.
 
     Parameters
@@ -241,6 +324,11 @@ class Encoder(Spec):
     >>> from skmm import Encoder
     >>> Encoder("gru", hidden_dim=32)
     Encoder('gru', hidden_dim=32)
+
+    The same, as a function that shows what it takes, in an editor and with ``help(Encoder.gru)``:
+
+    >>> Encoder.gru(hidden_dim=32)
+    Encoder('gru', hidden_dim=32)
     """
 
     _registry = ENCODERS
@@ -248,8 +336,9 @@ class Encoder(Spec):
     def __init__(self, name: str | type = "auto", **params: Any) -> None:
         super().__init__(name, **params)
 
-    def _defaults(self) -> dict[str, Any]:
-        return {**super()._defaults(), "lr_factor": 1.0}
+    def _parameters(self) -> list[inspect.Parameter]:
+        factor = inspect.Parameter("lr_factor", inspect.Parameter.KEYWORD_ONLY, default=1.0, annotation="float")
+        return [*super()._parameters(), factor]
 
     def build(self, *structure: Any, inherited: Mapping[str, Any] | None = None) -> Any:
         """The module, with its ``lr_factor``."""
@@ -261,7 +350,7 @@ class Encoder(Spec):
         return module
 
 
-class Optimizer(Spec):
+class Optimizer(Spec, OptimizerNames):
     """An optimizer and its parameters.
 
     Parameters
@@ -276,15 +365,17 @@ class Optimizer(Spec):
     >>> from skmm import Optimizer
     >>> Optimizer("sgd", momentum=0.9)
     Optimizer('sgd', momentum=0.9)
+    >>> Optimizer.sgd(momentum=0.9)
+    Optimizer('sgd', momentum=0.9)
     """
 
     _registry = OPTIMIZERS
     _elsewhere: ClassVar[Mapping[str, str]] = {"lr": "lr=...", "weight_decay": "weight_decay=..."}
 
-    def _defaults(self) -> dict[str, Any]:
+    def _parameters(self) -> list[inspect.Parameter]:
         parameters = inspect.signature(self.target()).parameters.values()
         # the first is what it optimises
-        return {p.name: p.default for p in list(parameters)[1:] if p.name not in self._elsewhere}
+        return [p for p in list(parameters)[1:] if p.name not in self._elsewhere]
 
 
 def as_spec(kind: type[Spec], value: Any) -> Any:
@@ -312,7 +403,7 @@ def _owner(names: Iterable[str], key: str) -> str | None:
     return max((n for n in names if key == n or key.startswith(n + "__")), key=len, default=None)
 
 
-class SpecParams(BaseEstimator):
+class SpecParams(Documented, BaseEstimator):
     """Lets parameters reach inside: ``fusion__factor``, ``optimizer__momentum``, ``encoders__text__hidden_dim``,
     ``augment__image__p``, of a list of augmentations ``augment__image__0__p``, ``experts__forest__max_depth``."""
 

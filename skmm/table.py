@@ -7,6 +7,8 @@ import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from skmm._optional import how_to_install
+
 
 def _text(value: Any) -> str:
     """A cell as text: floats with four decimals, an absent value as nothing."""
@@ -106,7 +108,7 @@ class Table:
             import pandas as pd
         except ImportError as error:
             raise ImportError(
-                "Table.to_pandas needs pandas, which is not installed: pip install 'skmm[dataframe]'."
+                f"Table.to_pandas needs pandas, which is not installed: {how_to_install('dataframe')}."
             ) from error
         return pd.DataFrame(dict(self._columns))
 

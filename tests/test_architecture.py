@@ -41,10 +41,12 @@ FLOORS = [
     "table",
     "_checks",
     "_devices",
+    "_documentation",
     "_fitting",
     "_missing",
     "_optional",
     "_private",
+    "_progress",
     "_warnings",
 ]
 READERS = ["blocks", "columns", "files", "compose", "preprocessing"]

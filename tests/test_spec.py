@@ -1,12 +1,17 @@
 """Tests of skmm.spec: named choices, their parameters and their registries."""
 
 import copy
+import inspect
 import pickle
+import pydoc
 import re
 
+import choices
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from skmm import (
@@ -51,6 +56,60 @@ class Custom(nn.Module):
 )
 def test_repr_is_how_it_is_written(spec, text):
     assert repr(spec) == text
+
+
+def test_repr_inside_of_others_is_the_same():
+    given = {"encoders": {"a": Encoder("gru", n_layers=2)}, "optimizer": Optimizer("sgd", momentum=0.9)}
+    model = MultimodalClassifier(Fusion("mfb", factor=7), **given)
+    for outer in (model, make_pipeline(model), GridSearchCV(model, {"fusion": [Fusion("mfb", factor=7)]})):
+        text = re.sub(r"\s+", " ", repr(outer))
+        assert "encoders={'a': Encoder('gru', n_layers=2)}" in text
+        assert "fusion=Fusion('mfb', factor=7)" in text
+        assert "optimizer=Optimizer('sgd', momentum=0.9)" in text
+
+
+# -- parameters that can be found ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_every_registered_name_is_a_function_with_the_parameters_of_its_class(kind, name):
+    make = getattr(kind, name)
+    assert name in dir(kind)
+    assert repr(make()) == repr(kind(name))
+    own = {parameter.name: parameter.default for parameter in inspect.signature(make).parameters.values()}
+    assert own == kind(name).resolve()
+    if own:
+        key, value = next(iter(own.items()))
+        assert make(**{key: value}).given == {key: value}
+
+
+def test_help_of_a_choice_is_about_its_class():
+    text = pydoc.render_doc(Encoder("gru"), renderer=pydoc.plaintext)
+    assert "Encoder('gru', hidden_dim=None, n_layers=1, bidirectional=False" in text
+    assert "Number of recurrent layers." in text
+    assert "Number of recurrent layers." in Encoder.gru.__doc__
+    assert Encoder.__doc__.startswith("An encoder of one modality")
+    assert Encoder("auto").__doc__ == Encoder.__doc__
+
+
+def test_a_parameter_that_a_class_does_not_take_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"unknown parameter of encoder 'gru': 'hidden', valid are \['hidden_dim'"):
+        Encoder.gru(hidden=3)
+    with pytest.raises(AttributeError, match="'Encoder' has no attribute 'grru'"):
+        Encoder.grru  # noqa: B018
+
+
+def test_what_is_registered_later_is_found():
+    register_encoder("later_encoder")(Custom)
+    try:
+        assert Encoder.later_encoder(factor=5).given == {"factor": 5}
+        assert "later_encoder" in dir(Encoder)
+    finally:
+        del ENCODERS["later_encoder"]
+
+
+def test_editors_are_told_what_each_name_takes():
+    assert choices.FILE.read_text(encoding="utf-8") == choices.stub(), "run python tests/choices.py"
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)

@@ -1,6 +1,7 @@
 """Every warning of the package points to the user's line, however deep below it the cause lies."""
 
 import ast
+import re
 import warnings
 from pathlib import Path
 
@@ -85,6 +86,27 @@ def test_a_warning_points_to_the_line_of_the_user(situation):
     lines = {line for _, _, line in situation.__code__.co_lines()}
     assert {warning.filename for warning in caught} == {__file__}
     assert {warning.lineno for warning in caught} <= lines
+
+
+FOLDS = [cross_validation, grid_search, search, comparison, transformer_in_a_pipeline_under_cross_validation]
+
+
+@pytest.mark.parametrize("situation", FOLDS)
+def test_a_warning_comes_once_for_all_folds(situation):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        situation()
+    said = [re.sub(r"\d+", "0", str(warning.message)) for warning in caught]
+    assert len(said) == len(set(said)) > 0
+
+
+def test_a_second_call_warns_again():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cross_validate(quick(), EMPTY, Y, cv=2)
+        first = len(caught)
+        cross_validate(quick(), EMPTY, Y, cv=2)
+    assert len(caught) == 2 * first > 0
 
 
 def test_nothing_warns_in_another_way():

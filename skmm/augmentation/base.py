@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_scalar
 from torch import Tensor
 
+from skmm._documentation import Documented
 from skmm.blocks._blocks import KINDS
 from skmm.layers import Masks, Values, with_axes_of
 
@@ -53,7 +54,7 @@ Augmentation = Callable[[Batch], Batch]
 JOINT = "*"  # the name under which joint augmentations stand
 
 
-class BoundedParameters(BaseEstimator):
+class BoundedParameters(Documented, BaseEstimator):
     """Parameters, each a number between two bounds."""
 
     bounds: ClassVar[Mapping[str, tuple[type, float | None, float | None]]] = {}

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import html
 from collections.abc import Hashable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from skmm._checks import unknown
+from skmm.blocks._flat import FlatLayout, FlatPart, flat_part, flattened, nothing, restored
 from skmm.blocks._forms import as_block
-from skmm.blocks._kinds import KINDS, Block, BlockInfo, RaggedArray, block_kind, is_lazy, sample_shape
+from skmm.blocks._kinds import (
+    KINDS,
+    Block,
+    BlockInfo,
+    RaggedArray,
+    all_nan,
+    block_kind,
+    is_lazy,
+    last_steps,
+    sample_shape,
+)
 
 # the kinds of block can be had from here too
 __all__ = [
@@ -20,6 +31,7 @@ __all__ = [
     "BlockInfo",
     "Blocks",
     "FlatLayout",
+    "FlatPart",
     "RaggedArray",
     "block_kind",
     "is_lazy",
@@ -27,47 +39,19 @@ __all__ = [
 ]
 
 
-def _all_nan(block: Block) -> np.ndarray:
-    """Rows whose every value is NaN, shape (n_samples,)."""
-    n = block.shape[0] if not isinstance(block, RaggedArray) else len(block)
-    none = np.zeros(n, dtype=bool)
-    if is_lazy(block) or block.dtype.kind != "f":
-        return none
-    if isinstance(block, RaggedArray) or sp.issparse(block):
-        values = block.values if isinstance(block, RaggedArray) else block.data
-        starts = np.asarray(block.offsets if isinstance(block, RaggedArray) else block.indptr)
-        nan = np.isnan(values).all(axis=tuple(range(1, values.ndim)))
-        if not nan.any():
-            return none
-        counts = np.concatenate([[0], np.cumsum(nan)])
-        stored = np.diff(starts)
-        return (stored > 0) & (counts[starts[1:]] - counts[starts[:-1]] == stored)
-    if 0 in block.shape:
-        return none
-    flat = block.reshape(n, -1)
-    candidates = np.flatnonzero(np.isnan(flat[:, 0]))  # the first value decides nearly every row
-    none[candidates] = np.isnan(flat[candidates]).all(axis=1)
-    return none
-
-
 def _is_dense_sequence(block: Block) -> bool:
     """Whether all samples are given with as many steps, some of which may be filled up."""
     return isinstance(block, np.ndarray) and block_kind(block) == "sequence"
 
 
-def _last_steps(filled: np.ndarray) -> np.ndarray:
-    """Number of the last step that is filled, counted from 1, of each sample: (n, time) -> (n,)."""
-    return (filled * np.arange(1, filled.shape[1] + 1)).max(axis=1, initial=0)
-
-
 def _lengths_of_mask(name: str, mask: np.ndarray) -> np.ndarray:
     """Steps of each sample, of a mask over time (n, time)."""
     lengths = mask.sum(axis=1)
-    broken = np.flatnonzero(_last_steps(mask) != lengths)
+    broken = np.flatnonzero(last_steps(mask) != lengths)
     if len(broken):
         row = broken[0]
         raise ValueError(
-            f"present[{name!r}], row {row}: step {_last_steps(mask[[row]])[0] - 1} exists, step "
+            f"present[{name!r}], row {row}: step {last_steps(mask[[row]])[0] - 1} exists, step "
             f"{mask[row].argmin()} does not. A mask over time is True up to the end of a sample and False after it."
         )
     return lengths
@@ -82,97 +66,21 @@ def _without_nan_at_the_end(block: np.ndarray, present: np.ndarray) -> Block:
     if filled[:, -1:].all():
         return block
     lengths = np.where(present, block.shape[1], 0)
-    lengths[ending] = _last_steps(filled)
+    lengths[ending] = last_steps(filled)
     return RaggedArray.from_padded(block, lengths)
 
 
-@dataclass(frozen=True)
-class FlatPart:
-    """Where one modality stands in the flat form, and how to restore it.
+class _Rows(tuple[int]):
+    """The shape of Blocks, which says to whom asks for the number of columns that there is none."""
 
-    Attributes
-    ----------
-    start, stop : int
-        Its first column, and the one after its last.
-    kind : str
-        One of ``KINDS``.
-    shape : tuple of int
-        Of a sample; of a ragged sequence that of the longest.
-    dtype : dtype
-        Of the block.
-    ragged : bool
-        Whether samples end before NaN.
-    """
-
-    start: int
-    stop: int
-    kind: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    ragged: bool
-
-
-@dataclass(frozen=True)
-class FlatLayout:
-    """Which columns of a flat 2-D array belong to which modality, and their shapes.
-
-    Made by :meth:`Blocks.to_flat`; pass it as ``modalities=`` to an estimator that is to read the flat form.
-    """
-
-    parts: Mapping[str, FlatPart]
-
-    @property
-    def n_features(self) -> int:
-        """Columns of the flat array."""
-        return max((part.stop for part in self.parts.values()), default=0)
-
-
-def _flat_sparse(block: Any, missing: np.ndarray, dtype: np.dtype) -> tuple[sp.csr_array, tuple[int, ...]]:
-    """A sparse block in the flat form, and the shape of a sample."""
-    part = sp.csr_array(block, dtype=dtype)
-    if missing.any():  # one stored NaN says it: a sparse row is missing if all it stores is NaN
-        keep = sp.diags_array((~missing).astype(dtype))
-        rows = np.flatnonzero(missing)
-        nan = sp.csr_array((np.full(len(rows), np.nan, dtype), (rows, np.zeros(len(rows), int))), part.shape)
-        part = sp.csr_array(keep @ part) + nan
-    return part, (part.shape[1],)
-
-
-def _restored_sparse(values: Any, part: FlatPart) -> tuple[sp.csr_array, np.ndarray]:
-    """The block that was flattened, and which rows exist."""
-    block = sp.csr_array(values)
-    exists = ~_all_nan(block)
-    if part.dtype.kind != "f":
-        block.data = np.nan_to_num(block.data)
-    return block.astype(part.dtype), exists
-
-
-def _flat_dense(block: Block, missing: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Any other block in the flat form, and the shape of a sample."""
-    if isinstance(block, RaggedArray):
-        # one step at least: its NaN says that a sample is missing
-        dense = block.pad(max(1, int(block.lengths.max(initial=0)))).astype(dtype)
-        dense[np.arange(dense.shape[1]) >= block.lengths[:, None]] = np.nan
-    else:
-        dense = np.asarray(block).astype(dtype)
-    shape = dense.shape[1:]
-    flat = dense.reshape(len(missing), int(np.prod(shape)))
-    flat[missing] = np.nan
-    return flat, shape
-
-
-def _restored_dense(values: Any, part: FlatPart) -> tuple[Block, np.ndarray]:
-    """The block that was flattened, and which rows exist."""
-    dense = (values.toarray() if sp.issparse(values) else values).reshape(values.shape[0], *part.shape)
-    exists = ~_all_nan(dense)
-    if part.ragged:
-        # a sample ends after its last step that is not all NaN
-        filled = ~np.isnan(dense).all(axis=tuple(range(2, dense.ndim)))
-        padded = RaggedArray.from_padded(dense, _last_steps(filled))
-        return RaggedArray(padded.values.astype(part.dtype), padded.offsets), exists
-    if part.dtype.kind == "f":
-        return dense.astype(part.dtype, copy=False), exists
-    return np.where(np.isnan(dense), 0, dense).astype(part.dtype), exists
+    def __getitem__(self, axis: Any) -> Any:
+        try:
+            return super().__getitem__(axis)
+        except IndexError:
+            raise IndexError(
+                "Blocks have one axis, their samples. For a tool that counts columns: flat, layout = X.to_flat(), "
+                "and the estimator with modalities=layout."
+            ) from None
 
 
 class Blocks:
@@ -260,7 +168,7 @@ class Blocks:
             if not isinstance(name, str):
                 raise ValueError(f"modality names must be strings, got {name!r}.")
             block, exists = as_block(name, value)
-            exists = ~_all_nan(block) if exists is None else exists & ~_all_nan(block)
+            exists = ~all_nan(block) if exists is None else exists & ~all_nan(block)
             self._blocks[name] = block
             self._present[name] = exists
         lengths = {name: len(p) for name, p in self._present.items()}
@@ -290,7 +198,7 @@ class Blocks:
         if mask.ndim == 2:
             steps = np.where(self._present[name], _lengths_of_mask(name, mask), 0)
             self._blocks[name] = block = RaggedArray.from_padded(block, steps)
-            mask = (steps > 0) & ~_all_nan(block)
+            mask = (steps > 0) & ~all_nan(block)
         self._present[name] = self._present[name] & mask
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -339,7 +247,7 @@ class Blocks:
     @property
     def shape(self) -> tuple[int]:
         """``(n_samples,)``: what scikit-learn asks of anything that it indexes by rows."""
-        return (self._n,)
+        return _Rows((self._n,))
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
@@ -370,21 +278,38 @@ class Blocks:
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         raise TypeError(
-            f"Blocks holds {len(self._blocks)} modalities and is not one array. For a tool that insists on 2-D "
-            "input: flat, layout = X.to_flat(), and the estimator with modalities=layout."
+            f"Blocks holds {len(self._blocks)} modalities and is not one array. A tool that insists on 2-D input "
+            "takes them inside of FlatEstimator, FlatEstimator(BaggingClassifier(...)); or give it "
+            "flat, layout = X.to_flat(), and the estimator modalities=layout."
         )
 
     # -- the flat form ---------------------------------------------------------------------------------------
 
-    def to_flat(self) -> tuple[Any, FlatLayout]:
+    def to_flat(self, layout: FlatLayout | None = None, *, gaps: str = "nan") -> tuple[Any, FlatLayout]:
         """Join all modalities into one 2-D array.
+
+        Parameters
+        ----------
+        layout : FlatLayout, optional
+            That of other samples, those of training say, whose columns these take. A modality that is not here is
+            missing, and the steps of a sample after the longest one's there are cut, with a warning.
+        gaps : {"nan", "counted"}, default="nan"
+            How the form says, where no ``layout`` does, what is missing. "nan": missing rows and the time after a
+            ragged sample's end are NaN. "counted": they are 0, and a last column of each modality counts the steps
+            that are missing, 1 for a row of a modality without steps; no value is NaN, which is what many tools
+            ask for.
 
         Returns
         -------
         flat : ndarray or csr_array of shape (n_samples, n_columns)
-            Missing rows and the time after a ragged sample's end are NaN. CSR if any block is sparse.
+            CSR if any block is sparse.
         layout : FlatLayout
             How to read it back; also what an estimator takes as ``modalities=``.
+
+        Raises
+        ------
+        ValueError
+            If ``gaps`` is unknown, or a modality is not what the ``layout`` says.
 
         Examples
         --------
@@ -395,21 +320,32 @@ class Blocks:
         (4, 13)
         >>> Blocks.from_flat(flat, layout)["b"].shape
         (4, 5, 2)
+
+        Of two sequences, of one step and of two, the first lacks one:
+
+        >>> Blocks(walk=[np.array([7.0]), np.array([8.0, 9.0])]).to_flat(gaps="counted")[0]
+        array([[7., 0., 1.],
+               [8., 9., 0.]])
         """
-        dtypes = [np.asarray(b.dtype.type(0)).dtype for b in self._blocks.values()]
+        if layout is None:
+            if gaps not in ("nan", "counted"):
+                raise unknown("gaps", gaps, ["nan", "counted"])
+            parts: dict[str, FlatPart] = {}
+            for name, block in self._blocks.items():
+                start = max((part.stop for part in parts.values()), default=0)
+                parts[name] = flat_part(block, start, gaps == "counted")
+            layout = FlatLayout(parts)
+        for name in self._blocks.keys() - layout.parts.keys():
+            raise ValueError(f"modality {name!r} has no columns in the layout, which has {list(layout.parts)}.")
+        dtypes = [np.asarray(part.dtype.type(0)).dtype for part in layout.parts.values()]
         small = all(t.itemsize < 4 or t == np.float32 for t in dtypes)
         dtype = np.dtype(np.float32 if small else np.float64)
-        flat: list[Any] = []
-        parts: dict[str, FlatPart] = {}
-        start = 0
-        for name, block in self._blocks.items():
-            flatten = _flat_sparse if sp.issparse(block) else _flat_dense
-            values, shape = flatten(block, ~self._present[name], dtype)
-            ragged, stop = isinstance(block, RaggedArray), start + values.shape[1]
-            parts[name] = FlatPart(start, stop, block_kind(block), shape, block.dtype, ragged)
-            start = stop
-            flat.append(values)
-        layout = FlatLayout(parts)
+        flat = []
+        for name, part in layout.parts.items():
+            block, present = self._blocks.get(name), self._present.get(name)
+            if block is None or present is None:
+                block, present = nothing(part, self._n), np.zeros(self._n, dtype=bool)
+            flat.append(flattened(name, block, present, part, dtype))
         if any(sp.issparse(values) for values in flat):
             return sp.csr_array(sp.hstack(flat, format="csr", dtype=dtype)), layout
         return np.concatenate(flat, axis=1), layout
@@ -427,15 +363,20 @@ class Blocks:
             flat = flat.to_numpy()
         if not sp.issparse(flat):
             flat = np.asarray(flat)
-        if len(flat.shape) != 2 or flat.shape[1] != layout.n_features:
+        added = flat.shape[1] - layout.n_features if len(flat.shape) == 2 else -1
+        if added < 0 or (added and layout.rest is None):
             raise ValueError(
-                f"the flat form must have shape (n, {layout.n_features}), as its layout says, got {flat.shape}."
+                f"the flat form must have shape (n, {layout.n_features}), as its layout says, got {flat.shape}. "
+                f"For a tool that adds columns there is FlatEstimator, FlatEstimator(ClassifierChain(...))."
             )
         blocks: dict[str, Any] = {}
         present: dict[str, np.ndarray] = {}
         for name, part in layout.parts.items():
-            restore = _restored_sparse if part.kind == "sparse" else _restored_dense
-            blocks[name], present[name] = restore(flat[:, part.start : part.stop], part)
+            blocks[name], present[name] = restored(flat[:, part.start : part.stop], part)
+        if added:
+            rest = flat[:, layout.n_features :]
+            blocks[str(layout.rest)] = rest.toarray() if sp.issparse(rest) else rest
+            present[str(layout.rest)] = np.ones(rest.shape[0], dtype=bool)
         return trusted_blocks(blocks, present, flat.shape[0])
 
     # -- display ---------------------------------------------------------------------------------------------

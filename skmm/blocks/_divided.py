@@ -14,6 +14,23 @@ from skmm.blocks._blocks import Blocks, FlatLayout
 NUMBERS: dict[str, Any] = {"accept_sparse": "csr", "dtype": "numeric", "ensure_all_finite": False}
 
 
+_NOTE = "modalities of skmm"  # in the attrs of a DataFrame, which rows that are selected keep
+
+
+def note_modalities(frame: Any, widths: Mapping[str, int]) -> None:
+    """Note in a DataFrame of pandas how many columns each modality has, in their order."""
+    frame.attrs[_NOTE] = dict(widths)
+
+
+def noted_modalities(X: Any) -> dict[str, slice] | None:
+    """The columns of each modality, if X is a DataFrame in which they are noted and none was added or dropped."""
+    widths = getattr(X, "attrs", {}).get(_NOTE)
+    if widths is None or sum(widths.values()) != X.shape[1]:
+        return None
+    ends = np.cumsum(list(widths.values())).tolist()
+    return {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
+
+
 def divide(X: Any, modalities: Any, names: list[str]) -> Blocks:
     """The columns of a table of numbers as modalities.
 
@@ -33,8 +50,8 @@ def divide(X: Any, modalities: Any, names: list[str]) -> Blocks:
         return Blocks.from_flat(X, modalities)
     if not isinstance(modalities, Mapping):
         raise ValueError(
-            "modalities must be 'auto', a dict of name -> columns or the layout of Blocks.to_flat(), "
-            f"got {modalities!r}."
+            "modalities must be 'auto', AutoModalities, a ModalityTransformer, a dict of name -> columns or the "
+            f"layout of Blocks.to_flat(), got {modalities!r}."
         )
     return Blocks({name: X[:, positions(name, c, X.shape[1], names)] for name, c in modalities.items()})
 

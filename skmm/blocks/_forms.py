@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from skmm.blocks._kinds import KINDS, Block, LazyRows, RaggedArray, is_lazy, native, spread, unmasked
 from skmm.files._hdf5 import StoredDataset, is_dataset
+from skmm.files._sources import KIND_OF, extension
 
 _NO_ORDER = "a {} has no rows that can be counted; give an array or a list"
 
@@ -152,9 +153,23 @@ def _numeric(name: str, array: np.ndarray) -> np.ndarray:
         except (TypeError, ValueError):
             pass
     found = "" if bad is None else f", for example {bad!r}"
-    raise ValueError(
-        f"modality {name!r} must be numeric, it has dtype {array.dtype}{found}. Turn text, categories and "
-        "files into numbers first, e.g. ModalityTransformer([('text', TfidfVectorizer(), 'review')])."
+    raise ValueError(f"modality {name!r} must be numeric, it has dtype {array.dtype}{found}. {how_to_read(bad)}")
+
+
+_LOADERS = {"image": "ImageLoader()", "audio": "make_pipeline(AudioLoader(), LogMel())", "video": "VideoFrames()"}
+
+
+def how_to_read(cell: Any) -> str:
+    """What to do with cells such as this one, which are no numbers."""
+    kind = KIND_OF.get(extension(cell)) if isinstance(cell, str) else None
+    if kind is not None:
+        return (
+            f"Files are read from a column of a table, pd.DataFrame({{{kind!r}: paths}}), or by "
+            f"{_LOADERS[kind]}.fit_transform(paths) of skmm.preprocessing."
+        )
+    return (
+        "Give text, categories and files as columns of a DataFrame, which are read by what they hold, or turn them "
+        "into numbers first, e.g. ModalityTransformer([('text', TfidfVectorizer(), 'review')])."
     )
 
 

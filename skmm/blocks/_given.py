@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from skmm._warnings import warn
 from skmm.blocks._blocks import Blocks, RaggedArray
 from skmm.blocks._forms import n_axes
 from skmm.blocks._kinds import Block, as_kind, block_kind, is_lazy
+from skmm.files._sources import KIND_OF, extension
 
 
 def is_named(X: Any) -> bool:
@@ -41,11 +44,51 @@ def refuse_unnamed(X: Any) -> None:
             f"give a dict, {{{names}{', ...' * (len(X) > 2)}}}, or Blocks of it. If the arrays are the samples of "
             "one modality, give {'modality': X}."
         )
+    if isinstance(X, (list, tuple)) and X and all(isinstance(row, Mapping) for row in X):
+        raise ValueError(
+            f"X is a {type(X).__name__} of {len(X)} dicts: give a table, pd.DataFrame(X), whose columns are read "
+            "by what they hold."
+        )
+    text = _first_text(X)
+    if text is not None and n_axes(X) == 2:
+        raise ValueError(
+            f"X is a {type(X).__name__} with text in it, such as {text!r}: could not convert string to float. Give "
+            "a DataFrame, pd.DataFrame(X, columns=...), whose columns are read by what they hold."
+        )
+    if text is not None:
+        name = KIND_OF.get(extension(text), "text")
+        raise ValueError(
+            f"X is a {type(X).__name__} of strings, such as {text!r}: give them as a column of a table, "
+            f"pd.DataFrame({{{name!r}: X}}), which is read by what it holds."
+        )
     if n_axes(X) > 2:
         raise ValueError(
             f"Found array with dim {n_axes(X)}: X without names is a table, of shape (n_samples, n_features). "
             "Give the modality a name, {'modality': X}, or Blocks of it."
         )
+
+
+def _first_text(X: Any) -> str | None:
+    """The first string in a list, or an array of objects or strings, that is no number."""
+    if isinstance(X, (list, tuple)):
+        cells = X
+    elif isinstance(X, np.ndarray) and X.dtype.kind in "OU":
+        cells = X.ravel().tolist()
+    elif n_axes(X) == 1 and hasattr(X, "to_list"):  # a Series
+        cells = X.to_list()
+    else:
+        return None
+    return next(
+        (os.fspath(cell) for cell in cells if isinstance(cell, (str, os.PathLike)) and not _is_float(cell)), None
+    )
+
+
+def _is_float(cell: Any) -> bool:
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def sample_lengths(blocks: Blocks, name: str) -> np.ndarray:
@@ -54,6 +97,21 @@ def sample_lengths(blocks: Blocks, name: str) -> np.ndarray:
         return np.zeros(len(blocks), dtype=np.int64)
     block = blocks[name]
     return np.where(blocks.present[name], block.lengths if isinstance(block, RaggedArray) else block.shape[1], 0)
+
+
+def warn_of_channels(blocks: Blocks) -> None:
+    """Warn of pictures whose channels seem to come first, as torch has them: they are read as a few rows."""
+    for name, block in blocks.items():
+        if block_kind(block) not in ("image", "video") or isinstance(block, RaggedArray) or len(block.shape) < 4:
+            continue
+        *_, first, height, width = block.shape
+        if first in (1, 3, 4) and min(height, width) > 4:
+            axis = len(block.shape) - 3
+            warn(
+                f"modality {name!r}: {block_kind(block)} samples of shape {tuple(block.shape[1:])} are read with "
+                f"the channels last, as {first} rows of {height} pixels with {width} channels. If they come "
+                f"first, as torch has them, give np.moveaxis({name}, {axis}, -1)."
+            )
 
 
 def check_finite(blocks: Blocks, kinds: Mapping[str, tuple[str, ...]] | None = None) -> None:
@@ -114,5 +172,6 @@ def _check_values(name: str, block: Block, present: np.ndarray) -> None:
         raise ValueError(f"{where}: {np.isinf(row).sum()} of {row.size} values are inf; they must be finite.")
     raise ValueError(
         f"{where}: {np.isnan(row).sum()} of {row.size} values are NaN. A sample lacks a modality where all "
-        "its values are NaN; fill gaps first, e.g. with a SimpleImputer in the ModalityTransformer."
+        "its values are NaN; fill gaps first, e.g. with a SimpleImputer in the ModalityTransformer. Of a DataFrame "
+        "modalities='auto' does."
     )

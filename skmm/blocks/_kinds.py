@@ -50,7 +50,7 @@ class RaggedArray:
 
     Parameters
     ----------
-    values : ndarray of shape (total_length, *inner)
+    values : ndarray of shape (total_length, ...)
         All samples, one after the other.
     offsets : ndarray of shape (n_samples + 1,)
         Sample ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
@@ -88,7 +88,7 @@ class RaggedArray:
 
     @classmethod
     def from_padded(cls, values: np.ndarray, lengths: np.ndarray) -> RaggedArray:
-        """Of samples filled up to one length, (n_samples, time, *inner), the first steps of each."""
+        """Of samples filled up to one length, (n_samples, time, ...), the first steps of each."""
         kept = np.arange(values.shape[1]) < lengths[:, None]
         return cls(np.asarray(values)[kept], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
@@ -125,7 +125,7 @@ class RaggedArray:
         return (self[i] for i in range(len(self)))
 
     def pad(self, length: int | None = None) -> np.ndarray:
-        """Dense copy of shape (n_samples, length, *inner), zeros after each sample's end."""
+        """Dense copy of shape (n_samples, length, ...), zeros after each sample's end."""
         length = int(self.lengths.max(initial=0)) if length is None else length
         out = np.zeros((len(self), length, *self.inner_shape), dtype=self.dtype)
         out[np.arange(length) < self.lengths[:, None]] = self.values
@@ -318,3 +318,31 @@ def is_list_of_none(block: Block, present: np.ndarray) -> bool:
     if present.any() or sp.issparse(block) or is_lazy(block):
         return False
     return len(block.values) == 0 if isinstance(block, RaggedArray) else block.shape[1:] == (1,)
+
+
+def all_nan(block: Block) -> np.ndarray:
+    """Rows whose every value is NaN, shape (n_samples,)."""
+    n = block.shape[0] if not isinstance(block, RaggedArray) else len(block)
+    none = np.zeros(n, dtype=bool)
+    if is_lazy(block) or block.dtype.kind != "f":
+        return none
+    if isinstance(block, RaggedArray) or sp.issparse(block):
+        values = block.values if isinstance(block, RaggedArray) else block.data
+        starts = np.asarray(block.offsets if isinstance(block, RaggedArray) else block.indptr)
+        nan = np.isnan(values).all(axis=tuple(range(1, values.ndim)))
+        if not nan.any():
+            return none
+        counts = np.concatenate([[0], np.cumsum(nan)])
+        stored = np.diff(starts)
+        return (stored > 0) & (counts[starts[1:]] - counts[starts[:-1]] == stored)
+    if 0 in block.shape:
+        return none
+    flat = block.reshape(n, -1)
+    candidates = np.flatnonzero(np.isnan(flat[:, 0]))  # the first value decides nearly every row
+    none[candidates] = np.isnan(flat[candidates]).all(axis=1)
+    return none
+
+
+def last_steps(filled: np.ndarray) -> np.ndarray:
+    """Number of the last step that is filled, counted from 1, of each sample: (n, time) -> (n,)."""
+    return (filled * np.arange(1, filled.shape[1] + 1)).max(axis=1, initial=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skmm._missing import missing_cells
 from skmm._private import safe_indexing
+from skmm._warnings import warn
 from skmm.columns._tables import as_values
 from skmm.columns._written import NumberForm, read_array, read_date
 
@@ -74,38 +76,86 @@ def _float(name: Any, row: int, value: Any, form: NumberForm) -> float:
         ) from error
 
 
-def numbers(table: Any, forms: Sequence[NumberForm] | None = None) -> np.ndarray:
+def numbers(table: Any, forms: Sequence[NumberForm] | None = None, errors: str = "raise") -> np.ndarray:
     """A table of numbers as float64, missing cells NaN, durations in seconds.
 
-    ``forms`` are those in which the columns write numbers as strings, by default as Python does.
+    ``forms`` are those in which the columns write numbers as strings, by default as Python does. With
+    ``errors="missing"`` a cell that is no number is a missing one, with a warning.
     """
     out = np.full(table.shape, np.nan, order="F")
     for j, (name, values, missing) in enumerate(columns_of(table)):
-        rows = np.flatnonzero(~missing)
-        out[rows, j] = as_floats(name, values, rows, forms[j] if forms else None)
-        if np.isinf(out[:, j]).any():
-            raise ValueError(f"column {name!r}, row {np.isinf(out[:, j]).argmax()}: the number is infinite.")
+        rows, form = np.flatnonzero(~missing), forms[j] if forms else None
+        try:
+            out[:, j] = _finite(name, values, rows, form)
+        except ValueError:
+            if errors == "raise":
+                raise
+            each = _Lenient(name)
+            for row in rows.tolist():
+                with each.reading(row):
+                    out[row, j] = _finite(name, values, np.array([row]), form)[row]
+            each.warn(len(rows))
     return out
 
 
-def dates(table: Any, order: str | None = None) -> np.ndarray:
-    """A table of dates as numbers: years since 1970, and the places in year, week and day on a circle."""
+def _finite(name: Any, values: np.ndarray, rows: np.ndarray, form: NumberForm | None) -> np.ndarray:
+    """Cells of these rows as floats, the others NaN; none is infinite."""
+    out = np.full(len(values), np.nan)
+    out[rows] = as_floats(name, values, rows, form)
+    if np.isinf(out).any():
+        raise ValueError(f"column {name!r}, row {np.isinf(out).argmax()}: the number is infinite.")
+    return out
+
+
+class _Lenient:
+    """Cells of a column that cannot be read, of which one warning tells."""
+
+    def __init__(self, name: Any) -> None:
+        self.name = name
+        self.found: list[str] = []
+
+    @contextlib.contextmanager
+    def reading(self, row: int) -> Iterator[None]:
+        """Read one cell, and go on where that cannot be done."""
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            self.found.append(str(error))
+
+    def warn(self, n: int) -> None:
+        """Tell how many of the cells that hold a value were not read."""
+        if self.found:
+            warn(f"{len(self.found)} of {n} cells of column {self.name!r} are taken as missing: {self.found[0]}")
+
+
+def dates(table: Any, order: str | None = None, errors: str = "raise") -> np.ndarray:
+    """A table of dates as numbers: years since 1970, and the places in year, week and day on a circle.
+
+    With ``errors="missing"`` a cell that is no date is a missing one, with a warning.
+    """
     parts = []
     for name, values, missing in columns_of(table):
         times = np.full(len(values), np.datetime64("NaT"), dtype="datetime64[us]")
         if values.dtype.kind == "M":
             times = values.astype("datetime64[us]")
         else:
-            for row in np.flatnonzero(~missing):
-                try:
-                    times[row] = as_date(values[row], order)
-                except (TypeError, ValueError) as error:
-                    what = f"no date, {order}" if order else "no date"
-                    raise ValueError(f"column {name!r}, row {row}: {values[row]!r} is {what}.") from error
+            rows, each = np.flatnonzero(~missing).tolist(), _Lenient(name)
+            for row in rows:
+                with each.reading(row) if errors == "missing" else contextlib.nullcontext():
+                    times[row] = _date(name, row, values[row], order)
+            each.warn(len(rows))
         days = (times - np.datetime64("1970-01-01")) / _DAY
         turns = 2 * np.pi * np.stack([days / _YEAR, days / 7, days])
         parts += [days / _YEAR, *np.sin(turns), *np.cos(turns)]
     return np.stack(parts, axis=1)
+
+
+def _date(name: Any, row: int, value: Any, order: str | None) -> np.datetime64:
+    try:
+        return as_date(value, order)
+    except (TypeError, ValueError) as error:
+        what = f"no date, {order}" if order else "no date"
+        raise ValueError(f"column {name!r}, row {row}: {short(value)} is {what}.") from error
 
 
 def date_names(transformer: Any, names: Sequence[str]) -> list[str]:

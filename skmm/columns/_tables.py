@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from numbers import Integral
+from numbers import Integral, Number
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,7 @@ Positions = int | list[int]  # of columns: one, to be handed over as 1-D, or tho
 
 def check_table(X: Any) -> None:
     """Refuse what is no table with rows and columns, with a ValueError that names its type."""
-    is_frame = len(getattr(X, "shape", ())) == 2 and hasattr(X, "columns")
-    if not is_frame and not (isinstance(X, np.ndarray) and X.ndim == 2):
+    if not is_table(X) and not (isinstance(X, np.ndarray) and X.ndim == 2):
         shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
         raise ValueError(
             "ModalityTransformer reads a table: a pandas or polars DataFrame, a pyarrow Table, a Dataset of "
@@ -80,6 +80,27 @@ def as_frame(X: Any) -> Any:
     return frame
 
 
+def is_table(X: Any) -> bool:
+    """Whether X has named columns: a DataFrame of pandas or polars."""
+    return len(getattr(X, "shape", ())) == 2 and hasattr(X, "columns")
+
+
+def has_only_numbers(X: Any) -> bool:
+    """Whether a table holds numbers, true, false and gaps alone: what categories say is no number."""
+    return all(_is_numeric(safe_indexing(X, place, axis=1)) for place in range(X.shape[1]))
+
+
+def _is_numeric(column: Any) -> bool:
+    dtype = column.dtype
+    if str(dtype).lower().startswith(("category", "categorical", "enum")):
+        return False
+    if getattr(dtype, "kind", "") in tuple("biufc") or (hasattr(dtype, "is_numeric") and dtype.is_numeric()):
+        return True
+    if str(dtype).lower() != "object":
+        return str(dtype) == "Boolean"
+    return all(isinstance(cell, Number | np.bool_) or is_missing(cell) for cell in as_values(column))
+
+
 def column_names(X: Any) -> list[Any] | None:
     """Names of the columns, of any type; None of an array, which has none."""
     return list(X.columns) if hasattr(X, "columns") else None
@@ -114,7 +135,11 @@ def find_name(column: Any, names: list[Any] | None, where: str) -> int:
         If none or several have it; says ``where`` it is needed.
     """
     if names is None:
-        raise ValueError(f"{where} names column {column!r}, but X is an array without column names.")
+        raise ValueError(
+            f"{where} names column {column!r}, but X is an array without column names. A tool that makes arrays of "
+            "tables, such as BaggingClassifier, goes after the transformer: make_pipeline(transformer, "
+            "FlatEstimator(BaggingClassifier(...)))."
+        )
     found = [i for i, name in enumerate(names) if name == column]
     if len(found) != 1:
         fault = "which X lacks" if not found else f"which X has {len(found)} times"
@@ -186,13 +211,35 @@ def find_columns(
     if len(absent) == len(wanted):
         raise ValueError(f"X lacks the columns of every modality, {absent}; the columns of X are {names}.")
     for name, columns in absent.items():
-        warn(f"modality {name!r} is left out: X has none of its columns, {columns}; the columns of X are {names}.")
+        warn(
+            f"modality {name!r} is left out: X has none of its columns, {columns}; the columns of X are {names}."
+            f"{_renamed(columns, names, known)}"
+        )
+    for name, columns in wanted.items():
+        lacking = [column for column in columns if column not in names]
+        if lacking and name not in absent:
+            others = f" (and {lacking[1:]})" if len(lacking) > 1 else ""
+            raise ValueError(
+                f"modality {name!r} needs column {lacking[0]!r}{others}, which X lacks; the columns of X are "
+                f"{names}.{_renamed(lacking, names, known) or ' Give what is not known as a column of None.'}"
+            )
     found = {
         name: [find_name(column, names, f"modality {name!r}") for column in columns]
         for name, columns in wanted.items()
         if name not in absent
     }
     return {name: places[0] if isinstance(positions[name], int) else places for name, places in found.items()}
+
+
+def _renamed(lacking: list[Any], names: list[Any], known: list[Any]) -> str:
+    """What to do about columns that seem to have other names than in fit; nothing of columns that are gone."""
+    new = {str(name).strip().lower(): name for name in names if name not in known}
+    found = {}
+    for column in lacking:
+        near = difflib.get_close_matches(str(column).strip().lower(), new, n=1, cutoff=0.8)
+        if near:
+            found[new.pop(near[0])] = column
+    return f" Were they renamed? X.rename(columns={found}) gives them back the names of fit." if found else ""
 
 
 def as_values(column: Any) -> np.ndarray:

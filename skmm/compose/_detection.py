@@ -30,20 +30,10 @@ from skmm.compose._findings import (
     written_numbers,
 )
 from skmm.compose._kinds import DEFAULT_LOADING, FILES, TABLE, Loading
-from skmm.files._sources import is_encoded, unpacked
+from skmm.files._sources import ADDRESS, KIND_OF, extension, is_encoded, unpacked
 
 _PROBED = 5, 50  # files, evenly spaced, that are tried until one can be read: these first, then more
 _PATH = re.compile(r"[^\s].*[/\\][^/\\]*\.[A-Za-z]\w{0,4}")
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
-_EXTENSIONS = {
-    "image": (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2"),
-        *("avif", "heic", "heif"),
-    ),
-    "audio": ("wav", "flac", "ogg", "mp3", "oga", "aiff", "aif", "opus", "m4a", "aac", "mka", "weba", "wma"),
-    "video": ("mp4", "mkv", "avi", "webm", "mov", "m4v", "mpg", "mpeg"),
-}
-_KIND_OF = {extension: kind for kind, extensions in _EXTENSIONS.items() for extension in extensions}
 # sound that libsndfile does not read; PyAV does, as the sound of videos
 _SOUNDTRACKS = {"m4a", "aac", "mka", "weba", "wma"}
 
@@ -152,7 +142,7 @@ def _family_of(cell: Any) -> str:
 def _is_picture(frame: Any) -> bool:
     """Whether what stands in a list is the path or the content of a picture, or one itself."""
     if isinstance(frame, (str, os.PathLike)):
-        return is_encoded(frame) or _KIND_OF.get(_extension(os.fspath(frame))) == "image"
+        return is_encoded(frame) or KIND_OF.get(extension(os.fspath(frame))) == "image"
     return _family_of(frame) in ("bytes", "image")
 
 
@@ -216,29 +206,23 @@ def _strings(name: Any, strings: list[str], missing: np.ndarray, loading: Loadin
     return few(there, missing, found) if len(set(strings)) == 1 else found
 
 
-def _extension(cell: str) -> str:
-    cell = cell.strip()
-    path = re.split(r"[?#]", cell)[0] if _ADDRESS.match(cell) else cell
-    return os.path.splitext(path)[1][1:].lower()
-
-
 def _files(name: Any, strings: list[str], loading: Loading) -> Found | None:
     """The kind of file that at least half of the cells which say anything are, by their extension."""
     said = [cell for cell in strings if cell.strip()]
     contents = [cell for cell in said if is_encoded(cell)]
     if contents and 2 * len(contents) >= len(said):
         return _probed(name, FILES, contents, f"{len(contents)} of {len(said)} cells are files in base64", loading)
-    extensions = [_extension(cell) for cell in said]
-    kinds = Counter(_KIND_OF[ext] for ext in extensions if ext in _KIND_OF)
+    extensions = [extension(cell) for cell in said]
+    kinds = Counter(KIND_OF[ext] for ext in extensions if ext in KIND_OF)
     if not said or 2 * kinds.total() < len(said):
         return None
     (kind, count), *others = kinds.most_common()
     if 2 * count < len(said) or (others and others[0][1] == count):
         both = [kind, others[0][0]]
-        a, b = (said[[_KIND_OF.get(ext) for ext in extensions].index(each)] for each in both)
+        a, b = (said[[KIND_OF.get(ext) for ext in extensions].index(each)] for each in both)
         raise ValueError(f"column {name!r} mixes {' and '.join(both)} files ({a!r}, {b!r}); {ways_out(name)}")
-    own = [cell for cell, ext in zip(said, extensions, strict=True) if _KIND_OF.get(ext) == kind]
-    known = sorted({_extension(cell) for cell in own})
+    own = [cell for cell, ext in zip(said, extensions, strict=True) if KIND_OF.get(ext) == kind]
+    known = sorted({extension(cell) for cell in own})
     why = f"its cells end in .{', .'.join(known)}"
     if count < len(said):
         why = f"{count} of {len(said)} cells end in .{', .'.join(known)}"
@@ -247,7 +231,7 @@ def _files(name: Any, strings: list[str], loading: Loading) -> Found | None:
 
 def _refuse_paths(name: Any, strings: list[str], loading: Loading) -> None:
     """Raise if strings are paths of files that nothing here reads: what they name would be lost."""
-    paths = [cell for cell in strings if _PATH.fullmatch(cell.strip()) and not _ADDRESS.match(cell)]
+    paths = [cell for cell in strings if _PATH.fullmatch(cell.strip()) and not ADDRESS.match(cell)]
     sample = [strings[place] for place in _spaced(len(strings), _PROBED[0])]
     if 2 * len(paths) >= len(strings) or all(
         os.path.isfile(os.path.join(loading.base_dir or "", cell)) for cell in sample
@@ -281,7 +265,9 @@ def _spaced(n: int, n_wanted: int) -> list[int]:
 
 def _probed(name: Any, kinds: Sequence[str], files: Any, why: str, loading: Loading) -> Found:
     """The first of some kinds as which a file can be read, of a few over the whole column, then of more."""
-    loaders: dict[str, Any] = {kind: replace(loading, errors="raise").made(kind) for kind in kinds}
+    # whether there is such a file is asked of the loader alone, not of what a user would have made of it
+    plain = replace(loading, errors="raise", n_jobs=None, transformers={})
+    loaders: dict[str, Any] = {kind: plain.made(kind) for kind in kinds}
     errors = []
     places = list(dict.fromkeys(place for n in _PROBED for place in _spaced(len(files), n)))
     for place in places:

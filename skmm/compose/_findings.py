@@ -50,7 +50,11 @@ class Found:
 
 def ways_out(name: Any) -> str:
     """What to do about a column that cannot be typed."""
-    return f"say what it is, e.g. from_frame(df, {{{name!r}: 'category'}}), or {{{name!r}: 'drop'}}"
+    told = f"{{{name!r}: 'category'}}"
+    return (
+        f"say what it is, e.g. from_frame(df, {told}), or {{{name!r}: 'drop'}}; to an estimator, "
+        f"modalities=AutoModalities({told})"
+    )
 
 
 def few(there: np.ndarray, missing: np.ndarray, found: Found) -> Found:

@@ -10,7 +10,7 @@ from skmm._checks import unknown
 from skmm._private import safe_indexing
 from skmm._warnings import warn
 from skmm.columns._cells import cells
-from skmm.columns._written import COMMA, POINT, is_placeholder, number_form
+from skmm.columns._written import COMMA, DAY_FIRST, MONTH_FIRST, POINT, is_placeholder, number_form
 from skmm.compose._detection import find_kind
 from skmm.compose._findings import Found
 from skmm.compose._kinds import (
@@ -34,6 +34,7 @@ class _Decision:
     place: int
     found: Found
     transformer: Any = None
+    called: str = ""
 
     @property
     def kind(self) -> str:
@@ -46,9 +47,7 @@ class _Decision:
             "column": self.name,
             "kind": self.found.kind,
             "modality": modality,
-            "transformer": (
-                KINDS[self.kind].transformer if self.kind in KINDS else type(self.transformer).__name__
-            ),
+            "transformer": self.called or KINDS[self.kind].transformer,
             "why": f"{why}; {useless}" if useless else why,
         }
 
@@ -75,7 +74,7 @@ def modality_of(frame: Any, columns: list[Any], loading: Loading = DEFAULT_LOADI
     alone = next((kind for kind in kinds if kind not in (*TABLE, "text", "characters")), None)
     if alone is not None:
         raise ValueError(f"column {by_kind[alone][0].name!r} is {alone}, which is a modality of its own.")
-    return table_transformer(by_kind), selected
+    return table_transformer(by_kind, loading.errors), selected
 
 
 def _selection(names: list[Any], places: list[int]) -> list[Any]:
@@ -117,7 +116,7 @@ def plan_frame(
             kind: [TableColumn(d.name, places.index(d.place), d.found.form) for d in same]
             for kind, same in by_kind.items()
         }
-        transformers.append(("table", table_transformer(columns), _selection(names, places)))
+        transformers.append(("table", table_transformer(columns, loading.errors), _selection(names, places)))
         modalities = dict.fromkeys(places, "table")
     for decision in decisions:
         if decision.transformer is not None:
@@ -127,6 +126,35 @@ def plan_frame(
     if not transformers:
         raise ValueError(f"no column of {names} is left to learn from: each is dropped.")
     return transformers, [decision.told(modalities.get(decision.place)) for decision in decisions]
+
+
+_SAME_KIND = {POINT: "number", COMMA: "number", DAY_FIRST: "date", MONTH_FIRST: "date"}
+_PLURALS = {"number": "numbers", "category": "categories", "date": "dates"}
+_NAMED = 6  # modalities, and columns that were dropped, that one line names
+
+
+def told_in_a_line(decisions: list[dict[str, Any]]) -> str:
+    """What was decided of the columns of a table, in one line."""
+    table: dict[str, int] = {}
+    alone, dropped = [], []
+    for decision in decisions:
+        if decision["modality"] is None:
+            dropped.append(str(decision["column"]))
+        elif decision["kind"] in TABLE:
+            kind = _SAME_KIND.get(decision["kind"], decision["kind"])
+            table[kind] = table.get(kind, 0) + 1
+        else:
+            kind = decision["transformer"] if decision["kind"] == "given" else decision["kind"]
+            alone.append(f"{decision['modality']} ({kind})")
+    counted = ", ".join(f"{n} {kind if n == 1 else _PLURALS[kind]}" for kind, n in table.items())
+    line = _named([*([f"table ({counted})"] if table else []), *alone])
+    return f"{line}; dropped: {_named(dropped)}" if dropped else line
+
+
+def _named(names: list[str]) -> str:
+    """The first of some names, and how many more there are."""
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _check_request(frame: Any, overrides: Mapping[Any, Any], loading: Loading) -> None:
@@ -165,10 +193,10 @@ def _decide(name: Any, place: int, column: Any, choice: Any, loading: Loading) -
         )
         return _Decision(name, place, found)
     if found.kind == "given":
-        return _Decision(name, place, found, loading.placed(choice))
+        return _Decision(name, place, found, loading.placed(choice), type(choice).__name__)
     if found.kind in (*TABLE, "drop"):
         return _Decision(name, place, found)
-    return _Decision(name, place, found, loading.made(found.kind))
+    return _Decision(name, place, found, loading.made(found.kind), loading.transformer_name(found.kind))
 
 
 def _chosen(kind: str, column: Any) -> Found:

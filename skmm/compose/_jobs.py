@@ -13,6 +13,7 @@ import numpy as np
 
 from skmm._missing import missing_cells
 from skmm._private import safe_indexing
+from skmm._warnings import warn
 from skmm.blocks import Block, Blocks, is_lazy
 from skmm.blocks._kinds import spread
 from skmm.columns._tables import pass_through
@@ -49,6 +50,7 @@ class Job:
     template: Block | None = None
     y: Any = None
     progress: str = ""
+    errors: str = "raise"
 
 
 def run(job: Job) -> tuple[Any, Block, np.ndarray]:
@@ -65,8 +67,30 @@ def run(job: Job) -> tuple[Any, Block, np.ndarray]:
                 "modality out of transformers, or give at least one row that has it."
             )
         return job.transformer, spread(job.template, rows, n_samples), ~missing
+    try:
+        part = _output(job, rows)
+    except Exception as error:  # whatever a transformer raises of a cell that it was not made for
+        if job.template is None or job.errors == "raise" or isinstance(error, ImportError):
+            raise
+        rows = _readable(job, rows)
+        missing = ~np.isin(np.arange(n_samples), rows)
+        if len(rows) == 0:
+            return job.transformer, spread(job.template, rows, n_samples), ~missing
+        part = _output(job, rows)
+    if len(part) != len(rows):
+        transformer = type(job.transformer).__name__
+        raise ValueError(f"modality {job.name!r}: {transformer} returned {len(part)} rows, given {len(rows)}.")
+    present = ~missing
+    present[rows] = part.present[job.name]
+    if job.progress:
+        print(f"[ModalityTransformer] {job.progress} {job.name}: {time.perf_counter() - start:.1f} s")
+    return job.transformer, spread(part[job.name], rows, n_samples), present
+
+
+def _output(job: Job, rows: np.ndarray) -> Blocks:
+    """What the transformer, fitted in fit, makes of some rows."""
     given, y = job.table, job.y
-    if len(rows) < n_samples:
+    if len(rows) < len(given):
         given = safe_indexing(given, rows)
         y = None if y is None else safe_indexing(y, rows)
     with _naming(job.name, given, rows):
@@ -79,14 +103,40 @@ def run(job: Job) -> tuple[Any, Block, np.ndarray]:
         else:
             out = job.transformer.fit(given, y).transform(given)
         part = Blocks({job.name: out})
-    if len(part) != len(rows):
-        transformer = type(job.transformer).__name__
-        raise ValueError(f"modality {job.name!r}: {transformer} returned {len(part)} rows, given {len(rows)}.")
-    present = ~missing
-    present[rows] = part.present[job.name]
-    if job.progress:
-        print(f"[ModalityTransformer] {job.progress} {job.name}: {time.perf_counter() - start:.1f} s")
-    return job.transformer, spread(part[job.name], rows, n_samples), present
+        if job.errors == "missing":
+            _check_shape(part[job.name], job.template)
+    return part
+
+
+def _check_shape(block: Block, template: Block | None) -> None:
+    """Refuse samples of another shape than those of fit."""
+    dense = isinstance(block, np.ndarray) and isinstance(template, np.ndarray)
+    if dense and block.shape[1:] != template.shape[1:]:  # type: ignore[union-attr]
+        raise ValueError(f"its shape is {block.shape[1:]}, in fit it was {template.shape[1:]}")  # type: ignore[union-attr]
+
+
+def _readable(job: Job, rows: np.ndarray) -> np.ndarray:
+    """Those of some rows that the transformer can read, with one warning of the others."""
+    faults: dict[int, str] = {}
+
+    def look(part: np.ndarray) -> None:
+        try:
+            _output(job, part)
+        except Exception as error:  # whatever a transformer raises of a cell that it was not made for
+            if len(part) == 1:
+                faults[int(part[0])] = re.sub(r"\brow 0\b", f"row {part[0]}", str(error))
+            else:
+                for half in np.array_split(part, 2):
+                    look(half)
+
+    look(rows)
+    if faults:
+        row, fault = next(iter(faults.items()))
+        warn(
+            f"modality {job.name!r}: {len(faults)} of {len(rows)} rows cannot be read and are taken as missing, "
+            f"the first is row {row}: {fault}"
+        )
+    return np.array([row for row in rows if row not in faults], dtype=np.intp)
 
 
 def without_rows(block: Block) -> Block:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -77,41 +77,52 @@ KINDS = {
     "tokens": _Kind("passed on", lambda: FunctionTransformer(token_ids)),
     "drop": _Kind("dropped"),
 }
+ERRORS = ["raise", "missing"]
 FILES = ("image", "audio", "video", "soundtrack")
 TABLE = ("number", "category", "date", DAY_FIRST, MONTH_FIRST)
 
 
 @dataclass(frozen=True)
 class Loading:
-    """What loaders are told: what unreadable files are, where relative paths start, and where files must lie."""
+    """What transformers are told: what unreadable cells are, where relative paths start, where files must lie, in
+    how many processes they are read, and which transformer a kind of column gets in place of its own."""
 
     errors: str = "raise"
     base_dir: Any = None
     within: Any = None
+    n_jobs: Any = None
+    transformers: Any = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise a ValueError if one of these cannot be."""
-        if self.errors not in ("raise", "missing"):
-            raise unknown("errors", self.errors, ["raise", "missing"])
+        if self.errors not in ERRORS:
+            raise unknown("errors", self.errors, ERRORS)
         check_folder("base_dir", self.base_dir)
         check_folder("within", self.within)
 
     def made(self, kind: str) -> Any:
         """The transformer of a modality of one column."""
+        if kind in self.transformers:
+            return self.placed(self.transformers[kind])
         made = KINDS[kind].make()  # type: ignore[misc]  # only kinds of the table make none, and never come here
         told = {name: getattr(self, name.rpartition("__")[2], None) for name in made.get_params()}
         return made.set_params(**{name: value for name, value in told.items() if value is not None})
 
+    def transformer_name(self, kind: str) -> str:
+        """What the transformer of a kind of column is called."""
+        return type(self.transformers[kind]).__name__ if kind in self.transformers else KINDS[kind].transformer
+
     def placed(self, transformer: Any) -> Any:
-        """A transformer that is given; of its loaders, those that say nothing of it know where files lie."""
+        """A transformer that is given; its loaders know what is told to all, where they say nothing of it."""
         params = transformer.get_params() if hasattr(transformer, "get_params") else {}
-        loaders = [name.removesuffix("base_dir") for name in params if name.rpartition("__")[2] == "base_dir"]
-        told = {
-            f"{loader}{name}": getattr(self, name)
-            for loader in loaders
-            if params[f"{loader}base_dir"] is None and params.get(f"{loader}within") is None
-            for name in ("base_dir", "within")
-        }
+        told: dict[str, Any] = {}
+        for loader in (name.removesuffix("base_dir") for name in params if name.rpartition("__")[2] == "base_dir"):
+            if params[f"{loader}base_dir"] is None and params.get(f"{loader}within") is None:
+                told |= {f"{loader}{name}": getattr(self, name) for name in ("base_dir", "within")}
+            if self.n_jobs is not None and params.get(f"{loader}n_jobs", 1) is None:
+                told[f"{loader}n_jobs"] = self.n_jobs
+            if self.errors != "raise" and f"{loader}errors" in params:
+                told[f"{loader}errors"] = self.errors
         return clone(transformer).set_params(**told) if told else transformer
 
 
@@ -127,8 +138,11 @@ class TableColumn:
     form: NumberForm | None = None
 
 
-def table_transformer(by_kind: Mapping[str, list[TableColumn]]) -> ColumnTransformer:
-    """One transformer for columns of numbers, categories and dates, and for texts that share their modality."""
+def table_transformer(by_kind: Mapping[str, list[TableColumn]], errors: str = "raise") -> ColumnTransformer:
+    """One transformer for columns of numbers, categories and dates, and for texts that share their modality.
+
+    With ``errors="missing"`` a cell that is no number, or no date, is a missing one.
+    """
     from sklearn.impute import SimpleImputer  # brings neighbours, which nothing else here needs
 
     impute = SimpleImputer(keep_empty_features=True)
@@ -136,14 +150,17 @@ def table_transformer(by_kind: Mapping[str, list[TableColumn]]) -> ColumnTransfo
         max_categories=MAX_CATEGORIES, handle_unknown="infrequent_if_exist", sparse_output=False
     )
     forms = [column.form or NumberForm() for column in by_kind.get("number", [])]
+    lenient = {} if errors == "raise" else {"errors": errors}
     steps = {
         "number": make_pipeline(
-            _reading(numbers, forms=None if set(forms) == {NumberForm()} else forms), impute, StandardScaler()
+            _reading(numbers, forms=None if set(forms) == {NumberForm()} else forms, **lenient),
+            impute,
+            StandardScaler(),
         ),
         "category": make_pipeline(Categories(), one_hot),
     }
     for kind, order in {"date": None, DAY_FIRST: DAY_FIRST, MONTH_FIRST: MONTH_FIRST}.items():
-        read = FunctionTransformer(dates, feature_names_out=date_names, kw_args={"order": order})
+        read = FunctionTransformer(dates, feature_names_out=date_names, kw_args={"order": order, **lenient})
         steps[kind] = make_pipeline(read, impute, StandardScaler())
     parts = [
         (kind, step, [column.place for column in by_kind[kind]])

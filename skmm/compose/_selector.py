@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import unknown
+from skmm._documentation import Documented
 from skmm.blocks import Block, Blocks, RaggedArray, block_kind
 from skmm.blocks._given import blocks_if_named
 from skmm.blocks._kinds import as_kind, spread
@@ -27,7 +28,7 @@ from skmm.compose._summary import (
 _FORMS = ("flat", "summary")
 
 
-class ModalitySelector(TransformerMixin, BaseEstimator):
+class ModalitySelector(TransformerMixin, Documented, BaseEstimator):
     """Read one modality, some, or all side by side, as a 2-D array, for any scikit-learn estimator.
 
     Parameters

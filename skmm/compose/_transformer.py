@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,9 +18,11 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from skmm._checks import unknown
+from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing
 from skmm._private import VisualBlock
-from skmm.blocks import Block, Blocks, RaggedArray
+from skmm.blocks import Block, Blocks
 from skmm.columns._tables import (
     Positions,
     as_frame,
@@ -32,8 +35,10 @@ from skmm.columns._tables import (
 )
 from skmm.compose._frames import plan_frame
 from skmm.compose._jobs import Job, run, without_rows
-from skmm.compose._kinds import Loading
+from skmm.compose._kinds import ERRORS, Loading
 from skmm.compose._leaks import find_leaks
+from skmm.compose._output import FrameOutput, width
+from skmm.compose._rows import rows_as_frame
 from skmm.compose._selector import ModalitySelector
 from skmm.table import Table
 
@@ -41,8 +46,10 @@ from skmm.table import Table
 __all__ = ["ModalitySelector", "ModalityTransformer", "make_modality_transformer"]
 
 
-# the output is no array that `set_output` could wrap; scikit-learn, which has no types, takes the keyword
-class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+# the output is no array that scikit-learn's own `set_output` could wrap; it has no types, and takes the keyword
+class ModalityTransformer(  # type: ignore[call-arg]
+    FrameOutput, TransformerMixin, Documented, _BaseComposition, auto_wrap_output_keys=None
+):
     """Turn a table into :class:`Blocks`, with one scikit-learn transformer per modality.
 
     Parameters and attributes are those of :class:`sklearn.compose.ColumnTransformer`, but the outputs stay apart:
@@ -64,6 +71,9 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         selected is left out. ``"passthrough"`` takes numbers, or one column of arrays or lists, each a sequence.
     remainder : {"drop", "passthrough"} or transformer, default="drop"
         What becomes of the columns that no modality names; if kept, they are the modality ``"remainder"``.
+    errors : {"raise", "missing"}, default="raise"
+        What becomes in ``transform`` of a row that a modality's transformer cannot read: an error, or a missing row
+        of that modality, with one warning.
     n_jobs : int, default=None
         Modalities transformed at the same time.
     verbose : bool, default=False
@@ -77,7 +87,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         Fitted transformers by modality.
     n_features_in_ : int
         Number of columns of the table.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (``n_features_in_``,)
         Names of the columns, if they are strings.
 
     Raises
@@ -111,11 +121,13 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
         transformers: list[tuple[str, Any, Any]],
         *,
         remainder: Any = "drop",
+        errors: str = "raise",
         n_jobs: int | None = None,
         verbose: bool = False,
     ) -> None:
         self.transformers = transformers
         self.remainder = remainder
+        self.errors = errors
         self.n_jobs = n_jobs
         self.verbose = verbose
 
@@ -156,7 +168,9 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             Folder that all files must lie in, symbolic links followed: cells may come from others, and what they
             name becomes features. None is ``base_dir``; name a folder that holds them all to read files elsewhere.
         errors : {"raise", "missing"}, default="raise"
-            What the loaders do with a file that cannot be read: an error that names the row, or a missing row.
+            What is done with a file that cannot be read, a cell of the table that is no number or date, and in
+            ``transform`` with any cell that its transformer cannot read: an error that names the row, or it counts
+            as missing, with a warning.
         **named : str or transformer
             What a column is, by its name: ``"number"`` (``"1,234.5"`` or ``"1.234,5"`` where it is text and its
             commas may be either), ``"category"``, ``"date"``, ``"day/month/year"``, ``"month/day/year"``,
@@ -196,12 +210,16 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
           table   vector  (3,)  float64
           review  sparse  (6,)  float64  25.0% missing
         """
+        return cls._typed(df, {**(overrides or {}), **named}, Loading(errors, base_dir, within))
+
+    @classmethod
+    def _typed(cls, df: Any, overrides: Mapping[Any, Any], loading: Loading) -> Self:
+        """As :meth:`from_frame`, of all that transformers are told."""
+        if loading.within is None:
+            loading = replace(loading, within=os.curdir if loading.base_dir is None else loading.base_dir)
         reserved = {*inspect.signature(cls).parameters}
-        if within is None:
-            within = os.curdir if base_dir is None else base_dir
-        loading = Loading(errors, base_dir, within)
-        transformers, decisions = plan_frame(as_frame(df), {**(overrides or {}), **named}, reserved, loading)
-        made = cls(transformers)
+        transformers, decisions = plan_frame(as_frame(df), overrides, reserved, loading)
+        made = cls(transformers, errors=loading.errors)
         made._decisions = decisions
         return made
 
@@ -224,6 +242,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
 
     def __sklearn_clone__(self) -> Self:
         made = super().__sklearn_clone__()
+        made._container = self._container
         if hasattr(self, "_decisions"):
             made._decisions = self._decisions
         return made
@@ -264,6 +283,8 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             if not isinstance(entry, (list, tuple)) or len(entry) != 3 or not isinstance(entry[0], str):
                 raise ValueError(f"transformers must hold (name, transformer, columns), got {entry!r}.")
         self._validate_names([name for name, *_ in self.transformers])
+        if self.errors not in ERRORS:
+            raise unknown("errors", self.errors, ERRORS)
         self._check_estimators_are_instances([t for _, t, _ in self.transformers] + [self.remainder])
         for name, transformer in [(name, t) for name, t, _ in self.transformers] + [("remainder", self.remainder)]:
             if isinstance(transformer, str) and transformer in ("drop", "passthrough"):
@@ -349,7 +370,7 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             One modality per transformer that is not dropped, n_samples rows.
         """
         with all_or_nothing(self):
-            return self._fit_transform(X, y)
+            return self._contained(self._fit_transform(X, y), X)
 
     def _fit_transform(self, X: Any, y: Any) -> Blocks:
         X = as_frame(X)
@@ -397,14 +418,16 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
 
         Parameters
         ----------
-        X : DataFrame or ndarray of shape (n_samples, n_features)
+        X : DataFrame or ndarray of shape (n_samples, n_features), dict, Series or list of dicts
             A DataFrame may have its columns in another order, and others besides, if it had names in ``fit``; and
-            it may lack all columns of a modality.
+            it may lack all columns of a modality. One row may be a dict or a Series by the names of the columns,
+            several a list of dicts.
 
         Returns
         -------
         Blocks
             One modality per transformer that is not dropped, n_samples rows; without those whose columns X lacks.
+            Or what :meth:`set_output` asked for.
 
         Warns
         -----
@@ -412,14 +435,15 @@ class ModalityTransformer(TransformerMixin, _BaseComposition, auto_wrap_output_k
             If X has none of the columns of a modality; names it and them.
         """
         check_is_fitted(self)
-        X = as_frame(X)
+        given, X = X, rows_as_frame(as_frame(X), self._names)
         check_table(X)
         positions = find_columns(X, self._positions, self._names, self.n_features_in_)
         transformers = self.named_transformers_
-        return self._run_all(
-            Job(name, transformers[name], select(X, where), self._templates[name])
+        blocks, _ = self._run_all(
+            Job(name, transformers[name], select(X, where), self._templates[name], errors=self.errors)
             for name, where in positions.items()
-        )[0]
+        )
+        return self._contained(blocks, given)
 
     # -- what was fitted -------------------------------------------------------------------------------------
 
@@ -485,19 +509,14 @@ def _is_left_out(transformer: Any, positions: Positions) -> bool:
 
 def _feature_names(transformer: Any, columns: np.ndarray, template: Block) -> list[str]:
     if isinstance(transformer, str):  # passthrough
-        if len(columns) == _width(template):
+        if len(columns) == width(template):
             return columns.tolist()
     elif hasattr(transformer, "get_feature_names_out"):
         try:
             return list(transformer.get_feature_names_out(columns))
         except AttributeError:  # a Pipeline has the method even if one of its steps has none
             pass
-    return [f"x{i}" for i in range(_width(template))]
-
-
-def _width(block: Block) -> int:
-    """How many numbers make up a sample, or one step of a ragged sequence."""
-    return int(np.prod(block.inner_shape if isinstance(block, RaggedArray) else block.shape[1:]))
+    return [f"x{i}" for i in range(width(template))]
 
 
 def make_modality_transformer(

@@ -8,8 +8,11 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
+
+from skmm._documentation import Documented
 
 Given = tuple[Any, Any, Any, Any, Any]  # what fit takes: X, y, sample_weight, groups, time
 
@@ -24,7 +27,7 @@ def _predictor_has(method: str) -> Callable[[Any], bool]:
     return check
 
 
-class Compressed(MetaEstimatorMixin, BaseEstimator):
+class Compressed(CallbackSupportMixin, MetaEstimatorMixin, Documented, BaseEstimator):
     """An estimator that fits another, and predicts by a smaller one that it makes of it.
 
     Whatever reads fitted estimators, such as :func:`~skmm.to_onnx`, takes the smaller one.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from contextlib import nullcontext
 from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.callback import with_callbacks
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, check_random_state, get_tags
@@ -19,6 +21,7 @@ from skmm._checks import check_rate, is_whole
 from skmm._devices import draw_seed
 from skmm._fitting import all_or_nothing, forget_fit
 from skmm._private import check_sample_weight, num_samples, safe_indexing
+from skmm._progress import showing
 from skmm.blocks import Blocks
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
 from skmm.blocks._joined import join
@@ -39,8 +42,9 @@ from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._targets import ClassTarget, Target
 from skmm.training._plan import encode_marks
+from skmm.training._tasks import FitTasks, refuse_propagated
 
-_SHARED = ("modalities", "device", "n_jobs")  # parameters of a teacher that the default student has too
+_SHARED = ("modalities", "device", "n_jobs", "verbose")  # parameters of a teacher that the default student has too
 _MIXED, _ENOUGH = 10, 20_000  # samples in between, for each, and so many that there need not be more
 _PATIENCE = 20  # epochs on what there is with these
 
@@ -163,6 +167,7 @@ class Distilled(Compressed):
     def _given_student(self) -> Any:
         return _default_student(self.estimator) if self.student is None else self.student
 
+    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -207,8 +212,15 @@ class Distilled(Compressed):
             After Ctrl-C. What the student learned in whole epochs is kept, and the estimator is fitted; before that
             it is as it was before.
         """
-        with all_or_nothing(self):
-            interrupt = self._distil(X, y, X_unlabelled, sample_weight, groups, time)
+        self._check_params()
+        for estimator in (self.estimator, last_step(self._given_student())):
+            refuse_propagated(estimator)
+        tasks = FitTasks(self, 3, X, y, sample_weight)
+        verbose = bool(last_step(self._given_student()).verbose)
+        with showing(verbose), all_or_nothing(self):
+            interrupt = self._distil(X, y, X_unlabelled, sample_weight, groups, time, tasks)
+            if interrupt is None:
+                tasks.finish()
         if interrupt is not None:
             raise interrupt
         return self
@@ -257,10 +269,9 @@ class Distilled(Compressed):
     # -- fit -----------------------------------------------------------------------------------------------------
 
     def _distil(
-        self, X: Any, y: Any, more: Any, sample_weight: Any, groups: Any, time: Any
+        self, X: Any, y: Any, more: Any, sample_weight: Any, groups: Any, time: Any, tasks: FitTasks
     ) -> KeyboardInterrupt | None:
         """All of a fit; the interrupt that ended the student's training early, if there was one."""
-        self._check_params()
         forget_fit(self)
         teacher, student = self._seeded()
         last_step(student)._check_supervised(y)
@@ -276,12 +287,20 @@ class Distilled(Compressed):
         if isinstance(X, Blocks) or hasattr(X, "columns"):  # of anything else the teacher says first what is wrong
             self._check_mixing(everything, time)
         params = fit_params(teacher, {"sample_weight": sample_weight, "groups": groups, "time": time})
-        fitted = clone(teacher).fit(X, y, **params)
+        fitted = clone(teacher)
+        with tasks.fitting("teacher", fitted):
+            fitted = fitted.fit(X, y, **params)
         given = X, y, sample_weight, groups, time
-        return self._learn(student, fitted, params, given, everything)
+        return self._learn(student, fitted, params, given, everything, tasks)
 
     def _learn(
-        self, student: Any, fitted: Any, params: dict[str, Any], given: Given, everything: Any
+        self,
+        student: Any,
+        fitted: Any,
+        params: dict[str, Any],
+        given: Given,
+        everything: Any,
+        tasks: FitTasks | None = None,
     ) -> KeyboardInterrupt | None:
         """Fit the student to what a fitted teacher says of what it was fitted to, and of what else there is."""
         X, y, sample_weight, groups, time = given
@@ -293,7 +312,8 @@ class Distilled(Compressed):
             left_out = own_left_out(fitted, target, len(soft))
             if left_out is None:
                 splits = self._splits(y, len(soft), target, groups, time)
-                left_out = predicted_left_out(fitted, target, X, y, len(soft), splits, params)
+                with nullcontext() if tasks is None else tasks.task("teacher-folds"):
+                    left_out = predicted_left_out(fitted, target, X, y, len(soft), splits, params)
             mixed = self.alpha * left_out + (1 - self.alpha) * soft
             soft = np.where(np.isnan(left_out), soft, mixed)
         n = num_samples(everything)
@@ -315,7 +335,8 @@ class Distilled(Compressed):
             y = target.given(np.concatenate([encoded, places[len(encoded) :]]))
         if often and last_step(student).max_epochs == "auto":
             last_step(student).max_epochs = _PATIENCE
-        interrupt = _fit_student(student, target, soft, everything, y, sample_weight, groups, time)
+        with nullcontext() if tasks is None else tasks.fitting("student", last_step(student)):
+            interrupt = _fit_student(student, target, soft, everything, y, sample_weight, groups, time)
         self.student_ = student
         if self.keep_teacher:
             self.teacher_, self.soft_targets_ = fitted, soft

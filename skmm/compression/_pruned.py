@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from sklearn.base import clone
+from sklearn.callback import with_callbacks
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import check_below, is_whole, unknown
 from skmm._devices import draw_seed
 from skmm._fitting import all_or_nothing, forget_fit
+from skmm._progress import progress, showing
 from skmm.compression._base import Compressed, Given
 from skmm.compression._heads import keep_heads, most_dropped
 from skmm.compression._members import expected_rise, fewest, gain_of_pairs, keep_members
@@ -24,6 +27,7 @@ from skmm.compression._weights import without_weights
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._prepared import Opened
 from skmm.table import Table
+from skmm.training._tasks import FitTasks, refuse_propagated
 
 
 class Pruned(Compressed):
@@ -159,6 +163,7 @@ class Pruned(Compressed):
     def _will_predict_by(self) -> Any:
         return self.__dict__.get("estimator_", self.estimator)
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, time: Any = None) -> Self:
         """Fit the estimator, and prune it.
 
@@ -178,7 +183,9 @@ class Pruned(Compressed):
         self
         """
         self._check_params()
-        with all_or_nothing(self):
+        refuse_propagated(self.estimator)
+        tasks = FitTasks(self, 2, X, y, sample_weight)
+        with showing(bool(self.estimator.verbose)), all_or_nothing(self):
             forget_fit(self)
             fitted = clone(self.estimator)
             if self.random_state is not None and fitted.random_state is None:
@@ -186,8 +193,11 @@ class Pruned(Compressed):
             samples = X, y, sample_weight, groups, time
             if isinstance(self.modalities, list | tuple):
                 self._check_modalities(fitted._first_read(X)[0])
-            opened = fitted._fit_open(*samples)
-            self.estimator_, self.summary_ = self._prune(fitted, opened, samples)
+            with tasks.fitting("estimator", fitted):
+                opened = fitted._fit_open(*samples)
+            with tasks.task("pruning"):
+                self.estimator_, self.summary_ = self._prune(fitted, opened, samples)
+            tasks.finish()
         return self
 
     def _compress(self, fitted: Any, opened: Any, *given: Any) -> Self:
@@ -241,12 +251,13 @@ class Pruned(Compressed):
         given, modalities stay.
         """
         steps = Steps(State.of(fitted, opened), self.tol)
-        self._prune_members(steps)
+        parts: list[Callable[[Steps], None]] = [self._prune_units, self._prune_weights, self._prune_heads]
         if samples is not None:
-            self._prune_modalities(steps, samples)
-        self._prune_units(steps)
-        self._prune_weights(steps)
-        self._prune_heads(steps)
+            parts.insert(0, functools.partial(self._prune_modalities, samples=samples))
+        with progress("pruning", 1 + len(parts)) as bar:
+            for part in (self._prune_members, *parts):
+                part(steps)
+                bar.advance()
         return keep_members(steps.state, steps.members).finished(), Table(steps.rows)
 
     def _prune_members(self, steps: Steps) -> None:

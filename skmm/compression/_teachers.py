@@ -12,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from skmm._private import BaseSearchCV, check_method_params, safe_indexing
+from skmm._progress import progress
 from skmm.estimators._targets import ClassTarget, LabelsTarget, Target
 
 _ROUNDING = 0.01  # of a sum of probabilities
@@ -147,9 +148,11 @@ def predicted_left_out(
 ) -> np.ndarray:
     """What teachers that are fitted without a fold say of it, on average; NaN of samples in none."""
     total, times = np.zeros((n, target.n_outputs)), np.zeros((n, 1))
-    for train, held in splits:
-        own = check_method_params(X, params, indices=train)
-        fitted = clone(teacher).fit(safe_indexing(X, train), safe_indexing(y, train), **own)
-        total[held] += predicted(fitted, target, safe_indexing(X, held))
-        times[held] += 1
+    with progress("folds of the teacher", len(splits), "fit") as bar:
+        for train, held in splits:
+            own = check_method_params(X, params, indices=train)
+            fitted = clone(teacher).fit(safe_indexing(X, train), safe_indexing(y, train), **own)
+            total[held] += predicted(fitted, target, safe_indexing(X, held))
+            times[held] += 1
+            bar.advance()
     return np.divide(total, times, out=np.full_like(total, np.nan), where=times > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -223,8 +224,7 @@ def _as_final_reads(estimator: Any, X: Any) -> Any:
     """X as the estimator of a pipeline reads it; of a table whose columns an estimator types its blocks."""
     if isinstance(estimator, Pipeline):
         return estimator[:-1].transform(X) if len(estimator) > 1 else X
-    typed = isinstance(estimator.__dict__.get("modalities"), str)
-    return _blocks(estimator, X) if typed else X
+    return _blocks(estimator, X) if hasattr(estimator, "modality_transformer_") else X
 
 
 def _least(program: Any, arguments: list[Argument]) -> dict[str, int]:
@@ -253,12 +253,13 @@ def describe(
         task = "classification" if isinstance(estimator._target, ClassTarget) else "multilabel"
     # a table whose columns the estimator types itself is read by a transformer, of which another field tells
     divided = estimator.__dict__.get("modalities")
-    of_table = not module.emits and (
-        not isinstance(divided, str) if divided is not None else list(inputs.infos) == ["X"]
+    typed = hasattr(estimator, "modality_transformer_")
+    of_table = not (module.emits or typed) and (
+        list(inputs.infos) == ["X"] if divided is None else isinstance(divided, Mapping | FlatLayout)
     )
     names = getattr(estimator, "feature_names_in_", None)
     n_features = getattr(estimator, "n_features_in_", None)
-    modalities = None if module.emits else _columns_of(estimator.modalities, names, n_features)
+    modalities = None if module.emits or typed else _columns_of(divided, names, n_features)
     return Description(
         task=task,
         classes=classes.tolist(),
@@ -280,7 +281,7 @@ def describe(
 
 def _columns_of(modalities: Any, names: Any, n_features: int | None) -> dict[str, Any] | None:
     """What the columns of a table are, as data: positions by modality, or a flat form."""
-    if modalities is None or isinstance(modalities, str):
+    if not isinstance(modalities, Mapping | FlatLayout):
         return None
     if isinstance(modalities, FlatLayout):
         return {

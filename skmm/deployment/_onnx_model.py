@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import validate_data
 
+from skmm._documentation import Documented
 from skmm._optional import import_optional
 from skmm._warnings import warn_of_empty
 from skmm.blocks import Blocks
@@ -21,7 +22,7 @@ from skmm.deployment._columns import feeds
 from skmm.deployment._feeding import arrays, batches
 
 
-class OnnxModel(BaseEstimator):
+class OnnxModel(Documented, BaseEstimator):
     """A model of an ONNX file: predicts as the estimator did that was exported, by onnxruntime and NumPy.
 
     It reads X in the forms that the estimator read and has its checks and messages. Several threads may predict

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from skmm._checks import check_positive
 from skmm._pretrained import Backbone, load_backbone, model_name
+from skmm._progress import progress
 from skmm.blocks._blocks import Block, BlockInfo, is_lazy
 from skmm.blocks._prefetch import read_ahead
 from skmm.files._cache import VectorCache
@@ -115,8 +116,10 @@ class PretrainedReader:
         out = np.zeros((len(present), backbone.dim), np.float32)
         on_disk = None if self.folder is None else VectorCache(self.folder, f"Encoder {fingerprint}", backbone.dim)
         present = present.copy()
-        for rows, samples in self._samples(block, present):
-            out[rows] = self._of(backbone, fingerprint, samples, on_disk)
+        with progress(f"vectors of {name!r}", int(present.sum()), "sample", after=1.0) as bar:
+            for rows, samples in self._samples(block, present):
+                out[rows] = self._of(backbone, fingerprint, samples, on_disk)
+                bar.advance(len(rows))
         return out, present
 
     def _samples(self, block: Block, present: np.ndarray) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:

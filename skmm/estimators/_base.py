@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -15,30 +16,31 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import is_classifier
+from sklearn.callback import with_callbacks
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, check_scalar
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import column_or_1d
 
 from skmm._checks import unknown
 from skmm._devices import draw_seed, find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
+from skmm._progress import showing
+from skmm._warnings import warn
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
-from skmm.blocks._divided import NUMBERS, divide
-from skmm.blocks._given import as_blocks, check_finite, is_named, refuse_unnamed
-from skmm.columns._tables import note_columns
-from skmm.compose import ModalityTransformer
+from skmm.blocks._given import check_finite, warn_of_channels
 from skmm.compose._leaks import warn_of_leaks
 from skmm.estimators._experts import ExpertFolds, Experts, check_experts, with_experts
 from skmm.estimators._heads import combined, head_names
 from skmm.estimators._outputs import NetworkOutputs
 from skmm.estimators._prepared import Opened, Prepared, Samples
-from skmm.estimators._reading import drop_empty, fit_transformer, frame
+from skmm.estimators._profile import Profiled
+from skmm.estimators._reading import TableReading, drop_empty, refuse_gaps
 from skmm.estimators._stack import Stack
 from skmm.estimators._stacking import average_left_out, fit_stack, left_out, losses_of_fused
 from skmm.estimators._targets import Target
-from skmm.estimators._trained import TrainedEstimator
+from skmm.estimators._trained import TrainedEstimator, of_training
 from skmm.inputs._inputs import Inputs
 from skmm.layers import unsupported
 from skmm.network._encoders import check_encoders
@@ -67,11 +69,12 @@ from skmm.training._plan import (
 )
 from skmm.training._samples import canonical, digest
 from skmm.training._sets import TrainingSet
+from skmm.training._tasks import FitTasks
 
 _SHARE_OF_EXPERTS = 1 / 3  # of a time limit, after which no more of them begin
 
 
-class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
+class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
     """What classifier and regressor share: input, network, training, outputs."""
 
     encoders: Any
@@ -90,7 +93,6 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
     n_jobs: int | None
     random_state: Any
     store_oof: bool
-    modality_transformer_: ModalityTransformer
     _seen: str | None
 
     @classmethod
@@ -136,40 +138,6 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _first_target(self, y: Any, classes: np.ndarray | None) -> tuple[Target, np.ndarray]:
         """The target of a first fit, of these ``classes`` if they are known, and y as numbers."""
-
-    # -- input ---------------------------------------------------------------------------------------------------
-
-    def _read(self, X: Any) -> Blocks:
-        """X as Blocks, of whatever form the first fit's was."""
-        if is_named(X):
-            return as_blocks(X, reset=False)
-        if self._types_columns():
-            return self.modality_transformer_.transform(frame(X))
-        refuse_unnamed(X)
-        return self._divide(validate_data(self, X, reset=False, **NUMBERS))
-
-    def _first_read(self, X: Any) -> tuple[Blocks, Self]:
-        """X as Blocks, and a copy of the estimator that reads what looks like X, and nothing else."""
-        noted = copy.copy(self)  # scikit-learn writes what it notes of the columns on what it is given
-        for name in self.OF_FORM:
-            noted.__dict__.pop(name, None)
-        if is_named(X):
-            return as_blocks(X, reset=True), noted
-        if self._types_columns():
-            X = frame(X)
-            note_columns(noted, X)
-            noted.modality_transformer_ = ModalityTransformer.from_frame(X)
-            return fit_transformer(noted.modality_transformer_, X), noted
-        refuse_unnamed(X)
-        return noted._divide(validate_data(noted, X, reset=True, **NUMBERS)), noted
-
-    def _divide(self, X: Any) -> Blocks:
-        """The columns of a table of numbers as modalities."""
-        return divide(X, self.modalities, list(getattr(self, "feature_names_in_", [])))
-
-    def _types_columns(self) -> bool:
-        """Whether X is a table whose columns say themselves what they are."""
-        return isinstance(self.modalities, str) and self.modalities == "auto"
 
     # -- parameters ----------------------------------------------------------------------------------------------
 
@@ -224,8 +192,8 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
 
         Parameters
         ----------
-        X : Blocks, dict of arrays, or array-like or sparse matrix of shape (n_samples, n_features)
-            Samples.
+        X : Blocks, dict of arrays, or table, array-like or sparse matrix of shape (n_samples, n_features)
+            Samples. What learned from a table also predicts a row of it as a dict or Series, and a list of dicts.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, or for multilabel a matrix of 0 and 1; for regression the values.
         sample_weight : array-like of shape (n_samples,), optional
@@ -270,6 +238,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         self._fit_open(X, y, sample_weight, groups, time, reset=reset, epochs=epochs, classes=classes)
         return self
 
+    @with_callbacks
     def _fit_open(
         self,
         X: Any,
@@ -288,7 +257,9 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         ``soft`` are predictions, probabilities or values, of each sample that are learned from in place of y.
         """
         start = time_module.monotonic()
-        with all_or_nothing(self, None if reset else self.net_.undo()):
+        self._check_params()
+        tasks = FitTasks(self, 1 + 2 * self._wants_stack(), X, y, sample_weight)
+        with showing(bool(self.verbose)), all_or_nothing(self, None if reset else self.net_.undo()):
             stream = epochs is not None
             given = X, y, sample_weight, groups, time
             prepared = self._prepare(*given, reset=reset, stream=stream, classes=classes, soft=soft)
@@ -296,12 +267,19 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             with seeded(draw_seed(random), device):
                 net = self._build(prepared, random, device) if reset else self.net_
                 training, validation = self._load_training(prepared, device)
-                if self.time_limit is not None and prepared.plan.blind and self._wants_stack():
-                    prepared.experts.fit()  # first, for training ends when the time does
+                stacks = prepared.plan.blind and self._wants_stack()
+                if stacks and self.time_limit is not None:
+                    self._fit_experts(prepared, tasks)  # first, for training ends when the time does
                 rounds = self._rounds(prepared, net, training) if epochs is None and reset else None
                 limit = None if self.time_limit is None else TimeLimit(self.time_limit, start + self.time_limit)
-                checkpoint = self._train(net, training, validation, epochs, rounds=rounds, limit=limit)
-                self._complete(prepared, random, net, training, reset=reset)
+                tasks.fitted = functools.partial(self._fitted_by, prepared, random, reset=reset)
+                how: dict[str, Any] = {"rounds": rounds, "limit": limit, "tasks": tasks}
+                checkpoint = self._train(net, training, validation, epochs, **how)
+                if stacks and self.time_limit is None:
+                    self._fit_experts(prepared, tasks)
+                with tasks.task("stack") if stacks else contextlib.nullcontext():
+                    self._complete(prepared, random, net, training, reset=reset)
+            tasks.finish()
         self._end(checkpoint)
         return Opened(prepared, training)
 
@@ -328,6 +306,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         if reset:
             encoders = check_encoders(self.encoders, list(blocks))
             check_finite(blocks, {name: kinds_of(encoders[name]) for name in blocks})
+            warn_of_channels(blocks)
         else:
             inputs = copy.copy(self.inputs_)
             blocks = inputs.check(blocks, training=True)
@@ -394,6 +373,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         """Samples as numbers; ``whole`` if y holds all classes that there will be."""
         blocks, noted = self._first_read(X) if reset else (self._read(X), self)
         form = {name: value for name, value in vars(noted).items() if name in self.OF_FORM}
+        refuse_gaps(y)
         check_consistent_length(blocks, y, groups, time)
         if reset and "modality_transformer_" in form:
             warn_of_leaks(form["modality_transformer_"].find_leaks(X, y, groups))
@@ -506,6 +486,11 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         net.made_of_ = args
         return net.initialize()
 
+    @staticmethod
+    def _fit_experts(prepared: Prepared, tasks: FitTasks) -> None:
+        with tasks.task("experts"):
+            prepared.experts.fit()
+
     def _complete(
         self,
         prepared: Prepared,
@@ -516,6 +501,22 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         reset: bool = True,
     ) -> None:
         """What follows the training of the network; all that was learned becomes the estimator's here."""
+        fitted = self._learned(prepared, random, net, reset=reset)
+        if prepared.plan.blind:
+            fitted |= self._out_of_fold(prepared, net, training, reset=reset)
+        self._assign(fitted, net, forget=(*(self.OF_FIRST if reset else ()), *self.OF_FOLDS))
+
+    def _fitted_by(
+        self, prepared: Prepared, random: np.random.RandomState, net: MultimodalNet, *, reset: bool
+    ) -> dict[str, Any]:
+        """All with which a copy of the estimator predicts by a net in training: the mean of its members."""
+        now = net.snapshot()
+        return {**self._learned(prepared, random, now, reset=reset), **of_training(now)}
+
+    def _learned(
+        self, prepared: Prepared, random: np.random.RandomState, net: MultimodalNet, *, reset: bool
+    ) -> dict[str, Any]:
+        """Fitted attributes that do not depend on what was left out."""
         inputs, target = prepared.inputs, prepared.target.hardened()
         fitted: dict[str, Any] = {"_target": target, "inputs_": inputs, "_random": random, "_seen": prepared.seen}
         if reset:
@@ -531,9 +532,7 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             }
             if not prepared.form:  # of named blocks
                 fitted["n_features_in_"] = inputs.n_features
-        if prepared.plan.blind:
-            fitted |= self._out_of_fold(prepared, net, training, reset=reset)
-        self._assign(fitted, net, forget=(*(self.OF_FIRST if reset else ()), *self.OF_FOLDS))
+        return fitted
 
     def _out_of_fold(
         self, prepared: Prepared, net: MultimodalNet, training: TrainingSet, *, reset: bool
@@ -547,6 +546,12 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
             heads = head_names(net, inputs.infos)
             names = with_experts(heads, prepared.experts.names)
             stack, outputs, scores, found = fit_stack(net, target, training, samples, plan, prepared.experts, names)
+            if stack.says_nothing():
+                warn(
+                    f"the stack gives each of the {len(names)} heads and experts the weight 0: none of them told "
+                    "much of samples that it left out, all samples are predicted nearly alike. Their scores are in "
+                    "expert_scores_; more samples, or other modalities, may tell more."
+                )
             experts = prepared.experts.final()
             fitted = {
                 "stack_": stack,
@@ -603,11 +608,3 @@ class MultimodalEstimator(NetworkOutputs, TrainedEstimator, metaclass=ABCMeta):
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def can_partial_fit(estimator: Any) -> bool:
-    if estimator.early_stopping:
-        raise AttributeError("partial_fit needs early_stopping=False: a stream has no part to hold out.")
-    if estimator.checkpoint is not None:
-        raise AttributeError("partial_fit needs checkpoint=None: a stream is kept by a pickle between two calls.")
-    return True

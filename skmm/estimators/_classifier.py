@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
-from skmm.estimators._base import MultimodalEstimator, can_partial_fit
+from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._targets import Target, target_of_labels
+from skmm.estimators._trained import can_partial_fit
 
 
 class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
@@ -24,11 +25,13 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         What reads each modality: one for all, or by modality. None, and ``"auto"``, choose by the kind of block
         (see :func:`list_encoders`). A module of your own maps a batch (B, ...) to (B, d) or (B, time, d).
         Fusions of the input, such as ``"early"``, use none.
-    modalities : "auto", dict of str to columns, FlatLayout or None, default=None
-        For a 2-D array or DataFrame as X: the columns of each modality, by slice, numbers, mask or names; or the
-        layout from :meth:`Blocks.to_flat`. "auto" takes a DataFrame of any columns (numbers, categories, dates,
-        texts, files of the working directory, arrays) and fits ``ModalityTransformer.from_frame`` to it. None makes
-        a 2-D X one modality named ``"X"``.
+    modalities : "auto", AutoModalities, ModalityTransformer, dict of str to columns, FlatLayout, default=None
+        For a table as X (a 2-D array, a DataFrame of pandas or polars, a pyarrow Table, a Dataset of Hugging Face):
+        "auto" finds out what its columns hold (numbers, categories, dates, texts, files of the working directory,
+        arrays), and :class:`AutoModalities` says how; ``modalities__image__size``, ``modalities__errors`` and the
+        like reach its parameters from here. A :class:`ModalityTransformer` is fitted as it is. Else the columns of
+        each modality, by slice, numbers, mask or names, or the layout from :meth:`Blocks.to_flat`. None is "auto"
+        for a table that holds anything but numbers; numbers alone are one modality named ``"X"``.
     hidden_dim : int or "auto", default="auto"
         Width of encoders and fusion, where they do not say otherwise. "auto": 256 from 4,000 samples on,
         below them 64, or 128 for more than ten outputs.
@@ -62,8 +65,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Epochs without improvement after which ``early_stopping`` ends training.
     tol : float, default=1e-4
         Least fall of the loss that ``early_stopping`` takes for an improvement.
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the loss.
+    class_weight : dict, list of dicts, "balanced" or None, default=None
+        Weights of the classes in the loss. For multilabel "balanced", or a dict ``{0: 1, 1: 5}`` for each label;
+        the weights of a sample's labels are multiplied, as scikit-learn's forests do.
     scale_inputs : bool, default=True
         Learn a standardisation in fit and apply it: vectors per feature, sequences and images per channel, clipped
         at five deviations; sparse blocks are only divided by one number. False takes the values as they are.
@@ -111,7 +115,8 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     warm_start : bool, default=False
         Go on from the last fit's network instead of a new one. A pickle then holds the state of the optimizer too.
     callbacks : list of skorch callbacks or None, default=None
-        Handed to skorch.
+        Handed to skorch. Those of scikit-learn are set by ``set_callbacks``, and are told of each epoch; where one
+        asks to stop, training ends after it.
     checkpoint : path or None, default=None
         File to which training is written while it lasts: a fit that was killed, and is called again with the same
         parameters, samples and versions, goes on from there and ends with the same numbers. It is deleted when the
@@ -138,12 +143,15 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         Seed of the weights, the order of batches, dropout and held-out parts. With None each fit differs. Neither
         numpy's nor torch's global random state is read or changed.
     verbose : int, default=0
-        1 shows a progress bar, 2 skorch's log of each epoch.
+        1 shows what a fit, or a long prediction, is at: steps, rate and the time left, as bars on stderr; in logs
+        and in processes of joblib as a line now and then. 2 prints skorch's log of each epoch as well. Both say
+        what the columns of a table were taken for.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels; for multilabel targets the numbers of the outputs.
+        Class labels; for multilabel targets the names of the columns of y, where that was a DataFrame, else their
+        numbers.
     fusion_ : Fusion or nn.Module
         The fusion, which ``fusion="auto"`` chose.
     modalities_ : dict of str to BlockInfo
@@ -176,7 +184,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
     experts_ : object or None
         The fitted experts; ``experts_.names`` are theirs.
     modality_transformer_ : ModalityTransformer
-        With ``modalities="auto"``: what reads the columns; its ``describe()`` says what was decided of each.
+        Of a table whose columns were typed: what reads them; its ``describe()`` says what was decided of each.
     n_features_in_ : int
         Columns of a 2-D X; of a Blocks all numbers of a sample.
     feature_names_in_ : ndarray of str

@@ -18,6 +18,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from skmm._checks import unknown
+from skmm._progress import Progress, progress
 from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.estimators._expert_menu import FEWEST, Choice, auto_experts
@@ -275,17 +276,20 @@ class ExpertFolds:
     def _fitted(self) -> list[tuple[Trained, list[Trained]]]:
         """Of each expert that could be fitted the one of all samples, and those without a fold."""
         found, late = [], []
-        for choice in self.choices:
-            if not choice.required and time.monotonic() > self.deadline:
-                late.append(choice.name)
-                continue
-            try:
-                with naming_expert(choice):
-                    found.append(self._fit(choice))
-            except ValueError as error:
-                if choice.required:
-                    raise
-                warn(f"{str(error).rstrip('.')}; it is left out.")
+        with progress("experts", sum(map(self._n_fits, self.choices)), "fit") as bar:
+            for i, choice in enumerate(self.choices):
+                if not choice.required and time.monotonic() > self.deadline:
+                    late.append(choice.name)
+                    continue
+                bar.note(expert=choice.name)
+                try:
+                    with naming_expert(choice):
+                        found.append(self._fit(choice, bar))
+                except ValueError as error:
+                    if choice.required:
+                        raise
+                    warn(f"{str(error).rstrip('.')}; it is left out.")
+                bar.expect(sum(map(self._n_fits, self.choices[i + 1 :])))
         if late:
             warn(f"time_limit leaves no time for the experts {late}; they are left out.")
         return found
@@ -294,7 +298,10 @@ class ExpertFolds:
         """Fit them now, not when they are first asked for."""
         _ = self._fitted
 
-    def _fit(self, choice: Choice) -> tuple[Trained, list[Trained]]:
+    def _n_fits(self, choice: Choice) -> int:
+        return 1 + len(self.folds) + (len(choice.settings) - 1) * min(len(self.folds), _FOLDS_TO_CHOOSE)
+
+    def _fit(self, choice: Choice, bar: Progress) -> tuple[Trained, list[Trained]]:
         X = self.form.table(self.raw, choice.modalities, choice.form)
         held = self.form.table(self.unseen, choice.modalities, choice.form)
         places = [self.form.names.index(name) for name in choice.modalities]
@@ -303,14 +310,10 @@ class ExpertFolds:
 
         def fitted(setting: Any, chosen: np.ndarray) -> Any:
             rows = np.flatnonzero(chosen & has)
-            model = _with_random_state(setting, self.seed)
-            return _fit(
-                choice,
-                model,
-                X[rows],
-                self.target.given(self.encoded[rows], standard=not choice.required),
-                self.weights[rows],
-            )
+            y = self.target.given(self.encoded[rows], standard=not choice.required)
+            model = _fit(choice, _with_random_state(setting, self.seed), X[rows], y, self.weights[rows])
+            bar.advance()
+            return model
 
         def loss(model: Any, fold: int) -> tuple[float, float]:
             rows = np.flatnonzero((self.folds.fold == fold) & has)

@@ -15,6 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import unknown
+from skmm._progress import showing
 from skmm._warnings import warn_of_empty
 from skmm.blocks import Blocks
 from skmm.blocks._given import sample_lengths
@@ -78,6 +79,7 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """The part of an estimator that reads its fitted network, and changes nothing in it."""
 
     fusion: Any
+    verbose: int
     modalities_: dict[str, Any]
     inputs_: Inputs
     net_: MultimodalNet
@@ -104,8 +106,10 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _outputs(self, X: Any) -> np.ndarray:
         """Combined outputs, (n_samples, C) logits or values."""
-        data, dtype, blocks = self._load(X)
-        outputs, exists = combined(self.net_, self._target, self.stack_, data, dtype, experts=self._said(blocks))
+        with showing(bool(self.verbose)):
+            data, dtype, blocks = self._load(X)
+            said = self._said(blocks)
+            outputs, exists = combined(self.net_, self._target, self.stack_, data, dtype, experts=said)
         empty = ~exists
         warn_of_empty(empty)
         return np.where(empty[:, None], self._target.prior, outputs) if empty.any() else outputs

@@ -11,8 +11,9 @@ from sklearn.utils import check_scalar
 from sklearn.utils.metaestimators import available_if
 
 from skmm._checks import unknown
-from skmm.estimators._base import MultimodalEstimator, can_partial_fit
+from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._targets import VALUE_LOSSES, Target, target_of_values
+from skmm.estimators._trained import can_partial_fit
 
 
 class MultimodalRegressor(RegressorMixin, MultimodalEstimator):

@@ -24,6 +24,7 @@ QUIET = 0.05  # share of the weights below which those that speak were not meant
 _NUMBERS = 1 << 25  # of the heads' outputs: above that many they are stored in float32
 _AT_A_TIME = 1 << 24  # of these that are computed with together, in float64
 _ROWS_PER_FEATURE = 4  # samples for each number that a mixing matrix reads, below which there is none
+_NO_WEIGHT = 1e-6  # of a head that is not listened to
 
 
 class Stack:
@@ -225,6 +226,10 @@ class Stack:
         else:
             combined = np.einsum("nhc,hc->nc", z, self.weights) + self.bias
         return combined if self.mixing is None else combined + z.reshape(len(z), -1) @ self.matrix
+
+    def says_nothing(self) -> bool:
+        """Whether no head has any weight, so that all samples are predicted nearly alike."""
+        return bool(self.weights.max(initial=0.0) < _NO_WEIGHT)
 
     def table(self, heads: list[str], outputs: list[str]) -> Table:
         """Weights by head, and the biases, as a table."""

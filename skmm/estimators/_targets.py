@@ -12,7 +12,7 @@ import torch
 from scipy.special import expit, log_expit, logit
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import assert_all_finite
-from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, column_or_1d
 from torch import Tensor
@@ -152,9 +152,23 @@ class Target(ABC):
 # -- classification -----------------------------------------------------------------------------------------------
 
 
+_BINARIZE = "give the matrix of 0 and 1 that MultiLabelBinarizer().fit_transform(y) makes of it."
+
+
+def _refuse_lists(y: Any) -> None:
+    """Raise if each row of y is a list of labels, of unequal lengths, or a set."""
+    rows = y.tolist() if str(getattr(y, "dtype", "")) == "object" else y
+    if not isinstance(rows, (list, tuple)):
+        return
+    sizes = {len(row) if isinstance(row, (list, tuple, np.ndarray)) else -1 for row in rows}
+    if any(isinstance(row, (set, frozenset)) for row in rows) or len(sizes) > 1:
+        raise ValueError(f"y holds the labels of each sample as a list, {rows[0]!r} for the first: {_BINARIZE}")
+
+
 def _read_labels(y: Any) -> np.ndarray:
     """Labels (n,), or the matrix of 0 and 1 of several per sample, (n, C)."""
     if not sp.issparse(y):
+        _refuse_lists(y)
         assert_all_finite(y, input_name="y")
     check_classification_targets(y)
     kind = type_of_target(y, input_name="y")
@@ -162,7 +176,10 @@ def _read_labels(y: Any) -> np.ndarray:
         indicator = check_array(y, accept_sparse="csr", dtype=None, ensure_2d=True, input_name="y")
         return np.asarray(indicator.toarray() if hasattr(indicator, "toarray") else indicator)
     if kind == "multiclass-multioutput":
-        raise ValueError("y has several columns of classes; fit one classifier for each (MultiOutputClassifier).")
+        raise ValueError(
+            "y has several columns of classes; fit one classifier for each (MultiOutputClassifier). If each row "
+            f"lists the labels of a sample, {_BINARIZE}"
+        )
     return column_or_1d(y, warn=True)
 
 
@@ -173,9 +190,15 @@ def target_of_labels(y: Any, classes: np.ndarray | None = None) -> tuple[Target,
     """
     labels = _read_labels(y)
     if labels.ndim == 2:
-        return LabelsTarget(labels.shape[1]), labels.astype(np.float64)
+        return LabelsTarget(labels.shape[1], _names_of_columns(y)), labels.astype(np.float64)
     target = ClassTarget(np.unique(labels) if classes is None else classes)
     return target, target.numbers(labels)
+
+
+def _names_of_columns(y: Any) -> list[str] | None:
+    """Names of the columns of a DataFrame, if they are strings."""
+    names = list(getattr(y, "columns", []))
+    return names if names and all(isinstance(name, str) for name in names) else None
 
 
 class ClassTarget(Target):
@@ -295,12 +318,20 @@ class SoftClassTarget(ClassTarget):
 
 
 class LabelsTarget(Target):
-    """Several labels, each of which a sample has or not."""
+    """Several labels, each of which a sample has or not.
+
+    Parameters
+    ----------
+    n_labels : int
+        How many there are.
+    names : list of str, optional
+        Theirs; else they are numbered.
+    """
 
     link = "sigmoid"
 
-    def __init__(self, n_labels: int) -> None:
-        self.classes = np.arange(n_labels)
+    def __init__(self, n_labels: int, names: list[str] | None = None) -> None:
+        self.classes = np.arange(n_labels) if names is None else np.array(names)
         self.names = [str(label) for label in self.classes]
         self.loss: Loss = binary_cross_entropy
 
@@ -309,6 +340,9 @@ class LabelsTarget(Target):
 
     def encode(self, y: Any) -> np.ndarray:
         indicator = _read_labels(y)
+        names, numbered = _names_of_columns(y), np.issubdtype(self.classes.dtype, np.integer)
+        if names is not None and not numbered and names != self.names:
+            raise ValueError(f"y has the columns {names}, in the first fit they were {self.names}.")
         if indicator.ndim == 1:
             raise ValueError("y is one column of classes, unlike the multilabel matrix of the first fit.")
         if indicator.shape[1] != self.n_outputs:
@@ -316,9 +350,8 @@ class LabelsTarget(Target):
         return indicator.astype(np.float64)
 
     def weigh(self, encoded: np.ndarray, weights: np.ndarray, class_weight: Any, *, whole: bool) -> np.ndarray:
-        if class_weight is not None:
-            raise ValueError("class_weight is for one label per sample; for multilabel use sample_weight.")
-        return weights
+        # of each label, multiplied, as scikit-learn's forests do
+        return weights if class_weight is None else weights * compute_sample_weight(class_weight, encoded)
 
     def learn(self, encoded: np.ndarray, weights: np.ndarray) -> None:
         p = np.average(encoded, axis=0, weights=weights).clip(1e-6, 1 - 1e-6)

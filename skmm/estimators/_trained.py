@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils import check_scalar
 
@@ -30,7 +31,7 @@ _FREE = frozenset({"checkpoint", "checkpoint_every", "callbacks", "device", "n_j
 _SHARE: dict[str, Any] = {"min_val": 0, "max_val": 1, "include_boundaries": "left"}
 
 
-class TrainedEstimator(SpecParams, BaseEstimator):
+class TrainedEstimator(SpecParams, CallbackSupportMixin, BaseEstimator):
     """An estimator with a net."""
 
     hidden_dim: int | str
@@ -236,11 +237,7 @@ class TrainedEstimator(SpecParams, BaseEstimator):
         """Take what a fit learned, and ``forget`` of an earlier one what this may lack: the one place that does."""
         for name in forget:
             self.__dict__.pop(name, None)
-        self.net_ = net
-        self.history_ = net.history
-        self.loss_curve_ = [float(row["train_loss"]) for row in net.history]
-        self.n_iter_ = len(net.history)
-        for name, value in fitted.items():
+        for name, value in {**of_training(net), **fitted}.items():
             setattr(self, name, value)
 
     def _end(self, checkpoint: Checkpoint | None) -> None:
@@ -252,3 +249,17 @@ class TrainedEstimator(SpecParams, BaseEstimator):
             raise KeyboardInterrupt(f"training was interrupted after {self.n_iter_} epochs")
         if checkpoint is not None:
             checkpoint.remove()
+
+
+def of_training(net: MultimodalNet) -> dict[str, Any]:
+    """The net and what it knows of its training, as fitted attributes; without an epoch that has not ended."""
+    losses = [float(row["train_loss"]) for row in net.history if "train_loss" in row]
+    return {"net_": net, "history_": net.history, "loss_curve_": losses, "n_iter_": len(losses)}
+
+
+def can_partial_fit(estimator: Any) -> bool:
+    if estimator.early_stopping:
+        raise AttributeError("partial_fit needs early_stopping=False: a stream has no part to hold out.")
+    if estimator.checkpoint is not None:
+        raise AttributeError("partial_fit needs checkpoint=None: a stream is kept by a pickle between two calls.")
+    return True

@@ -11,6 +11,25 @@ from typing import Any
 
 import numpy as np
 
+# what a file holds, by the end of its name
+_EXTENSIONS = {
+    "image": (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2"),
+        *("avif", "heic", "heif"),
+    ),
+    "audio": ("wav", "flac", "ogg", "mp3", "oga", "aiff", "aif", "opus", "m4a", "aac", "mka", "weba", "wma"),
+    "video": ("mp4", "mkv", "avi", "webm", "mov", "m4v", "mpg", "mpeg"),
+}
+KIND_OF = {extension: kind for kind, extensions in _EXTENSIONS.items() for extension in extensions}
+ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://")
+
+
+def extension(cell: str) -> str:
+    """The end of a file's name, or of what an address names, in small letters; "" where there is none."""
+    cell = cell.strip()
+    path = re.split(r"[?#]", cell)[0] if ADDRESS.match(cell) else cell
+    return os.path.splitext(path)[1][1:].lower()
+
 
 def unpacked(item: Any) -> Any:
     """The path, content or sound in a dict of Hugging Face's data sets; any other object as it is.

@@ -78,6 +78,12 @@ class KnownInputs:
 
     def check_present(self, present: Mapping[str, np.ndarray]) -> None:
         """Refuse modalities that are absent, foreign, or there where nothing is known of them, by rows of each."""
+        if list(present) == ["X"] and "X" not in self.infos:
+            raise ValueError(
+                f"X is a table without names of modalities; fitted with {list(self.infos)}. Give Blocks of these. "
+                "To a tool that makes arrays of X, as MAPIE does, give flat, layout = X.to_flat(), and to the "
+                "estimator modalities=layout; or FlatEstimator(estimator) in a pipeline."
+            )
         for name in self.infos:
             if name not in present and name not in self.lacked:
                 raise ValueError(

@@ -12,6 +12,7 @@ import torch
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
+from skmm._progress import progress
 from skmm.blocks._blocks import Block, RaggedArray, block_kind, is_lazy, sample_shape
 from skmm.blocks._prefetch import read_ahead
 
@@ -35,8 +36,10 @@ def _chunks(
     size = max(1, at_a_time // max(1, math.prod(block.shape[1:])))
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     if is_lazy(block):
-        for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
-            yield values[exists].astype(np.float64), chosen[exists]
+        with progress("reading", len(rows), "row", after=1.0) as bar:
+            for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
+                yield values[exists].astype(np.float64), chosen[exists]
+                bar.advance(len(chosen))
         return
     whole = len(rows) == len(present)
     for chosen in parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,10 +18,12 @@ from skmm._devices import draw_seed
 from skmm._private import safe_indexing
 from skmm.blocks import Blocks
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
+from skmm.columns._tables import as_frame
 from skmm.compose import ModalityTransformer
-from skmm.compose._leaks import warn_of_leaks
+from skmm.compose._leaks import ignore_leaks, warn_of_leaks
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._base import MultimodalEstimator
+from skmm.estimators._reading import reader_of
 from skmm.model_selection._baselines import check_task
 from skmm.model_selection._compare_baselines import Baselines, baselines_of_folds, check_baselines, read_blocks
 from skmm.model_selection._compare_fits import Data, Fit, find_metrics, find_removals, run_fits, suffix
@@ -28,6 +31,8 @@ from skmm.model_selection._comparison import FusionComparison, check_confidence,
 from skmm.model_selection._journal import Journal
 from skmm.network._network import known_fusion
 from skmm.spec import Fusion, list_fusions
+
+FEW = ("early", "concat", "sum", "gated", "mfb", "attention", "late")  # one or more of every level
 
 
 def compare_fusions(
@@ -47,21 +52,25 @@ def compare_fusions(
     random_state: Any = None,
     confidence: float = 0.95,
     journal: Any = None,
+    refit: bool = False,
 ) -> FusionComparison:
     """Cross-validate fusions and baselines, linear models and trees, on the same folds.
 
     Parameters
     ----------
-    X : Blocks, dict of arrays, or whatever ``estimator`` takes
+    X : Blocks, dict of arrays, table, or whatever ``estimator`` takes
+        A DataFrame of pandas or polars, a pyarrow Table or a Dataset of Hugging Face whose cells are not all
+        numbers is typed in each fold anew, as the estimators do it.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     estimator : estimator, optional
         What is fitted with each fusion: an estimator with a parameter ``fusion``, or a pipeline that ends in one
         and whose earlier steps give Blocks. Default: MultimodalClassifier or MultimodalRegressor, by the type of
         ``y`` (integers are classes).
     fusions : list of str, Fusion, or class, optional
-        What to compare; ``"auto"`` is the choice that the estimators make of the samples. Default: every registered
-        fusion with its default parameters, but for those whose network cannot be built for these samples, which
-        the result lists as ``skipped``.
+        What to compare; ``"auto"`` is the choice that the estimators make of the samples, ``"few"`` are seven of
+        every level: early, concat, sum, gated, mfb, attention and late. Default: every registered fusion with its
+        default parameters. Of these, and of the few, those whose network cannot be built for these samples are
+        left out, and the result lists them as ``skipped``.
     cv : int, splitter or iterable of splits, default=5
         The folds; at least two. A number of folds means StratifiedKFold for classification and KFold else, with
         ``groups`` StratifiedGroupKFold and GroupKFold, none shuffled.
@@ -89,7 +98,8 @@ def compare_fusions(
     n_jobs : int, optional
         Number of fits at once, over methods and folds.
     verbose : int, default=0
-        Show a progress bar.
+        1 says on stderr what is fitted and, once the first fits have ended, about how long all of them take; and
+        shows how many are done, and what the present one is at.
     random_state : int, RandomState instance or None, default=None
         Given to every candidate and to the baselines' inner folds; at None the estimator keeps its own. Also
         chooses the samples that lose a modality.
@@ -99,12 +109,15 @@ def compare_fusions(
         File to which the scores of each finished fit are written. A comparison that was killed, and is called again
         with the same methods, samples and folds, does not repeat what is there, and finds the same scores; any
         other is refused. The file stays.
+    refit : bool, default=False
+        Fit the best fusion to all samples, as ``best_estimator_`` of the result; also where a baseline is better,
+        which the result then says.
 
     Returns
     -------
     FusionComparison
-        With the table ``summary``, the table ``differences`` to the best baseline, ``verdict``, ``skipped`` and
-        ``suspects``.
+        With the table ``summary``, the table ``differences`` to the best baseline, ``verdict``, ``skipped``,
+        ``suspects`` and, with ``refit``, ``best_estimator_``.
 
     Raises
     ------
@@ -164,8 +177,18 @@ def compare_fusions(
     >>> result = compare_fusions(X, y, estimator=quick, fusions=["late"], baselines=own, cv=3, random_state=0)
     >>> sorted(result.summary["method"])
     ['late', 'neighbours']
+
+    The best of the fusions, fitted to all samples:
+
+    >>> result = compare_fusions(
+    ...     X, y, estimator=quick, fusions=["late", "mfb"], baselines=False, cv=3, random_state=0, refit=True
+    ... )
+    >>> result.best_estimator_.fusion == result.best_fusion
+    True
+    >>> result.best_estimator_.predict(X[:2]).shape
+    (2,)
     """
-    X = blocks_if_named(X)
+    X = blocks_if_named(as_frame(X))
     estimator, regression, one_target = _read_task(estimator, X, y)
     candidates = _candidates(estimator, fusions, random_state)
     check_confidence(confidence)
@@ -176,7 +199,7 @@ def compare_fusions(
     metrics = find_metrics(scoring, regression)
     check_scoring(estimator, metrics)  # an unknown scorer fails here, before any fit
 
-    suspects = _suspects(estimator, X, y, groups)
+    suspects = _suspects(estimator, X, y, groups, verbose)
     warn_of_leaks(suspects)
     networks = isinstance(_last(estimator)[0], MultimodalEstimator)
     train = splits[0][0]
@@ -185,16 +208,17 @@ def compare_fusions(
         # the earlier steps of a pipeline are fitted to one fold's training rows only to see what Blocks they give
         blocks = _before(estimator, "passthrough").fit_transform(_rows(X, train), _rows(y, train))
     refused = _refused(candidates, blocks, _rows(y, train)) if networks else {}
-    candidates = _without(refused, candidates, named=fusions is not None)
+    candidates = _without(refused, candidates, named=not (fusions is None or _are_few(fusions)))
     removals = find_removals(missing_rates, blocks)
     seed = draw_seed(random_state) if removals else 0
     references = baselines_of_folds(
         baselines, blocks, y, splits, groups, regression=regression, random_state=random_state
     )
-    fits = _fits(estimator, candidates, references, dict(params or {}), groups)
+    own = _fit_params(estimator, dict(params or {}), groups)
+    fits = _fits(estimator, candidates, references, own)
     data = Data(X, y, splits, metrics, removals, seed)
     known = None if journal is None else _open_journal(journal, fits, data)
-    return summarise(
+    result = summarise(
         run_fits(fits, data, n_jobs, verbose, known),
         set(references[0]),
         list(metrics),
@@ -204,6 +228,17 @@ def compare_fusions(
         skipped={name: str(error) for name, error in refused.items()},
         suspects=suspects,
     )
+    return _refitted(result, candidates, X, y, own) if refit else result
+
+
+def _refitted(
+    result: FusionComparison, candidates: Mapping[str, Any], X: Any, y: Any, params: Mapping[str, Any]
+) -> FusionComparison:
+    """The comparison with its best fusion fitted to all samples."""
+    with warnings.catch_warnings():
+        ignore_leaks()  # they are told
+        best = clone(candidates[result.best_fusion]).fit(X, y, **params)
+    return replace(result, best_estimator_=best)
 
 
 def _read_task(estimator: Any, X: Any, y: Any) -> tuple[Any, bool, bool]:
@@ -243,19 +278,23 @@ def _fits(
     estimator: Any,
     candidates: Mapping[str, BaseEstimator],
     references: Sequence[Mapping[str, BaseEstimator]],
-    params: dict[str, Any],
-    groups: Any,
+    params: Mapping[str, Any],
 ) -> list[Fit]:
-    """Every fusion on every fold, fitted with parameters and, if it knows them, groups; and every baseline."""
+    """Every fusion on every fold, fitted with parameters; and every baseline."""
     names, folds = list(references[0]), range(len(references))
     twice = set(candidates) & set(names)
     if twice:
         raise ValueError(f"{sorted(twice)} name both fusions and baselines.")
+    fits = [Fit(name, model, i, params) for name, model in candidates.items() for i in folds]
+    return fits + [Fit(name, _before(estimator, references[i][name]), i, {}) for name in names for i in folds]
+
+
+def _fit_params(estimator: Any, params: dict[str, Any], groups: Any) -> dict[str, Any]:
+    """What each fusion's ``fit`` is given: also the groups, where it knows them."""
     last, prefix = _last(estimator)
     if groups is not None and has_fit_parameter(last, "groups"):
         params.setdefault(f"{prefix}groups", groups)
-    fits = [Fit(name, model, i, params) for name, model in candidates.items() for i in folds]
-    return fits + [Fit(name, _before(estimator, references[i][name]), i, {}) for name in names for i in folds]
+    return params
 
 
 def _open_journal(path: Any, fits: Sequence[Fit], data: Data) -> Journal:
@@ -273,15 +312,15 @@ def _open_journal(path: Any, fits: Sequence[Fit], data: Data) -> Journal:
     return Journal(path, parts)
 
 
-def _suspects(estimator: Any, X: Any, y: Any, groups: Any) -> list[str]:
+def _suspects(estimator: Any, X: Any, y: Any, groups: Any, verbose: int) -> list[str]:
     """Columns of a table that the estimator learns from and that alone tell the target, or number the rows."""
     first = estimator.steps[0][1] if isinstance(estimator, Pipeline) else estimator
     if isinstance(X, Blocks) or not hasattr(X, "columns"):
         return []
-    if isinstance(first, MultimodalEstimator) and first.modalities == "auto":
+    if isinstance(first, MultimodalEstimator):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # each fit will say what it drops
-            first = ModalityTransformer.from_frame(X)
+            first = reader_of(first.modalities, X, told="compare_fusions" if verbose else "")
     return first.find_leaks(X, y, groups) if isinstance(first, ModalityTransformer) else []
 
 
@@ -295,6 +334,8 @@ def _candidates(estimator: BaseEstimator, fusions: Any, random_state: Any) -> di
         )
     if fusions is None:
         fusions = list_fusions()
+    elif _are_few(fusions):
+        fusions = FEW
     elif isinstance(fusions, (str, type, Fusion)):
         fusions = [fusions]
     found: dict[str, BaseEstimator] = {}
@@ -311,6 +352,10 @@ def _candidates(estimator: BaseEstimator, fusions: Any, random_state: Any) -> di
     if not found:
         raise ValueError("there is no fusion to compare.")
     return found
+
+
+def _are_few(fusions: Any) -> bool:
+    return isinstance(fusions, str) and fusions == "few"
 
 
 def _refused(candidates: Mapping[str, BaseEstimator], blocks: Blocks, y: Any) -> dict[str, ValueError]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.metrics import check_scoring, f1_score, make_scorer, recall_score
 from sklearn.model_selection import cross_validate
 from sklearn.utils.parallel import Parallel, delayed
-from tqdm import tqdm
 
 from skmm._checks import check_rate, unknown
 from skmm._private import safe_indexing
+from skmm._progress import progress, showing, write_line
 from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.compose._leaks import ignore_leaks
@@ -52,19 +54,31 @@ def run_fits(
 ) -> dict[str, list[dict[str, float]]]:
     """Times and scores of each fold, by method; warns of the scores that cannot be computed.
 
-    What a journal has is not repeated, all else is written into it.
+    What a journal has is not repeated, all else is written into it. If ``verbose``, what is fitted is said, and how
+    long that takes by one of the first fits.
     """
+    left = len(fits) if journal is None else sum((fit.name, fit.fold) not in journal.done for fit in fits)
+    if verbose:
+        names = ", ".join(dict.fromkeys(fit.name for fit in fits))
+        write_line(f"{left} fits: {names}, on {len(data.splits)} folds each.", sys.stderr)
     running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_evaluate)(fit, data, journal) for fit in fits)
+    # the first of each process also imports
+    done, at_once = 0, effective_n_jobs(n_jobs)
     results: dict[str, list[dict[str, float]]] = {}
     unscored: dict[str, list[Fit]] = {}
     try:
-        shown = tqdm(running, total=len(fits), disable=not verbose)
-        for fit, (result, reasons) in zip(fits, shown, strict=True):
-            results.setdefault(fit.name, []).append(result)
-            for reason in reasons:
-                unscored.setdefault(reason, []).append(fit)
+        with showing(verbose > 0), progress("fits", len(fits), "fit") as bar:
+            bar.note(fit=fits[0].name if fits else "")
+            for fit, (result, reasons) in zip(fits, running, strict=True):
+                results.setdefault(fit.name, []).append(result)
+                done += 1
+                if verbose and done == min(at_once + 1, len(fits)):
+                    write_line(_time_in_words(fit, result, left, at_once), sys.stderr)
+                for reason in reasons:
+                    unscored.setdefault(reason, []).append(fit)
+                bar.note(fit=fits[min(done, len(fits) - 1)].name)
+                bar.advance()
     except KeyboardInterrupt as error:
-        done = sum(map(len, results.values()))
         error.add_note(f"compare_fusions ended after {done} of {len(fits)} fits; none is reported.")
         raise
     for reason, without in unscored.items():
@@ -73,6 +87,14 @@ def run_fits(
             f"have no score (nan): {reason}"
         )
     return results
+
+
+def _time_in_words(fit: Fit, result: Mapping[str, float], left: int, at_once: int) -> str:
+    """How long all fits take, if they take as long as this one."""
+    took = result["fit_time"] + result["score_time"]
+    seconds = took * math.ceil(left / at_once)
+    total = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    return f"A fit of {fit.name} took {took:.1f} s: about {total} for {left}, {at_once} at once, if all are alike."
 
 
 def find_metrics(scoring: Any, regression: bool) -> dict[str, Any]:

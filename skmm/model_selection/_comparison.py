@@ -39,6 +39,10 @@ class FusionComparison:
     suspects : list of str
         Of a table, columns that alone tell the target perfectly, or number the rows, as
         :meth:`ModalityTransformer.find_leaks` finds them: what they are worth is what the scores are worth.
+    best_fusion : str
+        The fusion that is best on ``metric``, as ``summary`` names it.
+    best_estimator_ : estimator or None
+        With ``refit``, the estimator with this fusion, fitted to all samples.
     verdict : str
         The comparison in one sentence.
 
@@ -65,6 +69,11 @@ class FusionComparison:
     confidence: float
     skipped: dict[str, str] = field(default_factory=dict)
     suspects: list[str] = field(default_factory=list)
+    best_estimator_: Any = None
+
+    @property
+    def best_fusion(self) -> str:
+        return next(row["method"] for row in self.summary if row["kind"] == "fusion")
 
     @property
     def verdict(self) -> str:
@@ -95,7 +104,12 @@ class FusionComparison:
     def _sentences(self) -> list[str]:
         """What stands below the tables."""
         left_out = [f"{name} is left out: {reason}" for name, reason in self.skipped.items()]
-        return [*left_out, *(f"Beware: {suspect}." for suspect in self.suspects), self.verdict]
+        refitted = []
+        if self.best_estimator_ is not None:
+            first = next(iter(self.summary))
+            worse = f", though the baseline {first['method']} is better" if first["kind"] == "baseline" else ""
+            refitted = [f"best_estimator_ is {self.best_fusion}, fitted to all samples{worse}."]
+        return [*left_out, *(f"Beware: {suspect}." for suspect in self.suspects), *refitted, self.verdict]
 
     def __repr__(self) -> str:
         differences = [repr(self.differences)] if len(self.differences) else []

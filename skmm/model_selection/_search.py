@@ -13,16 +13,20 @@ import joblib
 import numpy as np
 from joblib.parallel import get_active_backend
 from sklearn.base import clone, is_classifier
+from sklearn.callback import with_callbacks
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from skmm._devices import find_device
+from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing, forget_fit
 from skmm._private import BaseSearchCV, check_method_params, insert_error_scores, warn_or_raise_about_fit_failures
+from skmm._progress import progress, showing
 from skmm._warnings import warn
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
+from skmm.columns._tables import as_frame
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._experts import ExpertFolds
 from skmm.model_selection._journal import Journal
@@ -39,9 +43,10 @@ from skmm.model_selection._search_tasks import (
     make_fold,
 )
 from skmm.table import Table
+from skmm.training._tasks import FitTasks, refuse_propagated
 
 
-class FusionSearchCV(BaseSearchCV):
+class FusionSearchCV(Documented, BaseSearchCV):
     """Search over parameters that trains candidates and folds together.
 
     Takes the place of :class:`~sklearn.model_selection.GridSearchCV` for a MultimodalClassifier or
@@ -58,7 +63,9 @@ class FusionSearchCV(BaseSearchCV):
     of the estimator, the scores are those of GridSearchCV up to the rounding of float32: initial weights, batches
     and held-out parts are the same. The signed square root of ``block``, ``mcb``, ``mfb`` and ``mfh`` amplifies
     that rounding, so that after some hundred steps their log-loss may differ by 0.01. ``random_state=None`` draws
-    one seed for each fold, which its candidates share. ``verbose`` of a stacked estimator shows nothing.
+    one seed for each fold, which its candidates share. ``verbose`` of a stacked estimator shows nothing. Of
+    scikit-learn's callbacks those of the search are told of each fit when its score is known; with callbacks of its
+    own, an estimator is fitted alone.
 
     Parameters
     ----------
@@ -85,7 +92,7 @@ class FusionSearchCV(BaseSearchCV):
     min_epochs : int or "auto", default="auto"
         Epochs before the first are dropped; ``"auto"`` is ``max_epochs / factor**2``.
     verbose : int, default=0
-        1 prints the number of fits.
+        1 prints the number of fits, and shows how many are done, and what is being trained.
     pre_dispatch : int or str, default="all"
         Stacks that are handed to the processes ahead, as joblib takes it.
     error_score : "raise" or number, default=nan
@@ -195,6 +202,7 @@ class FusionSearchCV(BaseSearchCV):
         self.random_state = random_state
         self.journal = journal
 
+    @with_callbacks
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Fit all candidates on all folds, and the best one on all samples.
 
@@ -212,17 +220,21 @@ class FusionSearchCV(BaseSearchCV):
         -------
         self
         """
-        with all_or_nothing(self):
-            interrupted = self._search(X, y, params)
+        self._check_params()
+        refuse_propagated(self.estimator)
+        tasks = FitTasks(self, 1 + bool(self.refit), X, y, params.get("sample_weight"))
+        with showing(self.verbose > 0), all_or_nothing(self):
+            interrupted = self._search(X, y, params, tasks)
+            if interrupted is None:
+                tasks.finish()
         if interrupted is not None:
             raise interrupted
         return self
 
-    def _search(self, X: Any, y: Any, params: dict[str, Any]) -> KeyboardInterrupt | None:
+    def _search(self, X: Any, y: Any, params: dict[str, Any], tasks: FitTasks) -> KeyboardInterrupt | None:
         """All of a fit; the interrupt that ended it early, if there was one."""
-        self._check_params()
         forget_fit(self)
-        X = blocks_if_named(X)
+        X = blocks_if_named(as_frame(X))
         if isinstance(self.estimator, MultimodalEstimator):
             refuse_unnamed(X)
         scorer, refit_metric = self._get_scorers()
@@ -249,11 +261,11 @@ class FusionSearchCV(BaseSearchCV):
             self.error_score,
             self.return_train_score,
         )
-        out, interrupted = self._evaluate(candidates, data)
+        out, interrupted = self._evaluate(candidates, data, tasks)
         self._keep_results(candidates, out, scorer, refit_metric)
         if self.refit and interrupted is None:
             try:
-                self._refit(X, y, routed.estimator.fit)
+                self._refit(X, y, routed.estimator.fit, tasks)
             except KeyboardInterrupt as error:
                 interrupted = error
                 warn("the search was interrupted in its refit: cv_results_ is kept, there is no best_estimator_.")
@@ -292,10 +304,11 @@ class FusionSearchCV(BaseSearchCV):
             if not callable(self.refit):
                 self.best_score_ = results[f"mean_test_{refit_metric}"][self.best_index_]
 
-    def _refit(self, X: Any, y: Any, fit_params: dict[str, Any]) -> None:
+    def _refit(self, X: Any, y: Any, fit_params: dict[str, Any], tasks: FitTasks) -> None:
         start = time.perf_counter()
         best = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
-        self.best_estimator_ = best.fit(X, *(() if y is None else (y,)), **fit_params)
+        with tasks.fitting("refit-with-best-params", best):
+            self.best_estimator_ = best.fit(X, *(() if y is None else (y,)), **fit_params)
         self.refit_time_ = time.perf_counter() - start
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
@@ -330,7 +343,7 @@ class FusionSearchCV(BaseSearchCV):
         return found
 
     def _evaluate(
-        self, candidates: list[Candidate], data: Data
+        self, candidates: list[Candidate], data: Data, tasks: FitTasks
     ) -> tuple[list[dict[str, Any]], KeyboardInterrupt | None]:
         """A result for each candidate and fold, and the interrupt that left some without."""
         journal = None if self.journal is None else self._open_journal(candidates, data)
@@ -346,23 +359,36 @@ class FusionSearchCV(BaseSearchCV):
             if any((c.number, i) not in results for c in part for i in range(n_folds))
         ]
         experts: dict[Any, ExpertFolds] = {}
-        tasks = [Task(part, data, folds, halving, n_jobs, experts, journal) for part in parts]
-        if 1 < n_jobs < len(tasks):  # so that no process works on alone at the end
-            tasks = _longest_first(tasks, data, folds)
+        work = [Task(part, data, folds, halving, n_jobs, experts, journal, self.verbose > 0) for part in parts]
+        if 1 < n_jobs < len(work):  # so that no process works on alone at the end
+            work = _longest_first(work, data, folds)
         report, interrupted = _read_before(results), None
+        n_fits = len(candidates) * n_folds
         try:
-            for outcome in self._run(tasks, n_jobs):
-                results.update(outcome.results)
-                report += outcome.report
-                if outcome.interrupted:
-                    raise KeyboardInterrupt
+            with progress("fits", n_fits, "fit") as bar, tasks.task("search", n_fits) as search:
+
+                def tell(n_found: int) -> None:
+                    for _ in range(n_found):
+                        tasks.end(tasks.begin(search, "candidate-split-evaluation"))
+                    bar.advance(n_found)
+
+                tell(len(results))
+                if n_jobs == 1:
+                    for task in work:
+                        task.tell = tell
+                for outcome in self._run(work, n_jobs):
+                    results.update(outcome.results)
+                    report += outcome.report
+                    if n_jobs > 1:
+                        tell(len(outcome.results))
+                    if outcome.interrupted:
+                        raise KeyboardInterrupt
         except KeyboardInterrupt as error:
             if not results:
                 raise
             interrupted = error
-            n = len(candidates) * len(data.splits)
             warn(
-                f"the search was interrupted after {len(results)} of {n} fits, which are kept in cv_results_; "
+                f"the search was interrupted after {len(results)} of {n_fits} fits, which are kept in cv_results_; "
                 "nothing is refitted."
             )
         self.stacks_ = Table(report)

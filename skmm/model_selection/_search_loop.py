@@ -20,6 +20,7 @@ from torch import Tensor, nn, optim
 
 from skmm._devices import seeded
 from skmm._private import tree_map
+from skmm._progress import Progress, progress
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._prepared import Prepared
@@ -106,6 +107,8 @@ def obstacle(learner: Learner) -> str:
     estimator, net = learner.estimator, learner.net
     if estimator.callbacks:
         return "it has callbacks of its own"
+    if getattr(estimator, "_skl_callbacks", None):
+        return "scikit-learn's callbacks are set on it"
     if estimator.time_limit is not None:
         return "it has a time limit"
     if estimator._goes_on(learner.prepared.plan):
@@ -284,7 +287,7 @@ class SearchLoop:
         for learner in learners:
             paces.setdefault(learner.pace(), []).append(learner)
         self.learners = [learner for group in paces.values() for learner in group]
-        self.epoch = 0
+        self.epoch, self.bar = 0, Progress()
         self.orders = {x: [order_generator(s) for s in x.net.seeds] for x in self.learners}
         first = self.learners[0]
         self.device = first.training.data.device
@@ -346,20 +349,31 @@ class SearchLoop:
 
     def run(self, until: int | None = None) -> None:
         """Train until all have finished, or until so many epochs were done."""
-        while self.learners and (until is None or self.epoch < until):
-            train = self._train()
-            valid = self._validate() if self.best is not None else None
-            self.epoch += 1
-            for learner in self.learners:
-                self._note(learner, train, valid)
-            if self.best is not None and valid is not None:
-                self.best.note(valid, self.module.tables)
-            for learner in self.learners:
-                a, b = self.bounds[learner]
-                stopped = self.best is not None and bool(self.best.stopped[a:b].all())
-                if stopped or self.epoch >= learner.net.max_epochs:
-                    learner.finished = True
-            self.drop([x for x in self.learners if x.finished or x.error is not None])
+        longest = max(x.net.max_epochs for x in self.learners) if self.learners else 0
+        epochs = (longest if until is None else min(until, longest)) - self.epoch
+        with progress(f"training {len(self.learners)} together", epochs * self._n_batches()) as self.bar:
+            while self.learners and (until is None or self.epoch < until):
+                self._run_epoch()
+                self.bar.note(epoch=f"{self.epoch}/{longest}")
+
+    def _n_batches(self) -> int:
+        return max((learner.n_batches for learner in self.learners), default=0)
+
+    def _run_epoch(self) -> None:
+        """One pass of all, after which some may have finished."""
+        train = self._train()
+        valid = self._validate() if self.best is not None else None
+        self.epoch += 1
+        for learner in self.learners:
+            self._note(learner, train, valid)
+        if self.best is not None and valid is not None:
+            self.best.note(valid, self.module.tables)
+        for learner in self.learners:
+            a, b = self.bounds[learner]
+            stopped = self.best is not None and bool(self.best.stopped[a:b].all())
+            if stopped or self.epoch >= learner.net.max_epochs:
+                learner.finished = True
+        self.drop([x for x in self.learners if x.finished or x.error is not None])
 
     def _train(self) -> Tensor:
         """One pass over the training rows; mean loss of each member."""
@@ -381,6 +395,7 @@ class SearchLoop:
                 if step < group.n_batches:
                     group.step()
             losses.append(loss.detach())
+            self.bar.advance()
         return self.training.mean(losses)
 
     @torch.no_grad()

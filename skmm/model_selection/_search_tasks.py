@@ -9,7 +9,7 @@ import math
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -24,11 +24,13 @@ from torch import nn
 
 from skmm._devices import draw_seed, find_device, free_memory, seeded
 from skmm._private import check_method_params, safe_indexing, score
+from skmm._progress import showing
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._experts import ExpertFolds
 from skmm.model_selection._journal import Journal
 from skmm.model_selection._search_loop import Learner, SearchLoop, obstacle, shape, slower_together
 from skmm.spec import Spec
+from skmm.training._memory import bytes_for_backward, bytes_of
 
 # Parameters that need not agree within one loop. All others need to, so does one that is not thought of here.
 _OF_EACH = {
@@ -217,28 +219,13 @@ def _threads(n_jobs: int) -> Iterator[None]:
 
 def _member_bytes(learner: Learner) -> int:
     """Memory that a member takes in training: weights, gradient, optimizer, best weights, and activations."""
-    module, saved = learner.net.module_, {}
-
-    def note(x: torch.Tensor) -> torch.Tensor:
-        saved[x.data_ptr()] = x.nbytes
-        return x
-
+    module, several = learner.net.module_, learner.n_members > 1
     rows = learner.training.rows[:, : learner.net.batch_size]
-    values, present = learner.training.data.take(rows if learner.n_members > 1 else rows[0])
-    tracked = torch.autograd.graph.saved_tensors_hooks(note, lambda x: x)
-    with seeded(0, rows.device), tracked:
-        module(values, present, own_rows=learner.n_members > 1)
+    values, present = learner.training.data.take(rows if several else rows[0])
+    saved = bytes_for_backward(module, values, present, own_rows=several)
     weights = sum(p.nbytes for p in module.parameters())
     # what is saved for the backward pass, as much again on the way back
-    return (6 * weights + 2 * sum(saved.values())) // learner.n_members
-
-
-def _n_bytes(data: Any) -> int:
-    """Memory of the tensors that batches, or one of their columns, hold."""
-    if isinstance(data, torch.Tensor):
-        return data.nbytes
-    parts = data.values() if isinstance(data, dict) else vars(data).values() if hasattr(data, "__dict__") else ()
-    return sum(_n_bytes(part) for part in parts if isinstance(part, torch.Tensor | dict) or hasattr(part, "take"))
+    return (6 * weights + 2 * saved) // learner.n_members
 
 
 class Task:
@@ -253,8 +240,10 @@ class Task:
         n_jobs: int,
         experts: dict[Any, ExpertFolds],
         journal: Journal | None = None,
+        verbose: bool = False,
     ) -> None:
-        self.experts, self.journal = experts, journal
+        self.experts, self.journal, self.verbose = experts, journal, verbose
+        self.tell: Callable[[int], None] | None = None  # in the process of the search: how many more are done
         self.candidates, self.data, self.halving, self.n_jobs = candidates, data, halving, n_jobs
         self.folds = {key: folds[key] for key in {c.before for c in candidates} if key in folds}
         self.prepared: dict[Any, Any] = {}  # what candidates share before their networks are built
@@ -277,7 +266,7 @@ class Task:
     def run(self) -> Outcome:
         """Fit every candidate on every fold and score it; Ctrl-C ends it early, and is noted in what it returns."""
         try:
-            with _threads(self.n_jobs):
+            with _threads(self.n_jobs), showing(self.verbose):
                 self._run()
         except KeyboardInterrupt:
             self.outcome.interrupted = True
@@ -364,7 +353,7 @@ class Task:
         free = free_memory(learners[0].training.data.device) * _MEMORY_SHARE / self.n_jobs
         # the samples of all folds lie side by side
         sets = {id(learner.training.data): learner.training.data for learner in learners}
-        free -= sum(_n_bytes(data) for data in sets.values())
+        free -= sum(bytes_of(data) for data in sets.values())
         most = max(1, int(free / each))
         parts: list[list[Learner]] = [[]]
         for number in dict.fromkeys(learner.candidate for learner in learners):
@@ -524,6 +513,8 @@ class Task:
         if self.journal is not None and new:
             self.journal.add(new)
         self.n_written += len(new)
+        if self.tell is not None:
+            self.tell(len(new))
 
     def _report(self, pairs: list[Pair], seconds: float, epochs: int, reason: str) -> None:
         if pairs:

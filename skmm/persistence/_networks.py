@@ -19,7 +19,7 @@ from skmm.estimators._trained import TrainedEstimator
 from skmm.network._encoders import UserEncoder, check_encoders
 from skmm.network._members import MemberNetworks
 from skmm.network._network import FusionNetwork
-from skmm.persistence._records import Reader, Record, Writer
+from skmm.persistence._records import WATCHES_FITS, Reader, Record, Writer
 from skmm.spec import Encoder, Spec
 from skmm.speech._network import SpeechNet, SpeechNetwork
 from skmm.training._losses import HeadsLoss
@@ -246,8 +246,9 @@ def read_net(reader: Reader, number: int, cls: Any, *parts: Any) -> MultimodalNe
 
 
 def write_estimator(writer: Writer, estimator: TrainedEstimator) -> Record:
-    """An estimator of all its attributes, but for the language model that it makes again."""
-    state = {name: value for name, value in vars(estimator).items() if name != "_language_made"}
+    """An estimator of all its attributes, but for the language model that it makes again, and what watches fits."""
+    left = ("_language_made", WATCHES_FITS)
+    state = {name: value for name, value in vars(estimator).items() if name not in left}
     return writer.numbered("object", estimator, lambda: [writer.write(type(estimator)), *writer.named(state)])
 
 

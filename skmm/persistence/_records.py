@@ -29,6 +29,7 @@ from skmm.training import _losses
 Record = list[Any]
 
 _PLAIN = frozenset({type(None), bool, int, float, str})
+WATCHES_FITS = "_skl_callbacks"  # scikit-learn's callbacks, of no use to what predicts
 ALIGNED = 64  # bytes, on multiples of which the numbers of an array begin, as torch's kernels like it
 _SMALL = 1 << 16  # bytes of an array below which it is copied
 _LOSSES: dict[str, Any] = {
@@ -141,6 +142,7 @@ def write_object(writer: Writer, value: Any) -> Record:
     state = value.__getstate__()
     if type(state) is not dict:
         return _write_foreign(writer, value)
+    state = {name: part for name, part in state.items() if name != WATCHES_FITS}
     return writer.numbered("object", value, lambda: [_write_foreign(writer, type(value)), *writer.named(state)])
 
 

@@ -15,7 +15,9 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from skmm._checks import unknown
+from skmm._documentation import Documented
 from skmm._missing import is_missing
+from skmm._progress import progress
 from skmm._warnings import warn
 from skmm.columns._tables import as_values
 from skmm.files._sources import check_folder, decoded, is_encoded, local_path, unpacked
@@ -130,7 +132,7 @@ def open_source(item: Any, base_dir: Any = None, within: Any = None) -> Source |
 
 
 # the output is no table that `set_output` could wrap; scikit-learn, which has no types, takes the keyword
-class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class FileLoader(TransformerMixin, Documented, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Base of the transformers that turn each row of a column of files into one array.
 
     A subclass has the parameters ``base_dir``, ``within``, ``errors``, ``n_jobs`` and ``verbose``, and ``lazy`` if
@@ -260,11 +262,12 @@ class FileLoader(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  
             delayed(self._try_all)(chunk) for chunk in chunks
         )
         results = (result for chunk in read for result in chunk)
-        if self.verbose:
-            from tqdm import tqdm
-
-            return iter(tqdm(results, total=len(items), desc=type(self).__name__))
-        return results
+        # of a lazy block a few rows are read for each batch, whose steps are shown
+        after, shown = 0.0 if self.verbose else 1.0, bool(self.verbose)
+        with progress(type(self).__name__, len(items), "file", after=after, shown=shown) as bar:
+            for result in results:
+                bar.advance()
+                yield result
 
     def _try_all(self, items: list[Any]) -> list[np.ndarray | Failure | None]:
         return [self._try(item) for item in items]

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import check_above_zero, check_positive
+from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing
 from skmm._missing import is_missing
 from skmm._optional import import_optional
@@ -274,7 +275,7 @@ def _mel_filters(sample_rate: float, n_fft: int, n_mels: int, fmin: float, fmax:
     return np.maximum(0, triangles) * 2 / (right - left)
 
 
-class LogMel(TransformerMixin, BaseEstimator):
+class LogMel(TransformerMixin, Documented, BaseEstimator):
     """Turn waveforms into frames of log-mel energies.
 
     The power spectrum of frames under a Hann window, summed in triangular bands that are evenly spaced on Slaney's

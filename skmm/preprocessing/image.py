@@ -15,8 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import check_positive
 from skmm._devices import find_device, seeded
+from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing
 from skmm._pretrained import VisionBackbone, load_image_processor
+from skmm._progress import progress
 from skmm._warnings import warn
 from skmm.files._cache import VectorCache
 from skmm.preprocessing._files import as_column, failure_text, file_tags, open_source
@@ -207,7 +209,7 @@ def _content_hash(item: Any, base_dir: Any, within: Any) -> str | None:
     return hashlib.sha256(content).hexdigest()
 
 
-class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Documented, BaseEstimator):
     """Turn each image into the vector that a pretrained vision model gives it.
 
     Each picture is brought into the form that the model was trained with by the model's own image processor (size,
@@ -360,7 +362,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Returns
         -------
-        ndarray of float32, shape (n_samples, n_features_out_)
+        ndarray of float32, shape (n_samples, ``n_features_out_``)
             NaN where a row is missing.
         """
         check_is_fitted(self)
@@ -380,12 +382,10 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             range(start, min(start + self.batch_size, len(items)))
             for start in range(0, len(items), self.batch_size)
         ]
-        if self.verbose:
-            from tqdm import tqdm
-
-            batches = tqdm(batches, desc=type(self).__name__)
-        for rows in batches:
-            failures |= self._embed_rows(items, rows, out, cache)
+        with progress(type(self).__name__, len(batches), "batch", shown=bool(self.verbose)) as bar:
+            for rows in batches:
+                failures |= self._embed_rows(items, rows, out, cache)
+                bar.advance()
         if failures:
             warn(failure_text(failures, items, len(items)))
         return out

@@ -12,6 +12,7 @@ from skmm._checks import check_positive
 from skmm._pretrained import load_tokenizer, model_name, sentence_limit
 from skmm.blocks._blocks import RaggedArray
 from skmm.preprocessing.text import TextTransformer, as_texts
+from skmm.spec import Encoder
 
 _UNLIMITED = 10**9  # a tokenizer that knows of no limit says more
 
@@ -21,8 +22,9 @@ class PretrainedTokens(TextTransformer):
 
     Parameters
     ----------
-    model : str or path
-        Folder of a model saved with ``save_pretrained``, with its tokenizer, or a name that transformers finds.
+    model : str, path or Encoder
+        Folder of a model saved with ``save_pretrained``, with its tokenizer, or a name that transformers finds; or
+        the encoder that reads the tokens, so that the model is named once.
     max_length : int or None, default=None
         Tokens of a text that are kept, the model's own marks among them; None keeps as many as the tokenizer says
         that its model can read, or as sentence-transformers has saved beside the model, if these are fewer.
@@ -48,9 +50,16 @@ class PretrainedTokens(TextTransformer):
     >>> from skmm.preprocessing import PretrainedTokens
     >>> PretrainedTokens("path/to/a/model", max_length=64).get_params()["max_length"]
     64
+
+    For an encoder, whose model it is: the same goes to ``encoders={"text": encoder}`` of the estimator.
+
+    >>> from skmm import Encoder
+    >>> encoder = Encoder.pretrained(model="path/to/a/model")
+    >>> PretrainedTokens(encoder)
+    PretrainedTokens(model=Encoder('pretrained', model='path/to/a/model'))
     """
 
-    def __init__(self, model: str | os.PathLike[str], *, max_length: int | None = None) -> None:
+    def __init__(self, model: str | os.PathLike[str] | Encoder, *, max_length: int | None = None) -> None:
         self.model = model
         self.max_length = max_length
 

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmm._checks import is_whole
+from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing
 from skmm.blocks._blocks import RaggedArray
 from skmm.columns._cells import columns_of
@@ -22,6 +23,7 @@ from skmm.columns._levels import Known, levels, warn_of_new
 class TableTokens(
     OneToOneFeatureMixin,
     TransformerMixin,
+    Documented,
     BaseEstimator,
     auto_wrap_output_keys=None,  # type: ignore[call-arg]
 ):
@@ -40,11 +42,11 @@ class TableTokens(
 
     Attributes
     ----------
-    ids_ : list of dict, length n_features_in_
+    ids_ : list of dict, length ``n_features_in_``
         Id of each category of each column.
-    missing_ids_ : list of int, length n_features_in_
+    missing_ids_ : list of int, length ``n_features_in_``
         Id of each column's missing value.
-    unknown_ids_ : list of int, length n_features_in_
+    unknown_ids_ : list of int, length ``n_features_in_``
         Id of each column's unknown categories.
     n_seen_ids_ : int
         Ids that occur in the table given to ``fit``: these are ``0`` to ``n_seen_ids_ - 1``. The others, such as
@@ -52,7 +54,7 @@ class TableTokens(
         lets such ids add nothing.
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (``n_features_in_``,)
         Names of the columns, if they are strings.
 
     Raises
@@ -176,7 +178,7 @@ class TableTokens(
 
         Returns
         -------
-        RaggedArray of int64, n_samples rows of length n_features_in_
+        RaggedArray of int64, n_samples rows of length ``n_features_in_``
             A block of kind "tokens".
         """
         check_is_fitted(self)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import check_positive
 from skmm._devices import find_device, seeded
+from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing
 from skmm._missing import is_missing
 from skmm._optional import import_optional
@@ -31,7 +32,7 @@ def as_texts(X: Any) -> list[str]:
     return texts
 
 
-class TextTransformer(TransformerMixin, BaseEstimator):
+class TextTransformer(TransformerMixin, Documented, BaseEstimator):
     """Base of the transformers that read a column of text."""
 
     def __sklearn_tags__(self) -> Any:
@@ -274,7 +275,7 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TextTransformer):
 
         Returns
         -------
-        ndarray of float32, shape (n_samples, n_features_out_)
+        ndarray of float32, shape (n_samples, ``n_features_out_``)
         """
         check_is_fitted(self)
         texts = as_texts(X)

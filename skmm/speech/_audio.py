@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
+import os
 from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.pipeline import make_pipeline
 
 from skmm._checks import unknown
+from skmm._missing import is_missing
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import Block, RaggedArray, block_kind
+from skmm.blocks._forms import n_axes
+from skmm.blocks._given import is_named
+from skmm.columns._tables import as_frame, is_table
+from skmm.files._sources import KIND_OF, extension
+from skmm.preprocessing import AudioLoader, LogMel
 
 _LONGEST_PAIRS = 2000  # steps of 2 numbers; more are the two channels of a recording rather than frames
 
@@ -90,6 +98,46 @@ def refuse_pairs(name: str, value: Any) -> None:
                 "here without a rate, and all must have the same: skmm.preprocessing.AudioLoader(sample_rate) "
                 "brings such pairs to one."
             )
+
+
+def given_audio(X: Any, audio: str | None) -> Any:
+    """What was given as X by the names of modalities, files read; audio alone may come without its name."""
+    X = as_frame(X)
+    if is_table(X):
+        raise ValueError(
+            f"X is a table, with the columns {list(X.columns)}: give the audio, such as X[{X.columns[0]!r}], or "
+            "let make_pipeline(AutoModalities(), SpeechRecognizer()) read all of them."
+        )
+    if isinstance(X, Blocks):
+        return X
+    alone = not is_named(X)
+    given = {audio or "audio": X} if alone else X
+    named = {name: read_files(value, sure=alone or name == audio) for name, value in given.items()}
+    for name, value in named.items():
+        refuse_pairs(name, value)
+    return named
+
+
+def read_files(value: Any, *, sure: bool) -> Any:
+    """Files of sound, as log-mel frames; anything else as it is.
+
+    Parameters
+    ----------
+    value : object
+        What was given as a modality.
+    sure : bool
+        Whether it is known to be sound; else strings are files where they end like files of sound.
+    """
+    column = value.tolist() if hasattr(value, "tolist") and n_axes(value) == 1 else value
+    if not isinstance(column, list | tuple):
+        return value
+    there = [cell for cell in column if not is_missing(cell)]
+    if not there or not all(isinstance(cell, str | bytes | os.PathLike) for cell in there):
+        return value
+    paths = [os.fspath(cell) for cell in there if not isinstance(cell, bytes)]
+    if not sure and any(KIND_OF.get(extension(path)) != "audio" for path in paths):
+        return value
+    return make_pipeline(AudioLoader(), LogMel()).fit_transform(column)
 
 
 def refuse_integers(name: str, block: Block) -> None:

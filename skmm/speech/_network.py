@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from skmm._checks import at_least_one
 from skmm._devices import computing
+from skmm._progress import progress
 from skmm.augmentation import Batch
 from skmm.blocks._blocks import BlockInfo
 from skmm.fusion.base import Placeholders
@@ -485,7 +486,9 @@ class SpeechNet(MultimodalNet):
         with torch.inference_mode():
             batches = split_by_length(lengths, self.batch_size, self.most)
             cuts = data.stream([torch.from_numpy(batch).to(data.device) for batch in batches])
-            for batch, (values, present) in zip(batches, cuts, strict=True):
-                for row, output in zip(batch, module(values, present).cpu(), strict=True):
-                    outputs[row] = output
+            with progress("predicting", len(lengths), "sample", after=1.0) as bar:
+                for batch, (values, present) in zip(batches, cuts, strict=True):
+                    for row, output in zip(batch, module(values, present).cpu(), strict=True):
+                        outputs[row] = output
+                    bar.advance(len(batch))
         return outputs

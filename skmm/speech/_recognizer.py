@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from sklearn.callback import with_callbacks
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -17,16 +19,17 @@ from skmm._checks import unknown
 from skmm._devices import draw_seed, find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
+from skmm._progress import showing
 from skmm._warnings import warn
 from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
-from skmm.blocks._given import as_blocks, check_finite, is_named
-from skmm.estimators._trained import TrainedEstimator
+from skmm.blocks._given import as_blocks, check_finite
+from skmm.estimators._trained import TrainedEstimator, of_training
 from skmm.inputs._inputs import Inputs
 from skmm.metrics import check_transcripts, word_error_rate
 from skmm.network._encoders import check_encoders
 from skmm.network._members import MemberNetworks
-from skmm.speech._audio import Audio, audio_lengths, choose_strides, find_audio, refuse_integers, refuse_pairs
+from skmm.speech._audio import Audio, audio_lengths, choose_strides, find_audio, given_audio, refuse_integers
 from skmm.speech._network import (
     ContextDropout,
     SpeechNet,
@@ -43,6 +46,7 @@ from skmm.training._losses import HeadsLoss
 from skmm.training._optimizers import auto_batch_size
 from skmm.training._plan import encode_marks
 from skmm.training._samples import canonical
+from skmm.training._tasks import FitTasks
 
 _ERRORS = ("raise", "drop")
 
@@ -174,7 +178,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         Go on from the last fit's network; the symbols stay those of the first. The language model counts each
         transcript as often as the fit that held it most often did: the same samples are not counted twice.
     callbacks : list of skorch callbacks or None, default=None
-        Handed to skorch.
+        Handed to skorch. Those of scikit-learn are set by ``set_callbacks``.
     checkpoint, checkpoint_every
         As for :class:`MultimodalClassifier`.
     device : str, default="auto"
@@ -183,7 +187,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         Seed of the weights, the order of batches, dropout and held-out parts. Neither numpy's nor torch's global
         random state is read or changed.
     verbose : int, default=0
-        1 shows a progress bar, 2 skorch's log of each epoch.
+        1 shows steps, rate and the time left on stderr, 2 skorch's log of each epoch as well.
 
     Attributes
     ----------
@@ -358,13 +362,8 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             raise ValueError(f"subsampling must be 'auto' or a tuple of strides such as (2, 2), got {strides!r}.")
 
     def _read(self, X: Any, *, reset: bool) -> Blocks:
-        """X as Blocks; audio alone may come without its name."""
-        if not is_named(X):
-            X = {self.audio or "audio": X}
-        if not isinstance(X, Blocks):
-            for name, value in X.items():
-                refuse_pairs(name, value)
-        return as_blocks(X, reset=reset)
+        """X as Blocks; audio alone may come without its name, and as files."""
+        return as_blocks(given_audio(X, self.audio), reset=reset)
 
     def _check_input(self, blocks: Blocks) -> Blocks:
         """Samples as the first fit's were."""
@@ -374,13 +373,15 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
 
     # -- fit -----------------------------------------------------------------------------------------------------
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Train the network, and learn the symbols and the language model.
 
         Parameters
         ----------
         X : Blocks, dict of arrays, or list or array of audio
-            Samples.
+            Samples. Files of sound, by their paths or contents, become the log-mel frames of ``AudioLoader()`` and
+            ``LogMel()``; where paths come from others, let ``AudioLoader(within=...)`` read them in a pipeline.
         y : array-like of str, shape (n_samples,)
             Transcripts.
         sample_weight : array-like of shape (n_samples,), optional
@@ -401,26 +402,42 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             the estimator is fitted; before the first has ended it is as it was before.
         """
         going_on = self.warm_start and hasattr(self, "net_")
-        with all_or_nothing(self, self.net_.undo() if going_on else None):
+        self._check_params()
+        tasks = FitTasks(self, 1, X, y, sample_weight)
+        with showing(bool(self.verbose)), all_or_nothing(self, self.net_.undo() if going_on else None):
             prepared = self._prepare(X, y, sample_weight, groups, reset=not going_on)
             random, device = copy.deepcopy(prepared.random), find_device(self.device)
             with seeded(draw_seed(random), device):
                 net = self.net_ if going_on else self._build(prepared, random, device)
                 training, validation = self._load_training(prepared, net, device)
-                checkpoint = self._train(net, training, validation)
-            fitted = {"inputs_": prepared.inputs, "symbols_": prepared.symbols, "_random": random}
-            if not going_on:
-                fitted |= {
-                    "audio_": prepared.audio.name,
-                    "modalities_": prepared.inputs.infos,
-                    "n_features_in_": prepared.inputs.n_features,
-                    "_strides": prepared.audio.strides,
-                    "_split_seed": prepared.split_seed,
-                }
+                tasks.fitted = functools.partial(self._fitted_by, prepared, random, reset=not going_on)
+                checkpoint = self._train(net, training, validation, tasks=tasks)
             self._learn_language(prepared.texts, reset=not going_on)
-            self._assign(fitted, net)
+            self._assign(self._learned(prepared, random, reset=not going_on), net)
+            tasks.finish()
         self._end(checkpoint)
         return self
+
+    @staticmethod
+    def _learned(prepared: Prepared, random: np.random.RandomState, *, reset: bool) -> dict[str, Any]:
+        """Fitted attributes beside those of the net and of the language."""
+        fitted = {"inputs_": prepared.inputs, "symbols_": prepared.symbols, "_random": random}
+        if reset:
+            fitted |= {
+                "audio_": prepared.audio.name,
+                "modalities_": prepared.inputs.infos,
+                "n_features_in_": prepared.inputs.n_features,
+                "_strides": prepared.audio.strides,
+                "_split_seed": prepared.split_seed,
+            }
+        return fitted
+
+    def _fitted_by(
+        self, prepared: Prepared, random: np.random.RandomState, net: SpeechNet, *, reset: bool
+    ) -> dict[str, Any]:
+        """All with which a copy of the recogniser transcribes by a net in training."""
+        language = {"_texts": prepared.texts if reset else self._texts | prepared.texts, "_language_made": None}
+        return {**language, **self._learned(prepared, random, reset=reset), **of_training(net.snapshot())}
 
     def _prepare(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool) -> Prepared:
         """Read the samples and divide them, all that comes before there is a network; nothing is set here."""
@@ -545,6 +562,10 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             Of each sample; the blank's column is the first, then ``symbols_``. Without audio there is no frame.
         """
         check_is_fitted(self)
+        with showing(bool(self.verbose)):
+            return self._emissions(X)
+
+    def _emissions(self, X: Any) -> list[np.ndarray]:
         blocks = self._check_input(self._read(X, reset=False))
         lengths = audio_lengths(blocks, self.audio_)
         if not lengths.all():

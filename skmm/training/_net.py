@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from skmm._devices import computing
 from skmm._private import tree_map
+from skmm._progress import progress, write_line
 from skmm._warnings import warn
 from skmm.augmentation import Augmentation, Batch
 from skmm.inputs._batches import Batches
@@ -28,12 +29,13 @@ from skmm.layers import existing
 from skmm.network._members import MemberNetworks
 from skmm.spec import Optimizer
 from skmm.training._budget import Rounds, TimeLimit
-from skmm.training._callbacks import EarlyStopping, EpochBar
+from skmm.training._callbacks import EarlyStopping, EpochTasks, StepBar
 from skmm.training._checkpoint import Checkpoint
 from skmm.training._interrupts import EndOfTraining, noting_ctrl_c
 from skmm.training._optimizers import base_lr, make_optimizer, set_lr
 from skmm.training._sets import BatchIterator, TrainingSet, order_generator
 from skmm.training._steps import batch_loss, clip_gradients, divergence
+from skmm.training._tasks import FitTasks
 
 # Name -> type of automatic mixed precision.
 PRECISIONS: dict[str, torch.dtype | None] = {"32": None, "bf16": torch.bfloat16, "16": torch.float16}
@@ -117,11 +119,10 @@ class MultimodalNet(NeuralNet):
     # skorch's own callbacks read the loss of every batch; here it is read once an epoch
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
-        return [("epoch_timer", EpochTimer()), ("print_log", PrintLog())]
+        return [("epoch_timer", EpochTimer()), ("print_log", PrintLog(sink=write_line))]
 
     def get_default_callbacks(self) -> list[tuple[str, Callback]]:
-        shown = self._default_callbacks if self.verbose > 1 else self._default_callbacks[:1]
-        return [*shown, *([("epoch_bar", EpochBar())] if self.verbose == 1 else [])]
+        return self._default_callbacks if self.verbose > 1 else self._default_callbacks[:1]
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> MultimodalNet:
         """Build the optimizer from its spec, with weight decay on the weights alone."""
@@ -166,12 +167,14 @@ class MultimodalNet(NeuralNet):
         rounds: Rounds | None = None,
         limit: TimeLimit | None = None,
         checkpoint: Checkpoint | None = None,
+        tasks: FitTasks | None = None,
     ) -> None:
         """Train for so many epochs more, or from the start of the schedule to its end.
 
         With a validation set each member's weights are in the end those of its lowest loss, and training ends when
         none has improved by ``tol`` in ``patience`` epochs. ``rounds`` may go on for longer, and ``limit`` end it
-        before. What ``checkpoint`` finds on disk is not trained again.
+        before. What ``checkpoint`` finds on disk is not trained again. ``tasks`` are
+        told of each epoch.
 
         Raises
         ------
@@ -181,22 +184,26 @@ class MultimodalNet(NeuralNet):
         early = None if validation is None else EarlyStopping(patience, tol)
         # the limit before the rounds: where an epoch ends both, there is no time for what the rounds would measure
         ending: list[Any] = [x for x in (early, limit, rounds) if x is not None]
-        if epochs is None:
-            epochs = self.max_epochs
-            self.start_schedule(self.n_batches(training), epochs)
-            epochs = epochs if rounds is None else rounds.most
-        else:
+        streamed = epochs is not None
+        planned = self.max_epochs if epochs is None else epochs
+        if streamed:
             self.streamed_ = True
+        else:
+            self.start_schedule(self.n_batches(training), planned)
+        epochs = planned if rounds is None else rounds.most
         before = len(self.history)
         found = 0 if checkpoint is None else checkpoint.find()
-        # the checkpoint last: what it writes is all that the others have done
-        own = [*ending, *([] if checkpoint is None else [checkpoint])]
-        self.callbacks_ += [(type(callback).__name__, callback) for callback in own]
-        try:
-            self.partial_fit((training, validation), epochs=epochs - found)
-        finally:
-            del self.callbacks_[len(self.callbacks_) - len(own) :]
-            self.orders_ = []
+        with contextlib.ExitStack() as around:
+            if tasks is not None:
+                task = around.enter_context(tasks.task("training", None if rounds else epochs - found))
+                ending = [*([EpochTasks(tasks, task)] if tasks.heard else []), *ending]
+            # the checkpoint after them: what it writes is all that the others have done
+            own = [*ending, *([] if checkpoint is None else [checkpoint])]
+            of_members = f" {self.module_.n_members} members" if self.module_.n_members > 1 else ""
+            bar = around.enter_context(progress(f"training{of_members}", planned * self.n_batches(training)))
+            if bar.shown:
+                own.append(StepBar(bar, planned if streamed else None))
+            self._partial_fit(training, validation, epochs - found, own)
         while len(self.history) and "train_loss" not in self.history[-1]:
             self.history.pop()  # an epoch that was interrupted
         done = len(self.history) - before
@@ -204,6 +211,17 @@ class MultimodalNet(NeuralNet):
             raise KeyboardInterrupt("training was interrupted before its first epoch had ended")
         if done < epochs and not any(x.stopped for x in ending):
             warn(f"training was interrupted after {done} of {epochs} epochs; what was learned is kept.")
+
+    def _partial_fit(
+        self, training: TrainingSet, validation: TrainingSet | None, epochs: int, callbacks: list[Any]
+    ) -> None:
+        """skorch's, with more callbacks while it lasts."""
+        self.callbacks_ += [(type(callback).__name__, callback) for callback in callbacks]
+        try:
+            self.partial_fit((training, validation), epochs=epochs)
+        finally:
+            del self.callbacks_[len(self.callbacks_) - len(callbacks) :]
+            self.orders_ = []
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> tuple[Any, Any]:
         """``X`` is the pair of training and validation set, split before."""
@@ -422,10 +440,12 @@ class MultimodalNet(NeuralNet):
         n = len(chosen)
         parts = [torch.arange(n)] if whole else data.parts(chosen, self._most(data), self.module_.width)
         cuts = data.stream([chosen[part].to(data.device) for part in parts])
-        for part, (values, present) in zip(parts, cuts, strict=True):
-            with torch.inference_mode():
-                outputs, exists = module(values, present, method=method), existing(present)
-            yield part.numpy(), outputs, exists
+        with progress("predicting", n, "sample", after=1.0) as bar:
+            for part, (values, present) in zip(parts, cuts, strict=True):
+                with torch.inference_mode():
+                    outputs, exists = module(values, present, method=method), existing(present)
+                yield part.numpy(), outputs, exists
+                bar.advance(len(part))
 
     def outputs(
         self, data: Batches, dtype: torch.dtype, method: str = "forward", *, whole: bool = False
@@ -472,6 +492,13 @@ class MultimodalNet(NeuralNet):
         net = type(self)(MemberNetworks(networks), self.criterion_, train_split=None, **params).initialize()
         net.history_, net.made_of_, net.copies_ = copy.copy(self.history_), made_of, {}
         return net
+
+    def snapshot(self) -> MultimodalNet:
+        """The net as it predicts now, which training does not change any more."""
+        now = self.without_training_state()
+        module, history = copy.deepcopy(self.module_), copy.copy(self.history_)
+        now.__dict__.update(module=module, module_=module, history_=history, callbacks_=[], copies_={})
+        return now
 
     def without_training_state(self) -> MultimodalNet:
         """The same net without its optimizer, which takes twice as much as the weights, for a pickle."""

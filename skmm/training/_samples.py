@@ -117,7 +117,8 @@ def frame_order(frame: Any) -> np.ndarray:
     """
     keys = np.zeros(len(frame), dtype=np.uint64)
     for j in range(frame.shape[1]):
-        values = safe_indexing(frame, j, axis=1).to_numpy()
+        column = safe_indexing(frame, j, axis=1)
+        values = column.to_numpy() if hasattr(column, "to_numpy") else column
         kind = values.dtype.kind
         if kind == "f" and values.ndim == 1:
             values = values.astype(np.float64)

@@ -1,6 +1,7 @@
 """Tests of skmm.blocks."""
 
 import copy
+import dataclasses
 import html
 import io
 import pickle
@@ -793,3 +794,100 @@ def test_html_is_escaped():
     assert html.escape(name) in page
     assert "<td>plain</td><td>sparse</td><td>(5,)</td><td>float64</td>" in page
     assert "6 samples" in page
+
+
+# -- the flat form without NaN -------------------------------------------------------------------------------------
+
+
+def of_every_kind():
+    return Blocks(
+        vector=np.array([[1.5, 2.5], [np.nan, np.nan], [3.5, 4.5]]),
+        words=sp.csr_array([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]),
+        ids=[np.array([1, 2, 3]), np.array([4]), None],
+        walk=[np.ones((2, 2)), None, np.full((3, 2), np.pi)],
+        photo=np.arange(48, dtype=np.uint8).reshape(3, 4, 4),
+        present={"photo": np.array([True, False, True]), "words": np.array([True, True, False])},
+    )
+
+
+def test_the_counted_form_holds_no_nan_and_comes_back():
+    X = of_every_kind()
+    flat, layout = X.to_flat(gaps="counted")
+    assert np.isfinite(flat.toarray()).all()
+    for given in (flat, flat.toarray()):
+        back = Blocks.from_flat(given, layout)
+        assert back.kinds == X.kinds
+        for name in X:
+            np.testing.assert_array_equal(back.present[name], X.present[name])
+            assert back[name].dtype == X[name].dtype
+        assert back["ids"][0].tolist() == [1, 2, 3]
+        np.testing.assert_array_equal(back["walk"][2], X["walk"][2])
+        np.testing.assert_array_equal(back["photo"][[0, 2]], X["photo"][[0, 2]])
+        np.testing.assert_array_equal(back["vector"], X["vector"])
+
+
+def test_a_row_of_zeros_in_the_counted_form_has_everything():
+    _, layout = of_every_kind().to_flat(gaps="counted")
+    back = Blocks.from_flat(np.zeros((1, layout.n_features)), layout)
+    assert all(present.all() for present in back.present.values())
+
+
+def test_what_lies_between_whole_numbers_becomes_one():
+    flat, layout = of_every_kind().select(["photo", "ids"]).to_flat(gaps="counted")
+    back = Blocks.from_flat(flat + 0.4, layout)
+    np.testing.assert_array_equal(back["photo"][0], of_every_kind()["photo"][0])
+    assert back["ids"][1].tolist() == [4]
+
+
+@pytest.mark.parametrize("gaps", ["nan", "counted"])
+def test_other_samples_in_the_columns_of_a_layout(gaps):
+    X = of_every_kind()
+    _, layout = X.to_flat(gaps=gaps)
+    flat, _ = X[[1]].to_flat(layout)
+    assert flat.shape == (1, layout.n_features)
+    back = Blocks.from_flat(flat, layout)
+    assert [name for name in back if back.present[name][0]] == ["words", "ids"]
+    lacking, _ = X.select(["photo"]).to_flat(layout)
+    back = Blocks.from_flat(lacking, layout)
+    assert [name for name in back if back.present[name].any()] == ["photo"]
+
+
+def test_steps_after_the_longest_of_a_layout_are_cut_with_a_warning():
+    _, layout = Blocks(walk=[np.ones(2), np.ones(3)]).to_flat()
+    with pytest.warns(UserWarning, match=r"'walk': 1 of 2 samples have more than the 3 steps .* row 1"):
+        flat, _ = Blocks(walk=[np.ones(1), np.arange(5.0)]).to_flat(layout)
+    assert Blocks.from_flat(flat, layout)["walk"][1].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ({"photo": np.ones((2, 5, 4))}, r"'photo': sequence samples of shape \(5, 4\) are not .* image of shape"),
+        ({"walk": [np.ones((2, 3))]}, r"'walk': .*\('time', 3\)"),
+        ({"sound": np.ones((2, 3))}, r"'sound' has no columns in the layout, which has \['vector', 'words'"),
+    ],
+)
+def test_samples_that_a_layout_does_not_fit(X, message):
+    _, layout = of_every_kind().to_flat()
+    with pytest.raises(ValueError, match=message):
+        Blocks(X).to_flat(layout)
+
+
+def test_unknown_gaps():
+    with pytest.raises(ValueError, match="unknown gaps 'count'.*counted"):
+        of_every_kind().to_flat(gaps="count")
+
+
+def test_columns_that_a_tool_added_are_a_modality_where_the_layout_says_so():
+    flat, layout = Blocks(a=np.ones((2, 3))).to_flat()
+    wider = np.column_stack([flat, [5.0, 6.0]])
+    with pytest.raises(ValueError, match=r"shape \(n, 3\).*FlatEstimator"):
+        Blocks.from_flat(wider, layout)
+    back = Blocks.from_flat(wider, dataclasses.replace(layout, rest="labels"))
+    np.testing.assert_array_equal(back["labels"], [[5.0], [6.0]])
+    assert list(Blocks.from_flat(flat, dataclasses.replace(layout, rest="labels"))) == ["a"]
+
+
+def test_who_counts_columns_of_blocks_is_told():
+    with pytest.raises(IndexError, match=r"one axis, their samples.*to_flat"):
+        Blocks(a=np.ones((2, 3))).shape[1]

@@ -283,6 +283,32 @@ def test_bad_sample_weights(cls, weights, parts):
         small(cls).fit(two(), Y, sample_weight=weights)
 
 
+@pytest.mark.parametrize(
+    "y",
+    [
+        [["a", "b"] if i % 2 else ["a"] for i in range(len(Y))],
+        [{"a", "b"} if i % 2 else set() for i in range(len(Y))],
+        [["a", "b"] if i % 2 else ["b", "c"] for i in range(len(Y))],
+        pd.Series([["a", "b"] if i % 2 else ["a"] for i in range(len(Y))]),
+    ],
+)
+def test_lists_of_labels(y):
+    with pytest.raises(ValueError, match=r"labels of (each|a) sample.*MultiLabelBinarizer\(\)\.fit_transform"):
+        small().fit(two(), y)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (3, 3, 8, 8)])
+def test_pictures_whose_channels_come_first(shape):
+    y = np.arange(12) % 2
+    pictures = np.random.RandomState(0).rand(12, *shape)
+    axis = len(shape) - 2
+    with pytest.warns(
+        UserWarning, match=rf"'photo': .* as 3 rows of 8 pixels with 8 .*moveaxis\(photo, {axis}, -1\)"
+    ):
+        small(max_epochs=1).fit({"photo": pictures}, y)
+    small(max_epochs=1).fit({"photo": np.moveaxis(pictures, axis, -1)}, y)
+
+
 @pytest.mark.parametrize("class_weight", ["equal", {0: 1, 7: 2}, {"no": 1}, [1, 2]])
 def test_bad_class_weights(class_weight):
     with pytest.raises(ValueError, match=r"(?i)class_weight|class weight|classes"):

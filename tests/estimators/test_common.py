@@ -102,15 +102,9 @@ def test_scikit_learn_checks_of_several_members(estimator, check):
     check(estimator)
 
 
-@pytest.mark.slow  # what they ask of a fusion, the checks on blocks ask as well
-@parametrize_with_checks([cls(fusion, **QUICK) for cls in ESTIMATORS for fusion in LEVELS])
-def test_scikit_learn_checks_with_each_level(estimator, check):
-    check(estimator)
-
-
 @pytest.mark.slow
 @every_estimator
-@pytest.mark.parametrize("fusion", [fusion for fusion in FUSION_NAMES if fusion not in LEVELS])
+@every_fusion
 def test_scikit_learn_checks_with_each_fusion(cls, fusion):
     check_what_the_fusion_has_a_part_in(cls(fusion, **QUICK))
 

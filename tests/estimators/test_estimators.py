@@ -15,6 +15,7 @@ from conftest import (
     LEVELS,
     MISSING,
     assert_same,
+    ensemble,
     every_estimator,
     linear_data,
     make_block,
@@ -26,7 +27,7 @@ from conftest import (
 from sklearn.base import clone
 from sklearn.metrics import log_loss, mean_absolute_error
 from sklearn.model_selection import ParameterGrid
-from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from skorch.callbacks import Callback, LRScheduler
 
 from skmm import (
@@ -263,6 +264,38 @@ def test_balanced_class_weight(n_members):
     weights = compute_class_weight("balanced", classes=np.unique(y), y=y)
     balanced = small(class_weight="balanced", n_members=n_members).fit(X, y)
     assert_same(balanced, small(n_members=n_members).fit(X, y, sample_weight=weights[y]), X, atol=1e-5)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", [{0: 1, 1: 5}, {0: 2, 1: 1}]])
+def test_class_weight_of_several_labels(class_weight):
+    X, y = make_data(60)
+    labels = np.column_stack([y, np.arange(60) % 5 == 0]).astype(int)
+    weights = compute_sample_weight(class_weight, labels)
+    given = small(class_weight=class_weight).fit(X, labels)
+    assert_same(given, small().fit(X, labels, sample_weight=weights), X, atol=1e-5)
+
+
+def test_labels_are_named_by_the_columns_of_y():
+    X, y = make_data(60)
+    labels = pd.DataFrame({"happy": y, "loud": 1 - y})
+    clf = ensemble().fit(X, labels)
+    assert clf.classes_.tolist() == ["happy", "loud"]
+    assert clf.stack_weights_.columns == ["head", "happy", "loud"]
+    np.testing.assert_array_equal(clf.predict(X), ensemble().fit(X, labels.to_numpy()).predict(X))
+    again = small(warm_start=True, max_epochs=1).fit(X, labels)
+    with pytest.raises(
+        ValueError, match=r"columns \['loud', 'happy'\], in the first fit they were \['happy', 'loud'\]"
+    ):
+        again.fit(X, labels[["loud", "happy"]])
+
+
+def test_a_stack_that_listens_to_nobody_says_so():
+    X = Blocks(a=np.random.RandomState(3).randn(80, 3), b=np.random.RandomState(103).randn(80, 3))
+    y = np.random.RandomState(3).permutation(np.arange(80) % 2)
+    with pytest.warns(UserWarning, match="each of the 3 heads and experts the weight 0"):
+        clf = ensemble(max_epochs=30).fit(X, y)
+    assert max(clf.stack_weights_["weight"]) == 0
+    assert np.ptp(clf.predict_proba(X)[:, 1]) < 0.2
 
 
 # -- training on ---------------------------------------------------------------------------------------------------

@@ -974,3 +974,15 @@ def test_a_fold_without_a_class_has_no_score_of_probabilities():
     assert np.isnan(found.scores["concat"]["log_loss"][0])
     assert np.isfinite(found.scores["concat"]["accuracy"]).all()
     assert "cannot be said: the log_loss of concat or of LR is nan" in found.verdict
+
+
+def test_refit_fits_the_best_fusion_to_all_samples_and_says_where_a_baseline_is_better(X, y):
+    always = {"best": (LogisticRegression(max_iter=1000), ["text"])}
+    found = compare_fusions(
+        X, y, estimator=small(), fusions=["concat", "late"], baselines=always, cv=2, random_state=0, refit=True
+    )
+    assert found.best_estimator_.fusion == found.best_fusion
+    assert len(found.best_estimator_.oof_prediction_) == N
+    first = found.summary["method"][0]
+    told = f"best_estimator_ is {found.best_fusion}, fitted to all samples"
+    assert (f"{told}, though the baseline best is better." in repr(found)) == (first == "best")

@@ -540,3 +540,12 @@ def test_a_file_of_the_first_format_is_read():
     np.testing.assert_allclose(clf.predict_proba(X), golden["probabilities"], atol=1e-6)
     assert clf.predict(X).tolist() == golden["labels"].tolist()
     np.testing.assert_allclose(clf.partial_fit(X, golden["y"]).predict_proba(X).sum(axis=1), 1)
+
+
+def test_a_transformer_that_read_sequences_of_any_length_needs_no_trust(file):
+    """What it keeps to make a row of a modality that a table lacks is of this package."""
+    df = pd.DataFrame({"steps": [[0.1, 0.2], [0.3], [0.1, 0.4, 0.2], [0.5]], "year": [1999, 2003, 2010, 2021]})
+    transformer = ModalityTransformer([("steps", "passthrough", "steps"), ("table", StandardScaler(), ["year"])])
+    transformer.fit(df)
+    again = through(transformer, file).transform(df)
+    np.testing.assert_array_equal(again["steps"].values, transformer.transform(df)["steps"].values)

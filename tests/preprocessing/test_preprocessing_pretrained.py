@@ -8,8 +8,10 @@ import sys
 import pytest
 import torch
 from models import WORDS, save_text_model
+from sklearn.base import clone
 from test_preprocessing_text import CHECKS
 
+from skmm import Encoder
 from skmm.preprocessing.pretrained import PretrainedTokens
 
 
@@ -36,6 +38,14 @@ def test_tokens_are_those_of_the_models_tokenizer(folder):
         tokens.transform(["a", 3])
     with pytest.raises(ValueError, match="max_length must be a positive integer, got 0"):
         PretrainedTokens(folder / "text", max_length=0).fit(["a"])
+
+
+def test_the_model_is_that_of_the_encoder_which_reads_the_tokens(folder):
+    tokens = clone(PretrainedTokens(Encoder.pretrained(model=folder / "text")))
+    expected = PretrainedTokens(folder / "text").fit_transform(["good film"])[0]
+    assert tokens.fit_transform(["good film"])[0].tolist() == expected.tolist()
+    with pytest.raises(ValueError, match="model must be the name or the folder of a pretrained model, got None"):
+        PretrainedTokens(Encoder("gru")).fit(["good film"])
 
 
 def test_a_text_is_no_longer_than_sentence_transformers_reads_it(folder, tmp_path):

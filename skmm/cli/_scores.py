@@ -1,0 +1,136 @@
+"""Scores of predictions, with intervals of the bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+from skmm.cli._errors import UsageError
+from skmm.table import Table
+
+_MOST_CLASSES = 12  # of a confusion table that is printed
+_SHOWN = 8  # classes that an error lists
+_LEVEL = 0.95
+_LEAST = 1e-15  # probability of the true class that a log-loss counts at least
+
+# scores of a sample in which each row counts as often as it was drawn
+Scores = Callable[[np.ndarray], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores with their intervals and, of classes, how often each was taken for which."""
+
+    summary: Table
+    confusion: Table | None
+    notes: list[str]
+
+    def __str__(self) -> str:
+        parts = [str(self.summary)]
+        if self.confusion is not None and len(self.confusion) <= _MOST_CLASSES:
+            parts.append(f"rows: truth, columns: prediction\n{self.confusion}")
+        return "\n\n".join([*parts, *self.notes])
+
+    def as_dict(self) -> dict[str, Any]:
+        found = {"metric": self.summary["metric"][0], "summary": list(self.summary), "notes": self.notes}
+        return found if self.confusion is None else found | {"confusion": list(self.confusion)}
+
+
+def of_classes(model: Any, X: Any, y: Any, groups: Any, draws: int, seed: int) -> Evaluation:
+    """Accuracy, recall and F1 averaged over the classes, and log-loss."""
+    known = np.asarray(model.classes_)
+    true, known_text = _as_labels(y, known)
+    if not set(true) & set(known_text):
+        raise UsageError(
+            f"the target has the classes {sorted(set(true.tolist()))[:_SHOWN]}, the model knows "
+            f"{known_text.tolist()[:_SHOWN]}: is this another column?"
+        )
+    proba, said = model.predict_proba(X), model.predict(X)
+    if said.ndim != 1:
+        raise UsageError(f"the model predicts {said.shape[1]} labels; evaluate reads one.")
+    said = known_text[np.searchsorted(known, said)]
+    strange = sorted(set(true.tolist()) - set(known_text.tolist()))
+    labels = np.array([*known_text, *strange])
+    place = {label: i for i, label in enumerate(labels)}
+    truth, guess = (np.array([place[label] for label in these]) for these in (true, said))
+    notes, loss = [], None
+    if strange:
+        notes = [
+            f"The model does not know the classes {strange}, {np.isin(true, strange).sum()} rows: they count as "
+            "wrong, and there is no log-loss."
+        ]
+    else:
+        loss = -np.log(np.maximum(proba[np.arange(len(truth)), truth], _LEAST))
+
+    def scores(weights: np.ndarray) -> dict[str, float]:
+        table = np.bincount(truth * len(labels) + guess, weights, len(labels) ** 2).reshape(len(labels), -1)
+        found = _of_confusion(table)
+        return found if loss is None else found | {"log_loss": float(np.average(loss, weights=weights))}
+
+    counts = confusion_matrix(truth, guess, labels=np.arange(len(labels)))
+    rows = [
+        {"": label, **dict(zip(labels.tolist(), row.tolist(), strict=True))}
+        for label, row in zip(labels.tolist(), counts, strict=True)
+    ]
+    return Evaluation(_with_intervals(scores, len(truth), groups, draws, seed), Table(rows), notes)
+
+
+def _as_labels(y: Any, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and known classes as text, numbers alike whether they are written as 1 or as 1.0."""
+    values = np.asarray(y)
+    if known.dtype.kind in "iufb" and values.dtype.kind in "iufb":
+        common = np.result_type(known.dtype, values.dtype)
+        whole = common.kind == "f" and all((part == np.round(part)).all() for part in (known, values))
+        known, values = (part.astype(np.int64 if whole else common) for part in (known, values))
+    return values.astype(str), known.astype(str)
+
+
+def _of_confusion(table: np.ndarray) -> dict[str, float]:
+    """Accuracy, and recall and F1 averaged over the classes that occur or are predicted, as scikit-learn's."""
+    hits, true, said = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+    there = true + said > 0
+    recall = np.divide(hits, true, out=np.zeros(len(hits)), where=true > 0)
+    return {
+        "accuracy": float(hits.sum() / table.sum()),
+        "recall_macro": float(recall[there].mean()),
+        "f1_macro": float((2 * hits[there] / (true + said)[there]).mean()),
+    }
+
+
+def of_values(model: Any, X: Any, y: Any, groups: Any, draws: int, seed: int) -> Evaluation:
+    """R2, root mean squared error and mean absolute error."""
+    said, true = model.predict(X), np.asarray(y)
+    if true.dtype.kind not in "iufb":
+        raise UsageError(f"the model predicts numbers, and the target holds {true[0]!r}.")
+    if said.ndim != 1:
+        raise UsageError(f"the model predicts {said.shape[1]} targets; evaluate reads one.")
+    true = true.astype(float)
+
+    def scores(weights: np.ndarray) -> dict[str, float]:
+        squared = np.average((true - said) ** 2, weights=weights)
+        spread = np.average((true - np.average(true, weights=weights)) ** 2, weights=weights)
+        return {
+            "r2": float(1 - squared / spread) if spread > 0 else float("nan"),
+            "root_mean_squared_error": float(np.sqrt(squared)),
+            "mean_absolute_error": float(np.average(np.abs(true - said), weights=weights)),
+        }
+
+    return Evaluation(_with_intervals(scores, len(true), groups, draws, seed), None, [])
+
+
+def _with_intervals(scores: Scores, n: int, groups: Any, draws: int, seed: int) -> Table:
+    """Scores of all rows, and between which they lie in bootstrap samples of rows, or of whole groups."""
+    rng = np.random.default_rng(seed)
+    unit = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    n_units = int(unit.max()) + 1
+    drawn = [scores(rng.multinomial(n_units, np.full(n_units, 1 / n_units))[unit]) for _ in range(draws)]
+    tail = (1 - _LEVEL) / 2
+    rows = []
+    for name, score in scores(np.ones(n)).items():
+        low, high = np.nanquantile([found[name] for found in drawn], [tail, 1 - tail])
+        rows.append({"metric": name, "score": score, "low": float(low), "high": float(high)})
+    return Table(rows)
