@@ -50,35 +50,33 @@ print(f"accuracy {clf.score(X[test], y[test]):.2f}")
 clf.expert_scores_.to_pandas().sort_values("score", ascending=False).round(2)
 
 # %%
-# Without it
-# ----------
-# What the score loses when a modality is taken from the samples, and when it is shuffled between them, which
-# leaves its values in place and takes only what they have to do with the class.
+# What each is worth
+# ------------------
+# The accuracy above that without any modality, shared between them: what a modality adds, averaged over the orders in
+# which they may come (Shapley values). Beside it what is lost when it is taken from the samples, and when it is
+# shuffled between them, which leaves its values in place and takes only what they have to do with the class.
 
-from skmm.inspection import robustness_curve
+from skmm.inspection import modality_importances
 
-curve = robustness_curve(clf, X[test], y[test], rates=(0, 1), n_repeats=1, random_state=0)
-lost = {name: scores[0].mean() - scores[-1].mean() for name, scores in curve.scores.items()}
-
-
-def shuffled(name):
-    blocks = {other: X[other][test] for other in X}
-    blocks[name] = blocks[name][rng.permutation(len(test))]
-    return Blocks(blocks)
-
-
-permuted = {
-    name: clf.score(X[test], y[test]) - np.mean([clf.score(shuffled(name), y[test]) for _ in range(3)])
-    for name in X
+found = {
+    method: modality_importances(clf, X[test], y[test], method=method, random_state=0)
+    for method in ("shapley", "removal", "permutation")
 }
-fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
-at = np.arange(3)
-ax.barh(at - 0.2, list(lost.values()), 0.4, label="taken away")
-ax.barh(at + 0.2, [permuted[name] for name in lost], 0.4, label="shuffled")
-ax.set_yticks(at, list(lost))
-ax.set(xlabel="accuracy lost")
+fig, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+at = np.arange(len(X))
+for k, (method, result) in enumerate(found.items()):
+    away = [result.importances - result.low, result.high - result.importances]
+    ax.barh(at + 0.27 * (k - 1), result.importances, 0.25, xerr=np.maximum(away, 0), label=method)
+ax.set_yticks(at, list(X))
+ax.set(xlabel="accuracy")
 ax.legend()
 plt.show()
+
+# %%
+# The table gives most alone; what two give together beyond that is near 0, for here they tell the class of different
+# samples.
+
+found["shapley"].table.to_pandas().round(3)
 
 # %%
 # For which samples
