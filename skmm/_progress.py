@@ -87,7 +87,7 @@ def progress(
     ------
     Progress
     """
-    if not (shown or _SHOWN.get()) or sys.stderr is None:
+    if not (shown or _SHOWN.get()) or total == 0 or sys.stderr is None:
         yield Progress()
         return
     depth = _DEPTH.get()

@@ -5,32 +5,33 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+import weakref
 from typing import Any
 
 # what may stand between the user's line and the one that warns
 _BETWEEN = {"skmm", "sklearn", "joblib", "skorch", "tqdm"}
 
 
-# whose calls fit or predict many times, once for each fold or candidate
-_MANY = ("sklearn.", "skmm.model_selection")
-# the last call of one of these, and what was said under it, numbers aside
-_said: tuple[Any, set[str]] = (None, set())
+# what runs the fits of a comparison or search, while it does, and what was said under it, numbers aside
+_running: weakref.ref[Any] | None = None
+_said: set[str] = set()
 
 
 def warn(message: str) -> None:
-    """Warn at the line of the user's own code that led here, once for all folds of a call that has some."""
-    global _said
-    frame, level, inner = sys._getframe(), 1, None
+    """Warn at the line of the user's own code that led here, once for all fits that one call has run."""
+    global _running, _said
+    frame, level, runner = sys._getframe(), 1, None
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
-        frame, level, inner = frame.f_back, level + 1, frame
-    if inner is not None and str(inner.f_globals.get("__name__")).startswith(_MANY):
-        call = id(inner), id(frame), frame.f_lasti  # frames cannot be held: they hold all data of the call
-        said = _said[1] if _said[0] == call else set()
-        _said = call, said | {kind := re.sub(r"\d+", "0", message)}
-        if kind in said:
+        if frame.f_code.co_name == "__call__" and frame.f_globals.get("__name__") == "joblib.parallel":
+            runner = frame.f_locals["self"]  # the outermost is that of the user's call, and ends with it
+        frame, level = frame.f_back, level + 1
+    if runner is not None:
+        if _running is None or _running() is not runner:
+            _running, _said = weakref.ref(runner), set()
+        kind = re.sub(r"\d+", "0", message)
+        if kind in _said:
             return
-    else:
-        _said = (None, set())
+        _said.add(kind)
     warnings.warn(message, stacklevel=level)
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
+from server import Server
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor, list_encoders, list_fusions
 
@@ -198,3 +199,12 @@ def pytest_collection_modifyitems(items):
         for mark, reason in missing.items():
             if reason and item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server of files on this machine."""
+    monkeypatch.setenv("no_proxy", "*")
+    running = Server()
+    yield running
+    running.close()

@@ -52,9 +52,10 @@ clf.expert_scores_.to_pandas().sort_values("score", ascending=False).round(2)
 # %%
 # What each is worth
 # ------------------
-# The accuracy above that without any modality, shared between them: what a modality adds, averaged over the orders in
-# which they may come (Shapley values). Beside it what is lost when it is taken from the samples, and when it is
-# shuffled between them, which leaves its values in place and takes only what they have to do with the class.
+# The accuracy above that without any modality, shared between them: what a modality adds, averaged over the
+# orders in which they may come (Shapley values). Beside it what is lost when it is taken from the samples, and
+# when it is shuffled between them, which leaves its values in place and takes only what they have to do with the
+# class.
 
 from skmm.inspection import modality_importances
 
@@ -73,8 +74,8 @@ ax.legend()
 plt.show()
 
 # %%
-# The table gives most alone; what two give together beyond that is near 0, for here they tell the class of different
-# samples.
+# The table gives most alone; what two give together beyond that is near 0, for here they tell the class of
+# different samples.
 
 found["shapley"].table.to_pandas().round(3)
 

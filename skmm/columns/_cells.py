@@ -32,7 +32,9 @@ def cells(column: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def short(cell: Any) -> str:
-    """A cell in a message."""
+    """A cell in a message, as a user would write it."""
+    if isinstance(cell, np.generic):
+        cell = str(cell) if cell.dtype.kind in "mM" else cell.item()
     text = repr(cell)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
@@ -144,9 +146,12 @@ def dates(table: Any, order: str | None = None, errors: str = "raise") -> np.nda
                 with each.reading(row) if errors == "missing" else contextlib.nullcontext():
                     times[row] = _date(name, row, values[row], order)
             each.warn(len(rows))
-        days = (times - np.datetime64("1970-01-01")) / _DAY
-        turns = 2 * np.pi * np.stack([days / _YEAR, days / 7, days])
-        parts += [days / _YEAR, *np.sin(turns), *np.cos(turns)]
+        since = times - np.datetime64("1970-01-01")
+        years = since / _DAY / _YEAR
+        # the rest of whole days is exact: the same time of each day is the same number, which is then a constant
+        week, day = (since % unit / unit for unit in (7 * _DAY, _DAY))
+        turns = 2 * np.pi * np.stack([years % 1, week, day])
+        parts += [years, *np.sin(turns), *np.cos(turns)]
     return np.stack(parts, axis=1)
 
 

@@ -182,11 +182,12 @@ def _strings(name: Any, strings: list[str], missing: np.ndarray, loading: Loadin
     said = [i for i, cell in enumerate(strings) if not is_placeholder(cell)]
     texts, rows_of = [strings[i] for i in said], rows[said]
     marks = sorted({strings[i].strip() for i in {*range(len(strings))} - {*said}})
-    hindrances = []
+    hindrances, doubtful = [], False
     for read in (written_numbers, _written_arrays, written_dates) if texts else ():
         found, hindrance = read(name, texts, rows_of)
         if found is None:
             hindrances += [hindrance] if hindrance else []
+            doubtful |= bool(hindrance) and read is written_dates
         elif not marks:
             return few(there, missing, found)
         elif found.kind in TABLE and found.kind != "category":
@@ -202,7 +203,7 @@ def _strings(name: Any, strings: list[str], missing: np.ndarray, loading: Loadin
         if found.useless:
             found = replace(found, useless=f"{found.useless}; {hindrance}")
         else:
-            found = replace(found, why=f"{found.why}; {hindrance}")
+            found = replace(found, why=f"{found.why}; {hindrance}", doubtful=doubtful)
     return few(there, missing, found) if len(set(strings)) == 1 else found
 
 

@@ -39,13 +39,15 @@ _ODD = 0.1  # strings of which no more than this share are no numbers are number
 class Found:
     """What a column holds, and why that is believed.
 
-    ``useless`` says why nothing can be learned from it, ``form`` how its numbers are written as strings.
+    ``useless`` says why nothing can be learned from it, ``form`` how its numbers are written as strings; of what is
+    ``doubtful`` the user is told, for it may be meant otherwise.
     """
 
     kind: str
     why: str
     useless: str = ""
     form: NumberForm | None = None
+    doubtful: bool = False
 
 
 def ways_out(name: Any) -> str:
@@ -157,6 +159,8 @@ def written_dates(name: Any, strings: list[str], rows: np.ndarray) -> Reading:
         odd = [i for i, cell in enumerate(strings) if forms[i] != form or not _are_dates([cell])]
         if not odd:
             return Found("date", f"its cells are {form}"), ""
+        if len(odd) == len(strings):
+            return None, ""
         return None, (
             f"{len(strings) - len(odd)} of {len(strings)} are {form}, "
             f"row {rows[odd[0]]} has {short(strings[odd[0]])}"
@@ -168,7 +172,7 @@ def written_dates(name: Any, strings: list[str], rows: np.ndarray) -> Reading:
     if order is None and _are_dates(distinct, DAY_FIRST) and _are_dates(distinct, MONTH_FIRST):
         found = words(strings)
         why = f"dates, but is {strings[0]!r} day or month first: say {DAY_FIRST!r} or {MONTH_FIRST!r}"
-        return Found("characters" if found.useless else found.kind, why), ""
+        return Found("characters" if found.useless else found.kind, why, doubtful=True), ""
     return None, ""
 
 

@@ -165,7 +165,12 @@ def _check_request(frame: Any, overrides: Mapping[Any, Any], loading: Loading) -
     names = list(frame.columns)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"column {twice!r} stands in the table {names.count(twice)} times; columns are {names}.")
+        raise ValueError(
+            f"column {twice!r} stands in the table {names.count(twice)} times; columns are {names}. "
+            "df.loc[:, ~df.columns.duplicated()] keeps the first of each name."
+        )
+    if not len(frame):
+        raise ValueError(f"Found array with 0 sample(s) (shape={frame.shape}) while a minimum of 1 is required.")
     for name, choice in overrides.items():
         if name not in names:
             raise unknown("column", name, names)
@@ -188,15 +193,24 @@ def _decide(name: Any, place: int, column: Any, choice: Any, loading: Loading) -
         found = Found("given", _CHOSEN)
     if found.useless:
         warn(
-            f"column {name!r} is dropped: {found.useless}. Keep it with from_frame(df, {{{name!r}: "
-            f"{('category' if found.kind == 'drop' else found.kind)!r}}})."
+            f"column {name!r} is dropped: {found.useless}. Keep it with "
+            f"{_said(name, 'category' if found.kind == 'drop' else found.kind)}."
         )
         return _Decision(name, place, found)
+    if found.doubtful:
+        right = f"{_said(name, found.kind)} says that this is right"
+        warn(f"column {name!r} is read as {found.kind}: {found.why}. {right}.")
     if found.kind == "given":
         return _Decision(name, place, found, loading.placed(choice), type(choice).__name__)
     if found.kind in (*TABLE, "drop"):
         return _Decision(name, place, found)
     return _Decision(name, place, found, loading.made(found.kind), loading.transformer_name(found.kind))
+
+
+def _said(name: Any, kind: str) -> str:
+    """How a user says what a column is."""
+    told = f"{{{name!r}: {kind!r}}}"
+    return f"from_frame(df, {told}), or modalities=AutoModalities({told}) of an estimator"
 
 
 def _chosen(kind: str, column: Any) -> Found:

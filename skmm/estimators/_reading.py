@@ -52,9 +52,9 @@ class TableReading:
         names = getattr(self, "feature_names_in_", None) if reader is None else reader._names
         X = rows_as_frame(as_frame(X), None if names is None else list(names), getattr(self, "modalities_", ()))
         if is_named(X):
-            return as_blocks(X, reset=False)
+            return _not_empty(as_blocks(X, reset=False))
         if reader is not None:
-            return read_table(reader, X)
+            return _not_empty(read_table(reader, X))
         refuse_unnamed(X)
         return self._divide(validate_data(self, X, reset=False, **NUMBERS), X)
 
@@ -86,6 +86,13 @@ class TableReading:
         """The columns of a table of numbers as modalities, those that a ``given`` frame notes if none are named."""
         modalities = noted_modalities(given) if self.modalities is None else self.modalities
         return divide(X, modalities, list(getattr(self, "feature_names_in_", [])))
+
+
+def _not_empty(blocks: Blocks) -> Blocks:
+    """Refuse samples of which there are none, in the words of scikit-learn."""
+    if not len(blocks):
+        raise ValueError(f"Found array with 0 sample(s) in {list(blocks)} while a minimum of 1 is required.")
+    return blocks
 
 
 def reader_of(modalities: Any, X: Any, told: str = "") -> ModalityTransformer | None:

@@ -406,7 +406,15 @@ VALUE_LOSSES: dict[str, Callable[[float, float], Loss]] = {
 
 def _read_values(y: Any) -> np.ndarray:
     """Values (n,) or (n, n_outputs)."""
-    y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    try:
+        y = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+    except ValueError as error:
+        text = next((cell for cell in np.ravel(np.asarray(y, dtype=object)) if isinstance(cell, str)), None)
+        if text is None:
+            raise
+        raise ValueError(
+            f"y holds {text!r}: a regressor predicts numbers. Of classes MultimodalClassifier learns."
+        ) from error
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     if y.ndim > 2:

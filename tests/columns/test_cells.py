@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from skmm import ModalityTransformer
+from skmm.columns._cells import date_names, dates
 
 
 def test_a_day_says_where_in_year_week_and_day_it_is():
@@ -47,7 +48,10 @@ def test_dates_with_the_year_last_are_those_of_iso(column):
 
 def test_dates_that_may_be_either_are_as_they_are_said_to_be():
     df = pd.DataFrame({"at": ["1/2/2020", "2/3/2020", "4/3/2020", "5/6/2020"], "price": [1.0, 2.5, 2.0, 4.0]})
-    found = next(iter(ModalityTransformer.from_frame(df).describe()))
+    with pytest.warns(
+        UserWarning, match="column 'at' is read as characters: dates, but is '1/2/2020' day or month first"
+    ):
+        found = next(iter(ModalityTransformer.from_frame(df).describe()))
     assert found["why"] == "dates, but is '1/2/2020' day or month first: say 'day/month/year' or 'month/day/year'"
     assert found["modality"] is not None
     for order, iso in [("day/month/year", "2020-{1}-{0}"), ("month/day/year", "2020-{0}-{1}")]:
@@ -91,3 +95,18 @@ def test_text_of_another_type_is_named_in_new_rows_too():
     new = pd.DataFrame({"review": ["good", 7], "price": [1.0, 2.0]})
     with pytest.raises(ValueError, match=r"column 'review', row 1: expected text \(str\), got 7 \(int\)"):
         transformer.transform(new)
+
+
+@pytest.mark.parametrize("time", ["00:00", "10:00", "23:59:59.999999"])
+def test_dates_at_one_time_of_day_say_nothing_by_it(time):
+    days = pd.DataFrame({"day": [pd.Timestamp(f"2020-01-{d:02} {time}") for d in range(1, 29)]})
+    told = dict(zip(date_names(None, ["day"]), dates(days).T, strict=True))
+    assert np.ptp(told["day_sin_day"]) == np.ptp(told["day_cos_day"]) == 0
+    assert np.ptp(told["day_sin_week"]) > 1
+
+
+def test_a_time_of_day_that_training_did_not_see_is_no_large_number():
+    days = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=40, freq="9D"), "shop": ["a", "b"] * 20})
+    transformer = ModalityTransformer.from_frame(days).fit(days)
+    later = days.assign(day=days["day"] + pd.Timedelta(hours=10))
+    assert abs(np.asarray(transformer.transform(later)["table"])).max() < 5

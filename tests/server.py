@@ -3,8 +3,6 @@
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import pytest
-
 
 class Server:
     """Files by their name, how a request for them goes wrong, and the names that were asked for."""
@@ -44,11 +42,3 @@ class Server:
         self.http.shutdown()
         self.http.server_close()
         self.thread.join()
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    running = Server()
-    yield running
-    running.close()
