@@ -107,12 +107,20 @@ html_show_sourcelink = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
+# Functions of the names that can be chosen: what each names has a page of its own.
+CHOICES = {
+    *(f"Fusion.{name}" for name in skmm.list_fusions()),
+    *(f"Encoder.{name}" for name in skmm.list_encoders()),
+    *(f"Optimizer.{name}" for name in skmm.list_optimizers()),
+}
 # Inherited methods that are of use; those for metadata routing are scikit-learn's business.
 INHERITED = {"fit_transform", "get_params", "score", "set_output", "set_params", "get_feature_names_out"}
 
 
 def skip_inherited(app, what, name, obj, skip, options):
-    """What numpy, torch or scikit-learn give a class is on their pages."""
+    """What numpy, torch or scikit-learn give a class is on their pages; what a name is a choice of has its own."""
+    if getattr(obj, "__qualname__", "") in CHOICES:
+        return True
     module = getattr(obj, "__module__", None) or ""
     if callable(obj) and not module.startswith("skmm") and name not in INHERITED:
         return True

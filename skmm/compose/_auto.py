@@ -54,7 +54,7 @@ class AutoModalities(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         What reads the columns.
     n_features_in_ : int
         Number of columns of the table.
-    feature_names_in_ : ndarray of str, shape (n_features_in_,)
+    feature_names_in_ : ndarray of str, shape (n_features,)
         Names of the columns, if they are strings.
 
     Raises

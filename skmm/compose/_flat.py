@@ -126,7 +126,7 @@ class FlatEstimator(MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : Blocks, dict of arrays, or their flat form of shape (n_samples, n_features_in_)
+        X : Blocks, dict of arrays, or their flat form of shape (n_samples, n_features)
             Samples.
 
         Returns
