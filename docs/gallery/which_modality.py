@@ -64,7 +64,7 @@ found = {
     for method in ("shapley", "removal", "permutation")
 }
 fig, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
-at = np.arange(len(X))
+at = np.arange(len(list(X)))
 for k, (method, result) in enumerate(found.items()):
     away = [result.importances - result.low, result.high - result.importances]
     ax.barh(at + 0.27 * (k - 1), result.importances, 0.25, xerr=np.maximum(away, 0), label=method)
