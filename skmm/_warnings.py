@@ -12,13 +12,13 @@ from typing import Any
 _BETWEEN = {"skmm", "sklearn", "joblib", "skorch", "tqdm"}
 
 
-# what runs the fits of a comparison or search, while it does, and what was said under it, numbers aside
+# what runs the fits of a cross-validation, while it does, and what was said under it, numbers aside
 _running: weakref.ref[Any] | None = None
 _said: set[str] = set()
 
 
 def warn(message: str) -> None:
-    """Warn at the line of the user's own code that led here, once for all fits that one call has run."""
+    """Warn at the line of the user's own code that led here, once for all folds that run there."""
     global _running, _said
     frame, level, runner = sys._getframe(), 1, None
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:

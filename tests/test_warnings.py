@@ -88,7 +88,7 @@ def test_a_warning_points_to_the_line_of_the_user(situation):
     assert {warning.lineno for warning in caught} <= lines
 
 
-FOLDS = [cross_validation, grid_search, search, comparison, transformer_in_a_pipeline_under_cross_validation]
+FOLDS = [cross_validation, transformer_in_a_pipeline_under_cross_validation]
 
 
 @pytest.mark.parametrize("situation", FOLDS)

@@ -96,7 +96,7 @@ def numbers(table: Any, forms: Sequence[NumberForm] | None = None, errors: str =
             for row in rows.tolist():
                 with each.reading(row):
                     out[row, j] = _finite(name, values, np.array([row]), form)[row]
-            each.warn(len(rows))
+            each.tell(len(rows))
     return out
 
 
@@ -124,7 +124,7 @@ class _Lenient:
         except (TypeError, ValueError) as error:
             self.found.append(str(error))
 
-    def warn(self, n: int) -> None:
+    def tell(self, n: int) -> None:
         """Tell how many of the cells that hold a value were not read."""
         if self.found:
             warn(f"{len(self.found)} of {n} cells of column {self.name!r} are taken as missing: {self.found[0]}")
@@ -145,7 +145,7 @@ def dates(table: Any, order: str | None = None, errors: str = "raise") -> np.nda
             for row in rows:
                 with each.reading(row) if errors == "missing" else contextlib.nullcontext():
                     times[row] = _date(name, row, values[row], order)
-            each.warn(len(rows))
+            each.tell(len(rows))
         since = times - np.datetime64("1970-01-01")
         years = since / _DAY / _YEAR
         # the rest of whole days is exact: the same time of each day is the same number, which is then a constant

@@ -235,7 +235,7 @@ def test_a_continuous_target_of_a_classifier():
 
 
 def test_a_target_of_words_of_a_regressor():
-    with pytest.raises(ValueError, match="could not convert string to float"):
+    with pytest.raises(ValueError, match="y holds 'a': a regressor predicts numbers"):
         small(MultimodalRegressor).fit(two(), np.array(["a", "b"])[Y])
 
 
