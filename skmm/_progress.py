@@ -107,6 +107,17 @@ def write_line(text: str, file: TextIO | None = None) -> None:
     tqdm.write(text, file=sys.stdout if file is None else file)
 
 
+def in_words(seconds: float) -> str:
+    """A time as it is said, no more exact than it is known."""
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 5700:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def _make_bar(name: str, total: int | None, unit: str, after: float, depth: int) -> Any:
     from tqdm.auto import tqdm
     from tqdm.std import tqdm as on_terminal

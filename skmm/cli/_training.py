@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skmm._progress import in_words
 from skmm.cli._data import Data
 from skmm.cli._errors import UsageError, explained
 
@@ -67,17 +68,6 @@ def target_in_words(y: Any, regression: bool) -> str:
     order = np.argsort(-counts, kind="stable")[:_SHOWN]
     shown = ", ".join(f"{classes[i]} ({counts[i]})" for i in order)
     return f"{len(classes)} classes: {shown}{', ...' if len(classes) > _SHOWN else ''}"
-
-
-def in_words(seconds: float) -> str:
-    """A time as it is said, no more exact than it is known."""
-    if seconds < 1:
-        return "less than a second"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 5700:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import copy
 import functools
 import inspect
 import time as time_module
-import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping
 from numbers import Integral, Real
@@ -296,8 +295,10 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         classes: np.ndarray | None = None,
         soft: np.ndarray | None = None,
     ) -> Prepared:
-        """Read the samples and divide them, all that comes before there is a network; nothing is set here."""
-        self._check_params()
+        """Read the samples and divide them, all that comes before there is a network; nothing is set here.
+
+        What calls it has checked the parameters.
+        """
         self._check_supervised(y)
         samples = X, y, sample_weight, groups, time
         given = self._read_samples(*samples, reset=reset, whole=not stream, classes=classes, soft=soft)
@@ -585,23 +586,6 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         told = ~np.isnan(everything).any(axis=1)
         score = target.score(everything[told], training.target.cpu().numpy()[told], weights[told])
         return {"oof_prediction_": target.finish(everything), "oof_score_": score}
-
-    def _refused_fusions(self, X: Blocks, y: Any, fusions: Mapping[str, Any]) -> dict[str, ValueError]:
-        """Which fusions cannot be built for such samples, by name, and why."""
-        self._check_params()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the fits will say it
-            target, _ = self._first_target(y, None)
-        encoders = check_encoders(self.encoders, list(X))
-        inputs = self._learn_inputs(X, np.ones(len(X)), encoders, scale=False)
-        found = {}
-        with seeded(0, find_device(self.device)):
-            for name, fusion in fusions.items():
-                try:
-                    FusionNetwork(**self._network_args(inputs, target, fusion, len(X)))
-                except ValueError as error:
-                    found[name] = error
-        return found
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

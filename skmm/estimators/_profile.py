@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time as time_module
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from torch import nn
 
 from skmm._devices import draw_seed, find_device, seeded
 from skmm._progress import progress, showing
+from skmm.blocks import Blocks
+from skmm.network._encoders import check_encoders
 from skmm.network._network import FusionNetwork
 from skmm.table import Table
 from skmm.training._memory import bytes_for_backward, bytes_of
@@ -160,6 +165,7 @@ def measure(estimator: MultimodalEstimator, *samples: Any) -> Profile:
     estimator.callbacks = estimator.checkpoint = None
     start = time_module.perf_counter()
     with showing(bool(estimator.verbose)):
+        estimator._check_params()
         prepared = estimator._prepare(*samples)
         random, device = prepared.random, find_device(estimator.device)
         with seeded(draw_seed(random), device):
@@ -194,6 +200,26 @@ def measure(estimator: MultimodalEstimator, *samples: Any) -> Profile:
         device=str(device),
         stacked=prepared.plan.blind and estimator._wants_stack(),
     )
+
+
+def refused_fusions(
+    estimator: MultimodalEstimator, X: Blocks, y: Any, fusions: Mapping[str, Any]
+) -> dict[str, ValueError]:
+    """Which fusions cannot be built for such samples, by name, and why."""
+    estimator._check_params()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the fits will say it
+        target, _ = estimator._first_target(y, None)
+    encoders = check_encoders(estimator.encoders, list(X))
+    inputs = estimator._learn_inputs(X, np.ones(len(X)), encoders, scale=False)
+    found = {}
+    with seeded(0, find_device(estimator.device)):
+        for name, fusion in fusions.items():
+            try:
+                FusionNetwork(**estimator._network_args(inputs, target, fusion, len(X)))
+            except ValueError as error:
+                found[name] = error
+    return found
 
 
 def _steps(net: MultimodalNet, training: TrainingSet) -> tuple[int, float]:

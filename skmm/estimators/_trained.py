@@ -17,7 +17,8 @@ from sklearn.utils import check_scalar
 
 from skmm._checks import unknown
 from skmm._devices import draw_seed, find_device
-from skmm.spec import Optimizer, SpecParams, as_spec
+from skmm.estimators._params import SpecParams
+from skmm.spec import Optimizer, as_spec
 from skmm.training._checkpoint import Checkpoint, check_callbacks, identify
 from skmm.training._identity import digest_of, shown
 from skmm.training._net import MultimodalNet

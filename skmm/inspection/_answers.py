@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from skmm._checks import unknown
 from skmm._private import safe_indexing
 from skmm.blocks import Blocks
 from skmm.columns._tables import as_frame
-from skmm.inspection.removal import at_blocks
+from skmm.inspection.removal import at_blocks, gaps_expected
 
 # a modality or column, or several that come and go together
 Names = str | tuple[str, ...]
@@ -60,9 +59,7 @@ class Answers:
     def all(self, name: str) -> np.ndarray:
         """What the method says of all samples."""
         if name not in self._said:
-            with warnings.catch_warnings():
-                # here this is the question, not a surprise
-                warnings.filterwarnings("ignore", r"\d+ of \d+ samples have no modality at all", UserWarning)
+            with gaps_expected():
                 if self._refit is None:
                     self._said[name] = np.asarray(getattr(self._model, name)(self._X))
                 else:

@@ -287,30 +287,36 @@ class _Scores:
             raise ValueError(f"scoring must be one metric, a name or a function, got {scoring!r}.")
         self.scoring, self.scorer = scoring, check_scoring(removal.model, scoring)
         self.answers: dict[int, Answers] = {}
+        self.whole: dict[int, float] = {}  # of all rows
         self.all = np.arange(removal.n_samples)
 
     def ask(self, sets: Sequence[int]) -> None:
         """Have the answers of these sets."""
         new = [kept for kept in dict.fromkeys(sets) if kept not in self.answers]
         found = Parallel(n_jobs=self.n_jobs)(delayed(self._asked)(kept) for kept in new)
-        self.answers.update(zip(new, found, strict=True))
+        for kept, (answers, score) in zip(new, found, strict=True):
+            self.answers[kept], self.whole[kept] = answers, score
 
-    def _asked(self, kept: int) -> Answers:
+    def _asked(self, kept: int) -> tuple[Answers, float]:
         answers = self.removal.answers(kept, self.refit)
-        self.score(answers, self.all, kept)  # which asks for what it needs
-        return answers
+        return answers, self.score(answers, self.all, kept)  # which asks for what it needs
 
-    def of(self, kept: int, rows: np.ndarray | None = None) -> float:
+    def of(self, kept: int) -> float:
         self.ask([kept])
-        return self.score(self.answers[kept], self.all if rows is None else rows, kept)
+        return self.whole[kept]
 
-    def drawn(self, answers: Answers, draws: list[np.ndarray], kept: int) -> np.ndarray:
-        """Scores of each draw of rows, (n_draws,)."""
+    def drawn(self, kept: int, draws: list[np.ndarray]) -> np.ndarray:
+        """Scores of a set on each draw of rows, (n_draws,)."""
+        self.ask([kept])
+        return self.over(self.answers[kept], self.whole[kept], draws, kept)
+
+    def over(self, answers: Answers, whole: float, draws: list[np.ndarray], kept: int) -> np.ndarray:
+        """Scores of answers, of which that of all rows is known, on each draw of rows, (n_draws,)."""
         each = _EACH.get(self.scoring) if isinstance(self.scoring, str) else None
         if each is not None:
             values = each(answers, self.y)
             # a mean over samples, if it is what the scorer says, needs no call for each draw
-            if values.ndim == 1 and np.isclose(values.mean(), self.score(answers, self.all, kept), rtol=1e-9):
+            if values.ndim == 1 and np.isclose(values.mean(), whole, rtol=1e-9):
                 return np.array([values[rows].mean() for rows in draws])
         return np.array([self.score(answers, rows, kept) for rows in draws])
 
@@ -329,7 +335,7 @@ def _exact(scores: _Scores, draws: list[np.ndarray]) -> dict[str, Any]:
     sets = range(scores.removal.everything + 1)
     scores.ask(sets)
     values = np.array([scores.of(kept) for kept in sets])
-    drawn = np.stack([scores.drawn(scores.answers[kept], draws, kept) for kept in sets])
+    drawn = np.stack([scores.drawn(kept, draws) for kept in sets])
     singles = [1 << i for i in range(scores.removal.n_names)]
     return {
         "importances": shapley_values(values),
@@ -352,7 +358,7 @@ def _sampled(scores: _Scores, draws: list[np.ndarray], n_permutations: int, rng:
         return sampled_shapley_values(value, n_names, n_permutations, same)
 
     importances, errors = estimate(scores.of)
-    drawn = {kept: scores.drawn(answers, draws, kept) for kept, answers in scores.answers.items()}
+    drawn = {kept: scores.drawn(kept, draws) for kept in scores.answers}
     shares = [estimate(partial(_at, drawn, d))[0] for d in range(len(draws))]
     nothing = scores.of(0)
     return {
@@ -373,10 +379,10 @@ def _removed(scores: _Scores, draws: list[np.ndarray]) -> dict[str, Any]:
     singles = [1 << i for i in range(scores.removal.n_names)]
     scores.ask([everything, 0, *sets, *singles])
 
-    whole = scores.drawn(scores.answers[everything], draws, everything)
+    whole = scores.drawn(everything, draws)
     return {
         "importances": scores.of(everything) - np.array([scores.of(kept) for kept in sets]),
-        "drawn": np.stack([whole - scores.drawn(scores.answers[kept], draws, kept) for kept in sets]),
+        "drawn": np.stack([whole - scores.drawn(kept, draws) for kept in sets]),
         "alone": np.array([scores.of(kept) for kept in singles]) - scores.of(0),
     }
 
@@ -387,12 +393,13 @@ def _shuffled(scores: _Scores, draws: list[np.ndarray], n_repeats: int, rng: Any
     whole = scores.of(everything)
     falls = np.empty((removal.n_names, n_repeats))
     drawn = np.zeros((removal.n_names, len(draws)))
-    whole_drawn = scores.drawn(scores.answers[everything], draws, everything)
+    whole_drawn = scores.drawn(everything, draws)
     for i in range(removal.n_names):
         for r, order in enumerate(orders):
             answers = Answers(removal.model, removal.shuffled(i, order))
-            falls[i, r] = whole - scores.score(answers, scores.all, everything)
-            drawn[i] += (whole_drawn - scores.drawn(answers, draws, everything)) / n_repeats
+            score = scores.score(answers, scores.all, everything)
+            falls[i, r] = whole - score
+            drawn[i] += (whole_drawn - scores.over(answers, score, draws, everything)) / n_repeats
     spread = falls.std(axis=1, ddof=1) / np.sqrt(n_repeats) if n_repeats > 1 else np.full(len(falls), np.nan)
     return {"importances": falls.mean(axis=1), "standard_errors": spread, "drawn": drawn}
 
@@ -425,7 +432,7 @@ def _result(
         interactions=found.get("interactions"),
         score=scores.of(removal.everything),
         baseline=scores.of(0) if baseline else np.nan,
-        scores={tuple(removal.members(kept)): scores.of(kept) for kept in sorted(scores.answers)},
+        scores={tuple(removal.members(kept)): score for kept, score in sorted(scores.whole.items())},
         table=Table(sorted(table, key=lambda row: -float(row["importance"] or 0.0))),
     )
 

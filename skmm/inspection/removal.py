@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,14 @@ def remove(X: Blocks, names: Iterable[str], rate: float, seed: Sequence[int]) ->
     return Blocks(dict(X.items()), present=present)
 
 
+@contextmanager
+def gaps_expected() -> Iterator[None]:
+    """Ask about samples without any modality: here that is the question, and no surprise to warn of."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\d+ of \d+ samples have no modality at all", UserWarning)
+        yield
+
+
 def score_without(
     score: Callable[..., Any],
     estimator: Any,
@@ -64,7 +73,5 @@ def score_without(
     """Score on X with modalities removed, and the share of samples that are left without any."""
     reduced = remove(X, names, rate, seed)
     empty = ~np.any(list(reduced.present.values()), axis=0)
-    with warnings.catch_warnings():
-        # here this is the question, not a surprise
-        warnings.filterwarnings("ignore", r"\d+ of \d+ samples have no modality at all", UserWarning)
+    with gaps_expected():
         return score(estimator, reduced, y), float(empty.mean())

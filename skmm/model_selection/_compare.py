@@ -23,6 +23,7 @@ from skmm.compose import ModalityTransformer
 from skmm.compose._leaks import ignore_leaks, warn_of_leaks
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._base import MultimodalEstimator
+from skmm.estimators._profile import refused_fusions
 from skmm.estimators._reading import reader_of
 from skmm.model_selection._baselines import check_task
 from skmm.model_selection._compare_baselines import Baselines, baselines_of_folds, check_baselines, read_blocks
@@ -361,7 +362,7 @@ def _are_few(fusions: Any) -> bool:
 def _refused(candidates: Mapping[str, BaseEstimator], blocks: Blocks, y: Any) -> dict[str, ValueError]:
     """What candidates say against such samples when their network is built, as a fit does first."""
     trial: Any = clone(_last(next(iter(candidates.values())))[0])
-    return trial._refused_fusions(blocks, y, {name: _last(model)[0].fusion for name, model in candidates.items()})
+    return refused_fusions(trial, blocks, y, {name: _last(model)[0].fusion for name, model in candidates.items()})
 
 
 def _last(estimator: Any) -> tuple[Any, str]:

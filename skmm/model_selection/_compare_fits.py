@@ -17,7 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skmm._checks import check_rate, unknown
 from skmm._private import safe_indexing
-from skmm._progress import progress, showing, write_line
+from skmm._progress import in_words, progress, showing, write_line
 from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.compose._leaks import ignore_leaks
@@ -92,8 +92,7 @@ def run_fits(
 def _time_in_words(fit: Fit, result: Mapping[str, float], left: int, at_once: int) -> str:
     """How long all fits take, if they take as long as this one."""
     took = result["fit_time"] + result["score_time"]
-    seconds = took * math.ceil(left / at_once)
-    total = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    total = in_words(took * math.ceil(left / at_once))
     return f"A fit of {fit.name} took {took:.1f} s: about {total} for {left}, {at_once} at once, if all are alike."
 
 

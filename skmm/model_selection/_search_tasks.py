@@ -333,6 +333,7 @@ class Task:
         """An estimator up to the point where training begins; what others did before it is not done again."""
         estimator = clone(candidate.last)
         inspect.signature(estimator.fit).bind(fold.X_train, fold.y_train, **fold.fit_params)
+        estimator._check_params()
         device = find_device(estimator.device)
         key = candidate.before, fold.number, _params_key(estimator, _AFTER_INPUT), estimator._hides_modalities()
         if key not in self.prepared:
@@ -341,7 +342,6 @@ class Task:
             prepared = prepared._replace(experts=self.experts.setdefault(key, prepared.experts))
             self.prepared[key] = prepared, estimator._load_training(prepared, device)
         prepared, (training, validation) = self.prepared[key]
-        estimator._check_params()
         random = copy.deepcopy(prepared.random)
         with seeded(draw_seed(random), device):
             net = estimator._build(prepared, random, device)

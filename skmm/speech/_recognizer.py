@@ -441,7 +441,6 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
 
     def _prepare(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool) -> Prepared:
         """Read the samples and divide them, all that comes before there is a network; nothing is set here."""
-        self._check_params()
         self._check_supervised(y)
         blocks = self._read(X, reset=reset)
         texts = [tidy(text) for text in check_transcripts(y)]
