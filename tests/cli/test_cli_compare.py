@@ -92,7 +92,7 @@ def faults(err):
 def test_compare_without_a_file_runs_on_the_data_that_comes_along(capsys):
     code, out, err = run(capsys, "compare", "--rows", "160", *QUICK)
     assert (code, faults(err)) == (0, [])
-    assert out.startswith("spoken digits: 160 of 1797 samples, 2 folds, max_epochs=1, n_members=2, experts=None; ")
+    assert out.startswith("spoken digits: 160 of 1797 samples, 2 folds, max_epochs=1, n_members=2; times in seconds\n")
     for method in ("concat", "LR concat", "LR image", "LR audio", "late mean", "stacked", "boosting", "trees"):
         assert f"\n{method} " in out
     assert out.splitlines()[-1].startswith("Deep fusion")
@@ -175,7 +175,7 @@ def test_without_modalities_the_columns_say_what_they_are(csv, capsys):
     assert code == 0
     assert faults(err) == [
         "skmm: column 'empty' is dropped: all its cells are missing. Keep it with from_frame(df, {'empty': "
-        "'category'})."
+        "'category'}), or modalities=AutoModalities({'empty': 'category'}) of an estimator."
     ]
     found, compared = out.split("\n\n", 1)
     rows = {line.split()[0]: line.split()[1:] for line in found.splitlines()}
