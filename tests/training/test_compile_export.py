@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import LEVELS, SELF_CONTAINED
+from conftest import LEVELS, SELF_CONTAINED, each_level
 from torch.export import Dim
 from torch.func import functional_call, stack_module_state
 from torch.utils._pytree import tree_map  # torch has no public one
@@ -168,10 +168,10 @@ def test_what_says_it_cannot_be_stacked_cannot(make, inputs):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch's own, at an import
 @pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex:UserWarning")
-@pytest.mark.parametrize("name", list_fusions())
-def test_fusion_compiled_to_machine_code(name):
+@each_level
+def test_fusion_compiled_to_machine_code(fusion):
     # in float64: the order of additions changes, and a square root near 0 makes float32's rounding visible
-    module = network(name).double()
+    module = network(fusion).double()
     values, present = batch(6)
     inputs = {key: x.double() for key, x in values.items()}, present
     with torch.no_grad():
