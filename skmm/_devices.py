@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from skmm._ranks import current
+
 # torch has one random generator for all threads: of two that draw at once neither would be reproducible
 _one_at_a_time = threading.RLock()
 _computed = False
@@ -51,8 +53,12 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def find_device(device: str | torch.device) -> torch.device:
     """The device by name; ``"auto"`` is a GPU where there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    local = current().local_rank
+    if device == "auto" or (device == "cuda" and local is not None):
+        if not torch.cuda.is_available():
+            device = "cpu" if device == "auto" else device
+        else:  # ranks side by side on a machine have a GPU each
+            device = "cuda" if local is None else f"cuda:{local % torch.cuda.device_count()}"
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:

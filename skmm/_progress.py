@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO
 
+from skmm._ranks import current
+
 _SHOWN: ContextVar[bool] = ContextVar("skmm_progress_shown", default=False)
 _DEPTH: ContextVar[int] = ContextVar("skmm_progress_depth", default=0)
 
@@ -87,7 +89,7 @@ def progress(
     ------
     Progress
     """
-    if not (shown or _SHOWN.get()) or total == 0 or sys.stderr is None:
+    if not (shown or _SHOWN.get()) or total == 0 or sys.stderr is None or current().rank:
         yield Progress()
         return
     depth = _DEPTH.get()

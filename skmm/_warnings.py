@@ -8,6 +8,8 @@ import warnings
 import weakref
 from typing import Any
 
+from skmm._ranks import current
+
 # what may stand between the user's line and the one that warns
 _BETWEEN = {"skmm", "sklearn", "joblib", "skorch", "tqdm"}
 
@@ -20,6 +22,8 @@ _said: set[str] = set()
 def warn(message: str) -> None:
     """Warn at the line of the user's own code that led here, once for all folds that run there."""
     global _running, _said
+    if current().rank:  # what it would say, the first rank says
+        return
     frame, level, runner = sys._getframe(), 1, None
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
         if frame.f_code.co_name == "__call__" and frame.f_globals.get("__name__") == "joblib.parallel":

@@ -14,6 +14,7 @@ FLOORS = [
     "__main__",
     "cli",
     "",
+    "distributed",
     "persistence",
     "compression",
     "model_selection",
@@ -48,6 +49,7 @@ FLOORS = [
     "_private",
     "_progress",
     "_warnings",
+    "_ranks",
 ]
 READERS = ["blocks", "columns", "files", "compose", "preprocessing"]
 ENGINE = {"training", "estimators", "encoders", "network"}

@@ -25,6 +25,7 @@ from skmm._devices import draw_seed, find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
 from skmm._progress import showing
+from skmm._ranks import current
 from skmm._warnings import warn
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
@@ -256,7 +257,8 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         ``soft`` are predictions, probabilities or values, of each sample that are learned from in place of y.
         """
         start = time_module.monotonic()
-        self._check_params()
+        ranks = current()
+        ranks.agree(self._check_params)
         tasks = FitTasks(self, 1 + 2 * self._wants_stack(), X, y, sample_weight)
         with showing(bool(self.verbose)), all_or_nothing(self, None if reset else self.net_.undo()):
             stream = epochs is not None
@@ -299,9 +301,9 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
 
         What calls it has checked the parameters.
         """
-        self._check_supervised(y)
-        samples = X, y, sample_weight, groups, time
-        given = self._read_samples(*samples, reset=reset, whole=not stream, classes=classes, soft=soft)
+        how: dict[str, Any] = {"reset": reset, "whole": not stream, "classes": classes, "soft": soft}
+        read = functools.partial(self._read_samples, X, y, sample_weight, groups, time, **how)
+        given = current().agree(read, self._in_common_of)
         blocks, target = given.blocks, given.target
         random, split_seed = self._start_random(reset=reset)
         if reset:
@@ -345,6 +347,11 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         )
         return Prepared(plan, inputs, target, random, split_seed, seen if blind else None, experts, given.form)
 
+    def _in_common_of(self, given: Samples) -> dict[str, Any]:
+        """What all ranks must have in common of the samples."""
+        others = {"sample_weight": given.weights, "groups or time": given.marks}
+        return self._in_common(given.blocks, y=given.encoded, **others)
+
     def _folds(
         self, given: Samples, rows: np.ndarray, target: Target, groups: np.ndarray | None, seed: int
     ) -> Folds:
@@ -372,6 +379,7 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         soft: np.ndarray | None,
     ) -> Samples:
         """Samples as numbers; ``whole`` if y holds all classes that there will be."""
+        self._check_supervised(y)
         blocks, noted = self._first_read(X) if reset else (self._read(X), self)
         form = {name: value for name, value in vars(noted).items() if name in self.OF_FORM}
         refuse_gaps(y)
@@ -426,7 +434,8 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         """What lets training go on."""
         if not self._goes_on(prepared.plan):
             return None
-        measured = functools.partial(losses_of_fused, net, prepared.target, training, prepared.plan)
+        samples = prepared.target, training, prepared.plan
+        measured = functools.partial(losses_of_fused, *samples, self.n_members)
         return Rounds(net.max_epochs, max(MOST_EPOCHS, net.max_epochs), measured)
 
     def _load_training(self, prepared: Prepared, device: torch.device) -> tuple[TrainingSet, TrainingSet | None]:

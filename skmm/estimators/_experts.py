@@ -19,6 +19,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skmm._checks import unknown
 from skmm._progress import Progress, progress
+from skmm._ranks import current
 from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.estimators._expert_menu import FEWEST, Choice, auto_experts
@@ -278,7 +279,7 @@ class ExpertFolds:
         found, late = [], []
         with progress("experts", sum(map(self._n_fits, self.choices)), "fit") as bar:
             for i, choice in enumerate(self.choices):
-                if not choice.required and time.monotonic() > self.deadline:
+                if not choice.required and current().first(lambda: time.monotonic() > self.deadline):
                     late.append(choice.name)
                     continue
                 bar.note(expert=choice.name)
@@ -308,11 +309,12 @@ class ExpertFolds:
         has = np.asarray(self.present[:, places].any(axis=1))
         _check_input(choice, X, has, self.rows)
 
-        def fitted(setting: Any, chosen: np.ndarray) -> Any:
+        def fitted(task: tuple[Any, np.ndarray]) -> Any:
+            setting, chosen = task
             rows = np.flatnonzero(chosen & has)
             y = self.target.given(self.encoded[rows], standard=not choice.required)
             model = _fit(choice, _with_random_state(setting, self.seed), X[rows], y, self.weights[rows])
-            bar.advance()
+            bar.advance(ranks.world_size)
             return model
 
         def loss(model: Any, fold: int) -> tuple[float, float]:
@@ -323,19 +325,21 @@ class ExpertFolds:
             told = self.target.slope(self.target.features(outputs), self._tensor(rows))[0]
             return float(told @ self.weights[rows]), float(self.weights[rows].sum())
 
-        folds = range(len(self.folds))
+        folds, ranks = range(len(self.folds)), current()
         models: dict[int, list[Any]] = {i: [] for i in range(len(choice.settings))}
         best = 0
         if len(models) > 1:
-            losses = []
-            for i, setting in enumerate(choice.settings):
-                models[i] = [fitted(setting, self.folds.seen[f]) for f in folds[:_FOLDS_TO_CHOOSE]]
+            losses, first = [], folds[:_FOLDS_TO_CHOOSE]
+            tasks = [(setting, self.folds.seen[f]) for setting in choice.settings for f in first]
+            made = ranks.spread(fitted, tasks)
+            for i in models:
+                models[i] = made[i * len(first) : (i + 1) * len(first)]
                 each = np.array([loss(model, f) for f, model in zip(folds, models[i], strict=False)])
                 losses.append(each[:, 0].sum() / max(each[:, 1].sum(), 1e-300))
             best = int(np.argmin(losses))
         setting = choice.settings[best]
-        own = models[best] + [fitted(setting, self.folds.seen[f]) for f in folds[len(models[best]) :]]
-        last = fitted(setting, np.ones(len(has), dtype=bool))
+        seen = [*self.folds.seen[len(models[best]) :], np.ones(len(has), dtype=bool)]
+        *own, last = models[best] + ranks.spread(fitted, [(setting, rows) for rows in seen])
         return Trained(choice, last), [Trained(choice, model) for model in own]
 
     def _tensor(self, rows: np.ndarray) -> torch.Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
+from skmm._ranks import current
 from skmm.estimators._stack import Stack, average
 from skmm.estimators._targets import Target
 from skmm.inputs._batches import Batches
@@ -33,12 +36,13 @@ def member_outputs(
     rows: np.ndarray | None = None,
     *,
     everyone: bool = False,
+    shared: bool = False,
 ) -> Iterator[Said]:
     """What the heads say of the rows, or of all samples, some of them at a time: of those members that predict, or
-    of ``everyone``."""
+    of ``everyone``. What is ``shared`` each rank has a share of."""
     network, n_members = net.module_.network, net.module_.n_members
     of_modalities = len(network.modality_heads) > 0
-    for positions, *found in net.batches(data, dtype, rows=rows):
+    for positions, *found in net.batches(data, dtype, rows=rows, shared=shared):
         # as arrays, whose operations take a fraction of what those of tensors take on a single row
         outputs, exists = (np.asarray(x.cpu()) for x in found)
         if outputs.ndim == 2 or (outputs.ndim == 3 and n_members > 1 and not of_modalities):
@@ -66,14 +70,14 @@ def reduced(
 ) -> list[np.ndarray]:
     """What is left of the outputs, a few arrays (n, ...): they are reduced as they come, not held together.
 
-    The last is, if asked for, which samples have any modality.
+    The last is, if asked for, which samples have any modality. Of ``everyone``, as a fit asks them, each rank
+    computes a share.
     """
     n = len(data) if rows is None else len(rows)
     found: list[np.ndarray] = []
-    for positions, outputs, exists, known in member_outputs(net, data, dtype, rows, everyone=everyone):
-        parts = reduce(positions, outputs, exists)
-        if with_known:
-            parts = *parts, known
+    said = member_outputs(net, data, dtype, rows, everyone=everyone, shared=everyone)
+    each = ((at, (*reduce(at, o, e), known) if with_known else reduce(at, o, e)) for at, o, e, known in said)
+    for positions, parts in _of_all_ranks(each) if everyone else each:
         if len(positions) == n and (np.diff(positions) == 1).all():
             return list(parts)
         if not found:
@@ -81,6 +85,12 @@ def reduced(
         for whole, part in zip(found, parts, strict=True):
             whole[positions] = part
     return found
+
+
+def _of_all_ranks(parts: Iterator[Any]) -> Iterator[Any]:
+    """What each rank has, for all; alone, as it comes."""
+    ranks = current().rows
+    return parts if ranks.world_size == 1 else itertools.chain(*ranks.gather(list(parts)))
 
 
 def combined(

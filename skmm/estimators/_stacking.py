@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from skmm._devices import seeded
+from skmm._ranks import current
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.estimators._experts import ExpertFolds
 from skmm.estimators._flat import as_unseen
@@ -79,11 +80,14 @@ _MEASURED = 4096  # samples whose loss says whether training goes on
 
 
 def losses_of_fused(
-    net: MultimodalNet, target: Target, training: TrainingSet, plan: TrainingPlan
+    target: Target, training: TrainingSet, plan: TrainingPlan, n_members: int, net: MultimodalNet
 ) -> tuple[float, float]:
-    """Mean loss of the members' fused heads on what they left out, and on what they saw, of some of the samples."""
+    """Mean loss of the members' fused heads on what they left out, and on what they saw, of some of the samples.
+
+    The net may have some of the members: the mean is over all ``n_members``, those of other ranks too.
+    """
     at = plan.folds.told()[:_MEASURED]  # their order is one of their content, as good as any
-    n_members = net.module_.n_members
+    own = net.members_ or list(range(n_members))
     rows, weights = plan.rows[plan.train[at]], plan.weights[plan.train[at]]
     seen = np.stack([np.isin(at, own) for own in plan.folds.members(n_members)]).astype(float)
     encoded = exact(training.target[torch.from_numpy(rows).to(training.target.device)].cpu())
@@ -95,7 +99,10 @@ def losses_of_fused(
 
     (found,) = reduced(net, training.data, torch.float32, losses, rows, everyone=True)
     blind = plan.folds.blind(n_members)[:, at]
-    left_out, known = (float(np.average(found.T, weights=w * weights)) for w in (blind, seen))
+    sums = np.array([((found.T * w[own] * weights).sum(), (w[own] * weights).sum()) for w in (blind, seen)])
+    if net.members_ is not None:
+        sums = np.sum(current().decisions.gather(sums), axis=0)
+    left_out, known = (sums[:, 0] / sums[:, 1]).tolist()
     return left_out, known
 
 
@@ -204,7 +211,8 @@ def fit_stack(
         more = features_without(net, target, samples, plan, experts, hidden)
         features, encoded = np.concatenate([features, more]), torch.cat([encoded, encoded])
         fold, weights, groups = np.tile(fold, 2), np.tile(weights, 2) / 2, np.tile(groups, 2)
-    stack, outputs = _choose(_Samples(target, features, encoded, weights, groups, fold % _FOLDS))
+    weighed = _Samples(target, features, encoded, weights, groups, fold % _FOLDS)
+    stack, outputs = current().first(lambda: _choose(weighed))
     rows = np.resize(plan.rows[plan.train][at], len(fold))
     kept = features.astype(np.float32, copy=False), rows, encoded.numpy(), weights, groups, fold % _FOLDS, fold
     return StackFit(stack, _placed(outputs[:n], at, len(plan.train)), scores, HeadOutputs(names, *kept))

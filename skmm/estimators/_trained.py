@@ -17,10 +17,13 @@ from sklearn.utils import check_scalar
 
 from skmm._checks import unknown
 from skmm._devices import draw_seed, find_device
+from skmm._ranks import current
+from skmm.blocks import Blocks
 from skmm.estimators._params import SpecParams
 from skmm.spec import Optimizer, as_spec
+from skmm.training._apart import train_apart
 from skmm.training._checkpoint import Checkpoint, check_callbacks, identify
-from skmm.training._identity import digest_of, shown
+from skmm.training._identity import digest_of, shown, versions
 from skmm.training._net import MultimodalNet
 from skmm.training._optimizers import SCHEDULES
 from skmm.training._sets import TrainingSet
@@ -151,7 +154,7 @@ class TrainedEstimator(SpecParams, CallbackSupportMixin, BaseEstimator):
             "train_split": None,
             "callbacks": self.callbacks,
             "device": str(device),
-            "verbose": self.verbose,
+            "verbose": self.verbose if current().rank == 0 else 0,
         }
 
     def _start_random(self, *, reset: bool) -> tuple[np.random.RandomState, int]:
@@ -161,7 +164,7 @@ class TrainedEstimator(SpecParams, CallbackSupportMixin, BaseEstimator):
         """
         if not reset:
             return self._random, self._split_seed
-        random = np.random.RandomState(draw_seed(self.random_state))
+        random = np.random.RandomState(current().first(lambda: draw_seed(self.random_state)))
         return random, draw_seed(random)
 
     def _split(
@@ -223,8 +226,22 @@ class TrainedEstimator(SpecParams, CallbackSupportMixin, BaseEstimator):
             every, device = self.checkpoint_every, find_device(self.device)
             checkpoint = Checkpoint(Path(self.checkpoint), every, identity, device, own=self._is_clone)
         ending |= {"patience": self.n_iter_no_change, "tol": self.tol, "checkpoint": checkpoint}
-        net.train(training, validation, epochs, **ending)
+        if current().members:
+            train_apart(net, training, validation, epochs, **ending)
+        else:
+            net.train(training, validation, epochs, **ending)
         return checkpoint
+
+    def _in_common(self, blocks: Blocks, **given: Any) -> dict[str, Any]:
+        """What all ranks must have in common before one of them waits for another in training.
+
+        A random state is drawn from by the first rank alone.
+        """
+        own = self._of_fit().items()
+        parameters = {f"the parameter {name}": pair for name, pair in own if name != "random_state"}
+        others = {f"the version of {name}": ("", version) for name, version in versions().items()}
+        samples = {f"modality {name!r}": (block, blocks.present[name]) for name, block in blocks.items()}
+        return {**parameters, **others, **{name: digest_of(part) for name, part in {**samples, **given}.items()}}
 
     def _of_fit(self) -> dict[str, tuple[str, str]]:
         """The parameters on which a fit depends, as digests and as a message quotes them."""

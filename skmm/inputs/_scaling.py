@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from skmm._progress import progress
+from skmm._ranks import current
 from skmm.blocks._blocks import Block, RaggedArray, block_kind, is_lazy, sample_shape
 from skmm.blocks._prefetch import read_ahead
 
@@ -29,14 +31,14 @@ def _chunks(
     rows = np.flatnonzero(present)
     if isinstance(block, RaggedArray):
         held = np.cumsum(block.lengths[rows]) * max(1, math.prod(block.inner_shape))
-        for chosen in np.split(rows, np.flatnonzero(np.diff(held // at_a_time)) + 1):
+        for chosen in current().mine(np.split(rows, np.flatnonzero(np.diff(held // at_a_time)) + 1)):
             part = block[chosen]
             yield part.values.astype(np.float64), np.repeat(chosen, part.lengths)
         return
     size = max(1, at_a_time // max(1, math.prod(block.shape[1:])))
-    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    parts = current().mine([rows[start : start + size] for start in range(0, len(rows), size)])
     if is_lazy(block):
-        with progress("reading", len(rows), "row", after=1.0) as bar:
+        with progress("reading", sum(map(len, parts)), "row", after=1.0) as bar:
             for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
                 yield values[exists].astype(np.float64), chosen[exists]
                 bar.advance(len(chosen))
@@ -63,6 +65,28 @@ def power_of_two(values: np.ndarray) -> np.ndarray:
     A division by it rounds nothing, and what is left can be squared: 1e200 and 1e-200 cannot in float64.
     """
     return np.ldexp(1.0, np.frexp(np.abs(values).max(axis=0))[1] - 1)
+
+
+Moments = tuple[float, np.ndarray, np.ndarray]  # total weight, means, and summed squares of what is away from them
+
+
+def _joined(one: Moments, other: Moments) -> Moments:
+    """Moments of two parts as one, as in Chan et al. 1983."""
+    (total, mean, squares), (mass, own, around) = one, other
+    away = own - mean
+    squares = squares + around + away**2 * (total * mass / (total + mass))
+    return total + mass, mean + away * (mass / (total + mass)), squares
+
+
+def _of_all_ranks(own: Moments, unit: Any) -> tuple[Moments, Any]:
+    """Moments of all parts, of which each rank has read some, in the unit of the first that has any."""
+    parts = [part for part in current().gather((own, unit)) if part[0][0]]
+    if not parts:
+        return own, unit
+    of_first = parts[0][1]
+    ratios = [unit / of_first for _, unit in parts]
+    each = [(total, mean * r, squares * r**2) for ((total, mean, squares), _), r in zip(parts, ratios, strict=True)]
+    return functools.reduce(_joined, each), of_first
 
 
 class Scaler:
@@ -102,7 +126,7 @@ class Scaler:
             return cls(np.zeros(1), np.array([rms or 1.0]))
         # a picture of (height, width) has one channel, not one for each column
         channels = 1 if block_kind(block) == "image" and len(block.shape) == 3 else sample_shape(block)[-1]
-        total, mean, squares = 0.0, np.zeros(channels), np.zeros(channels)
+        found: Any = 0.0, np.zeros(channels), np.zeros(channels)
         unit: Any = None
         for x, rows in _chunks(block, present, n_jobs, at_a_time):
             each, flat = cls._per_channel(x, weights[rows], channels)
@@ -111,12 +135,9 @@ class Scaler:
                 continue
             unit = power_of_two(flat) if unit is None else unit
             flat = flat / unit
-            # moments of the parts joined, as in Chan et al. 1983
             own = each @ flat / mass
-            away = own - mean
-            squares += each @ (flat - own) ** 2 + away**2 * (total * mass / (total + mass))
-            mean = mean + away * (mass / (total + mass))
-            total += mass
+            found = _joined(found, (mass, own, each @ (flat - own) ** 2))
+        (total, mean, squares), unit = _of_all_ranks(found, unit)
         if not total:
             return cls(np.zeros(channels), np.ones(channels))
         scale = np.sqrt(squares / total)

@@ -21,6 +21,7 @@ from torch import Tensor, nn, optim
 from skmm._devices import seeded
 from skmm._private import tree_map
 from skmm._progress import Progress, progress
+from skmm._ranks import current
 from skmm.augmentation import Batch, ModalityDropout
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._prepared import Prepared
@@ -105,6 +106,8 @@ class Learner:
 def obstacle(learner: Learner) -> str:
     """Why a learner cannot be trained together with others, or nothing."""
     estimator, net = learner.estimator, learner.net
+    if current().world_size > 1:
+        return "its rows or members are divided among ranks"
     if estimator.callbacks:
         return "it has callbacks of its own"
     if getattr(estimator, "_skl_callbacks", None):

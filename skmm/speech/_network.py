@@ -440,7 +440,7 @@ class _BucketIterator:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=self.generator)]
         chosen = [torch.from_numpy(positions).to(rows.device) for positions in batches]
         cut_weights = [None if weights is None else weights[part] for part in chosen]
-        yield from d.cut([rows[part] for part in chosen], cut_weights)
+        yield from d.cut([rows[part] for part in chosen], cut_weights, training=self.generator is not None)
 
 
 class ContextDropout:

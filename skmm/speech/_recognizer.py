@@ -20,6 +20,7 @@ from skmm._devices import draw_seed, find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
 from skmm._progress import showing
+from skmm._ranks import current
 from skmm._warnings import warn
 from skmm.augmentation import CutMix, Mixup, ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
@@ -402,7 +403,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             the estimator is fitted; before the first has ended it is as it was before.
         """
         going_on = self.warm_start and hasattr(self, "net_")
-        self._check_params()
+        current().agree(self._check_params)
         tasks = FitTasks(self, 1, X, y, sample_weight)
         with showing(bool(self.verbose)), all_or_nothing(self, self.net_.undo() if going_on else None):
             prepared = self._prepare(X, y, sample_weight, groups, reset=not going_on)
@@ -439,8 +440,10 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         language = {"_texts": prepared.texts if reset else self._texts | prepared.texts, "_language_made": None}
         return {**language, **self._learned(prepared, random, reset=reset), **of_training(net.snapshot())}
 
-    def _prepare(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool) -> Prepared:
-        """Read the samples and divide them, all that comes before there is a network; nothing is set here."""
+    def _read_samples(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool
+    ) -> tuple[Blocks, list[str], np.ndarray, np.ndarray | None]:
+        """Samples, transcripts, weights and groups as they were given, checked."""
         self._check_supervised(y)
         blocks = self._read(X, reset=reset)
         texts = [tidy(text) for text in check_transcripts(y)]
@@ -453,6 +456,17 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             ensure_non_negative=True,
             allow_all_zero_weights=False,
         )
+        return blocks, texts, weights, groups
+
+    def _in_common_of(self, given: Any) -> dict[str, Any]:
+        """What all ranks must have in common of the samples."""
+        blocks, texts, weights, groups = given
+        return self._in_common(blocks, y=texts, sample_weight=weights, groups=groups)
+
+    def _prepare(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool) -> Prepared:
+        """Read the samples and divide them, all that comes before there is a network; nothing is set here."""
+        read = functools.partial(self._read_samples, X, y, sample_weight, groups, reset=reset)
+        blocks, texts, weights, groups = current().agree(read, self._in_common_of)
         random, split_seed = self._start_random(reset=reset)
         if reset:
             name = find_audio(blocks, self.audio)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from skorch.callbacks import Callback
 
+from skmm._ranks import current
 from skmm._warnings import warn
 from skmm.training._interrupts import EndOfTraining
 
@@ -33,10 +34,10 @@ class Rounds(Callback):
     first, most : int
         Epochs of the first round, and of all.
     measure : callable
-        Loss of what members left out, and of what they saw.
+        Net -> loss of what members left out, and of what they saw.
     """
 
-    def __init__(self, first: int, most: int, measure: Callable[[], tuple[float, float]]) -> None:
+    def __init__(self, first: int, most: int, measure: Callable[[MultimodalNet], tuple[float, float]]) -> None:
         self.first, self.most, self.measure = first, most, measure
 
     def on_train_begin(self, net: MultimodalNet, **kwargs: Any) -> None:
@@ -49,7 +50,7 @@ class Rounds(Callback):
         self.done_ += 1
         if self.done_ < self.end_:
             return
-        left_out, seen = self.measure()
+        left_out, seen = self.measure(net)
         self.left_out_losses_.append(left_out)
         pays = left_out < self.best_ * (1 - _WORTH) if self.best_ > 0 else left_out < self.best_
         if left_out < self.best_:
@@ -73,7 +74,7 @@ class Rounds(Callback):
 
     def on_train_end(self, net: MultimodalNet, **kwargs: Any) -> None:
         # a round that the time limit or Ctrl-C cut short may be the best all the same
-        cut = self.weights_ and self.done_ < self.end_ and self.measure()[0] < self.best_
+        cut = self.weights_ and self.done_ < self.end_ and self.measure(net)[0] < self.best_
         if self.weights_ and not cut:
             net.module_.load_state_dict(dict(zip(net.module_.state_dict(), self.weights_, strict=True)))
         self.weights_ = []
@@ -112,6 +113,7 @@ class TimeLimit(Callback):
         self.done_ += 1
         now = time.monotonic()
         possible = int(max(0.0, self.deadline - now) / ((now - self.begin_) / self.done_))
+        possible = current().decisions.first(lambda: possible)  # clocks differ, and all ranks must end at once
         planned = -(-((net.total_steps_ or 0) - net.step_) // net.n_batches_)
         if possible < planned:
             self.planned_ = self.done_ + planned if not self.cut_ else self.planned_

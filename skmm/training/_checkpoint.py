@@ -18,6 +18,7 @@ from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from torch import Tensor
 
 from skmm._private import tree_map
+from skmm._ranks import current
 from skmm.training._identity import digest_of, versions
 
 if TYPE_CHECKING:
@@ -111,14 +112,19 @@ class Checkpoint(Callback):
         ValueError
             If it is another fit's, of another version, or no checkpoint that can be read.
         """
-        if not self.path.exists():
-            self._write({}, new=True)
-        self.state = self._read()
+        self.state = current().first(self._found)
         self.done: int = self.state.get("epochs", 0)
         return self.done
 
+    def _found(self) -> dict[str, Any]:
+        if not self.path.exists():
+            self._write({}, new=True)
+        return self._read()
+
     def remove(self) -> None:
         """Delete the file of a fit that has ended well, and what was left where it was killed while writing."""
+        if current().rank:
+            return
         self.path.unlink(missing_ok=True)
         for left in self.path.parent.glob(f"{glob.escape(self.path.name)}.*.tmp"):
             with contextlib.suppress(FileNotFoundError):
@@ -141,8 +147,10 @@ class Checkpoint(Callback):
         net.history.extend(state["history"])
         for name, callback in _stateful(net):
             callback.load_state_dict(state["callbacks"][name])
-        torch.set_rng_state(state["random"][0].cpu())
-        for other in state["random"][1:]:
+        saved = state["random"] if current().rank == 0 else []  # the others draw numbers of their own, anew
+        for own in saved[:1]:
+            torch.set_rng_state(own.cpu())
+        for other in saved[1:]:
             torch.cuda.set_rng_state(other.cpu(), self.device)
         self.orders = state["orders"]
         if net.verbose:
@@ -156,7 +164,7 @@ class Checkpoint(Callback):
 
     def on_epoch_end(self, net: MultimodalNet, **kwargs: Any) -> None:
         self.done += 1
-        if self.done % self.every == 0:
+        if self.done % self.every == 0 and current().rank == 0:
             self._write(self._state(net))
 
     def _state(self, net: MultimodalNet) -> dict[str, Any]:

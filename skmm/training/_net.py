@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from skmm._devices import computing
 from skmm._private import tree_map
 from skmm._progress import progress, write_line
+from skmm._ranks import ALONE, add_gradients, current
 from skmm._warnings import warn
 from skmm.augmentation import Augmentation, Batch
 from skmm.inputs._batches import Batches
@@ -115,6 +116,7 @@ class MultimodalNet(NeuralNet):
         self.streamed_ = False  # whether partial_fit trained it
         self.orders_: list[torch.Generator] = []  # while it trains, what each member's batches are ordered by
         self.made_of_: dict[str, Any] = {}  # the arguments of each of its networks
+        self.members_: list[int] | None = None  # which of the estimator's these are, if another rank has others
 
     # skorch's own callbacks read the loss of every batch; here it is read once an epoch
     @property
@@ -191,6 +193,8 @@ class MultimodalNet(NeuralNet):
         else:
             self.start_schedule(self.n_batches(training), planned)
         epochs = planned if rounds is None else rounds.most
+        if (rank := current().rank) > 0:
+            torch.manual_seed(torch.initial_seed() + rank)  # dropout of its rows has nothing to do with the others'
         before = len(self.history)
         found = 0 if checkpoint is None else checkpoint.find()
         with contextlib.ExitStack() as around:
@@ -325,19 +329,27 @@ class MultimodalNet(NeuralNet):
         for change in self.augment:
             changed = change(changed)
         loss, output = self._loss(changed)
+        own, of_all = batch[4]
+        if divided := current().rows.world_size > 1:  # of a batch's mean this rank's part
+            loss = loss * (own / of_all)
         total = loss if loss.ndim == 0 else loss.sum()
         if self.scaler_.is_enabled():
             self.scaler_.scale(total).backward()
-            self.scaler_.unscale_(self.optimizer_)
         else:
             total.backward()
+        loss = loss.detach()
+        if divided:
+            parameters = [p for p in self.module_.parameters() if p.requires_grad]
+            loss = add_gradients(parameters, loss.reshape(-1)).view_as(loss)
+        if self.scaler_.is_enabled():
+            self.scaler_.unscale_(self.optimizer_)
         if self.clip_grad_norm is not None:
             if self.module_.n_members == 1:
                 nn.utils.clip_grad_norm_(self.module_.parameters(), self.clip_grad_norm)
             else:
                 gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
                 clip_gradients(gradients, self.clip_grad_norm)
-        return {"loss": loss.detach(), "y_pred": output}
+        return {"loss": loss, "y_pred": output}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         with torch.no_grad():
@@ -346,7 +358,7 @@ class MultimodalNet(NeuralNet):
 
     def _named(self, batch: Any) -> Batch:
         """What the iterator gives, as augmentations take it, the samples behind the members if several."""
-        (values, present), target, weights, axes = batch
+        (values, present), target, weights, axes, _ = batch
         return Batch(values, present, target, weights, axes)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -381,26 +393,29 @@ class MultimodalNet(NeuralNet):
         if iterator is None:
             return
         self._set_training(training)
-        losses, sizes = [], []
+        losses: list[Tensor] = []
+        sizes: list[int] = []
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"])
-            sizes.append(batch[1].shape[batch[3] - 1])
+            sizes.append(batch[4][1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        per_batch = torch.stack(losses).reshape(len(losses), -1).double().cpu()  # (batches, K)
-        size = torch.tensor(sizes, dtype=torch.float64)
+        # (batches, K); of batches that are divided among ranks there may be none for this one
+        of_rank = torch.stack(losses).reshape(len(losses), -1).double().cpu() if losses else torch.empty(0, 1)
+        per_batch, of_batch = (of_rank, sizes) if training else _of_all_batches(of_rank, sizes)
+        size = torch.tensor(of_batch, dtype=torch.float64)
         per_member = (per_batch * size.unsqueeze(1)).sum(0) / size.sum()
         if (error := divergence(prefix, per_member, len(self.history), self.base_lr_)) is not None:
             raise error
         self.member_losses_[prefix] = per_member
-        for entry, loss, n in zip(
-            self.history[-1]["batches"][-len(sizes) :], per_batch.mean(1).tolist(), sizes, strict=True
-        ):
+        of_all = self.history[-1]["batches"]
+        entries = of_all[len(of_all) - len(sizes) :]
+        for entry, loss, n in zip(entries, of_rank.mean(1).tolist(), sizes, strict=True):
             entry[f"{prefix}_loss"], entry[f"{prefix}_batch_size"] = loss, n
-        loss = per_member.mean().item()
-        self.history.record(f"{prefix}_loss", loss)
-        self.history.record(f"{prefix}_loss_best", all(loss < row[f"{prefix}_loss"] for row in self.history[:-1]))
+        mean = per_member.mean().item()
+        self.history.record(f"{prefix}_loss", mean)
+        self.history.record(f"{prefix}_loss_best", all(mean < row[f"{prefix}_loss"] for row in self.history[:-1]))
         self.history.record(f"{prefix}_batch_count", len(sizes))
 
     # -- prediction ----------------------------------------------------------------------------------------------
@@ -423,8 +438,11 @@ class MultimodalNet(NeuralNet):
         rows: np.ndarray | None = None,
         *,
         whole: bool = False,
+        shared: bool = False,
     ) -> Iterator[tuple[np.ndarray, Any, Tensor]]:
         """Outputs for the rows, or for all samples, without gradient, some of them at a time.
+
+        What is ``shared`` each rank gives a share of.
 
         Yields
         ------
@@ -438,7 +456,9 @@ class MultimodalNet(NeuralNet):
         module = self.ready(dtype)
         chosen = torch.arange(len(data)) if rows is None else torch.from_numpy(rows)
         n = len(chosen)
-        parts = [torch.arange(n)] if whole else data.parts(chosen, self._most(data), self.module_.width)
+        ranks = current().rows if shared else ALONE
+        most = -(-self._most(data) // ranks.world_size)
+        parts = ranks.mine([torch.arange(n)] if whole else data.parts(chosen, most, self.module_.width))
         cuts = data.stream([chosen[part].to(data.device) for part in parts])
         with progress("predicting", n, "sample", after=1.0) as bar:
             for part, (values, present) in zip(parts, cuts, strict=True):
@@ -505,3 +525,12 @@ class MultimodalNet(NeuralNet):
         light = object.__new__(type(self))
         light.__dict__.update(vars(self), optimizer_=None)
         return light
+
+
+def _of_all_batches(losses: Tensor, sizes: list[int]) -> tuple[Tensor, list[int]]:
+    """Losses (batches, K) and sizes of all batches, of which each rank has had every so many-th."""
+    ranks = current().rows
+    told = ranks.gather((losses, sizes))
+    n = sum(len(own) for _, own in told)
+    each: list[Any] = [(told[i % len(told)], i // len(told)) for i in range(n)]
+    return torch.stack([own[0][place] for own, place in each]), [own[1][place] for own, place in each]

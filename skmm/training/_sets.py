@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skmm._ranks import Ranks, current
 from skmm.inputs._batches import Batches
 from skmm.inputs._columns import Width, take_rows
 
-# Of a batch: (values, masks), targets, weights, and the number of axes before those of a sample: 2 for batches of
-# each member's own, else 1.
-Cut = tuple[Any, Tensor, Tensor | None, int]
+# Of a batch: (values, masks), targets, weights, the number of axes before those of a sample, 2 for batches of each
+# member's own, else 1, and how many of the samples count, of how many that all ranks have in this batch.
+Cut = tuple[Any, Tensor, Tensor | None, int, tuple[int, int]]
 
 
 class TrainingSet:
@@ -38,10 +39,27 @@ class TrainingSet:
     def __len__(self) -> int:
         return self.rows.shape[1]
 
-    def cut(self, rows: list[Tensor], weights: Iterable[Tensor | None]) -> Iterator[Cut]:
-        """Batches of these rows and weights, which are read ahead where samples are read lazily."""
-        for batch, weight, values in zip(rows, weights, self.data.stream(rows), strict=True):
-            yield values, take_rows(self.target, batch), weight, batch.ndim
+    def cut(self, rows: list[Tensor], weights: Iterable[Tensor | None], *, training: bool = False) -> Iterator[Cut]:
+        """Batches of these rows and weights, which are read ahead where samples are read lazily.
+
+        Of several ranks each has its share: in ``training`` of the rows of each batch, otherwise of the batches.
+        """
+        ranks, sizes = current().rows, [batch.shape[-1] for batch in rows]
+        counted = [(size, size) for size in sizes]
+        if ranks.world_size > 1 and training:
+            counted = [(len(range(ranks.rank, size, ranks.world_size)), size) for size in sizes]
+            rows = [_share(batch, ranks) for batch in rows]
+            weights = [None if weight is None else _share(weight, ranks) for weight in weights]
+        elif ranks.world_size > 1:
+            rows, weights, counted = ranks.mine(rows), ranks.mine(list(weights)), ranks.mine(counted)
+        for batch, weight, count, values in zip(rows, weights, counted, self.data.stream(rows), strict=True):
+            yield values, take_rows(self.target, batch), weight, batch.ndim, count
+
+
+def _share(batch: Tensor, ranks: Ranks) -> Tensor:
+    """A rank's share of a batch, (B,) or (K, B); where there is none for it, one that will not count."""
+    own = batch[..., ranks.rank :: ranks.world_size]
+    return own if own.shape[-1] else batch[..., :1]
 
 
 def order_generator(seed: int, epochs_before: int = 0) -> torch.Generator:
@@ -80,4 +98,4 @@ class BatchIterator:
         else:
             parts = rows.split(self.batch_size, -1)
             weight_parts = [None] * len(parts) if weights is None else weights.split(self.batch_size, -1)
-        yield from d.cut(parts, weight_parts)
+        yield from d.cut(parts, weight_parts, training=self.generators is not None)

@@ -1,0 +1,5 @@
+"""One model fitted by several processes, on several devices or machines."""
+
+from skmm.distributed._data_parallel import data_parallel
+
+__all__ = ["data_parallel"]
