@@ -17,8 +17,11 @@ _running: weakref.ref[Any] | None = None
 _said: set[str] = set()
 
 
-def warn(message: str) -> None:
-    """Warn at the line of the user's own code that led here, once for all folds that run there."""
+def warn(message: str, about: str | None = None) -> None:
+    """Warn at the line of the user's own code that led here, once for all folds that run there.
+
+    Two warnings are one where they are ``about`` the same, by default where they differ in numbers alone.
+    """
     global _running, _said
     frame, level, runner = sys._getframe(), 1, None
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
@@ -28,7 +31,7 @@ def warn(message: str) -> None:
     if runner is not None:
         if _running is None or _running() is not runner:
             _running, _said = weakref.ref(runner), set()
-        kind = re.sub(r"\d+", "0", message)
+        kind = re.sub(r"\d+", "0", message) if about is None else about
         if kind in _said:
             return
         _said.add(kind)

@@ -15,9 +15,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from skmm._checks import unknown
 from skmm.columns._cells import ColumnTfidf, date_names, dates, listed, numbers, stacked, texts, token_ids
-from skmm.columns._levels import Categories
+from skmm.columns._levels import MAX_CATEGORIES, Categories
 from skmm.columns._written import COMMA, DAY_FIRST, MONTH_FIRST, POINT, NumberForm
-from skmm.compose._findings import MAX_CATEGORIES
 from skmm.files._sources import check_folder
 
 

@@ -118,6 +118,13 @@ def test_a_time_limit_reaches_training_with_what_reading_left(folder, tmp_path, 
     assert skmm.load(tmp_path / "m.skmm")[-1].time_limit == 120
 
 
+def test_a_short_time_limit_is_not_promised_to_be_kept(folder, tmp_path, capsys):
+    command = ["fit", folder / "films.csv", "--target", "label", *QUICK, "--out", tmp_path / "m.skmm"]
+    code, out, _ = run(capsys, *command, "--time-limit", "5s")
+    assert code == 0
+    assert "Time: at most about 5 s, as --time-limit says, or as long as reading the data and one epoch take" in out
+
+
 def test_a_time_limit_that_reading_has_spent_is_said(folder, tmp_path, capsys):
     command = ["fit", folder / "films.csv", "--target", "label", *QUICK, "--out", tmp_path / "m.skmm"]
     code, _, err = run(capsys, *command, "--time-limit", "0.0001")
