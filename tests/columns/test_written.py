@@ -186,7 +186,9 @@ def test_what_would_be_dropped_says_what_stood_in_the_way():
 )
 @pytest.mark.filterwarnings("ignore:column 'x' is dropped")
 def test_codes_are_no_numbers(cells):
-    assert found_in(cells)[1]["kind"] in ("category", "text", "characters")
+    row = found_in(cells)[1]
+    assert row["kind"] in ("category", "text", "characters", "drop")
+    assert "strings" in row["why"]
 
 
 ARRAYS = {
