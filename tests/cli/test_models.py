@@ -269,7 +269,7 @@ def test_paths_start_at_the_table_that_is_predicted(tmp_path, capsys):
         (["{new}", "{new}", "--out", "{tmp}/p.csv"], "is no file that skmm.save wrote"),
         (["{later}", "{new}", "--out", "{tmp}/p.csv"], "has format 99, of skmm 9.9; this version reads up to"),
         (["{model}", "none.csv", "--out", "{tmp}/p.csv"], "there is no file none.csv"),
-        (["{model}", "{new}", "--out", "{tmp}"], "is a folder; name a file in it"),
+        (["{model}", "{new}", "--out", "{tmp}"], "--out {tmp} holds other things, later.skmm"),
         (["{model}", "{new}", "--out", "{tmp}/none/p.csv"], "there is no folder {tmp}/none; make it first"),
         (["{model}", "{new}", "--out", "{tmp}/p.xlsx"], "must end in one of ['.csv', '.tsv', '.parquet', '.npz']"),
         (["{model}", "{new}", "--out", "{tmp}/p.csv", "--id", "flim"], "has no 'flim'; valid are"),
