@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from skmm._progress import Progress, progress, showing, write_line
 from skmm._warnings import once
 from skmm.cli._batches import open_table, readable
-from skmm.cli._data import TABLES, check_names
+from skmm.cli._data import ENDINGS, TABLES, check_names
 from skmm.cli._errors import UsageError, explained
 from skmm.cli._manifest import Manifest, digest, stamp
 from skmm.cli._models import (
@@ -31,6 +31,7 @@ from skmm.cli._models import (
 )
 from skmm.cli._output import replacing, write_parquet, write_text
 
+_KB = 1000
 _OPTIONS = ("id", "sep", "encoding", "base", "within", "unreadable")  # that the predictions depend on
 
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     told = {"model": digest(Path(args.model)), **{option: getattr(args, option) for option in _OPTIONS}}
     if not os.path.isdir(args.file):
         told["part-rows"] = args.part_rows
-    names = _Names(Path(args.file))
+    names = _Names(Path(args.file), sources)
     manifest = Manifest(folder, told, sources, names.is_part, force=args.force)
     left = {name: path for name, path in sources.items() if not manifest.is_whole(name)}
     there = manifest.counts()[0]
@@ -71,15 +72,15 @@ def run(args: argparse.Namespace) -> None:
 class _Names:
     """Names of parts: that of their file in a folder, with a number of a large one."""
 
-    def __init__(self, source: Path) -> None:
-        self.one = None if source.is_dir() else source
+    def __init__(self, source: Path, sources: Collection[str]) -> None:
+        self.one, self.sources = None if source.is_dir() else source, sources
 
     def of(self, path: Path, number: int) -> str:
         return path.name if self.one is None else f"{path.stem}-{number:05}{path.suffix}"
 
     def is_part(self, name: str) -> bool:
         if self.one is None:
-            return name.lower().endswith(TABLES)
+            return name in self.sources
         return re.fullmatch(rf"{re.escape(self.one.stem)}-\d{{5,}}{re.escape(self.one.suffix)}", name) is not None
 
 
@@ -101,6 +102,7 @@ class _Run:
         self.columns = None if wanted is None else list(dict.fromkeys([*wanted, *args.id]))
         self._check_types()
         self.written: list[str] = []
+        self.told = 0  # of a file, how far the bar knows of it
 
     def _args_of(self, path: Path) -> argparse.Namespace:
         return argparse.Namespace(**{**vars(self.args), "file": str(path)})
@@ -120,45 +122,43 @@ class _Run:
     def predict(self) -> list[str]:
         """Write the parts that are not there, and give the names of their columns."""
         total = sum(path.stat().st_size for path in self.sources.values())
-        with progress("predicting", max(1, total // 1000), "kB") as bar:
+        with progress("predicting", max(1, total // _KB), "kB") as bar:
             for name, path in self.sources.items():
                 self._predict_file(name, path, bar)
         return self.written
 
     def _predict_file(self, name: str, path: Path, bar: Progress) -> None:
-        before, table, told = stamp(path), self.tables[name], 0
+        before, table, self.told = stamp(path), self.tables[name], 0
         self.manifest.begin(name, before)
-        done = self.manifest.done(name)
+        done, n_parts = self.manifest.done(name), 0
         per_part = self.args.part_rows if self.names.one is not None else sys.maxsize
-
-        def seen(rows: Iterator[tuple[int, int, Any]]) -> Iterator[tuple[int, Any]]:
-            nonlocal told
-            for _, start, frame in rows:
-                yield start, frame
-                bar.advance(table.at // 1000 - told)
-                told = table.at // 1000
-
-        n_parts = 0
-        batches = _cut(_read(path, table.batches(self.columns, self.args.batch)), per_part)
-        for number, batch in groupby(batches, key=lambda cut: cut[0]):
+        read = _read(path, table.batches(self.columns, self.args.batch))
+        for number, batches in groupby(_cut(read, per_part), key=lambda cut: cut[0]):
             part, n_parts = self.names.of(path, number), n_parts + 1
+            rows = self._told((cut[1:] for cut in batches), table, bar)
             if part in done:
-                for _ in seen(batch):
+                for _ in rows:
                     pass
                 continue
-            rows = 0
             with replacing(self.manifest.folder / part) as half:
-                counted = _Counted(self._predicted(path, seen(batch)))
-                self.write(counted, half, table.types(self.args.id))
+                written = _Counted(self._predicted(path, rows))
+                self.write(written, half, table.types(self.args.id))
                 if stamp(path) != before:
                     raise UsageError(
                         f"{path} is being written: it changed while it was read. Begin once it is whole."
                     )
-                rows = counted.rows
-            self.manifest.note(name, part, rows)
+            self.manifest.note(name, part, written.rows)
         if not n_parts:
             write_line(f"skmm: {path} has no rows, and gets no part.", sys.stderr)
         self.manifest.end(name)
+
+    def _told(self, batches: Iterator[tuple[int, Any]], table: Any, bar: Progress) -> Iterator[tuple[int, Any]]:
+        """Batches, of which the bar is told once what became of them is over."""
+        for start, frame in batches:
+            yield start, frame
+            now = table.at // _KB
+            bar.advance(now - self.told)
+            self.told = now
 
     def _predicted(self, path: Path, batches: Iterator[tuple[int, Any]]) -> Iterator[dict[str, Any]]:
         """Columns that are written of each batch."""
@@ -238,6 +238,10 @@ def _sources(args: argparse.Namespace) -> dict[str, Path]:
     if folder is not None:
         raise UsageError(f"{given} holds the folder {folder.name}; give a folder of files alone.")
     endings = sorted({path.suffix.lower() for path in found})
+    if given.is_file() and endings[0] not in TABLES:
+        raise UsageError(
+            f"--out {args.out} is a folder, and of {given} predictions are one file; name a file in it."
+        )
     if len(endings) > 1 or endings[0] not in TABLES:
         examples = ", ".join(next(path.name for path in found if path.suffix.lower() == e) for e in endings[:3])
         raise UsageError(
@@ -257,7 +261,7 @@ def _place(args: argparse.Namespace) -> Path:
         raise UsageError(f"--out {args.out} is a file, and predictions of {args.file} are parts in a folder.")
     if not folder.parent.is_dir():
         raise UsageError(f"--out {args.out}: there is no folder {folder.parent}; make it first.")
-    if not folder.is_dir() and folder.suffix.lower() in TABLES:
+    if not folder.is_dir() and folder.suffix.lower() in ENDINGS:
         raise UsageError(
             f"--out {args.out} is called as a file, and predictions of {args.file} are parts in a folder."
         )

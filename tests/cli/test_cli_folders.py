@@ -153,6 +153,12 @@ def read_text(path):
     return pd.read_csv(path, dtype=str)
 
 
+def test_the_bar_comes_to_its_end(model, films, tmp_path, capsys):
+    _, _, err = run(capsys, "predict", model, films / "part-1.csv", "--out", f"{tmp_path}/out/", "--part-rows", "4")
+    last = [line for line in err.splitlines() if line.startswith("predicting")][-1]
+    assert last.startswith("predicting: 100% ")
+
+
 def test_a_file_without_rows_gets_no_part(model, films, tmp_path, capsys):
     write(make_frame()[:0], films / "part-2.csv")
     code, said, err = run(capsys, "predict", model, films, "--out", tmp_path / "out")
@@ -209,7 +215,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(model, tmp_path, capsys, large):
         source.mkdir()
         for k in range(8):
             write(frame[60 * k : 60 * k + 60], source / f"part-{k}.csv")
-    options = ["--batch", "2", "--part-rows", "60", "--id", "film"]
+    options = ["--batch", "6", "--part-rows", "60", "--id", "film"]
     command = ["predict", str(model), str(source), "--out", f"{tmp_path}/out/", *options]
     process = subprocess.Popen([sys.executable, "-m", "skmm", *command], stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
@@ -366,6 +372,22 @@ def test_a_file_that_grows_while_it_is_read_is_no_part(model, films, tmp_path, c
     code, _, err = run(capsys, "predict", model, films / "part-1.csv", "--out", f"{tmp_path}/out/")
     assert (code, "part-1.csv is being written: it changed while it was read" in err) == (2, True)
     assert parts_of(tmp_path / "out") == []
+
+
+def test_a_table_that_somebody_put_beside_the_parts_is_no_part(model, films, tmp_path, capsys):
+    run(capsys, "predict", model, films, "--out", tmp_path / "out")
+    (tmp_path / "out" / "mine.csv").write_text("mine")
+    for more in ([], ["--force"]):
+        code, _, err = run(capsys, "predict", model, films, "--out", tmp_path / "out", *more)
+        assert (code, "holds other things, mine.csv" in err) == (2, True)
+    assert (tmp_path / "out" / "mine.csv").read_text() == "mine"
+    assert len(parts_of(tmp_path / "out")) == 5
+
+
+def test_arrays_are_no_parts(model, tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", x=Y)
+    code, _, err = run(capsys, "predict", model, tmp_path / "a.npz", "--out", f"{tmp_path}/out/")
+    assert (code, "name a file in it" in err) == (2, True)
 
 
 def test_a_column_that_is_written_is_no_id(model, films, tmp_path, capsys):
