@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -121,8 +122,8 @@ class _Run:
 
     def predict(self) -> list[str]:
         """Write the parts that are not there, and give the names of their columns."""
-        total = sum(path.stat().st_size for path in self.sources.values())
-        with progress("predicting", max(1, total // _KB), "kB") as bar:
+        total = sum(math.ceil(path.stat().st_size / _KB) for path in self.sources.values())
+        with progress("predicting", total, "kB") as bar:
             for name, path in self.sources.items():
                 self._predict_file(name, path, bar)
         return self.written
@@ -156,7 +157,7 @@ class _Run:
         """Batches, of which the bar is told once what became of them is over."""
         for start, frame in batches:
             yield start, frame
-            now = table.at // _KB
+            now = math.ceil(table.at / _KB)
             bar.advance(now - self.told)
             self.told = now
 

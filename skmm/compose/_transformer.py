@@ -436,7 +436,8 @@ class ModalityTransformer(  # type: ignore[call-arg]
         Warns
         -----
         UserWarning
-            If X has none of the columns of a modality; names it and them.
+            If X has none of the columns of a modality; names it and them. Of a transformer that ``from_frame`` made
+            also if cells are categories that ``fit`` did not see; names the column, and how many hold which.
         """
         check_is_fitted(self)
         given, X = X, rows_as_frame(as_frame(X), self._names)
