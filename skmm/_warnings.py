@@ -6,6 +6,8 @@ import re
 import sys
 import warnings
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from skmm._ranks import current
@@ -17,10 +19,25 @@ _BETWEEN = {"skmm", "sklearn", "joblib", "skorch", "tqdm"}
 # what runs the fits of a cross-validation, while it does, and what was said under it, numbers aside
 _running: weakref.ref[Any] | None = None
 _said: set[str] = set()
+_block: set[str] | None = None  # the same of a block that says each warning once
 
 
-def warn(message: str) -> None:
-    """Warn at the line of the user's own code that led here, once for all folds that run there."""
+@contextmanager
+def once() -> Iterator[None]:
+    """In the block each warning comes once, of the first rows that it is about."""
+    global _block
+    before, _block = _block, set()
+    try:
+        yield
+    finally:
+        _block = before
+
+
+def warn(message: str, about: str | None = None) -> None:
+    """Warn at the line of the user's own code that led here, once for all folds that run there.
+
+    Two warnings are one where they are ``about`` the same, by default where they differ in numbers alone.
+    """
     global _running, _said
     if current().rank:  # what it would say, the first rank says
         return
@@ -29,13 +46,14 @@ def warn(message: str) -> None:
         if frame.f_code.co_name == "__call__" and frame.f_globals.get("__name__") == "joblib.parallel":
             runner = frame.f_locals["self"]  # the outermost is that of the user's call, and ends with it
         frame, level = frame.f_back, level + 1
-    if runner is not None:
-        if _running is None or _running() is not runner:
-            _running, _said = weakref.ref(runner), set()
-        kind = re.sub(r"\d+", "0", message)
-        if kind in _said:
+    if _block is None and runner is not None and (_running is None or _running() is not runner):
+        _running, _said = weakref.ref(runner), set()
+    said = _said if _block is None else _block
+    if _block is not None or runner is not None:
+        kind = re.sub(r"\d+", "0", message) if about is None else about
+        if kind in said:
             return
-        _said.add(kind)
+        said.add(kind)
     warnings.warn(message, stacklevel=level)
 
 

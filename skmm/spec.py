@@ -130,8 +130,13 @@ class _Named(type):
     _registry: Registry
 
     def __getattr__(cls, name: str) -> Callable[..., Any]:
-        if name.startswith("_") or name not in cls._registry:
+        if name.startswith("_"):
             raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+        if name not in cls._registry:
+            raise AttributeError(
+                f"type object {cls.__name__!r} has no attribute {name!r}: "
+                f"{unknown(cls._registry.what, name, sorted(cls._registry))}"
+            )
 
         def make(**params: Any) -> Any:
             spec = cls(name, **params)

@@ -231,6 +231,16 @@ def test_bad_names_and_parameters(spec, message):
         spec.resolve()
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "near"),
+    [(Encoder, "gruu", "gru"), (Fusion, "atention", "attention"), (Optimizer, "adm", "adam")],
+)
+def test_an_attribute_that_names_nothing_says_what_there_is(kind, name, near):
+    with pytest.raises(AttributeError, match=rf"has no attribute '{name}'.*valid are \[.*Did you mean '{near}'\?"):
+        getattr(kind, name)
+    assert not hasattr(kind, name)
+
+
 def test_bad_choices_can_be_made_shown_and_cloned_before_fit():
     """As scikit-learn has it: nothing is validated before fit."""
     spec = clone(Fusion("nonesuch", facter=3))

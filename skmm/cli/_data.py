@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import codecs
 import difflib
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from skmm._optional import how_to_install
+from skmm.cli._batches import TextTable, readable
 from skmm.cli._errors import UsageError, explained
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -148,48 +147,19 @@ def as_blocks(arrays: Mapping[str, Any], chosen: Mapping[str, list[str]]) -> Any
         return Blocks(made)
 
 
-def read_table(path: Path, args: argparse.Namespace) -> Any:
-    """The table of a file, each of whose columns has a name of its own."""
-    try:
+def read_table(path: Path, args: argparse.Namespace, strings: Collection[str] = ()) -> Any:
+    """The table of a file, each of whose columns has a name of its own; ``strings`` are as they are written."""
+    with readable(path):
         import pandas as pd
 
-        frame = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, args)
-    except ImportError as error:
-        raise UsageError(
-            f"reading {path.suffix} files needs more packages: {how_to_install('dataframe')}."
-        ) from error
-    except (ValueError, OSError) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+        frame = (
+            pd.read_parquet(path) if path.suffix.lower() == ".parquet" else TextTable(path, args, strings).read()
+        )
     names = list(frame.columns)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"{path} has {names.count(twice)} columns {twice!r}; columns are {names}.")
     return frame
-
-
-def _read_csv(path: Path, args: argparse.Namespace) -> Any:
-    """The table of a file of which separator and encoding are given or found out."""
-    import pandas as pd
-
-    from skmm.files._csv import find_encoding, find_separator
-
-    encoding = args.encoding
-    if encoding is None:
-        encoding = find_encoding(path)
-        if not encoding.startswith("utf"):
-            print(f"skmm: {path} is not UTF-8, and read as {encoding}; --encoding says another.", file=sys.stderr)
-    else:
-        try:
-            codecs.lookup(encoding)
-        except LookupError as error:
-            raise UsageError(f"--encoding {encoding} is none that Python knows; such as utf-8, cp1252.") from error
-    separator = {"tab": "\t", "\\t": "\t"}.get(args.sep, args.sep)
-    if separator is None:
-        separator = "\t" if path.suffix.lower() == ".tsv" else find_separator(path, encoding)
-    elif len(separator) != 1 or separator in '\r\n"':
-        raise UsageError(f"--sep takes one character, or 'tab'; got {args.sep!r}.")
-    frame = pd.read_csv(path, sep=separator, encoding=encoding, skipinitialspace=separator != " ", low_memory=False)
-    return frame.rename(columns=lambda name: name.strip() if isinstance(name, str) else name)
 
 
 def _of_table(path: Path, args: argparse.Namespace) -> Data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,18 @@ from skmm.cli._errors import UsageError, explained
 def load(args: argparse.Namespace) -> Any:
     """The model of a file; nothing of it is run."""
     existing(args)  # what is wrong with the other file is said before seconds of imports
+    check_model(args)
+    return load_model(args)
+
+
+def check_model(args: argparse.Namespace) -> None:
+    """Refuse a model that is not there."""
     if not Path(args.model).is_file():
         raise UsageError(f"there is no model {args.model}.")
 
+
+def load_model(args: argparse.Namespace) -> Any:
+    """As :func:`load`, of a model whose file is there, whatever it is to read."""
     import skmm
 
     with explained():
@@ -35,22 +45,27 @@ def load(args: argparse.Namespace) -> Any:
     return model
 
 
-def read_samples(model: Any, args: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """The samples of a file, what predicts them, and all of the file by name.
+def read_samples(model: Any, args: argparse.Namespace, ids: Collection[str] = ()) -> tuple[Any, Any, Any]:
+    """The samples of a file, what predicts them, and all of the file by name; ``ids`` are as they are written."""
+    X, given = _read(model, args, ids)
+    return *before_last(model, X), given
 
-    Steps of a pipeline before the last are behind them, so that files are not read for each kind of prediction.
+
+def before_last(model: Any, X: Any) -> tuple[Any, Any]:
+    """What predicts, and the samples with the steps of a pipeline before it behind them.
+
+    Files are so not read for each kind of prediction.
     """
-    X, given = _read(model, args)
     if not hasattr(model, "steps") or len(model.steps) < 2:
-        return model, X, given
+        return model, X
     with explained():
-        return model[-1], model[:-1].transform(X), given
+        return model[-1], model[:-1].transform(X)
 
 
-def _read(model: Any, args: argparse.Namespace) -> tuple[Any, Any]:
+def _read(model: Any, args: argparse.Namespace, ids: Collection[str]) -> tuple[Any, Any]:
     """The samples of a file as the model reads them, and all of the file by name."""
     path = existing(args)
-    transformer = _transformer(model)
+    transformer = transformer_of(model)
     if path.suffix.lower() == ".npz":
         if transformer is not None:
             raise UsageError(
@@ -60,15 +75,46 @@ def _read(model: Any, args: argparse.Namespace) -> tuple[Any, Any]:
         return _blocks(model, arrays, args), arrays
     if args.modality:
         raise UsageError(f"--modality is for .npz files; of a table {args.model} knows the columns.")
-    frame = read_table(path, args)
+    frame = read_table(path, args, strings_of(model, ids))
+    check_columns(model, list(frame.columns), args)
+    return of_table(model, frame, path, args), frame
+
+
+def of_table(model: Any, frame: Any, path: Path, args: argparse.Namespace) -> Any:
+    """What a model reads of a table of which :func:`check_columns` has no complaint."""
+    transformer = transformer_of(model)
     if transformer is None:
-        return _numbers(model, frame, args), frame
-    _check_columns(transformer, frame, args)
+        return frame[list(model.feature_names_in_)]
     _place(transformer, path, args)
-    return frame, frame
+    return frame
 
 
-def _transformer(model: Any) -> Any:
+def columns_wanted(model: Any) -> list[str] | None:
+    """Names of the columns that a model reads; None where it goes by their places."""
+    transformer = transformer_of(model)
+    if transformer is None:
+        return list(getattr(model, "feature_names_in_", [])) or None
+    return None if transformer._names is None else columns_of(transformer)
+
+
+def strings_of(model: Any, ids: Collection[str] = ()) -> set[str]:
+    """Columns of a text file that are strings, whatever they look like; ``ids`` too, but for those of the model."""
+    import numpy as np
+
+    from skmm.compose._kinds import as_written
+
+    found = set(ids) - set(columns_wanted(model) or ids)
+    transformer = transformer_of(model)
+    if transformer is None or transformer._names is None:
+        return found
+    for name, inner, _ in transformer.transformers_:
+        if name in transformer._positions:
+            places = np.atleast_1d(transformer._positions[name]).tolist()
+            found |= as_written(inner, [transformer._names[place] for place in places])
+    return found
+
+
+def transformer_of(model: Any) -> Any:
     """What makes Blocks of a table in a fitted model, if it reads one."""
     from sklearn.pipeline import Pipeline
 
@@ -77,7 +123,7 @@ def _transformer(model: Any) -> Any:
     first = model.steps[0][1] if isinstance(model, Pipeline) else model
     found = first if isinstance(first, ModalityTransformer) else getattr(first, "modality_transformer_", None)
     inner = getattr(first, "estimator_", None)  # of one that is made smaller
-    return _transformer(inner) if found is None and inner is not None else found
+    return transformer_of(inner) if found is None and inner is not None else found
 
 
 def columns_of(transformer: Any) -> list[str]:
@@ -88,11 +134,16 @@ def columns_of(transformer: Any) -> list[str]:
     return [transformer._names[place] for place in sorted(places)]
 
 
-def _check_columns(transformer: Any, frame: Any, args: argparse.Namespace) -> None:
+def check_columns(model: Any, names: list[Any], args: argparse.Namespace) -> None:
     """Refuse a table that lacks columns, and name those that they may have become."""
-    if transformer._names is None:  # learned from an array
+    if transformer_of(model) is None and getattr(model, "feature_names_in_", None) is None:
+        last = model.steps[-1][1] if hasattr(model, "steps") else model
+        raise UsageError(
+            f"{args.model} reads arrays, {list(getattr(last, 'modalities_', {}))}, and no table; give a .npz file."
+        )
+    wanted, there = columns_wanted(model), [str(name) for name in names]
+    if wanted is None:  # learned from an array
         return
-    wanted, there = columns_of(transformer), [str(name) for name in frame.columns]
     lacking = [name for name in wanted if name not in there]
     if lacking:
         left = [name for name in there if name not in wanted]
@@ -131,15 +182,17 @@ def _blocks(model: Any, arrays: dict[str, Any], args: argparse.Namespace) -> Any
     return as_blocks(arrays, {name: chosen.get(name, [name]) for name in wanted})
 
 
-def _numbers(model: Any, frame: Any, args: argparse.Namespace) -> Any:
-    """The columns of numbers that a model was fitted to, which knows their names."""
-    names = getattr(model, "feature_names_in_", None)
-    if names is None:
-        last = model.steps[-1][1] if hasattr(model, "steps") else model
-        raise UsageError(
-            f"{args.model} reads arrays, {list(getattr(last, 'modalities_', {}))}, and no table; give a .npz file."
-        )
-    lacking = [name for name in names if name not in frame.columns]
-    if lacking:
-        raise UsageError(f"{args.file} lacks the columns {lacking}; it has {list(frame.columns)}.")
-    return frame[list(names)]
+def predictions(model: Any, X: Any) -> dict[str, Any]:
+    """Columns of predictions, and of the probability of each class; several targets have a column each."""
+    if not hasattr(model, "predict_proba"):
+        return _numbered("prediction", model.predict(X))
+    proba, classes = model.predict_proba(X), model.classes_
+    predicted = model.predict(X)
+    names = [f"probability_{label}" for label in classes]
+    return _numbered("prediction", predicted) | {name: proba[:, i] for i, name in enumerate(names)}
+
+
+def _numbered(name: str, values: Any) -> dict[str, Any]:
+    if values.ndim == 1:
+        return {name: values}
+    return {f"{name}_{i}": column for i, column in enumerate(values.T)}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from skmm.cli._errors import UsageError
 
@@ -52,6 +54,8 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.stem[:100]}.{secrets.token_hex(8)}.part{path.suffix}")
     try:
         yield part
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())  # or a crash of the machine leaves the name of a file that is not there
         os.replace(part, path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}.") from error
@@ -127,3 +131,44 @@ def as_json(found: dict[str, object]) -> str:
     """A result as JSON, which has no NaN: a score that is none is null."""
     strict = json.loads(json.dumps(found), parse_constant=lambda _: None)
     return json.dumps(strict, indent=2) + "\n"
+
+
+# -- tables, of which the rows come part by part ------------------------------------------------------------------
+
+
+def write_text(parts: Iterable[Mapping[str, Any]], path: Path, types: Mapping[str, Any] | None = None) -> None:
+    """Columns as .csv or .tsv, nothing in the place of what is missing."""
+    with path.open("x", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        for number, columns in enumerate(parts):
+            if number == 0:
+                writer.writerow(columns)
+            writer.writerows(zip(*(_cells(values) for values in columns.values()), strict=True))
+
+
+def _cells(values: Any) -> list[Any]:
+    """Cells of a column, nothing for what is missing."""
+    from skmm._missing import is_missing
+
+    return ["" if is_missing(cell) else cell for cell in values.tolist()]
+
+
+def write_parquet(parts: Iterable[Mapping[str, Any]], path: Path, types: Mapping[str, Any] | None = None) -> None:
+    """Columns as .parquet, some of the types of pyarrow that are given, the others of those of the first part."""
+    from skmm._optional import import_optional
+
+    arrow = import_optional("pyarrow", extra="dataframe")
+    parquet = import_optional("pyarrow.parquet", extra="dataframe")
+    known = dict(types or {})
+    writer = None
+    try:
+        for columns in parts:
+            arrays = {name: arrow.array(v, type=known.get(name), from_pandas=True) for name, v in columns.items()}
+            table = arrow.table(arrays)
+            if writer is None:
+                known = {name: array.type for name, array in arrays.items()}
+                writer = parquet.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()

@@ -16,6 +16,7 @@ from skmm.cli._errors import UsageError, explained
 _SHARE, _LEAST, _MOST = 0.2, 100, 400
 _WARM = 20  # rows of a fit before, which is not timed: the first of a process imports and compiles
 _LEAST_LIMIT = 300  # seconds; of less a first fit would take too much
+_SHORT = 60  # seconds of a limit that the least that is done may be longer than
 _SHOWN = 8  # classes that are listed
 
 
@@ -153,9 +154,11 @@ def fit(data: Data, model: Any, X: Any, y: Any, groups: Any, limit: float | None
     start = time.monotonic()
     found = estimate(data, model, X, y, seed) if limit is None or limit >= _LEAST_LIMIT else None
     if limit is not None:
-        within = f"at most about {in_words(limit)}, as --time-limit says" + (
-            f"; without it {found}" if found else ""
-        )
+        within = f"at most about {in_words(limit)}, as --time-limit says"
+        if found:
+            within += f"; without it {found}"
+        elif limit < _SHORT:
+            within += ", or as long as reading the data and one epoch take, which are the least"
     else:
         within = str(found) if found else "cannot be said: too few rows of some class for a first fit"
     print(f"Time: {within}.", flush=True)
@@ -170,7 +173,9 @@ def fit(data: Data, model: Any, X: Any, y: Any, groups: Any, limit: float | None
                 f"{in_words(limit - left)} to read. Give more time, or fewer rows."
             )
         model.set_params(time_limit=left).fit(blocks, y, groups=groups)
-    print(f"Fitted in {in_words(time.monotonic() - begin)}.")
+    took = time.monotonic() - begin
+    longer = limit is not None and took > max(1.5 * limit, limit + 1)
+    print(f"Fitted in {in_words(took)}{', which is the least: --time-limit was shorter' if longer else ''}.")
     model.set_params(time_limit=limit, verbose=0)
     if transformer is None:
         return model

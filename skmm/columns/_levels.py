@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -18,8 +19,11 @@ from skmm.columns._tables import note_columns
 
 # strings that stand for a number as it is: a leading zero makes them a code
 _PLAIN = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?")
+# Of strings that come again and again no more than this many are categories of their own.
+MAX_CATEGORIES = 40
 # a column of which this share, of no fewer cells, is new is likely to be another than that of fit
 _NEARLY_ALL, _LEAST = 0.9, 5
+_NAMED = 5  # new levels that a warning names
 
 
 def levels(values: np.ndarray) -> list[Any]:
@@ -111,11 +115,13 @@ class Categories(
         return out
 
 
-def labelled(name: Any, there: np.ndarray, known: Known) -> Iterator[tuple[Any, str | None]]:
-    """Cells of a column as levels, with their labels, None of new ones; warns if nearly all are new."""
+def labelled(
+    name: Any, there: np.ndarray, known: Known, *, usual: bool = False
+) -> Iterator[tuple[Any, str | None]]:
+    """Cells of a column as levels, with their labels, None of new ones; warns of these."""
     found = list(_hashable(levels(there)))
     given = [known.get(level) for level in found]
-    warn_of_new(name, found, given, known.known)
+    warn_of_new(name, found, given, known.known, usual=usual)
     return zip(found, given, strict=True)
 
 
@@ -123,12 +129,35 @@ def _hashable(cells: Iterable[Any]) -> Iterable[Hashable]:
     return (cell if isinstance(cell, Hashable) else str(cell) for cell in cells)
 
 
-def warn_of_new(name: Any, there: list[Any], found: list[Any], known: Mapping[Any, Any]) -> None:
-    """Warn if nearly all cells of a column are levels that fit has not seen; ``found`` has None for these."""
-    new = [level for level, label in zip(there, found, strict=True) if label is None]
-    if known and len(new) >= max(_LEAST, _NEARLY_ALL * len(there)):
-        seen = ", ".join(short(level) for level in list(known)[:3])
-        warn(
-            f"column {name!r}: {len(new)} of {len(there)} cells are categories that fit did not see, such as "
-            f"{short(new[0])}; it saw {len(known)}, such as {seen}. They say nothing to the model."
-        )
+def warn_of_new(
+    name: Any, there: list[Any], found: list[Any], known: Mapping[Any, Any], *, usual: bool = False
+) -> None:
+    """Warn of the cells of a column that are levels which fit has not seen; ``found`` has None for these.
+
+    Where new ones are ``usual``, or fit saw so many levels that the rare ones share a place, only a column nearly
+    all of whose cells are new is told of.
+    """
+    usual = usual or len(known) > MAX_CATEGORIES
+    new = Counter(level for level, label in zip(there, found, strict=True) if label is None)
+    least = max(_LEAST, _NEARLY_ALL * len(there)) if usual else 1
+    if not known or new.total() < least:
+        return
+    told = [f"{short(level)} in {count}" for level, count in new.most_common(_NAMED)]
+    rest = f" and {len(new) - _NAMED} more" if len(new) > _NAMED else ""
+    seen = ", ".join(short(level) for level in list(known)[:3])
+    warn(
+        f"column {name!r}: {new.total()} of {len(there)} cells are categories that fit did not see, "
+        f"{', '.join(told)}{rest}; it saw {len(known)}, such as {seen}. They say nothing to the model."
+        f"{_meant(new, known)}",
+        about=f"new categories of column {name!r}",  # each fold of a cross-validation has others
+    )
+
+
+def _meant(new: Iterable[Any], known: Iterable[Any]) -> str:
+    """What the first of the new levels may be meant as that differs from a known one in case and spaces alone."""
+    folded = {" ".join(level.split()).casefold(): level for level in known if isinstance(level, str)}
+    for level in new:
+        near = folded.get(" ".join(level.split()).casefold()) if isinstance(level, str) else None
+        if near is not None:
+            return f" Is {short(level)} meant as {short(near)}? Then write it so."
+    return ""

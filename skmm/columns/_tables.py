@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping
 from numbers import Integral, Number
 from typing import Any
@@ -111,6 +112,29 @@ def note_columns(estimator: Any, X: Any) -> None:
     if _are_mixed(X):  # which scikit-learn refuses, instead of taking the table for one without names
         X = np.broadcast_to(0.0, X.shape)
     validate_data(estimator, X=X, skip_check_array=True)
+
+
+def warn_of_another_order(X: Any, **beside: Any) -> None:
+    """Warn of what stands beside a table, by name, whose index has the labels of the table's in another order.
+
+    Positions count, as everywhere in scikit-learn: who took y of a table that was shuffled means the labels.
+    """
+    pandas = sys.modules.get("pandas")  # without it nothing has an index
+    if pandas is None or not isinstance(X, pandas.DataFrame):
+        return
+    for name, values in beside.items():
+        if not isinstance(values, pandas.Series | pandas.DataFrame) or len(values) != len(X):
+            continue
+        labels, others = X.index, values.index
+        if labels.equals(others) or not (labels.is_unique and others.is_unique and others.isin(labels).all()):
+            continue
+        row = int(np.not_equal(np.asarray(labels), np.asarray(others)).argmax())
+        one, other = (index[row : row + 1].tolist()[0] for index in (labels, others))
+        warn(
+            f"the index of {name} has the labels of that of X in another order. Rows are matched by position: row "
+            f"{row} is {one!r} in X and {other!r} in {name}. If the labels are "
+            f"meant, give {name}.loc[X.index]; if not, {name}.to_numpy()."
+        )
 
 
 def select(X: Any, positions: Positions) -> Any:

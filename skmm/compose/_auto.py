@@ -14,14 +14,24 @@ from skmm.blocks import Blocks
 from skmm.columns._tables import as_frame, note_columns
 from skmm.compose._frames import told_in_a_line
 from skmm.compose._kinds import KINDS, Loading
+from skmm.compose._output import FrameOutput
+from skmm.compose._params import naming_parameters
 from skmm.compose._transformer import ModalityTransformer
 from skmm.table import Table
 
 _OWN = ("text", "characters", "image", "audio", "video", "soundtrack")  # kinds whose transformer can be chosen
 
 
-# the output is no array that `set_output` could wrap; scikit-learn, which has no types, takes the keyword
-class AutoModalities(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+_OF_A_KIND = (
+    " A parameter of a transformer goes by the kind of its columns, text__ngram_range; the transformer of one "
+    "column is in overrides, {'review': TfidfVectorizer(ngram_range=(1, 2))}."
+)
+
+
+# the output is no array that scikit-learn's own `set_output` could wrap; it has no types, and takes the keyword
+class AutoModalities(  # type: ignore[call-arg]
+    FrameOutput, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+):
     """Find out in ``fit`` what the columns of a table hold, and turn them into :class:`Blocks`.
 
     What :meth:`ModalityTransformer.from_frame` decides once for a DataFrame is here decided by each fit of the
@@ -128,7 +138,36 @@ class AutoModalities(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
                 made: Any = KINDS[kind].make
                 setattr(self, kind, made())
                 params = {name: value for name, value in params.items() if name != kind}
-        return super().set_params(**params)
+        with naming_parameters(self, params, _OF_A_KIND):
+            return super().set_params(**params)
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Have ``transform`` return a DataFrame, as :meth:`ModalityTransformer.set_output` does.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas"} or None, default=None
+            "default" are Blocks again; None changes nothing. An estimator that this is the ``modalities`` of reads
+            Blocks whatever is set.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If ``transform`` is none of these.
+        """
+        super().set_output(transform=transform)
+        if hasattr(self, "transformer_"):
+            self.transformer_.set_output(transform=transform)
+        return self
+
+    def __sklearn_clone__(self) -> Self:
+        made = super().__sklearn_clone__()
+        made._container = self._container
+        return made
 
     def typed(self, X: Any) -> ModalityTransformer:
         """A transformer for each modality of a table.
@@ -183,7 +222,7 @@ class AutoModalities(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             One modality per transformer, n_samples rows.
         """
         X = as_frame(X)
-        made = self.typed(X)
+        made = self.typed(X).set_output(transform=self._container)
         blocks = made.fit_transform(X, y)
         note_columns(self, X)
         self.transformer_ = made

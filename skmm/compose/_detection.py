@@ -58,7 +58,7 @@ def find_kind(name: Any, column: Any, loading: Loading = DEFAULT_LOADING) -> Fou
         ) from error
     there, rows = values[~missing], np.flatnonzero(~missing)
     if not len(there):
-        return Found("drop", "no cell has a value", "all its cells are missing")
+        return Found("drop", "", "all its cells are missing")
     kind = values.dtype.kind
     if kind == "c":
         raise ValueError(f"column {name!r} holds complex numbers; {ways_out(name)}")

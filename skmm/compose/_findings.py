@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from skmm.columns._cells import as_date, as_floats, short
+from skmm.columns._levels import MAX_CATEGORIES
 from skmm.columns._written import (
     COMMA,
     DAY_FIRST,
@@ -22,8 +23,6 @@ from skmm.columns._written import (
     number_form,
 )
 
-# Of strings that come again and again no more than this many are categories of their own.
-MAX_CATEGORIES = 40
 # one word of these characters, different in every row, names the row
 _CODE = re.compile(r"[\x21-\x7e]{1,64}")
 _ID_NAME = re.compile(r"(?i:(^|[_\W])(id|uuid|guid|index|key|row)$)|[a-z](Id|ID|Key)$")

@@ -45,10 +45,10 @@ class _Decision:
         useless, why = self.found.useless, self.found.why
         return {
             "column": self.name,
-            "kind": self.found.kind,
+            "kind": self.kind,
             "modality": modality,
             "transformer": self.called or KINDS[self.kind].transformer,
-            "why": f"{why}; {useless}" if useless else why,
+            "why": "; ".join(filter(None, (why, useless))),
         }
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
-from sklearn.pipeline import make_pipeline
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skmm._checks import unknown
 from skmm.columns._cells import ColumnTfidf, date_names, dates, listed, numbers, stacked, texts, token_ids
-from skmm.columns._levels import Categories
+from skmm.columns._levels import MAX_CATEGORIES, Categories
 from skmm.columns._written import COMMA, DAY_FIRST, MONTH_FIRST, POINT, NumberForm
-from skmm.compose._findings import MAX_CATEGORIES
 from skmm.files._sources import check_folder
 
 
@@ -189,3 +189,36 @@ def modality_name(column: Any, taken: set[str]) -> str:
     while name in taken:
         name += "_"
     return name
+
+
+def as_written(transformer: Any, columns: list[Any]) -> set[Any]:
+    """Columns of which a fitted transformer reads the cells as they are written in a file of text.
+
+    Those of texts, paths, dates and arrays, of categories that were strings, and of numbers that are written in a
+    form of their own: ``007`` is no 7, and ``1.200`` may be 1200. Of a transformer that is not known nothing is
+    said.
+    """
+    if isinstance(transformer, Pipeline):
+        return as_written(transformer[0], columns)
+    if isinstance(transformer, ColumnTransformer):
+        parts = [(inner, _chosen(where, columns)) for _, inner, where in transformer.transformers_]
+        return set().union(*(as_written(inner, chosen) for inner, chosen in parts if not isinstance(inner, str)))
+    if isinstance(transformer, Categories):
+        of_strings = [all(isinstance(level, str) for level in labels) for labels in transformer.labels_]
+        return {column for column, strings in zip(columns, of_strings, strict=True) if strings}
+    if isinstance(transformer, FunctionTransformer):
+        if transformer.func is numbers:
+            forms = transformer.kw_args.get("forms") or [NumberForm()] * len(columns)
+            return {column for column, form in zip(columns, forms, strict=True) if form != NumberForm()}
+        return set(columns) if transformer.func in _READ_TEXT else set()
+    loads = hasattr(transformer, "get_params") and "base_dir" in transformer.get_params(deep=False)
+    return set(columns) if loads or isinstance(transformer, CountVectorizer) else set()
+
+
+_READ_TEXT = (dates, stacked, listed, token_ids, texts)
+
+
+def _chosen(where: Any, columns: list[Any]) -> list[Any]:
+    """Columns by their places or names among others."""
+    named = [place for place in (where if isinstance(where, list) else [where]) if isinstance(place, int | str)]
+    return [place if isinstance(place, str) else columns[place] for place in named]

@@ -32,12 +32,14 @@ from skmm.columns._tables import (
     find_positions,
     note_columns,
     select,
+    warn_of_another_order,
 )
 from skmm.compose._frames import plan_frame
 from skmm.compose._jobs import Job, run, without_rows
 from skmm.compose._kinds import ERRORS, Loading
 from skmm.compose._leaks import find_leaks
 from skmm.compose._output import FrameOutput, width
+from skmm.compose._params import naming_parameters
 from skmm.compose._rows import rows_as_frame
 from skmm.compose._selector import ModalitySelector
 from skmm.table import Table
@@ -270,7 +272,8 @@ class ModalityTransformer(  # type: ignore[call-arg]
         # without this, _BaseComposition would set the pairs of `_transformers` before the new triples
         if "transformers" in params:
             self.transformers = params.pop("transformers")
-        return self._set_params("_transformers", **params)
+        with naming_parameters(self, params):
+            return self._set_params("_transformers", **params)
 
     # -- fitting ---------------------------------------------------------------------------------------------
 
@@ -378,6 +381,7 @@ class ModalityTransformer(  # type: ignore[call-arg]
         self._check_transformers()
         if y is not None:
             check_consistent_length(X, y)
+            warn_of_another_order(X, y=y)
         note_columns(self, X)
         # of any type, where scikit-learn's feature_names_in_ knows strings alone
         self._names = column_names(X)
@@ -432,7 +436,8 @@ class ModalityTransformer(  # type: ignore[call-arg]
         Warns
         -----
         UserWarning
-            If X has none of the columns of a modality; names it and them.
+            If X has none of the columns of a modality; names it and them. Of a transformer that ``from_frame`` made
+            also if cells are categories that ``fit`` did not see; names the column, and how many hold which.
         """
         check_is_fitted(self)
         given, X = X, rows_as_frame(as_frame(X), self._names)

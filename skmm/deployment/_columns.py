@@ -84,7 +84,7 @@ class Column:
         return out[:, None]
 
     def _labels(self, name: Any, values: np.ndarray, rows: np.ndarray) -> list[str]:
-        found = [label for _, label in labelled(name, values[rows], self._known)]
+        found = [label for _, label in labelled(name, values[rows], self._known, usual=True)]
         new = next((row for row, label in zip(rows, found, strict=True) if label is None), None)
         if new is not None and not self.unseen:
             raise ValueError(

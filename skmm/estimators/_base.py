@@ -30,6 +30,7 @@ from skmm._warnings import warn
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
 from skmm.blocks._given import check_finite, warn_of_channels
+from skmm.columns._tables import warn_of_another_order
 from skmm.compose._leaks import warn_of_leaks
 from skmm.estimators._experts import ExpertFolds, Experts, check_experts, with_experts
 from skmm.estimators._heads import combined, head_names
@@ -383,6 +384,7 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         blocks, noted = self._first_read(X) if reset else (self._read(X), self)
         form = {name: value for name, value in vars(noted).items() if name in self.OF_FORM}
         refuse_gaps(y)
+        warn_of_another_order(X, y=y, sample_weight=sample_weight, groups=groups, time=time)
         check_consistent_length(blocks, y, groups, time)
         if reset and "modality_transformer_" in form:
             warn_of_leaks(form["modality_transformer_"].find_leaks(X, y, groups))

@@ -108,7 +108,7 @@ def reader_of(modalities: Any, X: Any, told: str = "") -> ModalityTransformer | 
         Who prints a line that says what the columns were taken for; nobody if empty.
     """
     if isinstance(modalities, ModalityTransformer):
-        return clone(modalities)
+        return clone(modalities).set_output(transform="default")
     found = is_table(X) and not has_only_numbers(X) if modalities is None else isinstance(modalities, str)
     if found and modalities in (None, "auto"):
         modalities = AutoModalities()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import errno
 import functools
 import io
 import json
@@ -42,6 +44,7 @@ FORMAT = 1  # of what this version writes; it reads all up to it
 # objects of other packages, with arrays of its own.
 _HEADER, _RECORDS, _NUMBERS, _SCHEMA = "skmm.json", "records.json", "numbers.bin", "schema.json"
 _MEMBER = re.compile(r"(skmm|records|schema)\.json|numbers\.bin|[0-9a-f-]{1,40}\.(npy|bin)")
+_NAMED = 5  # models that are named where another is not there
 _CHUNK = 1 << 20  # bytes that are read at a time
 _FEWEST_PROTOCOL = 2  # of skops: what it wrote before, it reads less carefully
 _MOST_PARTS = 4_000_000  # of a schema, each of which takes up to some hundred bytes when it is read
@@ -164,6 +167,8 @@ def load(file: str | os.PathLike[str], *, trusted: Iterable[str | type] = ()) ->
 
     Raises
     ------
+    FileNotFoundError
+        If there is no file; names the models in its folder.
     ValueError
         If the file is cut, altered or none of these; if it is of a newer format than this version reads; or if it
         holds types that are not trusted, which are named, with the reason where skops or this package has one.
@@ -183,13 +188,15 @@ def load(file: str | os.PathLike[str], *, trusted: Iterable[str | type] = ()) ->
     >>> load("other.skmm", trusted=["mypackage.MyTransformer"])
     Traceback (most recent call last):
         ...
-    FileNotFoundError: [Errno 2] No such file or directory: 'other.skmm'
+    FileNotFoundError: [Errno 2] No such file: ... writes one: 'other.skmm'
     """
     skops = import_optional("skops.io", extra="files")
     name = os.fspath(file)
     if isinstance(trusted, str | type):
         raise ValueError(f"trusted={trusted!r} must be a list of types or of their names.")
     named = frozenset(x if isinstance(x, str) else f"{x.__module__}.{x.__qualname__}" for x in trusted)
+    if not os.path.exists(file):
+        raise FileNotFoundError(errno.ENOENT, _not_there(Path(file)), name)
     with open(file, "rb") as stream:
         types = _check(stream, name)
         warned = {needed: why for path, (needed, why) in WARNED.items() if path in types and needed not in named}
@@ -211,6 +218,24 @@ def load(file: str | os.PathLike[str], *, trusted: Iterable[str | type] = ()) ->
     raise ValueError(
         f"{name!r} holds types that are not trusted: {sorted(untrusted)}. If you trust them, name them: "
         f"load(..., trusted={sorted(untrusted)}).{reasons}"
+    )
+
+
+def _not_there(file: Path) -> str:
+    """What to do about a file that is not there."""
+    folder = file.parent.resolve()
+    if not folder.is_dir():
+        return f"No such file, and no folder {folder}"
+    models = sorted(path.name for path in folder.glob("*.skmm"))
+    near = difflib.get_close_matches(file.name, models, n=1)
+    there = (
+        f"has the models {models[:_NAMED]}{' and more' if len(models) > _NAMED else ''}"
+        if models
+        else "has no model"
+    )
+    return (
+        f"No such file: {folder} {there}{f', did you mean {near[0]!r}?' if near else ''}. "
+        f"save(fitted, {file.name!r}) writes one"
     )
 
 

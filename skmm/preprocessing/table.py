@@ -67,9 +67,10 @@ class TableTokens(
     Notes
     -----
     Categories are equal by their value, whatever their type: 1, 1.0 and True are the same, and so is the string
-    "1" where the column held numbers in ``fit``. One warning tells of a column nearly all of whose categories are
-    new at ``transform``. Bin continuous columns first, e.g. with
-    :class:`~sklearn.preprocessing.KBinsDiscretizer`, or leave them to a modality of their own.
+    "1" where the column held numbers in ``fit``. A warning tells of the categories of a column that are new at
+    ``transform``; of more than 40 that ``fit`` saw, only where nearly all cells are new. Bin continuous
+    columns first, e.g. with :class:`~sklearn.preprocessing.KBinsDiscretizer`, or leave them to a modality of their
+    own.
 
     Examples
     --------

@@ -118,6 +118,13 @@ def test_a_time_limit_reaches_training_with_what_reading_left(folder, tmp_path, 
     assert skmm.load(tmp_path / "m.skmm")[-1].time_limit == 120
 
 
+def test_a_short_time_limit_is_not_promised_to_be_kept(folder, tmp_path, capsys):
+    command = ["fit", folder / "films.csv", "--target", "label", *QUICK, "--out", tmp_path / "m.skmm"]
+    code, out, _ = run(capsys, *command, "--time-limit", "5s")
+    assert code == 0
+    assert "Time: at most about 5 s, as --time-limit says, or as long as reading the data and one epoch take" in out
+
+
 def test_a_time_limit_that_reading_has_spent_is_said(folder, tmp_path, capsys):
     command = ["fit", folder / "films.csv", "--target", "label", *QUICK, "--out", tmp_path / "m.skmm"]
     code, _, err = run(capsys, *command, "--time-limit", "0.0001")
@@ -262,7 +269,7 @@ def test_paths_start_at_the_table_that_is_predicted(tmp_path, capsys):
         (["{new}", "{new}", "--out", "{tmp}/p.csv"], "is no file that skmm.save wrote"),
         (["{later}", "{new}", "--out", "{tmp}/p.csv"], "has format 99, of skmm 9.9; this version reads up to"),
         (["{model}", "none.csv", "--out", "{tmp}/p.csv"], "there is no file none.csv"),
-        (["{model}", "{new}", "--out", "{tmp}"], "is a folder; name a file in it"),
+        (["{model}", "{new}", "--out", "{tmp}"], "--out {tmp} holds other things, later.skmm"),
         (["{model}", "{new}", "--out", "{tmp}/none/p.csv"], "there is no folder {tmp}/none; make it first"),
         (["{model}", "{new}", "--out", "{tmp}/p.xlsx"], "must end in one of ['.csv', '.tsv', '.parquet', '.npz']"),
         (["{model}", "{new}", "--out", "{tmp}/p.csv", "--id", "flim"], "has no 'flim'; valid are"),

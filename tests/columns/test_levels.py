@@ -147,11 +147,28 @@ def test_a_column_of_new_categories_is_said_once(make):
     with pytest.warns(UserWarning, match="did not see") as said:
         read(made, strange)
     assert [str(w.message) for w in said] == [
-        "column 'x': 20 of 20 cells are categories that fit did not see, such as 'N'; it saw 2, such as 'north', "
-        "'south'. They say nothing to the model."
+        "column 'x': 20 of 20 cells are categories that fit did not see, 'N' in 10, 'S' in 10; it saw 2, such as "
+        "'north', 'south'. They say nothing to the model."
     ]
-    read(made, pd.Series(["N", "S", None]))  # too few rows to tell
-    read(made, pd.Series(["N", "S", "north"] * 10))
+
+
+@both_readers
+def test_one_new_category_is_named_with_what_it_may_be_meant_as(make):
+    made = made_for(make, pd.Series(["north", "south"] * 5))
+    with pytest.warns(UserWarning, match="did not see") as said:
+        read(made, pd.Series([" North", "south", None, "west", "west"]))
+    assert [str(w.message) for w in said] == [
+        "column 'x': 3 of 4 cells are categories that fit did not see, 'west' in 2, ' North' in 1; it saw 2, such "
+        "as 'north', 'south'. They say nothing to the model. Is ' North' meant as 'north'? Then write it so."
+    ]
+
+
+@both_readers
+def test_of_many_categories_a_few_new_ones_are_nothing_to_tell_of(make):
+    made = made_for(make, pd.Series([f"c{i}" for i in range(50)]))
+    read(made, pd.Series(["c1", "c2", "new"] * 10))
+    with pytest.warns(UserWarning, match="'new5' in 1 and 25 more; it saw 50"):
+        read(made, pd.Series([f"new{i}" for i in range(1, 31)]))
 
 
 def test_rare_categories_are_known():

@@ -466,7 +466,9 @@ def test_what_fit_has_not_seen_is_no_error_at_transform():
     df = pd.DataFrame({"price": [1.0, 2.5, 2.0, 3.5], "shop": ["a", "b", "a", "b"], "text": reviews(4)})
     transformer = ModalityTransformer.from_frame(df).fit(df)
     new = pd.DataFrame({"text": ["unheard of"], "shop": ["c"], "price": [None], "more": [1]})
-    np.testing.assert_allclose(transformer.transform(new)["table"], [[0, 0, 0]], atol=1e-12)
+    with pytest.warns(UserWarning, match="1 of 1 cells are categories that fit did not see, 'c' in 1; it saw 2"):
+        blocks = transformer.transform(new)
+    np.testing.assert_allclose(blocks["table"], [[0, 0, 0]], atol=1e-12)
 
 
 def test_infinity_names_column_and_row():
@@ -701,6 +703,18 @@ def test_a_clone_still_describes(everything):
     transformer = ModalityTransformer.from_frame(everything)
     assert clone(transformer).describe()["why"] == transformer.describe()["why"]
     assert pickle.loads(pickle.dumps(transformer)).describe()["why"] == transformer.describe()["why"]
+
+
+def test_the_kinds_that_are_told_make_the_same_modalities_when_they_are_said():
+    df = pd.DataFrame({"n": np.arange(N) ** 2.0, "one": 1, "none": None, "code": [f"x{i}" for i in range(N)]})
+    with pytest.warns(UserWarning, match="is dropped"):
+        found = ModalityTransformer.from_frame(df).describe()
+    assert found["kind"] == ["number", "drop", "drop", "drop"]
+    assert found["why"][1:3] == ["its type is int64; all its cells are 1", "all its cells are missing"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        said = ModalityTransformer.from_frame(df, dict(zip(found["column"], found["kind"], strict=True)))
+    assert said.describe()["modality"] == found["modality"]
 
 
 def test_only_from_frame_has_something_to_describe():

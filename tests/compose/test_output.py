@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmm import Blocks, ModalityTransformer
+from skmm import AutoModalities, Blocks, ModalityTransformer
 
 Y = np.arange(20) % 2
 FRAME = pd.DataFrame(
@@ -49,6 +49,24 @@ def test_a_pipeline_that_is_asked_for_frames_learns_from_the_same_modalities():
     assert pipe[-1].modalities_.keys() == {"text", "table"}
     assert pipe.predict(FRAME[3:5]).shape == (2,)
     assert isinstance(pipe[:-1].transform(FRAME), pd.DataFrame)
+
+
+def test_what_types_the_columns_gives_a_frame_too():
+    transformer = AutoModalities().set_output(transform="pandas")
+    frame = transformer.fit_transform(FRAME)
+    assert list(frame) == list(transformer.get_feature_names_out())
+    pd.testing.assert_frame_equal(frame, clone(transformer).fit(FRAME).transform(FRAME))
+    assert isinstance(transformer.set_output(transform="default").transform(FRAME), Blocks)
+    pipe = make_pipeline(AutoModalities(), small(max_epochs=1)).set_output(transform="pandas").fit(FRAME, Y)
+    assert list(pipe[-1].modalities_) == list(Blocks(AutoModalities().fit_transform(FRAME)))
+
+
+@pytest.mark.parametrize("reader", [AutoModalities(), made()])
+def test_an_estimator_reads_blocks_whatever_its_reader_was_asked_for(reader):
+    quick = small(max_epochs=1, modalities=reader)
+    wanted = quick.fit(FRAME, Y).predict_proba(FRAME)
+    found = clone(quick).set_params(modalities=clone(reader).set_output(transform="pandas")).fit(FRAME, Y)
+    np.testing.assert_array_equal(found.predict_proba(FRAME), wanted)
 
 
 def test_the_global_setting_does_not_reach_blocks():

@@ -189,7 +189,7 @@ NUMBERS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:Found unknown categories")
+@pytest.mark.filterwarnings("ignore:Found unknown categories", "ignore:column .* did not see")
 @pytest.mark.parametrize("case", NUMBERS)
 def test_numbers_and_categories_come_out_as_by_scikit_learn(case):
     assert_converted(*NUMBERS[case])

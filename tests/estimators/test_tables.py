@@ -290,6 +290,75 @@ def test_bad_cells_are_errors_unless_they_are_to_be_missing(df):
         np.testing.assert_allclose(found, lenient.predict_proba(gap), atol=1e-6)
 
 
+def with_a_new_shop(df):
+    """Of each shop the first row is of one that differs by a space, and row 9 of one that there was not."""
+    other = df.copy()
+    first = ~df["shop"].duplicated()
+    other.loc[first, "shop"] = " " + df.loc[first, "shop"]
+    other.loc[9, "shop"] = "west"
+    return other
+
+
+def test_a_category_that_fit_did_not_see_is_named_once(df):
+    clf = quick().fit(df, LABEL)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        clf.predict(with_a_new_shop(df))
+    (said,) = (str(warning.message) for warning in caught)
+    assert "column 'shop': 3 of 32 cells are categories that fit did not see" in said
+    assert all(told in said for told in ["' north' in 1", "' south' in 1", "'west' in 1", "' meant as '"])
+
+
+def test_new_categories_are_told_once_for_all_folds(df):
+    df["shop"] = np.where(np.arange(N) % 7 == 0, [f"shop {i}" for i in range(N)], df["shop"])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cross_validate(quick(), df, LABEL, cv=3)
+    assert len([w for w in caught if "did not see" in str(w.message)]) == 1
+
+
+SHUFFLED = pd.Series(LABEL).sample(frac=1, random_state=0)
+
+
+@pytest.mark.parametrize("pipeline", [False, True])
+def test_a_target_whose_labels_are_those_of_the_table_in_another_order_is_told(df, pipeline):
+    model = make_pipeline(AutoModalities(), quick()) if pipeline else quick()
+    with pytest.warns(UserWarning, match=r"index of y has .* another order.*row 0 is 0 in X .*y\.loc\[X\.index\]"):
+        model.fit(df, SHUFFLED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        by_position = clone(model).fit(df, SHUFFLED.to_numpy())
+        clone(model).fit(df, SHUFFLED.loc[df.index])
+        clone(model).fit(df, SHUFFLED.set_axis(np.arange(N) + 7))  # other labels say nothing
+    np.testing.assert_array_equal(model.predict_proba(df), by_position.predict_proba(df))
+
+
+def test_weights_and_groups_in_another_order_are_told_too(df):
+    for name, given in {"sample_weight": SHUFFLED + 1.0, "groups": SHUFFLED + 0}.items():
+        with pytest.warns(UserWarning, match=f"the index of {name} has the labels"):
+            quick().fit(df, LABEL, **{name: given})
+
+
+@pytest.mark.parametrize(
+    ("reader", "key", "said"),
+    [
+        (
+            AutoModalities(),
+            "review__min_df",
+            "valid are .*'text'.*goes by the kind of its columns, text__ngram_range",
+        ),
+        (AutoModalities(), "txt__min_df", r"Invalid parameter 'txt__min_df'.*Did you mean 'text__min_df'\?"),
+        (AutoModalities(), "text__mindf", r"valid after 'text__' are .*Did you mean 'text__min_df'\?"),
+        (None, "reviw__min_df", r"valid are .*'review'.*Did you mean 'review__min_df'\?"),
+        (None, "table__strategy", r"'number'.*Did you mean 'table__number__simpleimputer__strategy'\?"),
+    ],
+)
+def test_a_parameter_that_no_reader_has_says_which_there_are(df, reader, key, said):
+    clf = quick(modalities=ModalityTransformer.from_frame(df) if reader is None else reader)
+    with pytest.raises(ValueError, match=said):
+        clone(clf).set_params(**{f"modalities__{key}": 2})
+
+
 def test_an_array_of_another_shape_is_a_missing_row():
     X = pd.DataFrame({"wave": [np.arange(3.0) + i for i in range(N)], "price": np.linspace(0, 1, N)})
     transformer = AutoModalities(errors="missing").fit(X)

@@ -502,8 +502,16 @@ def test_a_file_says_of_what_version_it_is(file, written):
 
 
 def test_no_file(file):
-    with pytest.raises(FileNotFoundError, match=r"m\.skmm"):
+    with pytest.raises(
+        FileNotFoundError, match=r"has no model\. save\(fitted, 'm\.skmm'\) writes one.*m\.skmm"
+    ) as raised:
         skmm.load(file)
+    assert raised.value.filename == str(file)
+    file.with_name("model.skmm").touch()
+    with pytest.raises(FileNotFoundError, match=r"models \['model\.skmm'\], did you mean 'model\.skmm'\?"):
+        skmm.load(file.with_name("modle.skmm"))
+    with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
+        skmm.load(file.parent / "nowhere" / "m.skmm")
     with pytest.raises(FileNotFoundError):
         skmm.save(small(max_epochs=1).fit(*make_data(24)), file.parent / "nowhere" / "m.skmm")
 

@@ -50,6 +50,7 @@ def test_the_output_is_tokens_of_one_length():
     assert Blocks(table=block).kinds == {"table": "tokens"}
 
 
+@pytest.mark.filterwarnings("ignore:column .* did not see")
 def test_what_fit_did_not_see_has_ids_after_all_that_it_saw():
     tokens = TableTokens().fit(pd.DataFrame(DATA))
     found = ids(tokens, pd.DataFrame({"city": ["Paris", None], "answer": ["maybe", None], "size": ["?", None]}))
@@ -80,6 +81,7 @@ def test_every_mark_of_a_missing_value_is_the_same(mark):
     assert ids(tokens, table)[0, 0] == tokens.missing_ids_[0]
 
 
+@pytest.mark.filterwarnings("ignore:column .* did not see")
 def test_numbers_are_categories_by_their_value():
     tokens = TableTokens().fit(np.array([[1.0], [2.0], [np.nan]]))
     np.testing.assert_array_equal(ids(tokens, np.array([[2], [1], [3]])), [[1], [0], [4 - 1]])
