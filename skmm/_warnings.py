@@ -41,11 +41,7 @@ def warn(message: str, about: str | None = None) -> None:
     global _running, _said
     if current().rank:  # what it would say, the first rank says
         return
-    frame, level, runner = sys._getframe(), 1, None
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
-        if frame.f_code.co_name == "__call__" and frame.f_globals.get("__name__") == "joblib.parallel":
-            runner = frame.f_locals["self"]  # the outermost is that of the user's call, and ends with it
-        frame, level = frame.f_back, level + 1
+    level, runner = _place()
     if _block is None and runner is not None and (_running is None or _running() is not runner):
         _running, _said = weakref.ref(runner), set()
     said = _said if _block is None else _block
@@ -55,6 +51,21 @@ def warn(message: str, about: str | None = None) -> None:
             return
         said.add(kind)
     warnings.warn(message, stacklevel=level)
+
+
+def in_folds() -> bool:
+    """Whether the user's line runs the fits of a cross-validation, or other calls by joblib."""
+    return _place()[1] is not None
+
+
+def _place() -> tuple[int, Any]:
+    """How far above the caller the user's line is, and what runs several fits in between, if anything."""
+    frame, level, runner = sys._getframe(1), 1, None
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
+        if frame.f_code.co_name == "__call__" and frame.f_globals.get("__name__") == "joblib.parallel":
+            runner = frame.f_locals["self"]  # the outermost is that of the user's call, and ends with it
+        frame, level = frame.f_back, level + 1
+    return level, runner
 
 
 def warn_of_empty(empty: Any) -> None:

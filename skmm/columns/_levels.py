@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skmm._warnings import warn
+from skmm._warnings import in_folds, warn
 from skmm.columns._cells import columns_of, short
 from skmm.columns._tables import note_columns
 
@@ -134,10 +134,10 @@ def warn_of_new(
 ) -> None:
     """Warn of the cells of a column that are levels which fit has not seen; ``found`` has None for these.
 
-    Where new ones are ``usual``, or fit saw so many levels that the rare ones share a place, only a column nearly
-    all of whose cells are new is told of.
+    Where new ones are ``usual``, as in the folds of a cross-validation, or fit saw so many levels that the rare ones
+    share a place, only a column nearly all of whose cells are new is told of.
     """
-    usual = usual or len(known) > MAX_CATEGORIES
+    usual = usual or len(known) > MAX_CATEGORIES or in_folds()
     new = Counter(level for level, label in zip(there, found, strict=True) if label is None)
     least = max(_LEAST, _NEARLY_ALL * len(there)) if usual else 1
     if not known or new.total() < least:

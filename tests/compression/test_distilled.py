@@ -438,7 +438,8 @@ def test_unlabelled_samples_of_other_tasks(task):
     cls, X, y = make_task(task)
     distilled = kept(ensemble(cls, max_epochs=2), small(cls, max_epochs=2), alpha=0).fit(X, y, X_unlabelled=X[:9])
     assert distilled.soft_targets_.shape == (69, y.shape[1] if y.ndim == 2 else 1)
-    np.testing.assert_array_equal(distilled.soft_targets_[60:], distilled.soft_targets_[:9])
+    # of 9 samples at a time and of 60: sums in another order, by the processor's kernels
+    np.testing.assert_allclose(distilled.soft_targets_[60:], distilled.soft_targets_[:9], rtol=1e-13)
     assert distilled.predict(X).shape == y.shape
 
 

@@ -411,7 +411,7 @@ class FakeNet:
 )
 def test_training_goes_on_in_rounds_while_it_pays(losses, epochs, rounds, kept):
     net, told = FakeNet(), iter(losses)
-    callback = Rounds(3, 20, lambda: next(told))
+    callback = Rounds(3, 20, lambda net: next(told))
     callback.on_train_begin(net)
     with pytest.raises(EndOfTraining):
         for epoch in range(1, 100):
