@@ -45,6 +45,7 @@ FLOORS = [
     "_fitting",
     "_missing",
     "_optional",
+    "_parallel",
     "_private",
     "_progress",
     "_warnings",

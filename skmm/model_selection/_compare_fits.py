@@ -13,9 +13,9 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.metrics import check_scoring, f1_score, make_scorer, recall_score
 from sklearn.model_selection import cross_validate
-from sklearn.utils.parallel import Parallel, delayed
 
 from skmm._checks import check_rate, unknown
+from skmm._parallel import Shared, call_all
 from skmm._private import safe_indexing
 from skmm._progress import in_words, progress, showing, write_line
 from skmm._warnings import warn
@@ -28,7 +28,7 @@ Removal = tuple[str, float]  # a modality, and the share of it that is to go mis
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Shared):
     """What the methods are compared on, and by what."""
 
     X: Any
@@ -61,7 +61,7 @@ def run_fits(
     if verbose:
         names = ", ".join(dict.fromkeys(fit.name for fit in fits))
         write_line(f"{left} fits: {names}, on {len(data.splits)} folds each.", sys.stderr)
-    running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_evaluate)(fit, data, journal) for fit in fits)
+    running = call_all(_evaluate, ((fit, data, journal) for fit in fits), n_jobs=n_jobs, shared=[data])
     # the first of each process also imports
     done, at_once = 0, effective_n_jobs(n_jobs)
     results: dict[str, list[dict[str, float]]] = {}

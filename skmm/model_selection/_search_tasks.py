@@ -23,6 +23,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from torch import nn
 
 from skmm._devices import draw_seed, find_device, free_memory, seeded
+from skmm._parallel import Shared, size_of
 from skmm._private import check_method_params, safe_indexing, score
 from skmm._progress import showing
 from skmm.estimators._base import MultimodalEstimator
@@ -50,7 +51,7 @@ _TOO_LARGE = "side by side its folds take more memory than there is"
 
 
 @dataclass
-class Fold:
+class Fold(Shared):
     """The training and test rows of a split, behind fitted transformers if there are any."""
 
     number: int
@@ -64,6 +65,16 @@ class Fold:
     transformers: Pipeline | None = None
     seconds: float = 0.0
     error: str | None = None
+
+
+class Folds(list[Fold]):
+    """All folds as candidates with the same transformers see them, which tell how large they are."""
+
+    # without weak references, so that Dask ships with a task what one task alone reads, and loses it with no worker
+    __slots__ = ()
+
+    def __sizeof__(self) -> int:
+        return sum(map(size_of, self))
 
 
 class _Recorder(BaseEstimator):
@@ -85,7 +96,7 @@ class _Recorder(BaseEstimator):
 
 
 @dataclass
-class Data:
+class Data(Shared):
     """What a search was given to fit, and how it scores."""
 
     X: Any
@@ -235,7 +246,7 @@ class Task:
         self,
         candidates: list[Candidate],
         data: Data,
-        folds: Mapping[Any, list[Fold]],
+        folds: Mapping[Any, Folds],
         halving: Halving | None,
         n_jobs: int,
         experts: dict[Any, ExpertFolds],
@@ -252,6 +263,10 @@ class Task:
         self.alone: dict[str, list[Pair]] = {}  # what is to be fitted one after the other, by the reason
         self.outcome = Outcome()
         self.n_written = 0  # of its results, which are kept in the order in which they were found
+
+    def __getstate__(self) -> dict[str, Any]:
+        # what several tasks read is no part of one, and who is told of it is in the process of the search
+        return {**vars(self), "data": None, "folds": dict.fromkeys(self.folds), "tell": None}
 
     def n_weights(self, candidate: Candidate, fold: Fold) -> int:
         """Weights of a candidate's network, about which its time grows; 0 where it cannot be built."""
@@ -274,7 +289,7 @@ class Task:
 
     def _run(self) -> None:
         if None in {c.before for c in self.candidates}:
-            self.folds[None] = [make_fold(self.data, i, None) for i in range(len(self.data.splits))]
+            self.folds[None] = Folds(make_fold(self.data, i, None) for i in range(len(self.data.splits)))
         start = time.perf_counter()
         stacks: dict[Any, list[Learner]] = {}
         for candidate in self.candidates:
@@ -529,6 +544,12 @@ class Task:
                     "reason": reason,
                 }
             )
+
+
+def run_task(task: Task, data: Data, *folds: Folds) -> Outcome:
+    """Run a task, maybe in another process, on the data and the folds behind transformers that were its own."""
+    task.data, task.folds = data, dict(zip(task.folds, folds, strict=True))
+    return task.run()
 
 
 def failure(data: Data, error: str, n_epochs: int = 0) -> dict[str, Any]:
