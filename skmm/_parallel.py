@@ -73,14 +73,16 @@ def call_all(
         A list from an engine that hands over nothing before all is done.
     """
     calls = list(calls)
-    if len(calls) < 2:
-        shared = []
+    shared = list(shared) if len(calls) > 1 else []
     backend, _ = get_active_backend()
     if getattr(backend, "supports_return_generator", False):
         how["return_as"] = "generator" if in_order else "generator_unordered"
     engine = type(backend).__name__
     if engine == "DaskDistributedBackend":
-        how["backend"] = type(backend)(client=backend.client, scatter=list(shared), **backend.submit_kwargs)
+        patience = backend.wait_for_workers_timeout
+        how["backend"] = type(backend)(
+            client=backend.client, scatter=shared, wait_for_workers_timeout=patience, **backend.submit_kwargs
+        )
     elif engine == "RayBackend" and shared:
         calls = _kept_by_ray(calls, shared)
     do = _on_worker if on_cluster() else function

@@ -24,6 +24,7 @@ from skmm.compose._leaks import ignore_leaks
 from skmm.inspection.removal import at_blocks, score_without
 from skmm.model_selection._journal import Journal
 
+Found = tuple[dict[str, float], list[str]]  # times and scores, and why some could not be computed
 Removal = tuple[str, float]  # a modality, and the share of it that is to go missing
 
 
@@ -69,7 +70,10 @@ def run_fits(
     try:
         with showing(verbose > 0), progress("fits", len(fits), "fit") as bar:
             bar.note(fit=fits[0].name if fits else "")
-            for fit, (result, reasons) in zip(fits, running, strict=True):
+            for fit, (found, written) in zip(fits, running, strict=True):
+                if journal is not None and not written:
+                    journal.add([((fit.name, fit.fold), found)])
+                result, reasons = found
                 results.setdefault(fit.name, []).append(result)
                 done += 1
                 if verbose and done == min(at_once + 1, len(fits)):
@@ -136,20 +140,23 @@ def suffix(modality: str, rate: float) -> str:
     return f"_missing_{modality}_{rate:g}"
 
 
-def _evaluate(fit: Fit, data: Data, journal: Journal | None) -> tuple[dict[str, float], list[str]]:
-    """What a journal has of a fit, or what is found of it now."""
+def _evaluate(fit: Fit, data: Data, journal: Journal | None) -> tuple[Found, bool]:
+    """What a journal has of a fit, or what is found of it now; and whether the journal has it now."""
     if journal is None:
-        return _fit_and_score(fit, data)
+        return _fit_and_score(fit, data), False
     key = fit.name, fit.fold
     if key in journal.done:
         scores, reasons = journal.done[key]
-        return scores, reasons
+        return (scores, reasons), True
     found = _fit_and_score(fit, data)
-    journal.add([(key, found)])
-    return found
+    try:
+        journal.add([(key, found)])
+    except FileNotFoundError:  # it is on the disk of another machine
+        return found, False
+    return found, True
 
 
-def _fit_and_score(fit: Fit, data: Data) -> tuple[dict[str, float], list[str]]:
+def _fit_and_score(fit: Fit, data: Data) -> Found:
     """Fit one method on one fold, and score it, then again without some of the test samples' modalities.
 
     Where a metric cannot be computed the score is nan; what it raised is the second of what is returned.

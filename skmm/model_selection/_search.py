@@ -380,6 +380,8 @@ class FusionSearchCV(Documented, BaseSearchCV):
                         task.tell = tell
                 for outcome in self._run(work, n_jobs):
                     results.update(outcome.results)
+                    if journal is not None and outcome.unwritten:
+                        journal.add(outcome.unwritten)
                     report += outcome.report
                     if n_jobs > 1:
                         tell(len(outcome.results))

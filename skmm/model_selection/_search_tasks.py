@@ -184,6 +184,7 @@ class Outcome:
     results: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     report: list[dict[str, Any]] = field(default_factory=list)  # rows of the search's stacks_
     interrupted: bool = False
+    unwritten: list[Any] = field(default_factory=list)  # results that the journal is yet to get
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------
@@ -526,7 +527,10 @@ class Task:
         """Write into the journal what was found since the last time."""
         new = list(self.outcome.results.items())[self.n_written :]
         if self.journal is not None and new:
-            self.journal.add(new)
+            try:
+                self.journal.add(new)
+            except FileNotFoundError:  # it is on the disk of another machine
+                self.outcome.unwritten += new
         self.n_written += len(new)
         if self.tell is not None:
             self.tell(len(new))
