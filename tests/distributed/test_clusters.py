@@ -187,3 +187,24 @@ def test_journal_that_workers_do_not_see_is_written_by_the_search(work, tmp_path
     assert len(lines) > 1
     np.testing.assert_array_equal(work(journal="journal"), expected)
     assert Path("journal").read_text().splitlines() == lines
+
+
+def page_blocks():
+    """The code of the page, without what it says was not run."""
+    return re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_code_of_the_page_runs(capfd):
+    for package in ENGINES:
+        pytest.importorskip(package)
+    names = {}
+    try:
+        for block in page_blocks():
+            exec(compile(block, str(PAGE), "exec"), names)
+    finally:
+        if "client" in names:
+            names["client"].shutdown()
+        if "ray" in names:
+            names["ray"].shutdown()
+    assert np.isfinite(names["search"].cv_results_["mean_test_score"]).all()
