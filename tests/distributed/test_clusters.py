@@ -15,9 +15,9 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-import skmm
 from skmm import Blocks
 from skmm.model_selection import FusionSearchCV, compare_fusions
+from skmm.preprocessing import ImageLoader
 
 PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
 ENGINES = ["dask", "ray"]
@@ -194,17 +194,41 @@ def page_blocks():
     return re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
 
 
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_files_are_read_where_they_are(engine, n_jobs):
+    images = np.arange(5 * 8 * 8 * 3, dtype=np.uint8).reshape(5, 8, 8, 3)
+    with parallel_config(**engine):
+        found = ImageLoader(size=8, n_jobs=n_jobs).fit_transform(list(images))
+    assert found.shape == images.shape
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_code_of_the_page_runs(capfd):
+def test_code_of_the_page_runs():
     for package in ENGINES:
         pytest.importorskip(package)
     names = {}
     try:
         for block in page_blocks():
-            exec(compile(block, str(PAGE), "exec"), names)
+            if "pyspark" not in block:
+                exec(compile(block, str(PAGE), "exec"), names)
     finally:
         if "client" in names:
             names["client"].shutdown()
         if "ray" in names:
             names["ray"].shutdown()
     assert np.isfinite(names["search"].cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_spark_of_the_page_runs(monkeypatch):
+    pytest.importorskip("pyspark")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    first, *_, last = page_blocks()
+    names = {}
+    exec(compile(first, str(PAGE), "exec"), names)
+    names["fitted"] = names["clf"].fit(names["frame"], names["y"])
+    try:
+        exec(compile(last, str(PAGE), "exec"), names)
+    finally:
+        if "spark" in names:
+            names["spark"].stop()
