@@ -4,8 +4,8 @@
     python docs/benchmarks/clusters.py dask
     python docs/benchmarks/clusters.py ray
 
-Of Dask: bytes over the loopback (Linux), by whatever else uses it too. Of Ray, whose workers read from shared memory: how
-often the samples were made into bytes, times their size.
+Of Dask: bytes over the loopback (Linux), by whatever else uses it too. Of Ray, whose workers read from shared
+memory: how often the samples were made into bytes, times their size.
 """
 
 from __future__ import annotations

@@ -92,9 +92,7 @@ def faults(err):
 def test_compare_without_a_file_runs_on_the_data_that_comes_along(capsys):
     code, out, err = run(capsys, "compare", "--rows", "160", *QUICK)
     assert (code, faults(err)) == (0, [])
-    assert out.startswith(
-        "spoken digits: 160 of 1797 samples, 2 folds, max_epochs=1, n_members=2; times in seconds\n"
-    )
+    assert out.startswith("spoken digits: 160 of 1797 samples, 2 folds, max_epochs=1, n_members=2; times in seconds\n")
     for method in ("concat", "LR concat", "LR image", "LR audio", "late mean", "stacked", "boosting", "trees"):
         assert f"\n{method} " in out
     assert out.splitlines()[-1].startswith("Deep fusion")
