@@ -79,7 +79,8 @@ class FusionSearchCV(Documented, BaseSearchCV):
     scoring : str, callable, list, tuple, dict or None, default=None
         One metric or several; the estimator's own score if None.
     n_jobs : int or None, default=None
-        Processes among which the stacks are divided. On a GPU there is one.
+        Processes among which the stacks are divided. On a GPU there is one, but on Dask or Ray, whose workers may
+        have one each.
     refit : bool, str or callable, default=True
         Whether to fit the best candidate to all samples; of several metrics the name of the one that decides.
     cv : int, splitter, iterable of splits or None, default=None

@@ -1,7 +1,6 @@
-"""Searches and comparisons on Dask and Ray through joblib, and prediction in their tables."""
+"""Searches and comparisons on Dask and Ray through joblib."""
 
 import os
-import re
 import signal
 import sys
 from pathlib import Path
@@ -18,7 +17,6 @@ from skmm import Blocks
 from skmm.model_selection import FusionSearchCV, compare_fusions
 from skmm.preprocessing import ImageLoader
 
-PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
 ENGINES = ["dask", "ray"]
 GRID = {"fusion": ["concat", "sum", "attention"], "lr": [0.02, 0.05]}
 X, Y = make_data(48, n_classes=2)
@@ -27,12 +25,9 @@ FAST = small(max_epochs=2)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.cluster,
-    # what the engines leave behind when they end, and say of the machine
+    # what the engines leave open when they end
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:.*(fork|Ray|Port|port):UserWarning", "ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 
 
 def start_dask():
@@ -188,46 +183,9 @@ def test_journal_that_workers_do_not_see_is_written_by_the_search(work, tmp_path
     assert Path("journal").read_text().splitlines() == lines
 
 
-def page_blocks():
-    """The code of the page, without what it says was not run."""
-    return re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
-
-
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_files_are_read_where_they_are(engine, n_jobs):
     images = np.arange(5 * 8 * 8 * 3, dtype=np.uint8).reshape(5, 8, 8, 3)
     with parallel_config(**engine):
         found = ImageLoader(size=8, n_jobs=n_jobs).fit_transform(list(images))
     assert found.shape == images.shape
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_code_of_the_page_runs():
-    for package in ENGINES:
-        pytest.importorskip(package)
-    names = {}
-    try:
-        for block in page_blocks():
-            if "pyspark" not in block:
-                exec(compile(block, str(PAGE), "exec"), names)
-    finally:
-        if "client" in names:
-            names["client"].shutdown()
-        if "ray" in names:
-            names["ray"].shutdown()
-    assert np.isfinite(names["search"].cv_results_["mean_test_score"]).all()
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_spark_of_the_page_runs(monkeypatch):
-    pytest.importorskip("pyspark")
-    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
-    first, *_, last = page_blocks()
-    names = {}
-    exec(compile(first, str(PAGE), "exec"), names)
-    names["fitted"] = names["clf"].fit(names["frame"], names["y"])
-    try:
-        exec(compile(last, str(PAGE), "exec"), names)
-    finally:
-        if "spark" in names:
-            names["spark"].stop()
