@@ -32,7 +32,7 @@ pytestmark = [
 
 def start_dask():
     distributed = pytest.importorskip("distributed")
-    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     client = distributed.Client(cluster)
 
     def stop():
