@@ -45,6 +45,7 @@ FLOORS = [
     "_documentation",
     "_fitting",
     "_missing",
+    "_parallel",
     "_optional",
     "_private",
     "_progress",

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skmm._checks import unknown
+from skmm._parallel import size_of
 from skmm.blocks._flat import FlatLayout, FlatPart, flat_part, flattened, nothing, restored
 from skmm.blocks._forms import as_block
 from skmm.blocks._kinds import (
@@ -144,7 +145,7 @@ class Blocks:
       audio  sequence  (3..10, 2)  float64  25.0% missing
     """
 
-    __slots__ = ("_blocks", "_n", "_present")
+    __slots__ = ("__weakref__", "_blocks", "_n", "_present")
 
     def __init__(
         self,
@@ -208,6 +209,10 @@ class Blocks:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return trusted_blocks, (self._blocks, self._present, self._n)
+
+    def __sizeof__(self) -> int:
+        """Bytes of all blocks: by them an engine of a cluster sees what is to be shipped once for many calls."""
+        return object.__sizeof__(self) + size_of([self._blocks, self._present])
 
     # -- mapping ---------------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from skmm._parallel import Shared
+
 # What a block can be. The kind decides which encoders can read it.
 KINDS = {
     "vector": "a dense (n, d) array of numbers",
@@ -45,7 +47,7 @@ class BlockInfo:
     source: str | None = None
 
 
-class RaggedArray:
+class RaggedArray(Shared):
     """Samples of unequal length, stored end to end.
 
     Parameters
@@ -135,7 +137,7 @@ class RaggedArray:
         return f"RaggedArray({len(self)} samples, inner shape {self.inner_shape}, {self.dtype})"
 
 
-class LazyRows:
+class LazyRows(Shared):
     """Rows of an array-like that is only read when a batch needs it.
 
     Parameters

@@ -13,9 +13,9 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.metrics import check_scoring, f1_score, make_scorer, recall_score
 from sklearn.model_selection import cross_validate
-from sklearn.utils.parallel import Parallel, delayed
 
 from skmm._checks import check_rate, unknown
+from skmm._parallel import Shared, call_all
 from skmm._private import safe_indexing
 from skmm._progress import in_words, progress, showing, write_line
 from skmm._warnings import warn
@@ -24,11 +24,12 @@ from skmm.compose._leaks import ignore_leaks
 from skmm.inspection.removal import at_blocks, score_without
 from skmm.model_selection._journal import Journal
 
+Found = tuple[dict[str, float], list[str]]  # times and scores, and why some could not be computed
 Removal = tuple[str, float]  # a modality, and the share of it that is to go missing
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Shared):
     """What the methods are compared on, and by what."""
 
     X: Any
@@ -61,7 +62,7 @@ def run_fits(
     if verbose:
         names = ", ".join(dict.fromkeys(fit.name for fit in fits))
         write_line(f"{left} fits: {names}, on {len(data.splits)} folds each.", sys.stderr)
-    running = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_evaluate)(fit, data, journal) for fit in fits)
+    running = call_all(_evaluate, ((fit, data, journal) for fit in fits), n_jobs=n_jobs, shared=[data])
     # the first of each process also imports
     done, at_once = 0, effective_n_jobs(n_jobs)
     results: dict[str, list[dict[str, float]]] = {}
@@ -69,7 +70,10 @@ def run_fits(
     try:
         with showing(verbose > 0), progress("fits", len(fits), "fit") as bar:
             bar.note(fit=fits[0].name if fits else "")
-            for fit, (result, reasons) in zip(fits, running, strict=True):
+            for fit, (found, written) in zip(fits, running, strict=True):
+                if journal is not None and not written:
+                    journal.add([((fit.name, fit.fold), found)])
+                result, reasons = found
                 results.setdefault(fit.name, []).append(result)
                 done += 1
                 if verbose and done == min(at_once + 1, len(fits)):
@@ -136,20 +140,23 @@ def suffix(modality: str, rate: float) -> str:
     return f"_missing_{modality}_{rate:g}"
 
 
-def _evaluate(fit: Fit, data: Data, journal: Journal | None) -> tuple[dict[str, float], list[str]]:
-    """What a journal has of a fit, or what is found of it now."""
+def _evaluate(fit: Fit, data: Data, journal: Journal | None) -> tuple[Found, bool]:
+    """What a journal has of a fit, or what is found of it now; and whether the journal has it now."""
     if journal is None:
-        return _fit_and_score(fit, data)
+        return _fit_and_score(fit, data), False
     key = fit.name, fit.fold
     if key in journal.done:
         scores, reasons = journal.done[key]
-        return scores, reasons
+        return (scores, reasons), True
     found = _fit_and_score(fit, data)
-    journal.add([(key, found)])
-    return found
+    try:
+        journal.add([(key, found)])
+    except FileNotFoundError:  # it is on the disk of another machine
+        return found, False
+    return found, True
 
 
-def _fit_and_score(fit: Fit, data: Data) -> tuple[dict[str, float], list[str]]:
+def _fit_and_score(fit: Fit, data: Data) -> Found:
     """Fit one method on one fold, and score it, then again without some of the test samples' modalities.
 
     Where a metric cannot be computed the score is nan; what it raised is the second of what is returned.

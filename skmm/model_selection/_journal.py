@@ -49,15 +49,25 @@ class Journal:
         whole = content[: content.rfind(b"\n") + 1]
         if not whole and content.startswith(_BEGINNING[: len(content)]):
             self._begin()  # nothing there, or killed in its first line
+            self._number = self.path.stat().st_ino
             return
         first, *lines = whole.splitlines() or [b""]
         self._check(first)
+        self._number = self.path.stat().st_ino
         if len(whole) < len(content):  # the last line is cut: killed while it was written
             os.truncate(self.path, len(whole))
         self._read(lines)
 
     def add(self, finished: Iterable[tuple[Hashable, Any]]) -> None:
-        """Write down what was finished at once, by key: after a kill all of it is there or nothing."""
+        """Write down what was finished at once, by key: after a kill all of it is there or nothing.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the file is not the one that was opened, or there is none: on a worker that has a disk of its own.
+        """
+        if not self.path.exists() or self.path.stat().st_ino != self._number:
+            raise FileNotFoundError(errno.ENOENT, "the journal is not here", str(self.path))
         self._append({"done": list(finished)})
 
     def _begin(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from numbers import Integral
@@ -11,17 +12,16 @@ from typing import Any, ClassVar, Self
 
 import joblib
 import numpy as np
-from joblib.parallel import get_active_backend
 from sklearn.base import clone, is_classifier
 from sklearn.callback import with_callbacks
 from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar, indexable
-from sklearn.utils.parallel import Parallel, delayed
 
 from skmm._devices import find_device
 from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing, forget_fit
+from skmm._parallel import call_all, on_cluster
 from skmm._private import BaseSearchCV, check_method_params, insert_error_scores, warn_or_raise_about_fit_failures
 from skmm._progress import progress, showing
 from skmm._warnings import warn
@@ -33,7 +33,7 @@ from skmm.model_selection._journal import Journal
 from skmm.model_selection._search_tasks import (
     Candidate,
     Data,
-    Fold,
+    Folds,
     Halving,
     Outcome,
     Task,
@@ -41,6 +41,7 @@ from skmm.model_selection._search_tasks import (
     divide,
     failure,
     make_fold,
+    run_task,
 )
 from skmm.table import Table
 from skmm.training._tasks import FitTasks, refuse_propagated
@@ -78,7 +79,8 @@ class FusionSearchCV(Documented, BaseSearchCV):
     scoring : str, callable, list, tuple, dict or None, default=None
         One metric or several; the estimator's own score if None.
     n_jobs : int or None, default=None
-        Processes among which the stacks are divided. On a GPU there is one.
+        Processes among which the stacks are divided. On a GPU there is one, but on Dask or Ray, whose workers may
+        have one each.
     refit : bool, str or callable, default=True
         Whether to fit the best candidate to all samples; of several metrics the name of the one that decides.
     cv : int, splitter, iterable of splits or None, default=None
@@ -350,7 +352,8 @@ class FusionSearchCV(Documented, BaseSearchCV):
         results: dict[tuple[int, int], dict[str, Any]] = {} if journal is None else dict(journal.done)
         folds = self._transformed_folds(candidates, data, results)
         on_gpu = any(isinstance(c.last, MultimodalEstimator) and _is_on_gpu(c.last.device) for c in candidates)
-        n_jobs = 1 if on_gpu else joblib.effective_n_jobs(self.n_jobs)
+        # of several GPUs an engine gives each worker one
+        n_jobs = 1 if on_gpu and not on_cluster() else joblib.effective_n_jobs(self.n_jobs)
         halving = Halving(self.factor, self.min_epochs) if self.halving else None
         n_folds = len(data.splits)
         parts = [  # of all candidates: what trains together is the same whatever of it is finished
@@ -378,6 +381,8 @@ class FusionSearchCV(Documented, BaseSearchCV):
                         task.tell = tell
                 for outcome in self._run(work, n_jobs):
                     results.update(outcome.results)
+                    if journal is not None and outcome.unwritten:
+                        journal.add(outcome.unwritten)
                     report += outcome.report
                     if n_jobs > 1:
                         tell(len(outcome.results))
@@ -416,32 +421,35 @@ class FusionSearchCV(Documented, BaseSearchCV):
 
     def _transformed_folds(
         self, candidates: list[Candidate], data: Data, results: Mapping[Any, Any]
-    ) -> dict[Any, list[Fold]]:
+    ) -> dict[Any, Folds]:
         """The folds behind each of the candidates' transformers, which are fitted once; none outside a pipeline.
 
         Those of which all ``results`` are known are not asked for.
         """
         pipelines = {c.before: c.estimator for c in candidates if c.before is not None}
-        folds: dict[Any, list[Fold]] = {key: [] for key in pipelines}
+        folds = {key: Folds() for key in pipelines}
         pairs = [(c, i) for c in candidates for i in range(len(data.splits))]
         lacking = {(c.before, i) for c, i in pairs if (c.number, i) not in results}
         wanted = [(key, i) for key in pipelines for i in range(len(data.splits)) if (key, i) in lacking]
-        fits = Parallel(n_jobs=self.n_jobs)(delayed(make_fold)(data, i, pipelines[key]) for key, i in wanted)
+        calls = ((data, i, pipelines[key]) for key, i in wanted)
+        fits = call_all(make_fold, calls, n_jobs=self.n_jobs, shared=[data])
         for (key, _), fold in zip(wanted, fits, strict=True):
             folds[key].append(fold)
         return folds
 
     def _run(self, tasks: list[Task], n_jobs: int) -> Iterable[Outcome]:
         """What tasks found, as they end."""
-        # a backend that hands over nothing before all is done loses everything to Ctrl-C
-        one_by_one = getattr(get_active_backend()[0], "supports_return_generator", False)
-        parallel = Parallel(
+        read = Counter(key for task in tasks for key in task.folds)
+        folds = {key: task.folds[key] for task in tasks for key in task.folds}
+        return call_all(
+            run_task,
+            ((task, task.data, *task.folds.values()) for task in tasks),
             n_jobs=n_jobs,
-            return_as="generator_unordered" if one_by_one else "list",
+            shared=[*(task.data for task in tasks[:1]), *(folds[key] for key, n in read.items() if n > 1)],
+            in_order=False,  # and one by one, where the engine can: all at the end would be lost to Ctrl-C
             batch_size=1,
             pre_dispatch=self.pre_dispatch,
         )
-        return parallel(delayed(task.run)() for task in tasks)
 
 
 def _read_before(results: Mapping[tuple[int, int], Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -461,7 +469,7 @@ def _read_before(results: Mapping[tuple[int, int], Mapping[str, Any]]) -> list[d
     ]
 
 
-def _longest_first(tasks: list[Task], data: Data, folds: Mapping[Any, list[Fold]]) -> list[Task]:
+def _longest_first(tasks: list[Task], data: Data, folds: Mapping[Any, Folds]) -> list[Task]:
     """Tasks by the weights of all their networks, of which one of each is built on the first fold."""
     scout = Task([task.candidates[0] for task in tasks], data, folds, None, 1, {})  # which prepares for all of them
     first = {key: of_key[0] for key, of_key in folds.items() if of_key} or {None: make_fold(data, 0, None)}

@@ -23,6 +23,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from torch import nn
 
 from skmm._devices import draw_seed, find_device, free_memory, seeded
+from skmm._parallel import Shared, size_of
 from skmm._private import check_method_params, safe_indexing, score
 from skmm._progress import showing
 from skmm.estimators._base import MultimodalEstimator
@@ -50,7 +51,7 @@ _TOO_LARGE = "side by side its folds take more memory than there is"
 
 
 @dataclass
-class Fold:
+class Fold(Shared):
     """The training and test rows of a split, behind fitted transformers if there are any."""
 
     number: int
@@ -64,6 +65,16 @@ class Fold:
     transformers: Pipeline | None = None
     seconds: float = 0.0
     error: str | None = None
+
+
+class Folds(list[Fold]):
+    """All folds as candidates with the same transformers see them, which tell how large they are."""
+
+    # without weak references, so that Dask ships with a task what one task alone reads, and loses it with no worker
+    __slots__ = ()
+
+    def __sizeof__(self) -> int:
+        return sum(map(size_of, self))
 
 
 class _Recorder(BaseEstimator):
@@ -85,7 +96,7 @@ class _Recorder(BaseEstimator):
 
 
 @dataclass
-class Data:
+class Data(Shared):
     """What a search was given to fit, and how it scores."""
 
     X: Any
@@ -173,6 +184,7 @@ class Outcome:
     results: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     report: list[dict[str, Any]] = field(default_factory=list)  # rows of the search's stacks_
     interrupted: bool = False
+    unwritten: list[Any] = field(default_factory=list)  # results that the journal is yet to get
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------
@@ -235,7 +247,7 @@ class Task:
         self,
         candidates: list[Candidate],
         data: Data,
-        folds: Mapping[Any, list[Fold]],
+        folds: Mapping[Any, Folds],
         halving: Halving | None,
         n_jobs: int,
         experts: dict[Any, ExpertFolds],
@@ -252,6 +264,10 @@ class Task:
         self.alone: dict[str, list[Pair]] = {}  # what is to be fitted one after the other, by the reason
         self.outcome = Outcome()
         self.n_written = 0  # of its results, which are kept in the order in which they were found
+
+    def __getstate__(self) -> dict[str, Any]:
+        # what several tasks read is no part of one, and who is told of it is in the process of the search
+        return {**vars(self), "data": None, "folds": dict.fromkeys(self.folds), "tell": None}
 
     def n_weights(self, candidate: Candidate, fold: Fold) -> int:
         """Weights of a candidate's network, about which its time grows; 0 where it cannot be built."""
@@ -274,7 +290,7 @@ class Task:
 
     def _run(self) -> None:
         if None in {c.before for c in self.candidates}:
-            self.folds[None] = [make_fold(self.data, i, None) for i in range(len(self.data.splits))]
+            self.folds[None] = Folds(make_fold(self.data, i, None) for i in range(len(self.data.splits)))
         start = time.perf_counter()
         stacks: dict[Any, list[Learner]] = {}
         for candidate in self.candidates:
@@ -511,7 +527,10 @@ class Task:
         """Write into the journal what was found since the last time."""
         new = list(self.outcome.results.items())[self.n_written :]
         if self.journal is not None and new:
-            self.journal.add(new)
+            try:
+                self.journal.add(new)
+            except FileNotFoundError:  # it is on the disk of another machine
+                self.outcome.unwritten += new
         self.n_written += len(new)
         if self.tell is not None:
             self.tell(len(new))
@@ -529,6 +548,12 @@ class Task:
                     "reason": reason,
                 }
             )
+
+
+def run_task(task: Task, data: Data, *folds: Folds) -> Outcome:
+    """Run a task, maybe in another process, on the data and the folds behind transformers that were its own."""
+    task.data, task.folds = data, dict(zip(task.folds, folds, strict=True))
+    return task.run()
 
 
 def failure(data: Data, error: str, n_epochs: int = 0) -> dict[str, Any]:

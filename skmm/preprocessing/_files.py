@@ -254,11 +254,12 @@ class FileLoader(TransformerMixin, Documented, BaseEstimator, auto_wrap_output_k
 
     def _results(self, items: list[Any]) -> Iterator[Any]:
         """One array, Failure or None per item, in order."""
-        # decoders release the interpreter's lock, and threads need no copy of the arrays; the results come a few
-        # at a time, so that little but the output stands in memory. joblib's own functions, not scikit-learn's,
-        # which give each task a context with the caller's settings: that takes as long as a small image
+        # decoders release the interpreter's lock, and threads need no copy of the arrays; workers of a cluster may
+        # not see the files. The results come a few at a time, so that little but the output stands in memory.
+        # joblib's own functions, not scikit-learn's, which give each task a context with the caller's settings:
+        # that takes as long as a small image
         chunks = (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
-        read = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")(
+        read = Parallel(n_jobs=self.n_jobs, require="sharedmem", return_as="generator")(
             delayed(self._try_all)(chunk) for chunk in chunks
         )
         results = (result for chunk in read for result in chunk)
