@@ -134,7 +134,7 @@ def warn_of_new(
 ) -> None:
     """Warn of the cells of a column that are levels which fit has not seen; ``found`` has None for these.
 
-    Where new ones are ``usual``, as in the folds of a cross-validation, or fit saw so many levels that the rare ones
+    Where new ones are ``usual``, as in folds of a cross-validation, or fit saw so many levels that the rare ones
     share a place, only a column nearly all of whose cells are new is told of.
     """
     usual = usual or len(known) > MAX_CATEGORIES or in_folds()
