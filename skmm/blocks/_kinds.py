@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from skmm.files._runs import Runs
+
 # What a block can be. The kind decides which encoders can read it.
 KINDS = {
     "vector": "a dense (n, d) array of numbers",
@@ -141,7 +143,9 @@ class LazyRows:
     Parameters
     ----------
     base : array-like of shape (n_rows, ...)
-        What is read, by its rows.
+        What is read, by its rows. One that has a ``template``, a block without rows, is read by its method
+        ``read(rows)``, which gives a block of that form and which of its rows exist; one that has ``runs`` says
+        which rows lie together.
     rows : ndarray of int, shape (n_samples,)
         Number of each sample in it; selecting samples selects of these and reads nothing.
     warned_of : set of str, optional
@@ -152,6 +156,8 @@ class LazyRows:
         self.base, self.rows = base, rows
         self.shape = (len(rows), *base.shape[1:])
         self.dtype = native(base.dtype)
+        self.template: Block = getattr(base, "template", None)
+        self.runs: Runs | None = getattr(base, "runs", None)
         # what reading in other processes warned of, shared by all selections of rows
         self.warned_of: set[str] = set() if warned_of is None else warned_of
 
@@ -163,19 +169,30 @@ class LazyRows:
             return np.asarray(self.base[int(self.rows[rows])], dtype=self.dtype)
         return LazyRows(self.base, self.rows[rows], self.warned_of)
 
-    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, rows: np.ndarray) -> tuple[Block, np.ndarray]:
         """The rows of these numbers, and which of them exist: one that is masked whole is missing."""
         if len(rows) == 0:
-            return np.empty((0, *self.shape[1:]), self.dtype), np.zeros(0, dtype=bool)
+            nothing = np.empty((0, *self.shape[1:]), self.dtype) if self.template is None else self.template
+            return nothing, np.zeros(0, dtype=bool)
         # sorted unique reads: what HDF5 asks for, and the fastest order on disk
         unique, inverse = np.unique(self.rows[rows], return_inverse=True)
+        if self.template is not None:
+            block, exists = self.base.read(unique)
+            return (block, exists) if len(unique) == len(rows) and _rises(inverse) else (block[inverse], exists[inverse])
         found = self.base[unique]
         masked = isinstance(found, np.ma.MaskedArray)
         exists = unmasked(found, unique) if masked else np.ones(len(unique), dtype=bool)
         return np.asarray(found, dtype=self.dtype)[inverse], exists[inverse]
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return self.read(np.arange(len(self)))[0].astype(dtype or self.dtype, copy=False)
+        values = self.read(np.arange(len(self)))[0]
+        if not isinstance(values, np.ndarray):
+            raise TypeError(f"samples of a lazily read {block_kind(self)} block make no array.")
+        return values.astype(dtype or self.dtype, copy=False)
+
+
+def _rises(places: np.ndarray) -> bool:
+    return bool((places[1:] > places[:-1]).all())
 
 
 def unmasked(array: np.ma.MaskedArray, rows: np.ndarray) -> np.ndarray:
@@ -214,6 +231,8 @@ def is_lazy(block: Block) -> bool:
 
 def block_kind(block: Block) -> str:
     """Name the kind of a block, one of ``KINDS``."""
+    if is_lazy(block) and block.template is not None:
+        return block_kind(block.template)
     if sp.issparse(block):
         return "sparse"
     if isinstance(block, RaggedArray):
@@ -246,6 +265,8 @@ def sample_shape(block: Block) -> tuple[int, ...]:
     kind = block_kind(block)
     if kind == "tokens":
         return ()
+    if is_lazy(block) and block.template is not None:
+        block = block.template
     if isinstance(block, RaggedArray):
         return block.inner_shape or (1,)
     return tuple(block.shape[2:] if kind == "sequence" else block.shape[1:])

@@ -34,7 +34,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from skmm._warnings import warn
 from skmm.blocks._blocks import Block
 
-Read = tuple[np.ndarray, np.ndarray]  # rows and which of them exist
+Read = tuple[Block, np.ndarray]  # rows and which of them exist
 _AHEAD = 2  # batches that each process is given before the first is wanted
 _WATCH = 0.5  # seconds between two looks at whether the parent process is still there
 _MARK = struct.Struct("<q")  # of a batch: the part of it that is being read, counted from 1, or 0
@@ -56,7 +56,7 @@ def read_ahead(block: Block, batches: Sequence[np.ndarray], n_jobs: int | None) 
 
     Yields
     ------
-    values : ndarray of shape (n_rows, ...)
+    values : ndarray of shape (n_rows, ...), or what block of rows is read
         Rows of one batch.
     exists : ndarray of bool, shape (n_rows,)
         Which of them are there to be read.
@@ -228,7 +228,7 @@ def _read(folder: str, number: int, rows: np.ndarray) -> tuple[Read, list[str]]:
         parallel_config("sequential"),
         open(os.path.join(folder, "reading"), "r+b", buffering=0) as reading,
     ):
-        read = []
+        read: list[Any] = []
         for place, part in enumerate(_parts(block, rows)):
             _mark(reading, number, place + 1)
             try:
@@ -236,8 +236,9 @@ def _read(folder: str, number: int, rows: np.ndarray) -> tuple[Read, list[str]]:
             except MemoryError as error:
                 raise MemoryError(f"{_describe(block, part)}: no memory to read it ({error}).") from error
         _mark(reading, number, 0)
-    values, exists = (np.concatenate(column) for column in zip(*read, strict=True))
-    return (values, exists), [str(w.message) for w in caught]
+    if len(read) > 1:
+        read = [tuple(np.concatenate(column) for column in zip(*read, strict=True))]
+    return read[0], [str(w.message) for w in caught]
 
 
 def _mark(reading: BinaryIO, number: int, place: int) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skmm._private import tree_map
 from skmm.blocks import Block, BlockInfo, RaggedArray, block_kind
-from skmm.blocks._kinds import LazyRows
+from skmm.blocks._kinds import LazyRows, sample_shape, spread
 from skmm.blocks._prefetch import Read, read_ahead
 from skmm.inputs._scaling import Projection, Scaler, scaled
 from skmm.layers import SparseRows, with_axes_of
@@ -488,9 +488,42 @@ class LazyColumn:
         return x, mask
 
 
+class LazyFormColumn(LazyColumn):
+    """Samples that are read as sparse rows, or as sequences that differ in length."""
+
+    def __init__(self, block: Block, present: Tensor, learned: Learned, destination: Destination) -> None:
+        super().__init__(block, present, learned.scaler, destination.dtype, learned.name, learned.n_jobs)
+        self.learned, self.destination = learned, destination
+
+    def held(self, width: Width) -> int:
+        if self.learned.info.kind == "sparse":
+            return max(1, self.learned.info.n_components)
+        return int(width.of_steps(1, math.prod(sample_shape(self.block))))  # what a sample has is known when read
+
+    def _finish(self, rows: Tensor, mask: Tensor, numbers: np.ndarray, read: Read) -> tuple[Any, Tensor]:
+        block, exists = read
+        values = block.data if sp.issparse(block) else block.values
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            starts = block.indptr if sp.issparse(block) else block.offsets
+            bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+            holders = np.searchsorted(starts, bad, side="right") - 1
+            if exists[holders].any():
+                row = numbers[holders[exists[holders]][0]]
+                raise ValueError(f"modality {self.name!r}, row {row}: NaN or infinity in a lazily read block.")
+        there = mask.cpu().numpy()
+        present = there.copy()
+        present[there] = exists
+        column: Any = make_column(
+            spread(block, np.flatnonzero(there), len(there)), present, self.learned, self.destination
+        )
+        return column.take(torch.arange(len(there), device=rows.device).reshape(rows.shape))
+
+
 @make_column.register
 def _(block: LazyRows, present: np.ndarray, learned: Learned, destination: Destination) -> LazyColumn:
     exists = shared(present).to(destination.device)
+    if block.template is not None:
+        return LazyFormColumn(block, exists, learned, destination)
     return LazyColumn(block, exists, learned.scaler, destination.dtype, learned.name, learned.n_jobs)
 
 

@@ -20,6 +20,7 @@ CLIP = 5.0  # standardised inputs past this many deviations say no more
 _CHUNK = 1 << 22  # values converted at a time, so that no whole block is ever copied to float64
 _COLUMNS = 1 << 16  # of a sparse block that its principal directions have
 _STORED = 1 << 18  # and of a sparse block, each with its row
+_ROWS = 1024  # of a lazily read block whose samples differ in length
 
 
 def _chunks(
@@ -27,6 +28,13 @@ def _chunks(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows that exist, some at a time, as float64 (rows or steps, *shape), with the row of each."""
     rows = np.flatnonzero(present)
+    if is_lazy(block):
+        for part, chosen in read_parts(block, rows, n_jobs, at_a_time):
+            if isinstance(part, RaggedArray):
+                yield part.values.astype(np.float64), np.repeat(chosen, part.lengths)
+            else:
+                yield part.astype(np.float64), chosen
+        return
     if isinstance(block, RaggedArray):
         held = np.cumsum(block.lengths[rows]) * max(1, math.prod(block.inner_shape))
         for chosen in np.split(rows, np.flatnonzero(np.diff(held // at_a_time)) + 1):
@@ -35,20 +43,33 @@ def _chunks(
         return
     size = max(1, at_a_time // max(1, math.prod(block.shape[1:])))
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-    if is_lazy(block):
-        with progress("reading", len(rows), "row", after=1.0) as bar:
-            for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
-                yield values[exists].astype(np.float64), chosen[exists]
-                bar.advance(len(chosen))
-        return
     whole = len(rows) == len(present)
     for chosen in parts:
         part = block[chosen[0] : chosen[-1] + 1] if whole else block[chosen]
         yield np.asarray(part, dtype=np.float64), chosen
 
 
-def _stored_chunks(block: Block) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def read_parts(
+    block: Block, rows: np.ndarray, n_jobs: int | None, at_a_time: int = _CHUNK
+) -> Iterator[tuple[Block, np.ndarray]]:
+    """Those of some rows of a lazily read block that exist, some at a time in the order in which they are stored."""
+    rows = rows[np.argsort(block.rows[rows], kind="stable")]
+    size = max(1, at_a_time // max(1, math.prod(block.shape[1:]))) if block.template is None else _ROWS
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    with progress("reading", len(rows), "row", after=1.0) as bar:
+        for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
+            yield values[exists], chosen[exists]
+            bar.advance(len(chosen))
+
+
+def _stored_chunks(
+    block: Block, present: np.ndarray, n_jobs: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Stored values of a sparse block, some at a time, as float64, with the row of each."""
+    if is_lazy(block):
+        for part, chosen in read_parts(block, np.flatnonzero(present), n_jobs):
+            yield part.data.astype(np.float64), np.repeat(chosen, np.diff(part.indptr))
+        return
     lengths = np.diff(block.indptr)
     size = max(1, _STORED * len(lengths) // max(1, block.nnz))
     for start in range(0, len(lengths), size):
@@ -89,9 +110,9 @@ class Scaler:
     ) -> Scaler:
         """Learn from the rows that exist, in one pass; ``n_jobs`` processes read a lazy block, and so many values
         of a dense one are converted at a time."""
-        if sp.issparse(block):
+        if block_kind(block) == "sparse":
             mass, sum_of_squares, one = 0.0, 0.0, 0.0
-            for stored, rows in _stored_chunks(block):
+            for stored, rows in _stored_chunks(block, present, n_jobs):
                 each = (weights * present)[rows]
                 stored = np.where(each > 0, stored, 0.0)
                 mass += each[stored != 0].sum()
