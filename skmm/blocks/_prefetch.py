@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import shutil
@@ -36,6 +37,8 @@ from skmm.blocks._blocks import Block
 
 Read = tuple[Block, np.ndarray]  # rows and which of them exist
 _AHEAD = 2  # batches that each process is given before the first is wanted
+_ROWS_AT_ONCE = 2048  # of a stored table that are looked up together, if they take no more than
+_BYTES_AT_ONCE = 2**24
 _WATCH = 0.5  # seconds between two looks at whether the parent process is still there
 _MARK = struct.Struct("<q")  # of a batch: the part of it that is being read, counted from 1, or 0
 _IDLE = 300.0  # seconds after which a process that has nothing to do ends, as in joblib
@@ -74,9 +77,27 @@ def read_ahead(block: Block, batches: Sequence[np.ndarray], n_jobs: int | None) 
     n_jobs = effective_n_jobs(getattr(block.base, "n_jobs", None) if n_jobs is None else n_jobs)
     content = _pickled(block) if n_jobs > 1 and len(batches) > 1 else None
     if content is None:
-        yield from map(block.read, batches)
+        yield from _read_here(block, batches)
         return
     yield from _read_by_processes(block, content, batches, n_jobs)
+
+
+def _read_here(block: Block, batches: Sequence[np.ndarray]) -> Iterator[Read]:
+    """Read batches in this process; of a stored table several at once, since each time it is looked up anew."""
+    if block.runs is None:
+        yield from map(block.read, batches)
+        return
+    sample = math.prod(block.shape[1:]) * block.dtype.itemsize if block.template is None else 1
+    most = min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // max(1, sample))
+    start = 0
+    while start < len(batches):
+        ends = np.cumsum([len(batches[start])])
+        while start + len(ends) < len(batches) and ends[-1] + len(batches[start + len(ends)]) <= most:
+            ends = np.append(ends, ends[-1] + len(batches[start + len(ends)]))
+        values, exists = block.read(np.concatenate(batches[start : start + len(ends)]))
+        for first, last in zip([0, *ends[:-1]], ends, strict=True):
+            yield values[first:last], exists[first:last]
+        start += len(ends)
 
 
 def _pickled(block: Block) -> bytes | None:

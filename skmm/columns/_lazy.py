@@ -267,7 +267,7 @@ class LazyTable:
         """Numbers of at most ``n`` rows, from parts that are spread evenly over the table; all of a smaller one."""
         runs: Runs = self._source.runs
         width = runs.n_bytes.sum() / max(1, len(self._source))
-        n = min(n, max(1, int(runs.held / max(width, 1.0))))  # what is held at a time is the most
+        n = min(n, max(1, int(runs.held / 4 / max(width, 1.0))))  # in a frame they take several times as much
         if n >= len(self):
             return np.arange(len(self))
         own = runs.of(self.all_stored)
@@ -298,6 +298,11 @@ class LazyTable:
         return {**self.__dict__, "_lacking": {}}
 
 
+def without_rows_of(X: Any) -> Any:
+    """The columns of a LazyTable as a frame without rows; anything else as it is."""
+    return X.frame(np.arange(0)) if isinstance(X, LazyTable) else X
+
+
 class RunReader:
     """Rows of some columns of a source; runs that are read stay while their rows are likely to be wanted.
 
@@ -321,6 +326,8 @@ class RunReader:
     def read(self, rows: np.ndarray) -> Any:
         """The rows of these numbers, sorted and none of them twice, as a table of pyarrow."""
         pa = import_optional("pyarrow", extra="dataframe")
+        if not len(rows):
+            return self.source.schema.empty_table().select(self.columns)
         runs = self.runs
         own = runs.of(rows)
         numbers, firsts = np.unique(own, return_index=True)
@@ -330,8 +337,6 @@ class RunReader:
             # what is held first: to read others may let it go
             for number in sorted(local, key=lambda run: (run not in self._held, run)):
                 parts[number] = _taken(self._run(number), local[number])
-        if not parts:
-            return self.source.schema.empty_table().select(self.columns)
         return pa.concat_tables([parts[number] for number in sorted(parts)]).combine_chunks()
 
     def _run(self, number: int) -> Any:

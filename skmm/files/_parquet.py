@@ -106,7 +106,7 @@ class ParquetSource:
             self._metadata.append(metadata)
             self._states.append(_state(file))
         self._open: OrderedDict[int, Any] = OrderedDict()
-        self._stream: tuple[int, int, Any] | None = None  # run that comes next, and what gives it
+        self._stream: tuple[Any, _Stream] | None = None  # run and columns that come next, and what gives them
         self.runs = self._cut(held)
 
     @property
@@ -197,16 +197,16 @@ class ParquetSource:
 
     def _next_of_group(self, number: int, run: _Run, columns: Sequence[str]) -> Any:
         """A part of a row group, which is read from where the last one ended if it follows that."""
-        if self._stream is None or self._stream[0] != number:
-            file = self._file(run.file)
-            batches = file.iter_batches(batch_size=run.n_rows, row_groups=list(run.groups), columns=list(columns))
-            stream = _Stream(batches)
-            if run.first:
-                stream.skip(run.first)
+        if run.first and self._stream is not None and self._stream[0] == (number, *columns):
+            stream = self._stream[1]
         else:
-            stream = self._stream[2]
+            file = self._file(run.file)
+            stream = _Stream(
+                file.iter_batches(batch_size=run.n_rows, row_groups=list(run.groups), columns=list(columns))
+            )
+            stream.skip(run.first)
         table = stream.take(run.n_rows)
-        self._stream = (number + 1, run.file, stream)
+        self._stream = ((number + 1, *columns), stream)
         return table
 
     def _file(self, number: int) -> Any:
