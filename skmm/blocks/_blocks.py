@@ -529,7 +529,7 @@ def _columns_of(modalities: Any) -> list[str] | None:
     """The columns that modalities are made of; None for all of a table, or where they are not said as they should."""
     if not isinstance(modalities, Mapping):
         return None
-    found = [c for columns in modalities.values() for c in ([columns] if isinstance(columns, str) else columns)]
+    found = [c for columns in modalities.values() for c in (columns if isinstance(columns, list) else [columns])]
     return list(dict.fromkeys(found)) if all(isinstance(column, str) for column in found) else None
 
 

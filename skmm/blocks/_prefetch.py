@@ -88,7 +88,8 @@ def _read_here(block: Block, batches: Sequence[np.ndarray]) -> Iterator[Read]:
         yield from map(block.read, batches)
         return
     sample = math.prod(block.shape[1:]) * block.dtype.itemsize if block.template is None else 1
-    most = min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // max(1, sample))
+    # of what is held at a time a part, so that what is read for a batch is still held for the next
+    most = min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // max(1, sample), int(block.runs.held / 4 / block.runs.row_bytes))
     start = 0
     while start < len(batches):
         ends = np.cumsum([len(batches[start])])

@@ -266,8 +266,7 @@ class LazyTable:
     def sample(self, n: int) -> np.ndarray:
         """Numbers of at most ``n`` rows, from parts that are spread evenly over the table; all of a smaller one."""
         runs: Runs = self._source.runs
-        width = runs.n_bytes.sum() / max(1, len(self._source))
-        n = min(n, max(1, int(runs.held / 4 / max(width, 1.0))))  # in a frame they take several times as much
+        n = min(n, max(1, int(runs.held / 4 / runs.row_bytes)))  # in a frame they take several times as much
         if n >= len(self):
             return np.arange(len(self))
         own = runs.of(self.all_stored)

@@ -153,8 +153,8 @@ class ParquetSource:
                 add(_Run(file, tuple(joined), 0, rows, True), size, _next(stretches))
         if largest[0] > held:
             warn(
-                f"row group {largest[2]} of {self.files[largest[1]]!r} takes about {largest[0] / 2**20:.0f} MiB, more "
-                f"than the {held / 2**20:.0f} MiB that are held at a time, so its rows are shuffled within parts of "
+                f"row group {largest[2]} of {self.files[largest[1]]!r} takes about {largest[0] / 2**20:.1f} MiB, more "
+                f"than the {held / 2**20:.1f} MiB that are held at a time, so its rows are shuffled within parts of "
                 "it alone. If they are in an order that tells the target, shuffle them, or write smaller row "
                 "groups: pyarrow.parquet.write_table(table, path, row_group_size=10_000)."
             )

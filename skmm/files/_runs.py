@@ -35,6 +35,11 @@ class Runs(NamedTuple):
     def n_stretches(self) -> int:
         return int(self.stretch[-1]) + 1 if len(self.stretch) else 0
 
+    @property
+    def row_bytes(self) -> float:
+        """What a row takes on average, 1 at least."""
+        return max(1.0, float(self.n_bytes.sum()) / max(1, int(self.starts[-1])))
+
     def turns(self, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
         """When each row is held, shape (n_rows,): rows of one number at the same time, the lowest first.
 

@@ -207,7 +207,7 @@ def _distinct_ids(block: Block, present: np.ndarray, n_jobs: int | None) -> np.n
     return ids
 
 
-_PROJECTED = 10_000  # rows of a lazily read block that its principal directions are learned from
+_PROJECTED = 5_000  # rows of a lazily read block that its principal directions are learned from
 
 
 def _project(block: Block, weights: np.ndarray, n_components: int) -> Projection:

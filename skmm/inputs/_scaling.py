@@ -18,8 +18,10 @@ from skmm.blocks._prefetch import read_ahead
 
 CLIP = 5.0  # standardised inputs past this many deviations say no more
 _CHUNK = 1 << 22  # values converted at a time, so that no whole block is ever copied to float64
+_LAZY_CHUNK = 1 << 20  # and of a block that is read lazily, whose reader holds rows as well
 _COLUMNS = 1 << 16  # of a sparse block that its principal directions have
 _STORED = 1 << 18  # and of a sparse block, each with its row
+_STORED_ROWS = 8192  # of a table on disk, each of which takes more where it is stored
 _ROWS = 1024  # of a lazily read block whose samples differ in length
 
 
@@ -29,7 +31,7 @@ def _chunks(
     """Rows that exist, some at a time, as float64 (rows or steps, *shape), with the row of each."""
     rows = np.flatnonzero(present)
     if is_lazy(block):
-        for part, chosen in read_parts(block, rows, n_jobs, at_a_time):
+        for part, chosen in read_parts(block, rows, n_jobs, min(at_a_time, _LAZY_CHUNK)):
             if isinstance(part, RaggedArray):
                 yield part.values.astype(np.float64), np.repeat(chosen, part.lengths)
             else:
@@ -50,11 +52,12 @@ def _chunks(
 
 
 def read_parts(
-    block: Block, rows: np.ndarray, n_jobs: int | None, at_a_time: int = _CHUNK
+    block: Block, rows: np.ndarray, n_jobs: int | None, at_a_time: int = _LAZY_CHUNK
 ) -> Iterator[tuple[Block, np.ndarray]]:
     """Those of some rows of a lazily read block that exist, some at a time in the order in which they are stored."""
     rows = rows[np.argsort(block.rows[rows], kind="stable")]
     size = max(1, at_a_time // max(1, math.prod(block.shape[1:]))) if block.template is None else _ROWS
+    size = size if block.runs is None else min(size, _STORED_ROWS)
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     with progress("reading", len(rows), "row", after=1.0) as bar:
         for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
