@@ -431,7 +431,8 @@ class Blocks:
         >>> import pandas as pd
         >>> from skmm import Blocks
         >>> df = pd.DataFrame({
-        ...     "price": [3.5, 4.0], "age": [1, 2], "embedding": [[0.1, 0.2, 0.3]] * 2, "walk": [[[0.0, 1.0]], [[2.0, 3.0]] * 4]
+        ...     "price": [3.5, 4.0], "age": [1, 2], "embedding": [[0.1, 0.2, 0.3]] * 2,
+        ...     "walk": [[[0.0, 1.0]], [[2.0, 3.0]] * 4],
         ... })
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     df.to_parquet(f"{folder}/part.parquet")
@@ -526,7 +527,7 @@ def trusted_blocks(blocks: dict[str, Block], present: dict[str, np.ndarray], n_s
 
 
 def _columns_of(modalities: Any) -> list[str] | None:
-    """The columns that modalities are made of; None for all of a table, or where they are not said as they should."""
+    """The columns that modalities are made of; None for all of a table, or where they are not said as asked."""
     if not isinstance(modalities, Mapping):
         return None
     found = [c for columns in modalities.values() for c in (columns if isinstance(columns, list) else [columns])]

@@ -178,7 +178,11 @@ class LazyRows:
         unique, inverse = np.unique(self.rows[rows], return_inverse=True)
         if self.template is not None:
             block, exists = self.base.read(unique)
-            return (block, exists) if len(unique) == len(rows) and _rises(inverse) else (block[inverse], exists[inverse])
+            return (
+                (block, exists)
+                if len(unique) == len(rows) and _rises(inverse)
+                else (block[inverse], exists[inverse])
+            )
         found = self.base[unique]
         masked = isinstance(found, np.ma.MaskedArray)
         exists = unmasked(found, unique) if masked else np.ones(len(unique), dtype=bool)

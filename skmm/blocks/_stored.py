@@ -240,7 +240,7 @@ class StoredNumbers(_Stored):
         block = np.empty((len(rows), len(self.columns)), self.dtype)
         for place, column in enumerate(self.columns):
             block[:, place] = _numbers(_array(found.column(column)), self.dtype)
-        return block, ~np.isnan(block).all(axis=1)
+        return block, np.asarray(~np.isnan(block).all(axis=1))
 
 
 class StoredArrays(_Stored):
@@ -261,8 +261,8 @@ class StoredArrays(_Stored):
             if len(odd):
                 per_row = int(np.prod(self.shape[1 : 1 + level]))
                 raise ValueError(
-                    f"{self.where(rows[there[odd[0] // per_row]])}: a list of {lengths[odd[0]]} values, where those of "
-                    f"the first rows have {length}. Lists that differ in length are a sequence: "
+                    f"{self.where(rows[there[odd[0] // per_row]])}: a list of {lengths[odd[0]]} values, where "
+                    f"those of the first rows have {length}. Lists that differ in length are a sequence: "
                     f"kinds={{name: 'sequence'}}."
                 )
             array = _flattened(array)
@@ -302,8 +302,8 @@ class StoredSequences(_Stored):
             if len(odd):
                 row = int(np.searchsorted(offsets, odd[0], side="right") - 1)
                 raise ValueError(
-                    f"{self.where(rows[row])}: step {odd[0] - offsets[row]} has {sizes[odd[0]]} values, those of the "
-                    f"first rows have {self.step[0]}; all steps of a sequence have as many."
+                    f"{self.where(rows[row])}: step {odd[0] - offsets[row]} has {sizes[odd[0]]} values, those of "
+                    f"the first rows have {self.step[0]}; all steps of a sequence have as many."
                 )
             array = _flattened(array)
         if array.null_count and self.dtype.kind in "iu":

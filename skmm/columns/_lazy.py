@@ -26,9 +26,9 @@ class LazyTable:
     """A table on disk, whose rows are read when they are needed: an X larger than memory.
 
     ``len(X)``, ``X.shape`` and ``X.columns`` say what there is. ``X["price"]`` are the values of one column, in
-    memory; ``X[["price", "review"]]`` are some columns and ``X[rows]`` some rows, as another LazyTable. An estimator
-    takes it as X with the name of a column as y, a :class:`~skmm.ModalityTransformer` as a table:
-    see `Tables larger than memory <larger_than_memory.html>`_.
+    memory; ``X[["price", "review"]]`` are some columns and ``X[rows]`` some rows, as another LazyTable. An
+    estimator takes it as X, with the name of a column as y, and a :class:`~skmm.ModalityTransformer` as a table.
+    What is held in memory, and what not, stands in the guide "Tables larger than memory".
 
     Made by :meth:`from_parquet` and :meth:`from_huggingface`.
 

@@ -1,4 +1,4 @@
-"""A ModalityTransformer on a table larger than memory: fitted to a part of it, or in passes, and applied when read."""
+"""A ModalityTransformer on a table larger than memory: fitted to a sample or in passes, applied when it is read."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class TransformedRows:
         shapes = [x.inner_shape if isinstance(x, RaggedArray) else x.shape[1:] for x in (block, form)]
         if not same or (shapes[0] != shapes[1] and len(block)):
             raise ValueError(
-                f"modality {self.job.name!r}: {type(self.job.transformer).__name__} made {block_kind(block)} samples "
-                f"of shape {shapes[0]} of some rows, in fit they were {block_kind(form)} of shape {shapes[1]}."
+                f"modality {self.job.name!r}: {type(self.job.transformer).__name__} made {block_kind(block)} "
+                f"samples of shape {shapes[0]} of some rows; in fit they were {block_kind(form)} of {shapes[1]}."
             )
         return block
 
@@ -91,7 +91,7 @@ def _lazy_form(template: Block) -> Block:
 
 
 def sampled(table: LazyTable, n: int | None, *others: Any) -> tuple[Any, ...]:
-    """At most ``n`` rows of a table as a DataFrame, and the same of what goes along with it, where that is given."""
+    """At most ``n`` rows of a table as a DataFrame, and the same rows of what goes along with it, if given."""
     rows = table.sample(_AT_A_TIME if n is None else n)
     frame = table.frame(rows)
     frame.index = rows
@@ -118,9 +118,9 @@ def fit_in_passes(made: ModalityTransformer, table: LazyTable, y: Any) -> None:
     for name, transformer, *_ in active:
         if not isinstance(transformer, str) and not hasattr(transformer, "partial_fit"):
             raise ValueError(
-                f"modality {name!r}: n_fit_samples=None fits in passes over the table, for which a transformer needs "
-                f"partial_fit, and {type(transformer).__name__} has none. Give the number of rows to fit it to, "
-                "n_fit_samples=10_000, or a transformer that has, such as HashingVectorizer or StandardScaler."
+                f"modality {name!r}: n_fit_samples=None fits in passes over the table, for which a transformer "
+                f"needs partial_fit, and {type(transformer).__name__} has none. Give a number of rows to fit it "
+                "to, n_fit_samples=10_000, or a transformer that has, such as HashingVectorizer or StandardScaler."
             )
     columns = {name: [table.columns[p] for p in np.atleast_1d(where).tolist()] for name, *_, where in active}
     for first in range(0, len(table), _AT_A_TIME):

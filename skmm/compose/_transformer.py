@@ -420,7 +420,9 @@ class ModalityTransformer(  # type: ignore[call-arg]
 
     def _keep(self, fitted: Mapping[str, Any]) -> None:
         """Take fitted transformers in the place of those that were given."""
-        self.transformers_ = [(name, fitted.get(name, given), columns) for name, given, columns in self.transformers_]
+        self.transformers_ = [
+            (name, fitted.get(name, given), columns) for name, given, columns in self.transformers_
+        ]
 
     def _fit_transform(self, X: Any, y: Any) -> Blocks:
         X = as_frame(X)

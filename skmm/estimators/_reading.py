@@ -114,8 +114,8 @@ def reader_of(modalities: Any, X: Any, told: str = "") -> ModalityTransformer | 
     lazy = isinstance(X, LazyTable)
     if lazy and isinstance(modalities, Mapping | FlatLayout):
         raise ValueError(
-            "modalities of columns of numbers: X is a LazyTable, of which Blocks.from_parquet(path, modalities) makes "
-            "them; or leave modalities at None, which reads the columns by what they hold."
+            "modalities of columns of numbers: X is a LazyTable, of which Blocks.from_parquet(path, modalities) "
+            "makes them; or leave modalities at None, which reads the columns by what they hold."
         )
     found = lazy or (is_table(X) and not has_only_numbers(X)) if modalities is None else isinstance(modalities, str)
     if found and modalities in (None, "auto"):
@@ -161,7 +161,11 @@ def fit_transformer(transformer: ModalityTransformer, X: Any) -> Blocks:
 def with_target(X: Any, y: Any) -> tuple[Any, Any]:
     """X and y; of a LazyTable the columns that y names as y, and the others as X."""
     names = [y] if isinstance(y, str) else y
-    if not isinstance(X, LazyTable) or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if (
+        not isinstance(X, LazyTable)
+        or not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+    ):
         return X, y
     if len(names) == len(X) and not set(names) <= set(X.columns):  # a list of labels
         return X, y

@@ -58,14 +58,14 @@ def parts_of(path: str) -> list[str]:
             continue
         if any(_PLACES.match(folder) for folder in inner[:-1]):
             raise ValueError(
-                f"{str(part)!r}: the folder {inner[0]!r} holds the value of a column, which is in none of the files "
-                "in it. Give one such folder, or write the table with that column in its files."
+                f"{str(part)!r}: the folder {inner[0]!r} holds the value of a column, which is in none of the "
+                "files in it. Give one such folder, or write the table with that column in its files."
             )
         found.append(str(part))
     if not found:
         raise ValueError(
-            f"the folder {path!r} has no Parquet file in it (names that begin with '_' or '.', or end in '.tmp', are "
-            "left out)."
+            f"the folder {path!r} has no Parquet file in it (names that begin with '_' or '.', or end in '.tmp', "
+            "are left out)."
         )
     return found
 
@@ -153,10 +153,10 @@ class ParquetSource:
                 add(_Run(file, tuple(joined), 0, rows, True), size, _next(stretches))
         if largest[0] > held:
             warn(
-                f"row group {largest[2]} of {self.files[largest[1]]!r} takes about {largest[0] / 2**20:.1f} MiB, more "
-                f"than the {held / 2**20:.1f} MiB that are held at a time, so its rows are shuffled within parts of "
-                "it alone. If they are in an order that tells the target, shuffle them, or write smaller row "
-                "groups: pyarrow.parquet.write_table(table, path, row_group_size=10_000)."
+                f"row group {largest[2]} of {self.files[largest[1]]!r} takes about {largest[0] / 2**20:.1f} MiB, "
+                f"more than the {held / 2**20:.1f} MiB that are held at a time, so its rows are shuffled "
+                "within parts of it alone. If they are in an order that tells the target, shuffle them, or write "
+                "smaller row groups: pyarrow.parquet.write_table(table, path, row_group_size=10_000)."
             )
         starts = np.concatenate([[0], np.cumsum([run.n_rows for run in self._runs], dtype=np.int64)])
         return Runs(starts.astype(np.int64), np.array(stretches, dtype=np.int64), np.array(sizes), float(held))
@@ -379,8 +379,8 @@ def check_dataset(dataset: Any) -> None:
 # -- schemas -------------------------------------------------------------------------------------------------------
 
 _VALID = (
-    "valid are numbers, true and false, text, bytes, dates, times, categories (dictionary), lists of these, and files "
-    "as Hugging Face has them (struct of bytes and path)"
+    "valid are numbers, true and false, text, bytes, dates, times, categories (dictionary), lists of these, and "
+    "files as Hugging Face has them (struct of bytes and path)"
 )
 
 
@@ -399,8 +399,8 @@ def chosen_columns(schema: Any, columns: Sequence[str] | None, file: str) -> Any
     for field in chosen:
         if not _is_valid(field.type, pa.types):
             raise ValueError(
-                f"column {field.name!r} of {file!r} is of type {field.type}, of which no modality is made; {_VALID}. "
-                f"Leave it out, columns={[name for name in names if name != field.name]}, or write it as such."
+                f"column {field.name!r} of {file!r} is of type {field.type}, of which no modality is made; "
+                f"{_VALID}. Leave it out, columns={[name for name in names if name != field.name]}, or cast it."
             )
     return chosen
 
@@ -432,8 +432,8 @@ def _check_same(first: Any, schema: Any, first_file: str, file: str, *, whole: b
     for field in first:
         if field.name not in schema.names:
             raise ValueError(
-                f"column {field.name!r} of {first_file!r} is not in {file!r}, which has {schema.names}; the parts of "
-                "a table have the same columns."
+                f"column {field.name!r} of {first_file!r} is not in {file!r}, which has {schema.names}; the parts "
+                "of a table have the same columns."
             )
         other = schema.field(field.name).type
         if other != field.type:
@@ -443,8 +443,8 @@ def _check_same(first: Any, schema: Any, first_file: str, file: str, *, whole: b
             )
     if more := [name for name in schema.names if name not in first.names] if whole else []:
         raise ValueError(
-            f"column {more[0]!r} of {file!r} is not in {first_file!r}, which has {first.names}; the parts of a table "
-            "have the same columns. columns=[...] names those to read."
+            f"column {more[0]!r} of {file!r} is not in {first_file!r}, which has {first.names}; the parts of a "
+            "table have the same columns. columns=[...] names those to read."
         )
 
 

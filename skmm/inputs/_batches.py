@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from skmm.blocks._kinds import LazyRows
-from skmm.inputs._columns import AbsentColumn, Column, LazyColumn, StreamedColumn, VectorColumns, Width
+from skmm.inputs._columns import AbsentColumn, Column, StreamedColumn, VectorColumns, Width
+from skmm.inputs._lazy_columns import LazyColumn
 from skmm.layers import Masks, Values
 
 
@@ -81,7 +82,7 @@ class Batches:
         """Positions among the rows, (n,) or (K, n), that go through a network together, at most so many.
 
         Cut by what they hold. Where samples differ in that, and are more than one batch, those that are alike go
-        together, so that a long one fills up no others; what is read lazily goes in the order in which it is stored.
+        together, so that a long one fills up no others; what is read lazily goes as it is stored.
         """
         sizes = self.held(width)
         same = max([width.outputs, *(size for size in sizes if isinstance(size, int))])

@@ -54,7 +54,7 @@ def _chunks(
 def read_parts(
     block: Block, rows: np.ndarray, n_jobs: int | None, at_a_time: int = _LAZY_CHUNK
 ) -> Iterator[tuple[Block, np.ndarray]]:
-    """Those of some rows of a lazily read block that exist, some at a time in the order in which they are stored."""
+    """Those of some rows of a lazily read block that exist, some at a time, as they are stored."""
     rows = rows[np.argsort(block.rows[rows], kind="stable")]
     size = max(1, at_a_time // max(1, math.prod(block.shape[1:]))) if block.template is None else _ROWS
     size = size if block.runs is None else min(size, _STORED_ROWS)
