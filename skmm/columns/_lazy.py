@@ -45,7 +45,7 @@ class LazyTable:
     >>> import pandas as pd
     >>> from skmm import LazyTable, MultimodalClassifier
     >>> df = pd.DataFrame({
-    ...     "price": [3.5, 4.0, 5.5, 1.0] * 10,
+    ...     "price": [3.5, 4.0, 5.5, 1.0, 2.0] * 8,
     ...     "review": [f"{w} film of {i} minutes" for i, w in enumerate(["good", "bad", "long", "short"] * 10)],
     ...     "liked": ["yes", "no"] * 20,
     ... })
