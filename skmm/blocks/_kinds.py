@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -137,15 +138,43 @@ class RaggedArray:
         return f"RaggedArray({len(self)} samples, inner shape {self.inner_shape}, {self.dtype})"
 
 
+class StoredRows(ABC):
+    """Rows of a table on disk as the base of a lazily read block of any form.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Number of rows, and the shape of one; nothing more where rows differ in length.
+    dtype : dtype
+        Type of the values.
+    template : block or None
+        A block without rows, of the form that the rows have; None for arrays.
+    runs : Runs
+        Which rows lie together.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    template: Block = None
+    runs: Runs
+
+    @abstractmethod
+    def read(self, rows: np.ndarray) -> tuple[Block, np.ndarray]:
+        """A block of the rows of these numbers, sorted and none of them twice, and which of them exist."""
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, (int, np.integer)):
+            return self.read(np.array([rows]))[0][0]
+        return self.read(np.asarray(rows))[0]
+
+
 class LazyRows:
     """Rows of an array-like that is only read when a batch needs it.
 
     Parameters
     ----------
     base : array-like of shape (n_rows, ...)
-        What is read, by its rows. One that has a ``template``, a block without rows, is read by its method
-        ``read(rows)``, which gives a block of that form and which of its rows exist; one that has ``runs`` says
-        which rows lie together.
+        What is read, by its rows.
     rows : ndarray of int, shape (n_samples,)
         Number of each sample in it; selecting samples selects of these and reads nothing.
     warned_of : set of str, optional
@@ -176,13 +205,10 @@ class LazyRows:
             return nothing, np.zeros(0, dtype=bool)
         # sorted unique reads: what HDF5 asks for, and the fastest order on disk
         unique, inverse = np.unique(self.rows[rows], return_inverse=True)
-        if self.template is not None:
+        if isinstance(self.base, StoredRows):
             block, exists = self.base.read(unique)
-            return (
-                (block, exists)
-                if len(unique) == len(rows) and _rises(inverse)
-                else (block[inverse], exists[inverse])
-            )
+            in_order = len(unique) == len(rows) and bool((inverse[1:] > inverse[:-1]).all())
+            return (block, exists) if in_order else (block[inverse], exists[inverse])
         found = self.base[unique]
         masked = isinstance(found, np.ma.MaskedArray)
         exists = unmasked(found, unique) if masked else np.ones(len(unique), dtype=bool)
@@ -193,10 +219,6 @@ class LazyRows:
         if not isinstance(values, np.ndarray):
             raise TypeError(f"samples of a lazily read {block_kind(self)} block make no array.")
         return values.astype(dtype or self.dtype, copy=False)
-
-
-def _rises(places: np.ndarray) -> bool:
-    return bool((places[1:] > places[:-1]).all())
 
 
 def unmasked(array: np.ma.MaskedArray, rows: np.ndarray) -> np.ndarray:

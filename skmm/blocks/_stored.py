@@ -9,7 +9,7 @@ import numpy as np
 
 from skmm._checks import unknown
 from skmm._optional import import_optional
-from skmm.blocks._kinds import Block, LazyRows, RaggedArray
+from skmm.blocks._kinds import Block, LazyRows, RaggedArray, StoredRows
 from skmm.columns._lazy import LazyTable
 from skmm.files._parquet import is_list
 
@@ -194,12 +194,8 @@ def _numbers(array: Any, dtype: np.dtype) -> np.ndarray:
     return np.asarray(array.to_numpy(zero_copy_only=False), dtype=None if array.null_count else dtype)
 
 
-class _Stored:
+class _Stored(StoredRows):
     """Columns of a table as the base of a lazily read block."""
-
-    template: Block = None
-    shape: tuple[int, ...]
-    dtype: np.dtype
 
     def __init__(self, table: LazyTable, columns: list[str]) -> None:
         self.table, self.columns = table[columns], columns
@@ -209,19 +205,6 @@ class _Stored:
     @property
     def n_rows(self) -> int:
         return int(self.runs.starts[-1])
-
-    def read(self, rows: np.ndarray) -> tuple[Block, np.ndarray]:
-        """Block of the rows of these numbers, sorted, and which of them exist."""
-        raise NotImplementedError
-
-    def __getitem__(self, rows: Any) -> Any:
-        if isinstance(rows, (int, np.integer)):
-            return self[np.array([rows])][0]
-        block, exists = self.read(np.asarray(rows))
-        if exists.all() or not isinstance(block, np.ndarray):
-            return block
-        hidden = np.broadcast_to(~exists.reshape(-1, *[1] * (block.ndim - 1)), block.shape)
-        return np.ma.MaskedArray(block, hidden)
 
     def where(self, row: int) -> str:
         return f"column {self.columns[0]!r}, {self.reader.source.where(int(row))}"
@@ -273,7 +256,7 @@ class StoredArrays(_Stored):
             exists[there[nan]] = False
         if len(there) == size:
             return values, exists
-        block = np.zeros((size, *self.shape[1:]), self.dtype)
+        block = np.zeros((size, *self.shape[1:]), values.dtype)
         block[there] = values
         return block, exists
 

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from skmm._missing import missing_cells
 from skmm._private import safe_indexing
 from skmm.blocks import Block, Blocks, LazyTable, RaggedArray, block_kind, is_lazy
-from skmm.blocks._kinds import LazyRows, as_kind
+from skmm.blocks._kinds import LazyRows, StoredRows, as_kind
 from skmm.columns._tables import as_frame, find_columns, select
 from skmm.compose._jobs import Job, run, without_rows
 
@@ -22,7 +22,7 @@ _AT_A_TIME = 10_000  # rows of a pass
 _SHOWN = 100  # rows whose output says of what form a transformer's is, after passes
 
 
-class TransformedRows:
+class TransformedRows(StoredRows):
     """Columns of a table on disk as the base of a lazily read block: what a fitted transformer makes of the rows.
 
     Parameters
@@ -71,16 +71,7 @@ class TransformedRows:
                 f"modality {self.job.name!r}: {type(self.job.transformer).__name__} made {block_kind(block)} "
                 f"samples of shape {shapes[0]} of some rows; in fit they were {block_kind(form)} of {shapes[1]}."
             )
-        return block
-
-    def __getitem__(self, rows: Any) -> Any:
-        if isinstance(rows, (int, np.integer)):
-            return self[np.array([rows])][0]
-        block, exists = self.read(np.asarray(rows))
-        if exists.all() or not isinstance(block, np.ndarray):
-            return block
-        hidden = np.broadcast_to(~exists.reshape(-1, *[1] * (block.ndim - 1)), block.shape)
-        return np.ma.MaskedArray(block, hidden)
+        return block.astype(self.dtype, copy=False) if isinstance(block, np.ndarray) else block
 
 
 def _lazy_form(template: Block) -> Block:

@@ -81,7 +81,8 @@ class LazyColumn:
     def _finish(self, rows: Tensor, mask: Tensor, numbers: np.ndarray, read: Read) -> tuple[Tensor, Tensor]:
         """A batch of the rows, of which those of ``mask``, with these numbers, were read."""
         values, exists = read
-        x = torch.from_numpy(values).to(rows.device)
+        # what cannot be written to is the memory of the table itself
+        x = torch.from_numpy(values if values.flags.writeable else values.copy()).to(rows.device)
         if self.scaler is None:
             x = x.to(self.dtype)  # for which a number may be too large
         if values.dtype.kind == "f" and not torch.isfinite(x).all():
