@@ -168,8 +168,8 @@ def main() -> None:
         write(folder / "small", 400, 100)
         on_disk = sum(file.stat().st_size for file in (folder / "table").iterdir()) / 1e6
         bare = scan(str(folder / "table"))
-        # arrow's own allocator reserves a GB at once, which would count as baseline; and glibc keeps pieces of what is
-        # given back, which would count against the limit, unless large pieces are always given back to the system
+        # arrow's own allocator reserves a GB at once, which would count as baseline; glibc keeps pieces of what is
+        # given back, which would count against the limit, unless large ones always go back to the system
         os.environ |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": "131072"}
         context = multiprocessing.get_context("spawn")
         answer = context.Queue()

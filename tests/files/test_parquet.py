@@ -18,8 +18,9 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.model_selection import cross_val_score
 from sklearn.preprocessing import StandardScaler
 
-from skmm import AutoModalities, Blocks, LazyTable, ModalityTransformer, MultimodalRegressor
+from skmm import AutoModalities, Blocks, LazyTable, ModalityTransformer, MultimodalRegressor, load, save
 from skmm.blocks import RaggedArray, is_lazy
+from skmm.blocks._joined import join
 from skmm.files import _parquet
 from skmm.preprocessing import ImageLoader
 
@@ -641,3 +642,45 @@ def test_without_pyarrow_the_error_says_how_to_install_it(tmp_path):
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "pip install" in said
     assert "pyarrow" in said
+
+
+# -- with the rest of the package ----------------------------------------------------------------------------------
+
+
+def test_what_learned_from_a_table_on_disk_is_saved_and_predicts_single_rows(folder, tmp_path):
+    table = LazyTable.from_parquet(folder)
+    clf = small(max_epochs=2).fit(table, "label")
+    save(clf, tmp_path / "model.skmm")
+    np.testing.assert_array_equal(load(tmp_path / "model.skmm").predict_proba(table), clf.predict_proba(table))
+    assert clf.predict(TABLE.iloc[0].to_dict()) == clf.predict(table)[:1]
+    assert len(pickle.dumps(clf)) < 200_000  # nothing of the table
+
+
+def test_parts_of_a_table_are_learned_from_one_after_the_other(folder):
+    table = LazyTable.from_parquet(folder)
+    clf = small(batch_size=16, lr=0.02)
+    for _ in range(3):
+        for start in range(0, N, 80):
+            clf.partial_fit(table[start : start + 80], "label", classes=["no", "yes"])
+    assert clf.score(table, table["label"]) > 0.8
+
+
+@pytest.mark.slow
+def test_processes_that_read_ahead_change_nothing(folder):
+    table = LazyTable.from_parquet(folder)
+    here, there = (small(max_epochs=2, n_jobs=n_jobs).fit(table, "label") for n_jobs in (1, 2))
+    np.testing.assert_array_equal(there.predict_proba(table), here.predict_proba(table))
+
+
+def test_what_cannot_be_done_with_a_table_on_disk_is_said(folder):
+    table = LazyTable.from_parquet(folder)
+    transformer = ModalityTransformer([("price", "passthrough", ["price"])]).set_output(transform="pandas")
+    with pytest.raises(ValueError, match=r"of a LazyTable Blocks are made.*set_output\(transform='default'\)"):
+        transformer.fit_transform(table)
+    X = Blocks.from_parquet(folder, {"walk": "walk"})
+    with pytest.raises(ValueError, match="is read from a table on disk, whose sequence blocks cannot be joined"):
+        join(X, X, "more")
+    with pytest.raises(IndexError, match=r"indexed by rows or columns, X\[rows\] or X\['name'\]"):
+        table[0, 1]
+    with pytest.raises(ValueError, match=r"without \['price'\] no column of \['price'\] is left"):
+        table[["price"]].drop("price")
