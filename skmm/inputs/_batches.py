@@ -89,8 +89,10 @@ class Batches:
         most = max(1, min(most, self.most_numbers // same))
         n = rows.shape[-1]
         differ = [size for size in sizes if not isinstance(size, int)]
-        flat = rows.cpu().numpy().reshape(-1, n)
         stored = self.stored
+        if not differ and stored is None:
+            return list(torch.arange(n).split(most))
+        flat = rows.cpu().numpy().reshape(-1, n)
         lying = np.arange(n) if stored is None else np.argsort(stored.rows[flat[0]], kind="stable")
         if not differ:
             return list(torch.from_numpy(lying).split(most))
