@@ -20,6 +20,7 @@ from skmm.files._runs import Runs
 _RUNS_HELD = 16  # that one run is that share of what is held: small groups are joined, larger ones are cut
 _PROBED = 1024  # rows that say how many bytes a row takes
 _OPEN_FILES = 4
+_OPEN_GROUPS = 2  # row groups that are read in parts, of which the next part is likely to be wanted
 _BUFFER = 2**20  # bytes of a column that are read from disk at a time
 _INDEX = re.compile(r"__index_level_\d+__")  # what pandas stores its index as
 _PLACES = re.compile(r"[\w.-]+=")  # a folder that says what a column of its files is
@@ -106,7 +107,7 @@ class ParquetSource:
             self._metadata.append(metadata)
             self._states.append(_state(file))
         self._open: OrderedDict[int, Any] = OrderedDict()
-        self._stream: tuple[Any, _Stream] | None = None  # run and columns that come next, and what gives them
+        self._streams: OrderedDict[Any, _Stream] = OrderedDict()  # by the run and columns that come next
         self.runs = self._cut(held)
 
     @property
@@ -197,16 +198,18 @@ class ParquetSource:
 
     def _next_of_group(self, number: int, run: _Run, columns: Sequence[str]) -> Any:
         """A part of a row group, which is read from where the last one ended if it follows that."""
-        if run.first and self._stream is not None and self._stream[0] == (number, *columns):
-            stream = self._stream[1]
-        else:
+        stream = self._streams.pop((number, *columns), None)
+        if stream is None:
             file = self._file(run.file)
             stream = _Stream(
                 file.iter_batches(batch_size=run.n_rows, row_groups=list(run.groups), columns=list(columns))
             )
             stream.skip(run.first)
         table = stream.take(run.n_rows)
-        self._stream = ((number + 1, *columns), stream)
+        while len(self._streams) >= _OPEN_GROUPS:
+            self._streams.popitem(last=False)
+        if number + 1 < len(self._runs) and self._runs[number + 1].first:
+            self._streams[number + 1, *columns] = stream
         return table
 
     def _file(self, number: int) -> Any:
@@ -218,7 +221,7 @@ class ParquetSource:
         if _state(path) != self._states[number]:
             raise ValueError(f"{path!r} has changed since the table was opened; open it again.")
         while len(self._open) >= _OPEN_FILES:
-            self._open.popitem(last=False)[1].close()
+            self._open.popitem(last=False)  # a row group of it that is read in parts may still need it
         opened = self._parquet.ParquetFile(
             path, metadata=self._metadata[number], pre_buffer=False, buffer_size=_BUFFER
         )
@@ -229,12 +232,12 @@ class ParquetSource:
         """Close the files; they are opened again when rows are asked for."""
         while self._open:
             self._open.popitem()[1].close()
-        self._stream = None
+        self._streams.clear()
 
     def another(self) -> ParquetSource:
         """The same source, with files and a place in them of its own."""
         other = object.__new__(ParquetSource)
-        other.__dict__.update(self.__dict__, _open=OrderedDict(), _stream=None)
+        other.__dict__.update(self.__dict__, _open=OrderedDict(), _streams=OrderedDict())
         return other
 
     def may_lack(self, number: int, column: str) -> bool:
@@ -263,7 +266,7 @@ class ParquetSource:
         return repr(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": OrderedDict(), "_stream": None, "_parquet": None}
+        return {**self.__dict__, "_open": OrderedDict(), "_streams": OrderedDict(), "_parquet": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -284,6 +284,20 @@ def test_a_row_group_larger_than_what_is_held_is_told(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:row group")
+def test_many_files_are_read_in_any_order(tmp_path):
+    """Of more files than are open at a time, whose row groups are read in parts."""
+    (tmp_path / "table").mkdir()
+    x = np.arange(8 * 600 * 20, dtype=np.float32).reshape(-1, 20)
+    for number, part in enumerate(np.split(x, 8)):
+        pq.write_table(pa.table({"x": list(part)}), tmp_path / "table" / f"{number}.parquet")
+    block = Blocks.from_parquet(tmp_path / "table", {"x": "x"}, buffer_bytes=LEAST)["x"]
+    order = np.argsort(block.runs.turns(np.arange(len(x)), RNG.permutation(8)), kind="stable")
+    for start in range(0, len(x), 70):
+        rows = order[start : start + 70]
+        np.testing.assert_array_equal(block.read(rows)[0], x[rows])
+
+
+@pytest.mark.filterwarnings("ignore:row group")
 def test_blocks_of_a_file_survive_pickle_and_are_read_by_processes(tmp_path):
     x = wide(tmp_path / "a.parquet")
     X = Blocks.from_parquet(tmp_path / "a.parquet", {"x": "x"}, buffer_bytes=LEAST)
