@@ -6,7 +6,7 @@ import html
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import Any, Self
 
@@ -257,16 +257,40 @@ class LazyTable:
 
     def frame(self, rows: np.ndarray, columns: Sequence[str] | None = None) -> Any:
         """Some rows as a DataFrame of pandas, whose index is their numbers."""
+        return self._frame(self.reader(self.columns if columns is None else columns), rows)
+
+    def _frame(self, reader: RunReader, rows: np.ndarray) -> Any:
         stored, place = np.unique(self.stored(rows), return_inverse=True)
-        table = self.reader(self.columns if columns is None else columns).read(stored)
-        frame = as_frame(table)
+        frame = as_frame(reader.read(stored))
         frame.index = np.arange(len(frame))
         return frame.iloc[place].set_axis(np.asarray(rows), axis=0)
+
+    def frames(self, most: int) -> Iterator[tuple[np.ndarray, Any]]:
+        """All rows, at most so many at a time and no more than a quarter of what is held, as they are stored.
+
+        Yields
+        ------
+        rows : ndarray of int
+            Their numbers.
+        frame : pandas.DataFrame
+            Their content.
+        """
+        reader, order = self.reader(self.columns), np.argsort(self.all_stored, kind="stable")
+        size = min(most, self._most_in_frame)
+        for first in range(0, len(order), size):
+            rows = order[first : first + size]
+            yield rows, self._frame(reader, rows)
+
+    @property
+    def _most_in_frame(self) -> int:
+        """Rows that a frame may have, in which they take several times as much as where they are held."""
+        runs: Runs = self._source.runs
+        return max(1, int(runs.held / 4 / runs.row_bytes))
 
     def sample(self, n: int) -> np.ndarray:
         """Numbers of at most ``n`` rows, from parts that are spread evenly over the table; all of a smaller one."""
         runs: Runs = self._source.runs
-        n = min(n, max(1, int(runs.held / 4 / runs.row_bytes)))  # in a frame they take several times as much
+        n = min(n, self._most_in_frame)
         if n >= len(self):
             return np.arange(len(self))
         own = runs.of(self.all_stored)

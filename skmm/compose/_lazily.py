@@ -114,9 +114,7 @@ def fit_in_passes(made: ModalityTransformer, table: LazyTable, y: Any) -> None:
                 "to, n_fit_samples=10_000, or a transformer that has, such as HashingVectorizer or StandardScaler."
             )
     columns = {name: [table.columns[p] for p in np.atleast_1d(where).tolist()] for name, *_, where in active}
-    for first in range(0, len(table), _AT_A_TIME):
-        rows = np.arange(first, min(first + _AT_A_TIME, len(table)))
-        frame = table.frame(rows)
+    for rows, frame in table.frames(_AT_A_TIME):
         for _, transformer, _, where in active:
             if not isinstance(transformer, str):
                 _fit_part(transformer, select(frame, where), None if y is None else safe_indexing(y, rows))

@@ -164,6 +164,7 @@ def with_target(X: Any, y: Any) -> tuple[Any, Any]:
     if (
         not isinstance(X, LazyTable)
         or not isinstance(names, list)
+        or not names
         or not all(isinstance(name, str) for name in names)
     ):
         return X, y

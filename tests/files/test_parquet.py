@@ -129,7 +129,7 @@ def test_a_fit_to_lazy_numbers_predicts_the_same_in_memory(tmp_path):
     NUMBERS.to_parquet(tmp_path / "a.parquet", row_group_size=50)
     X = Blocks.from_parquet(tmp_path / "a.parquet")
     whole = Blocks(table=NUMBERS[["price", "age"]], vector=VECTORS, walk=WALKS, level=LEVELS, ids=IDS)
-    clf = fit_numbers(X, Y, n_members=2)
+    clf = fit_numbers(X, Y)
     np.testing.assert_allclose(clf.predict_proba(X), clf.predict_proba(whole), atol=1e-6)
     order = RNG.permutation(N)
     np.testing.assert_allclose(clf.predict_proba(X[order]), clf.predict_proba(X)[order], atol=1e-6)
@@ -341,17 +341,17 @@ def test_what_is_transformed_when_it_is_read_is_what_is_transformed_in_memory(fo
 
 def test_an_estimator_learns_from_a_table_by_the_name_of_its_target(folder):
     table = LazyTable.from_parquet(folder, buffer_bytes=LEAST)
-    clf = small(n_members=2, max_epochs=5).fit(table, "label")
+    clf = small(max_epochs=5).fit(table, "label")
     assert set(clf.modalities_) == {"table", "review", "vector", "walk"}
     assert clf.score(table, table["label"]) > 0.9
     np.testing.assert_allclose(clf.predict_proba(table), clf.predict_proba(TABLE), atol=1e-6)
     assert list(clf.feature_names_in_) == list(TABLE.columns[:-1])
-    same = small(n_members=2, max_epochs=5).fit(table.drop("label"), table["label"])
+    same = small(max_epochs=5).fit(table.drop("label"), table["label"])
     np.testing.assert_array_equal(same.predict_proba(table), clf.predict_proba(table))
 
 
 def test_a_fit_reads_each_run_once_an_epoch_for_each_modality(tmp_path, reads):
-    pd.concat([TABLE] * 5).to_parquet(tmp_path / "a.parquet", row_group_size=50, index=False)
+    pd.concat([TABLE] * 3).to_parquet(tmp_path / "a.parquet", row_group_size=50, index=False)
     table = LazyTable.from_parquet(tmp_path / "a.parquet", buffer_bytes=LEAST)
     counts = []
     for epochs in (1, 3):
