@@ -98,7 +98,7 @@ def _leaf(table: LazyTable, name: str, column: str) -> _Leaf:
         f"modality {name!r}: column {column!r} of {table._source.described()} is of type "
         f"{table.schema.field(column).type}, and Blocks hold numbers. Give LazyTable.from_parquet(path) to an "
         "estimator or a ModalityTransformer, whose transformers read text, categories, dates and files batch by "
-        f"batch; or leave it out, columns={[other for other in table.columns if other != column]}."
+        "batch; or name the columns to read, modalities={...}, without it."
     )
 
 
