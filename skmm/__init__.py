@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skmm import encoders, fusion
-    from skmm.blocks import Blocks
+    from skmm.blocks import Blocks, LazyTable
     from skmm.compose import (
         AutoModalities,
         FlatEstimator,
@@ -38,6 +38,7 @@ __all__ = [
     "Encoder",
     "FlatEstimator",
     "Fusion",
+    "LazyTable",
     "ModalitySelector",
     "ModalityTransformer",
     "MultimodalClassifier",
@@ -64,7 +65,7 @@ __all__ = [
 # Where each name lives. It is imported when it is first asked for: an exported model predicts without torch, and
 # what loads it need not wait for torch either.
 _HOMES = {
-    "skmm.blocks": ["Blocks"],
+    "skmm.blocks": ["Blocks", "LazyTable"],
     "skmm.compose": [
         "AutoModalities",
         "FlatEstimator",

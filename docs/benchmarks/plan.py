@@ -5,8 +5,8 @@
 
 Measured are rows a second of one core, in training and in prediction: of two short vectors in memory, by one
 network and by eight members, and of photographs of 64 x 64 by conv2d. Of tables on disk the pace comes from
-larger_than_memory.py, by ``--disk-train`` and ``--disk-predict``. What follows is division: no fit of that many rows
-was run.
+larger_than_memory.py, by ``--disk-train`` and ``--disk-predict``. What follows is division: no fit of that many
+rows was run.
 """
 
 from __future__ import annotations

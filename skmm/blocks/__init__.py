@@ -2,5 +2,16 @@
 
 from skmm.blocks._blocks import Blocks, FlatLayout
 from skmm.blocks._kinds import KINDS, Block, BlockInfo, RaggedArray, block_kind, is_lazy
+from skmm.columns._lazy import LazyTable
 
-__all__ = ["KINDS", "Block", "BlockInfo", "Blocks", "FlatLayout", "RaggedArray", "block_kind", "is_lazy"]
+__all__ = [
+    "KINDS",
+    "Block",
+    "BlockInfo",
+    "Blocks",
+    "FlatLayout",
+    "LazyTable",
+    "RaggedArray",
+    "block_kind",
+    "is_lazy",
+]

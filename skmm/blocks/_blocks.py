@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Hashable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
@@ -24,6 +25,8 @@ from skmm.blocks._kinds import (
     last_steps,
     sample_shape,
 )
+from skmm.blocks._stored import stored_blocks
+from skmm.columns._lazy import HELD, LazyTable
 
 # the kinds of block can be had from here too
 __all__ = [
@@ -384,13 +387,118 @@ class Blocks:
             present[str(layout.rest)] = np.ones(rest.shape[0], dtype=bool)
         return trusted_blocks(blocks, present, flat.shape[0])
 
+    # -- tables larger than memory ---------------------------------------------------------------------------
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: str | os.PathLike[str],
+        modalities: Mapping[str, Any] | None = None,
+        *,
+        kinds: Mapping[str, str] | None = None,
+        buffer_bytes: int = HELD,
+    ) -> Blocks:
+        """Numbers in a Parquet file, or a folder of such files, as blocks that are read batch by batch.
+
+        Text, categories, dates and files are no numbers yet: give :meth:`LazyTable.from_parquet` to an estimator or
+        a :class:`~skmm.ModalityTransformer`. Needs pyarrow: ``pip install "skmm[dataframe]"``.
+
+        Parameters
+        ----------
+        path : str or path
+            The file or folder, as :meth:`LazyTable.from_parquet` takes it.
+        modalities : mapping of str to str or list of str, optional
+            The columns of each modality. Columns of one number a row make a vector; a column of lists is a modality
+            of its own: vectors where the lists have one length, else sequences, of lists of whole numbers the ids
+            of tokens; lists of lists are sequences of vectors, deeper ones images and videos of one shape. None is
+            one modality, ``"table"``, of all columns of one number, and one for each column of lists.
+        kinds : mapping of str to {"vector", "sequence", "tokens"}, optional
+            What a modality of a column of lists is, where that is known better.
+        buffer_bytes : int, default=268435456
+            Bytes of rows that are held at a time, and among which they are shuffled in training.
+
+        Returns
+        -------
+        Blocks
+            A sample is missing where its list is null, or all its numbers are null or NaN.
+
+        Raises
+        ------
+        ImportError
+            If pyarrow is not installed.
+        ValueError
+            If the files cannot be read, or a column is not there, holds no numbers, or arrays of several shapes;
+            names the file and the column. When rows are read: if a list has another length than the first.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import pandas as pd
+        >>> from skmm import Blocks
+        >>> df = pd.DataFrame({
+        ...     "price": [3.5, 4.0], "age": [1, 2], "embedding": [[0.1, 0.2, 0.3]] * 2,
+        ...     "walk": [[[0.0, 1.0]], [[2.0, 3.0]] * 4],
+        ... })
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     df.to_parquet(f"{folder}/part.parquet")
+        ...     X = Blocks.from_parquet(folder)
+        >>> X
+        Blocks(2 samples)
+          table      vector    (2,)      float64
+          embedding  vector    (3,)      float64
+          walk       sequence  (any, 2)  float64
+        """
+        table = LazyTable.from_parquet(path, _columns_of(modalities), buffer_bytes=buffer_bytes)
+        return cls._of_table(table, modalities, kinds)
+
+    @classmethod
+    def from_huggingface(
+        cls,
+        dataset: Any,
+        modalities: Mapping[str, Any] | None = None,
+        *,
+        kinds: Mapping[str, str] | None = None,
+        buffer_bytes: int = HELD,
+    ) -> Blocks:
+        """Numbers in a Dataset of Hugging Face as blocks that are read batch by batch.
+
+        Needs the packages datasets and pyarrow.
+
+        Parameters
+        ----------
+        dataset : datasets.Dataset
+            As :meth:`LazyTable.from_huggingface` takes it.
+        modalities, kinds, buffer_bytes
+            As in :meth:`from_parquet`.
+
+        Returns
+        -------
+        Blocks
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`from_parquet`, and if it is no Dataset, or one that can only be read in turn.
+        """
+        table = LazyTable.from_huggingface(dataset, _columns_of(modalities), buffer_bytes=buffer_bytes)
+        return cls._of_table(table, modalities, kinds)
+
+    @classmethod
+    def _of_table(
+        cls, table: LazyTable, modalities: Mapping[str, Any] | None, kinds: Mapping[str, str] | None
+    ) -> Blocks:
+        blocks, present = stored_blocks(table, modalities, kinds)
+        return cls(blocks, present=present)
+
     # -- display ---------------------------------------------------------------------------------------------
 
     def _rows_of_repr(self) -> list[tuple[str, str, str, str, str]]:
         """Name, kind, shape of a sample, type and share missing of each modality."""
         rows = []
         for name, block in self._blocks.items():
-            if isinstance(block, RaggedArray):
+            if is_lazy(block) and isinstance(block.template, RaggedArray):
+                shape = f"({', '.join(['any', *map(str, block.template.inner_shape)])})"
+            elif isinstance(block, RaggedArray):
                 lengths = block.lengths[self._present[name]]
                 span = f"{lengths.min(initial=0) if len(lengths) == 0 else lengths.min()}..{lengths.max(initial=0)}"
                 shape = f"({', '.join([span, *map(str, block.inner_shape)])})"
@@ -421,6 +529,14 @@ def trusted_blocks(blocks: dict[str, Block], present: dict[str, np.ndarray], n_s
     new = object.__new__(Blocks)
     new._blocks, new._present, new._n = blocks, present, n_samples
     return new
+
+
+def _columns_of(modalities: Any) -> list[str] | None:
+    """The columns that modalities are made of; None for all of a table, or where they are not said as asked."""
+    if not isinstance(modalities, Mapping):
+        return None
+    found = [c for columns in modalities.values() for c in (columns if isinstance(columns, list) else [columns])]
+    return list(dict.fromkeys(found)) if all(isinstance(column, str) for column in found) else None
 
 
 def _index_dtype(key: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skmm.blocks._kinds import KINDS, Block, LazyRows, RaggedArray, is_lazy, native, spread, unmasked
+from skmm.columns._cells import as_array
 from skmm.files._hdf5 import StoredDataset, is_dataset
 from skmm.files._sources import KIND_OF, extension
 
@@ -271,6 +272,8 @@ def _sample(name: str, row: int, item: Any) -> Any:
         item = _unwrapped(item)
         if not isinstance(item, tuple) and not sp.issparse(item):
             item = item if isinstance(item, np.ma.MaskedArray) else np.asarray(item)
+            if item.dtype == object and item.ndim == 1 and len(item) and _is_sample(item[0]):
+                item = as_array(item)  # a list of lists, as tables of arrow have it
     except Exception as error:  # whatever the package raises that the object comes from
         raise ValueError(f"{where}: no array can be made of a {type(item).__name__} ({error}).") from error
     if sp.issparse(item):

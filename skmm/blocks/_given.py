@@ -133,6 +133,8 @@ def _sum_is_finite(values: np.ndarray) -> bool:
 
 
 def _check_values(name: str, block: Block, present: np.ndarray) -> None:
+    if is_lazy(block) and block.template is not None:  # values are looked at when they are read
+        return
     if block_kind(block) == "sequence" and not isinstance(block, RaggedArray) and block.shape[1] == 0 < len(block):
         raise ValueError(
             f"modality {name!r}: sequences of 0 steps, the shape is {tuple(block.shape)}. Leave the modality out, "

@@ -116,6 +116,10 @@ def _join_block(block: Block, more: Block, where: str) -> Block:
         raise ValueError(
             f"{where} is {kinds[1]} of shape {shapes[1]} a sample; in X it is {kinds[0]} of shape {shapes[0]}."
         )
+    if any(is_lazy(each) and each.template is not None for each in pair):
+        raise ValueError(
+            f"{where} is read from a table on disk, whose {kinds[0]} blocks cannot be joined to others."
+        )
     if lazy:
         rows = _JoinedRows([block, more])
         return LazyRows(rows, np.arange(rows.shape[0]))

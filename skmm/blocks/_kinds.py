@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skmm._parallel import Shared
+from skmm.files._runs import Runs
 
 # What a block can be. The kind decides which encoders can read it.
 KINDS = {
@@ -137,6 +139,36 @@ class RaggedArray(Shared):
         return f"RaggedArray({len(self)} samples, inner shape {self.inner_shape}, {self.dtype})"
 
 
+class StoredRows(ABC):
+    """Rows of a table on disk as the base of a lazily read block of any form.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Number of rows, and the shape of one; nothing more where rows differ in length.
+    dtype : dtype
+        Type of the values.
+    template : block or None
+        A block without rows, of the form that the rows have; None for arrays.
+    runs : Runs
+        Which rows lie together.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    template: Block = None
+    runs: Runs
+
+    @abstractmethod
+    def read(self, rows: np.ndarray) -> tuple[Block, np.ndarray]:
+        """A block of the rows of these numbers, sorted and none of them twice, and which of them exist."""
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, (int, np.integer)):
+            return self.read(np.array([rows]))[0][0]
+        return self.read(np.asarray(rows))[0]
+
+
 class LazyRows(Shared):
     """Rows of an array-like that is only read when a batch needs it.
 
@@ -154,6 +186,8 @@ class LazyRows(Shared):
         self.base, self.rows = base, rows
         self.shape = (len(rows), *base.shape[1:])
         self.dtype = native(base.dtype)
+        self.template: Block = getattr(base, "template", None)
+        self.runs: Runs | None = getattr(base, "runs", None)
         # what reading in other processes warned of, shared by all selections of rows
         self.warned_of: set[str] = set() if warned_of is None else warned_of
 
@@ -165,19 +199,27 @@ class LazyRows(Shared):
             return np.asarray(self.base[int(self.rows[rows])], dtype=self.dtype)
         return LazyRows(self.base, self.rows[rows], self.warned_of)
 
-    def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, rows: np.ndarray) -> tuple[Block, np.ndarray]:
         """The rows of these numbers, and which of them exist: one that is masked whole is missing."""
         if len(rows) == 0:
-            return np.empty((0, *self.shape[1:]), self.dtype), np.zeros(0, dtype=bool)
+            nothing = np.empty((0, *self.shape[1:]), self.dtype) if self.template is None else self.template
+            return nothing, np.zeros(0, dtype=bool)
         # sorted unique reads: what HDF5 asks for, and the fastest order on disk
         unique, inverse = np.unique(self.rows[rows], return_inverse=True)
+        if isinstance(self.base, StoredRows):
+            block, exists = self.base.read(unique)
+            in_order = len(unique) == len(rows) and bool((inverse[1:] > inverse[:-1]).all())
+            return (block, exists) if in_order else (block[inverse], exists[inverse])
         found = self.base[unique]
         masked = isinstance(found, np.ma.MaskedArray)
         exists = unmasked(found, unique) if masked else np.ones(len(unique), dtype=bool)
         return np.asarray(found, dtype=self.dtype)[inverse], exists[inverse]
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return self.read(np.arange(len(self)))[0].astype(dtype or self.dtype, copy=False)
+        values = self.read(np.arange(len(self)))[0]
+        if not isinstance(values, np.ndarray):
+            raise TypeError(f"samples of a lazily read {block_kind(self)} block make no array.")
+        return values.astype(dtype or self.dtype, copy=False)
 
 
 def unmasked(array: np.ma.MaskedArray, rows: np.ndarray) -> np.ndarray:
@@ -216,6 +258,8 @@ def is_lazy(block: Block) -> bool:
 
 def block_kind(block: Block) -> str:
     """Name the kind of a block, one of ``KINDS``."""
+    if is_lazy(block) and block.template is not None:
+        return block_kind(block.template)
     if sp.issparse(block):
         return "sparse"
     if isinstance(block, RaggedArray):
@@ -248,6 +292,8 @@ def sample_shape(block: Block) -> tuple[int, ...]:
     kind = block_kind(block)
     if kind == "tokens":
         return ()
+    if is_lazy(block) and block.template is not None:
+        block = block.template
     if isinstance(block, RaggedArray):
         return block.inner_shape or (1,)
     return tuple(block.shape[2:] if kind == "sequence" else block.shape[1:])

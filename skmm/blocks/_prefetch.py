@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import shutil
@@ -34,8 +35,10 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from skmm._warnings import warn
 from skmm.blocks._blocks import Block
 
-Read = tuple[np.ndarray, np.ndarray]  # rows and which of them exist
+Read = tuple[Block, np.ndarray]  # rows and which of them exist
 _AHEAD = 2  # batches that each process is given before the first is wanted
+_ROWS_AT_ONCE = 2048  # of a stored table that are looked up together, if they take no more than
+_BYTES_AT_ONCE = 2**24
 _WATCH = 0.5  # seconds between two looks at whether the parent process is still there
 _MARK = struct.Struct("<q")  # of a batch: the part of it that is being read, counted from 1, or 0
 _IDLE = 300.0  # seconds after which a process that has nothing to do ends, as in joblib
@@ -56,7 +59,7 @@ def read_ahead(block: Block, batches: Sequence[np.ndarray], n_jobs: int | None) 
 
     Yields
     ------
-    values : ndarray of shape (n_rows, ...)
+    values : ndarray of shape (n_rows, ...), or what block of rows is read
         Rows of one batch.
     exists : ndarray of bool, shape (n_rows,)
         Which of them are there to be read.
@@ -74,9 +77,28 @@ def read_ahead(block: Block, batches: Sequence[np.ndarray], n_jobs: int | None) 
     n_jobs = effective_n_jobs(getattr(block.base, "n_jobs", None) if n_jobs is None else n_jobs)
     content = _pickled(block) if n_jobs > 1 and len(batches) > 1 else None
     if content is None:
-        yield from map(block.read, batches)
+        yield from _read_here(block, batches)
         return
     yield from _read_by_processes(block, content, batches, n_jobs)
+
+
+def _read_here(block: Block, batches: Sequence[np.ndarray]) -> Iterator[Read]:
+    """Read batches in this process; of a stored table several at once, since each time it is looked up anew."""
+    if block.runs is None:
+        yield from map(block.read, batches)
+        return
+    sample = math.prod(block.shape[1:]) * block.dtype.itemsize if block.template is None else 1
+    # of what is held at a time a part, so that what is read for a batch is still held for the next
+    most = min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // max(1, sample), int(block.runs.held / 4 / block.runs.row_bytes))
+    start = 0
+    while start < len(batches):
+        ends = np.cumsum([len(batches[start])])
+        while start + len(ends) < len(batches) and ends[-1] + len(batches[start + len(ends)]) <= most:
+            ends = np.append(ends, ends[-1] + len(batches[start + len(ends)]))
+        values, exists = block.read(np.concatenate(batches[start : start + len(ends)]))
+        for first, last in zip([0, *ends[:-1]], ends, strict=True):
+            yield values[first:last], exists[first:last]
+        start += len(ends)
 
 
 def _pickled(block: Block) -> bytes | None:
@@ -228,7 +250,7 @@ def _read(folder: str, number: int, rows: np.ndarray) -> tuple[Read, list[str]]:
         parallel_config("sequential"),
         open(os.path.join(folder, "reading"), "r+b", buffering=0) as reading,
     ):
-        read = []
+        read: list[Any] = []
         for place, part in enumerate(_parts(block, rows)):
             _mark(reading, number, place + 1)
             try:
@@ -236,8 +258,9 @@ def _read(folder: str, number: int, rows: np.ndarray) -> tuple[Read, list[str]]:
             except MemoryError as error:
                 raise MemoryError(f"{_describe(block, part)}: no memory to read it ({error}).") from error
         _mark(reading, number, 0)
-    values, exists = (np.concatenate(column) for column in zip(*read, strict=True))
-    return (values, exists), [str(w.message) for w in caught]
+    if len(read) > 1:
+        read = [tuple(np.concatenate(column) for column in zip(*read, strict=True))]
+    return read[0], [str(w.message) for w in caught]
 
 
 def _mark(reading: BinaryIO, number: int, place: int) -> None:

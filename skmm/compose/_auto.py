@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skmm.blocks import Blocks
+from skmm.columns._lazy import without_rows_of
 from skmm.columns._tables import as_frame, note_columns
 from skmm.compose._frames import told_in_a_line
 from skmm.compose._kinds import KINDS, Loading
@@ -53,6 +54,9 @@ class AutoModalities(  # type: ignore[call-arg]
         What is done with a file that cannot be read, a cell of the table that is no number or date, and in
         ``transform`` with any cell that its transformer cannot read: an error that names the row, or it counts as
         missing, with a warning.
+    n_fit_samples : int or None, default=10000
+        Of a :class:`~skmm.LazyTable` the rows that columns are typed by and transformers are fitted to; see
+        :class:`ModalityTransformer`.
     n_jobs : int, default=None
         Processes that read files, where a loader that is given does not say.
     verbose : bool, default=False
@@ -104,6 +108,7 @@ class AutoModalities(  # type: ignore[call-arg]
         base_dir: str | os.PathLike[str] | None = None,
         within: str | os.PathLike[str] | None = None,
         errors: str = "raise",
+        n_fit_samples: int | None = 10_000,
         n_jobs: int | None = None,
         verbose: bool = False,
     ) -> None:
@@ -117,6 +122,7 @@ class AutoModalities(  # type: ignore[call-arg]
         self.base_dir = base_dir
         self.within = within
         self.errors = errors
+        self.n_fit_samples = n_fit_samples
         self.n_jobs = n_jobs
         self.verbose = verbose
 
@@ -175,7 +181,7 @@ class AutoModalities(  # type: ignore[call-arg]
         Parameters
         ----------
         X : DataFrame
-            A pandas or polars DataFrame, a pyarrow Table, or a Dataset of Hugging Face.
+            A pandas or polars DataFrame, a pyarrow Table, a Dataset of Hugging Face, or a LazyTable.
 
         Returns
         -------
@@ -184,7 +190,7 @@ class AutoModalities(  # type: ignore[call-arg]
         """
         chosen = {kind: getattr(self, kind) for kind in _OWN if getattr(self, kind) is not None}
         loading = Loading(self.errors, self.base_dir, self.within, self.n_jobs, chosen)
-        made = ModalityTransformer._typed(X, self.overrides or {}, loading)
+        made = ModalityTransformer._typed(X, self.overrides or {}, loading, self.n_fit_samples)
         if self.verbose:
             print(f"[{type(self).__name__}] {told_in_a_line(made._decisions)}")
         return made
@@ -195,7 +201,7 @@ class AutoModalities(  # type: ignore[call-arg]
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_features)
-            A pandas or polars DataFrame, a pyarrow Table, or a Dataset of Hugging Face.
+            A pandas or polars DataFrame, a pyarrow Table, a Dataset of Hugging Face, or a LazyTable.
         y : array-like of shape (n_samples, ...), default=None
             Handed to the transformers.
 
@@ -212,7 +218,7 @@ class AutoModalities(  # type: ignore[call-arg]
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_features)
-            A pandas or polars DataFrame, a pyarrow Table, or a Dataset of Hugging Face.
+            A pandas or polars DataFrame, a pyarrow Table, a Dataset of Hugging Face, or a LazyTable.
         y : array-like of shape (n_samples, ...), default=None
             Handed to the transformers.
 
@@ -224,7 +230,7 @@ class AutoModalities(  # type: ignore[call-arg]
         X = as_frame(X)
         made = self.typed(X).set_output(transform=self._container)
         blocks = made.fit_transform(X, y)
-        note_columns(self, X)
+        note_columns(self, without_rows_of(X))
         self.transformer_ = made
         return blocks
 

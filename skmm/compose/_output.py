@@ -65,6 +65,14 @@ class FrameOutput:
             self._container = None if transform == "default" else transform
         return self
 
+    def _check_container(self) -> None:
+        """Refuse a frame of what is read batch by batch."""
+        if self._container is not None:
+            raise ValueError(
+                "of a LazyTable Blocks are made, which are read batch by batch, and no frame: "
+                "set_output(transform='default')."
+            )
+
     def _contained(self, blocks: Blocks, X: Any) -> Any:
         """Blocks in the form that ``set_output`` asked for."""
         if self._container is None:

@@ -18,11 +18,11 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from skmm._checks import unknown
+from skmm._checks import check_positive, unknown
 from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing
 from skmm._private import VisualBlock
-from skmm.blocks import Block, Blocks
+from skmm.blocks import Block, Blocks, LazyTable
 from skmm.columns._tables import (
     Positions,
     as_frame,
@@ -37,6 +37,7 @@ from skmm.columns._tables import (
 from skmm.compose._frames import plan_frame
 from skmm.compose._jobs import Job, run, without_rows
 from skmm.compose._kinds import ERRORS, Loading
+from skmm.compose._lazily import fit_in_passes, sampled, transform_lazily
 from skmm.compose._leaks import find_leaks
 from skmm.compose._output import FrameOutput, width
 from skmm.compose._params import naming_parameters
@@ -76,6 +77,10 @@ class ModalityTransformer(  # type: ignore[call-arg]
     errors : {"raise", "missing"}, default="raise"
         What becomes in ``transform`` of a row that a modality's transformer cannot read: an error, or a missing row
         of that modality, with one warning.
+    n_fit_samples : int or None, default=10000
+        Of a :class:`~skmm.LazyTable` the rows, spread evenly over it, that the transformers are fitted to, or as
+        many as a quarter of its ``buffer_bytes`` holds. None fits them to all rows, in passes, for which each of
+        them needs ``partial_fit``.
     n_jobs : int, default=None
         Modalities transformed at the same time.
     verbose : bool, default=False
@@ -124,12 +129,14 @@ class ModalityTransformer(  # type: ignore[call-arg]
         *,
         remainder: Any = "drop",
         errors: str = "raise",
+        n_fit_samples: int | None = 10_000,
         n_jobs: int | None = None,
         verbose: bool = False,
     ) -> None:
         self.transformers = transformers
         self.remainder = remainder
         self.errors = errors
+        self.n_fit_samples = n_fit_samples
         self.n_jobs = n_jobs
         self.verbose = verbose
 
@@ -215,13 +222,17 @@ class ModalityTransformer(  # type: ignore[call-arg]
         return cls._typed(df, {**(overrides or {}), **named}, Loading(errors, base_dir, within))
 
     @classmethod
-    def _typed(cls, df: Any, overrides: Mapping[Any, Any], loading: Loading) -> Self:
+    def _typed(
+        cls, df: Any, overrides: Mapping[Any, Any], loading: Loading, n_fit_samples: int | None = 10_000
+    ) -> Self:
         """As :meth:`from_frame`, of all that transformers are told."""
         if loading.within is None:
             loading = replace(loading, within=os.curdir if loading.base_dir is None else loading.base_dir)
         reserved = {*inspect.signature(cls).parameters}
+        if isinstance(df, LazyTable):
+            (df,) = sampled(df, n_fit_samples)
         transformers, decisions = plan_frame(as_frame(df), overrides, reserved, loading)
-        made = cls(transformers, errors=loading.errors)
+        made = cls(transformers, errors=loading.errors, n_fit_samples=n_fit_samples)
         made._decisions = decisions
         return made
 
@@ -334,6 +345,8 @@ class ModalityTransformer(  # type: ignore[call-arg]
             case, spaces and punctuation alone are the same), whose numbers or dates lie in one interval for each
             class or rise or fall with the values to be predicted, or which numbers the rows in another order.
         """
+        if isinstance(X, LazyTable):
+            X, y, groups = sampled(X, self.n_fit_samples, y, groups)
         X = as_frame(X)
         check_table(X)
         self._check_transformers()
@@ -345,8 +358,9 @@ class ModalityTransformer(  # type: ignore[call-arg]
 
         Parameters
         ----------
-        X : DataFrame or ndarray of shape (n_samples, n_features)
-            A pandas or polars DataFrame, a pyarrow Table, a Dataset of Hugging Face, or a 2-D array.
+        X : DataFrame, LazyTable or ndarray of shape (n_samples, n_features)
+            A pandas or polars DataFrame, a pyarrow Table, a Dataset of Hugging Face, or a 2-D array. Of a
+            :class:`~skmm.LazyTable` see ``n_fit_samples``; the blocks made of it are read batch by batch.
         y : array-like of shape (n_samples, ...), default=None
             Handed to the transformers.
 
@@ -362,8 +376,9 @@ class ModalityTransformer(  # type: ignore[call-arg]
 
         Parameters
         ----------
-        X : DataFrame or ndarray of shape (n_samples, n_features)
-            A pandas or polars DataFrame, a pyarrow Table, a Dataset of Hugging Face, or a 2-D array.
+        X : DataFrame, LazyTable or ndarray of shape (n_samples, n_features)
+            A pandas or polars DataFrame, a pyarrow Table, a Dataset of Hugging Face, or a 2-D array. Of a
+            :class:`~skmm.LazyTable` see ``n_fit_samples``; the blocks made of it are read batch by batch.
         y : array-like of shape (n_samples, ...), default=None
             Handed to the transformers.
 
@@ -373,15 +388,26 @@ class ModalityTransformer(  # type: ignore[call-arg]
             One modality per transformer that is not dropped, n_samples rows.
         """
         with all_or_nothing(self):
+            if isinstance(X, LazyTable):
+                return self._fit_lazily(X, y)
             return self._contained(self._fit_transform(X, y), X)
 
-    def _fit_transform(self, X: Any, y: Any) -> Blocks:
-        X = as_frame(X)
+    def _fit_lazily(self, table: LazyTable, y: Any) -> Blocks:
+        """Fit to a table larger than memory."""
+        if self.n_fit_samples is not None:
+            check_positive("n_fit_samples", self.n_fit_samples)
+        if y is not None:
+            check_consistent_length(table, y)
+        if self.n_fit_samples is None:
+            fit_in_passes(self, table, y)
+        else:
+            self._fit_transform(*sampled(table, self.n_fit_samples, y))
+        return self.transform(table)
+
+    def _look_at(self, X: Any) -> list[tuple[str, Any, Any, Positions]]:
+        """Note the columns of a table, and what is to be done with them: what :meth:`_plan` says, unfitted."""
         check_table(X)
         self._check_transformers()
-        if y is not None:
-            check_consistent_length(X, y)
-            warn_of_another_order(X, y=y)
         note_columns(self, X)
         # of any type, where scikit-learn's feature_names_in_ knows strings alone
         self._names = column_names(X)
@@ -392,17 +418,32 @@ class ModalityTransformer(  # type: ignore[call-arg]
                 f"no modality is left: of {[name for name, *_ in plan]} each is dropped or has no column."
             )
         self._positions = {name: positions for name, _, _, positions in active}
+        self.transformers_ = [(name, given, columns) for name, given, columns, _ in plan]
+        return [(name, clone(t, safe=False), columns, where) for name, t, columns, where in active]
+
+    def _keep(self, fitted: Mapping[str, Any]) -> None:
+        """Take fitted transformers in the place of those that were given."""
+        self.transformers_ = [
+            (name, fitted.get(name, given), columns) for name, given, columns in self.transformers_
+        ]
+
+    def _fit_transform(self, X: Any, y: Any) -> Blocks:
+        X = as_frame(X)
+        if y is not None:
+            check_consistent_length(X, y)
+            warn_of_another_order(X, y=y)
+        active = self._look_at(X)
         blocks, fitted = self._run_all(
             Job(
                 name,
-                clone(transformer, safe=False),
+                transformer,
                 select(X, positions),
                 y=y,
                 progress=f"({number} of {len(active)})" if self.verbose else "",
             )
             for number, (name, transformer, _, positions) in enumerate(active, start=1)
         )
-        self.transformers_ = [(name, fitted.get(name, given), columns) for name, given, columns, _ in plan]
+        self._keep(fitted)
         self._templates = {name: without_rows(block) for name, block in blocks.items()}
         return blocks
 
@@ -422,7 +463,7 @@ class ModalityTransformer(  # type: ignore[call-arg]
 
         Parameters
         ----------
-        X : DataFrame or ndarray of shape (n_samples, n_features), dict, Series or list of dicts
+        X : DataFrame, LazyTable or ndarray of shape (n_samples, n_features), dict, Series or list of dicts
             A DataFrame may have its columns in another order, and others besides, if it had names in ``fit``; and
             it may lack all columns of a modality. One row may be a dict or a Series by the names of the columns,
             several a list of dicts.
@@ -440,6 +481,9 @@ class ModalityTransformer(  # type: ignore[call-arg]
             also if cells are categories that ``fit`` did not see; names the column, and how many hold which.
         """
         check_is_fitted(self)
+        if isinstance(X, LazyTable):
+            self._check_container()
+            return transform_lazily(self, X)
         given, X = X, rows_as_frame(as_frame(X), self._names)
         check_table(X)
         positions = find_columns(X, self._positions, self._names, self.n_features_in_)

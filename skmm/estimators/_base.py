@@ -37,7 +37,7 @@ from skmm.estimators._heads import combined, head_names
 from skmm.estimators._outputs import NetworkOutputs
 from skmm.estimators._prepared import Opened, Prepared, Samples
 from skmm.estimators._profile import Profiled
-from skmm.estimators._reading import TableReading, drop_empty, refuse_gaps
+from skmm.estimators._reading import TableReading, drop_empty, refuse_gaps, with_target
 from skmm.estimators._stack import Stack
 from skmm.estimators._stacking import average_left_out, fit_stack, left_out, losses_of_fused
 from skmm.estimators._targets import Target
@@ -196,7 +196,8 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         X : Blocks, dict of arrays, or table, array-like or sparse matrix of shape (n_samples, n_features)
             Samples. What learned from a table also predicts a row of it as a dict or Series, and a list of dicts.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Class labels, or for multilabel a matrix of 0 and 1; for regression the values.
+            Class labels, or for multilabel a matrix of 0 and 1; for regression the values. Of a
+            :class:`~skmm.LazyTable` the name of its column, or a list of names, will do.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the samples, not negative.
         groups : array-like of shape (n_samples,), optional
@@ -258,8 +259,8 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         ``soft`` are predictions, probabilities or values, of each sample that are learned from in place of y.
         """
         start = time_module.monotonic()
-        ranks = current()
-        ranks.agree(self._check_params)
+        current().agree(self._check_params)
+        X, y = current().agree(functools.partial(with_target, X, y))
         tasks = FitTasks(self, 1 + 2 * self._wants_stack(), X, y, sample_weight)
         with showing(bool(self.verbose)), all_or_nothing(self, None if reset else self.net_.undo()):
             stream = epochs is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,9 +13,10 @@ from sklearn.utils.validation import validate_data
 from skmm._missing import is_missing, missing_cells
 from skmm._private import safe_indexing
 from skmm._warnings import warn
-from skmm.blocks import Blocks
+from skmm.blocks import Blocks, FlatLayout, LazyTable
 from skmm.blocks._divided import NUMBERS, divide, noted_modalities
 from skmm.blocks._given import as_blocks, is_named, refuse_unnamed
+from skmm.columns._lazy import without_rows_of
 from skmm.columns._tables import as_frame, has_only_numbers, is_table, note_columns
 from skmm.compose import AutoModalities, ModalityTransformer
 from skmm.compose._frames import told_in_a_line
@@ -68,7 +70,7 @@ class TableReading:
             return as_blocks(X, reset=True), noted
         reader = reader_of(self.modalities, X, told=type(self).__name__ if self.verbose else "")
         if reader is not None:
-            note_columns(noted, X)
+            note_columns(noted, without_rows_of(X))
             noted.modality_transformer_ = reader
             return fit_transformer(reader, X), noted
         refuse_unnamed(X)
@@ -109,7 +111,13 @@ def reader_of(modalities: Any, X: Any, told: str = "") -> ModalityTransformer | 
     """
     if isinstance(modalities, ModalityTransformer):
         return clone(modalities).set_output(transform="default")
-    found = is_table(X) and not has_only_numbers(X) if modalities is None else isinstance(modalities, str)
+    lazy = isinstance(X, LazyTable)
+    if lazy and isinstance(modalities, Mapping | FlatLayout):
+        raise ValueError(
+            "modalities of columns of numbers: X is a LazyTable, of which Blocks.from_parquet(path, modalities) "
+            "makes them; or leave modalities at None, which reads the columns by what they hold."
+        )
+    found = lazy or (is_table(X) and not has_only_numbers(X)) if modalities is None else isinstance(modalities, str)
     if found and modalities in (None, "auto"):
         modalities = AutoModalities()
     if not isinstance(modalities, AutoModalities):
@@ -138,6 +146,8 @@ def read_table(reader: ModalityTransformer, X: Any) -> Blocks:
 
 def fit_transformer(transformer: ModalityTransformer, X: Any) -> Blocks:
     """What a transformer that is fitted to a table makes of it, whatever the order of its rows."""
+    if isinstance(X, LazyTable):
+        return transformer.fit_transform(X)
     # sums are rounded by the order of their terms, and what is learned is not to depend on that of the rows
     order = frame_order(X)
     try:
@@ -146,6 +156,22 @@ def fit_transformer(transformer: ModalityTransformer, X: Any) -> Blocks:
         transformer.fit_transform(X)  # says the same of the rows as they were given
         raise
     return blocks[np.argsort(order)]
+
+
+def with_target(X: Any, y: Any) -> tuple[Any, Any]:
+    """X and y; of a LazyTable the columns that y names as y, and the others as X."""
+    names = [y] if isinstance(y, str) else y
+    if (
+        not isinstance(X, LazyTable)
+        or not isinstance(names, list)
+        or not names
+        or not all(isinstance(name, str) for name in names)
+    ):
+        return X, y
+    if len(names) == len(X) and not set(names) <= set(X.columns):  # a list of labels
+        return X, y
+    values = [X[name] for name in names]
+    return X.drop(names), values[0] if isinstance(y, str) else np.column_stack(values)
 
 
 def refuse_gaps(y: Any) -> None:

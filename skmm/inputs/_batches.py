@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skmm.inputs._columns import AbsentColumn, Column, LazyColumn, StreamedColumn, VectorColumns, Width
+from skmm.blocks._kinds import LazyRows
+from skmm.inputs._columns import AbsentColumn, Column, StreamedColumn, VectorColumns, Width
+from skmm.inputs._lazy_columns import LazyColumn
 from skmm.layers import Masks, Values
 
 
@@ -47,6 +49,30 @@ class Batches:
         """Whether a modality is read when a batch needs it, so that no row should be cut oftener than needed."""
         return any(isinstance(column, LazyColumn) for column in self.columns.values())
 
+    @property
+    def stored(self) -> LazyRows | None:
+        """A modality that is read lazily, one that says which rows lie together if there is such."""
+        lazy = [column.block for column in self.columns.values() if isinstance(column, LazyColumn)]
+        return next((block for block in lazy if block.runs is not None), lazy[0] if lazy else None)
+
+    def order(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Positions among the rows, (n,), in a random order in which an epoch reads what is stored about once.
+
+        Where a modality is read lazily and says which rows lie together, what lies together comes in a random
+        order, and the rows are shuffled among as many of these as are held at a time; else all of them are.
+        """
+        order = torch.randperm(len(rows), generator=generator)
+        stored = self.stored
+        if stored is None or stored.runs is None:
+            return order
+        runs = stored.runs
+        if runs.n_stretches > 1:
+            places = torch.randperm(runs.n_stretches, generator=generator).numpy()
+        else:
+            places = np.zeros(1, dtype=np.int64)
+        turns = runs.turns(stored.rows[rows.cpu().numpy()], places)
+        return order[torch.from_numpy(np.argsort(turns[order.numpy()], kind="stable"))]
+
     def held(self, width: Width) -> list[int | np.ndarray]:
         """Numbers that a sample takes in a batch, by modality: of all, or of each (n,)."""
         columns: list[Any] = [*self.columns.values(), *([] if self.vectors is None else [self.vectors])]
@@ -56,20 +82,24 @@ class Batches:
         """Positions among the rows, (n,) or (K, n), that go through a network together, at most so many.
 
         Cut by what they hold. Where samples differ in that, and are more than one batch, those that are alike go
-        together, so that a long one fills up no others; what is read lazily stays in order.
+        together, so that a long one fills up no others; what is read lazily goes as it is stored.
         """
         sizes = self.held(width)
         same = max([width.outputs, *(size for size in sizes if isinstance(size, int))])
         most = max(1, min(most, self.most_numbers // same))
         n = rows.shape[-1]
         differ = [size for size in sizes if not isinstance(size, int)]
-        if not differ:
+        stored = self.stored
+        if not differ and stored is None:
             return list(torch.arange(n).split(most))
         flat = rows.cpu().numpy().reshape(-1, n)
+        lying = np.arange(n) if stored is None else np.argsort(stored.rows[flat[0]], kind="stable")
+        if not differ:
+            return list(torch.from_numpy(lying).split(most))
         each = np.stack([size[flat].max(axis=0) for size in differ])  # (M, n)
         if n <= most and each.max(initial=0) * n <= self.most_numbers:
             return [torch.arange(n)]
-        order = np.arange(n) if self.lazy else np.argsort(each.max(axis=0), kind="stable")
+        order = lying if self.lazy else np.argsort(each.max(axis=0), kind="stable")
         found, start = [], 0
         while start < n:
             chosen = order[start : start + most]
@@ -118,6 +148,10 @@ class ChangedBatches(Batches):
     @property
     def lazy(self) -> bool:
         return self.data.lazy
+
+    @property
+    def stored(self) -> LazyRows | None:
+        return self.data.stored
 
     def held(self, width: Width) -> list[int | np.ndarray]:
         return self.data.held(width)

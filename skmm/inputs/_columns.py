@@ -16,8 +16,6 @@ from torch import Tensor
 
 from skmm._private import tree_map
 from skmm.blocks import Block, BlockInfo, RaggedArray, block_kind
-from skmm.blocks._kinds import LazyRows
-from skmm.blocks._prefetch import Read, read_ahead
 from skmm.inputs._scaling import Projection, Scaler, scaled
 from skmm.layers import SparseRows, with_axes_of
 
@@ -227,7 +225,7 @@ def take_rows(data: Tensor, rows: Tensor) -> Tensor:
     return data.index_select(0, rows.reshape(-1)).view(*rows.shape, *data.shape[1:])
 
 
-def _over_steps(mask: Tensor, x: Tensor) -> Tensor:
+def over_steps(mask: Tensor, x: Tensor) -> Tensor:
     """A mask of rows as one of their steps: (*rows) and (*rows, T, ...) -> (*rows, T)."""
     return mask.unsqueeze(-1).expand(*mask.shape, x.shape[mask.ndim])
 
@@ -273,7 +271,7 @@ class DenseColumn:
             if self.present is not None:
                 x = torch.where(with_axes_of(mask, x), x, 0.0)
         if self.sequence:
-            mask = _over_steps(mask, x)
+            mask = over_steps(mask, x)
         return x, mask
 
     def held(self, width: Width) -> int:
@@ -411,92 +409,6 @@ def _(block: Any, present: np.ndarray, learned: Learned, destination: Destinatio
 @n_bytes.register(sp.csr_matrix)
 def _(block: Any, dtype: torch.dtype) -> int:
     return block.nnz * (dtype.itemsize + block.indices.dtype.itemsize)
-
-
-class LazyColumn:
-    """Samples that are read when a batch needs them, or ahead of it.
-
-    Parameters
-    ----------
-    block : lazily read block
-        Where they are read.
-    present : Tensor of bool, shape (n_samples,)
-        Which samples there are to read; reading may find that more are missing.
-    scaler : Scaler or None
-        Applied to what was read.
-    dtype : torch.dtype
-        Of the batches.
-    name : str
-        The modality, for messages.
-    n_jobs : int or None
-        Processes that read ahead.
-    """
-
-    def __init__(
-        self,
-        block: Block,
-        present: Tensor,
-        scaler: Scaler | None,
-        dtype: torch.dtype,
-        name: str,
-        n_jobs: int | None,
-    ) -> None:
-        self.block, self.present, self.scaler, self.dtype, self.name = block, present, scaler, dtype, name
-        self.n_jobs = n_jobs
-        self.sequence = block_kind(block) == "sequence"
-
-    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return next(self.stream([rows]))
-
-    def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """What ``take`` gives for each batch in turn."""
-        flat = [rows.reshape(-1) for rows in batches]
-        there = [take_rows(self.present, rows) for rows in flat]
-        wanted = [rows[mask].cpu().numpy() for rows, mask in zip(flat, there, strict=True)]
-        reading = read_ahead(self.block, wanted, self.n_jobs)
-        for rows, mask, numbers in zip(batches, there, wanted, strict=True):
-            with naming(self.name):
-                read = next(reading)
-            yield self._finish(rows, mask, numbers, read)
-
-    def held(self, width: Width) -> int:
-        return width.of_sample(self.block.shape[1:], self.sequence)
-
-    def _finish(self, rows: Tensor, mask: Tensor, numbers: np.ndarray, read: Read) -> tuple[Tensor, Tensor]:
-        """A batch of the rows, of which those of ``mask``, with these numbers, were read."""
-        values, exists = read
-        x = torch.from_numpy(values).to(rows.device)
-        if self.scaler is None:
-            x = x.to(self.dtype)  # for which a number may be too large
-        if values.dtype.kind == "f" and not torch.isfinite(x).all():
-            finite = torch.isfinite(x.flatten(1)).all(1).cpu().numpy()
-            bad = np.flatnonzero(exists & ~finite)
-            if len(bad):
-                raise ValueError(
-                    f"modality {self.name!r}, row {numbers[bad[0]]}: NaN or infinity in a lazily read block."
-                )
-        x = scaled(x, self.scaler, self.dtype)
-        if len(numbers) < len(mask) or not exists.all():
-            found = torch.from_numpy(exists).to(rows.device)
-            full = x.new_zeros(len(mask), *x.shape[1:])
-            full[mask] = torch.where(with_axes_of(found, x), x, 0.0)
-            mask = mask.masked_scatter(mask, found)
-            x = full
-        x, mask = x.reshape(*rows.shape, *x.shape[1:]), mask.reshape(rows.shape)
-        if self.sequence:
-            mask = _over_steps(mask, x)
-        return x, mask
-
-
-@make_column.register
-def _(block: LazyRows, present: np.ndarray, learned: Learned, destination: Destination) -> LazyColumn:
-    exists = shared(present).to(destination.device)
-    return LazyColumn(block, exists, learned.scaler, destination.dtype, learned.name, learned.n_jobs)
-
-
-@n_bytes.register
-def _(block: LazyRows, dtype: torch.dtype) -> int:
-    return 0
 
 
 class StreamedColumn:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skmm._devices import free_memory
 from skmm._warnings import warn
-from skmm.blocks import Block, BlockInfo, Blocks, RaggedArray, block_kind
+from skmm.blocks import Block, BlockInfo, Blocks, block_kind, is_lazy
 from skmm.blocks._blocks import trusted_blocks
 from skmm.blocks._kinds import as_kind, sample_shape
 from skmm.inputs._batches import Batches
@@ -30,7 +30,7 @@ from skmm.inputs._columns import (
     naming,
 )
 from skmm.inputs._known import KnownInputs
-from skmm.inputs._scaling import Projection, Scaler
+from skmm.inputs._scaling import Projection, Scaler, read_parts
 from skmm.spec import Encoder, as_spec, kinds_of, numbers_ids_anew
 
 
@@ -86,8 +86,11 @@ class Inputs(KnownInputs):
             present, reader = blocks.present[name], self.readers.get(name)
             self.infos[name] = info = _info(name, block)
             if info.kind == "tokens" and numbers_ids_anew(encoders[name], info):
-                self.ids[name] = ids = np.unique(as_ids(block.values[np.repeat(present, block.lengths)]))
+                self.ids[name] = ids = _distinct_ids(block, present, n_jobs)
                 self.infos[name] = info = BlockInfo("tokens", (max(1, len(ids)),))
+            elif info.kind == "tokens" and is_lazy(block):
+                most = int(_distinct_ids(block, present, n_jobs).max(initial=0))
+                self.infos[name] = info = BlockInfo("tokens", (most + 1,))
             if reader is not None:
                 reader.check(name, info.kind, block)
                 if reader.frozen:
@@ -96,7 +99,7 @@ class Inputs(KnownInputs):
                     self.infos[name] = info = BlockInfo("vector", block.shape[1:], source=info.kind)
             learnable = info.kind == "sparse" and present.any()
             if learnable and sparse_components is not None and info.shape[0] > sparse_components:
-                self.projections[name] = projection = Projection(block, weights * present, sparse_components)
+                self.projections[name] = projection = _project(block, weights * present, sparse_components)
                 self.infos[name] = replace(info, n_components=projection.matrix.shape[1])
             learn = scale and info.kind != "tokens" and (reader is None or reader.frozen)
             with naming(name):
@@ -194,14 +197,40 @@ def _reader_of(name: str, choice: Any) -> Any:
         raise ValueError(f"modality {name!r}: {error}") from None
 
 
+def _distinct_ids(block: Block, present: np.ndarray, n_jobs: int | None) -> np.ndarray:
+    """Token ids of the samples that exist, in order; what is read lazily is read once for that."""
+    if not is_lazy(block):
+        return np.unique(as_ids(block.values[np.repeat(present, block.lengths)]))
+    ids = np.zeros(0, dtype=np.int64)
+    for part, _ in read_parts(block, np.flatnonzero(present), n_jobs):
+        ids = np.union1d(ids, as_ids(part.values))
+    return ids
+
+
+_PROJECTED = 5_000  # rows of a lazily read block that its principal directions are learned from
+
+
+def _project(block: Block, weights: np.ndarray, n_components: int) -> Projection:
+    """Principal directions of a sparse block; of one that is read lazily, of rows spread evenly over it."""
+    if is_lazy(block):
+        rows = np.flatnonzero(weights > 0)
+        if len(rows) > _PROJECTED:  # stretches of them, since what lies together is read together
+            parts = np.array_split(rows, 32)
+            rows = np.concatenate([part[: _PROJECTED // 32] for part in parts])
+        block, exists = block.read(rows)
+        weights = weights[rows] * exists
+    return Projection(block, weights, n_components)
+
+
 def _info(name: str, block: Block) -> BlockInfo:
     kind, shape = block_kind(block), sample_shape(block)
     if kind == "tokens":
-        values = block.values
+        values = np.zeros(0) if is_lazy(block) else block.values
         return BlockInfo(kind, (int(values.max(initial=0)) + 1,))
     if 0 in shape:
         raise ValueError(
             f"modality {name!r} has 0 feature(s) (shape of a sample {shape}) while a minimum of 1 is required."
         )
-    length = int(block.shape[1]) if kind == "sequence" and not isinstance(block, RaggedArray) else None
+    one_length = isinstance(block, np.ndarray) or (is_lazy(block) and block.template is None)
+    length = int(block.shape[1]) if kind == "sequence" and one_length else None
     return BlockInfo(kind, tuple(int(s) for s in shape), length)

@@ -14,14 +14,17 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
 from skmm._progress import progress
-from skmm._ranks import current
+from skmm._ranks import ALONE, Ranks, current
 from skmm.blocks._blocks import Block, RaggedArray, block_kind, is_lazy, sample_shape
 from skmm.blocks._prefetch import read_ahead
 
 CLIP = 5.0  # standardised inputs past this many deviations say no more
 _CHUNK = 1 << 22  # values converted at a time, so that no whole block is ever copied to float64
+_LAZY_CHUNK = 1 << 20  # and of a block that is read lazily, whose reader holds rows as well
 _COLUMNS = 1 << 16  # of a sparse block that its principal directions have
 _STORED = 1 << 18  # and of a sparse block, each with its row
+_STORED_ROWS = 8192  # of a table on disk, each of which takes more where it is stored
+_ROWS = 1024  # of a lazily read block whose samples differ in length
 
 
 def _chunks(
@@ -29,6 +32,13 @@ def _chunks(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows that exist, some at a time, as float64 (rows or steps, *shape), with the row of each."""
     rows = np.flatnonzero(present)
+    if is_lazy(block):
+        for part, chosen in read_parts(block, rows, n_jobs, min(at_a_time, _LAZY_CHUNK), current()):
+            if isinstance(part, RaggedArray):
+                yield part.values.astype(np.float64), np.repeat(chosen, part.lengths)
+            else:
+                yield part.astype(np.float64), chosen
+        return
     if isinstance(block, RaggedArray):
         held = np.cumsum(block.lengths[rows]) * max(1, math.prod(block.inner_shape))
         for chosen in current().mine(np.split(rows, np.flatnonzero(np.diff(held // at_a_time)) + 1)):
@@ -37,20 +47,41 @@ def _chunks(
         return
     size = max(1, at_a_time // max(1, math.prod(block.shape[1:])))
     parts = current().mine([rows[start : start + size] for start in range(0, len(rows), size)])
-    if is_lazy(block):
-        with progress("reading", sum(map(len, parts)), "row", after=1.0) as bar:
-            for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
-                yield values[exists].astype(np.float64), chosen[exists]
-                bar.advance(len(chosen))
-        return
     whole = len(rows) == len(present)
     for chosen in parts:
         part = block[chosen[0] : chosen[-1] + 1] if whole else block[chosen]
         yield np.asarray(part, dtype=np.float64), chosen
 
 
-def _stored_chunks(block: Block) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def read_parts(
+    block: Block,
+    rows: np.ndarray,
+    n_jobs: int | None,
+    at_a_time: int = _LAZY_CHUNK,
+    ranks: Ranks = ALONE,
+) -> Iterator[tuple[Block, np.ndarray]]:
+    """Those of some rows of a lazily read block that exist, some at a time, as they are stored.
+
+    Of several ``ranks`` each has a share of them.
+    """
+    rows = rows[np.argsort(block.rows[rows], kind="stable")]
+    size = max(1, at_a_time // max(1, math.prod(block.shape[1:]))) if block.template is None else _ROWS
+    size = size if block.runs is None else min(size, _STORED_ROWS)
+    parts = ranks.mine([rows[start : start + size] for start in range(0, len(rows), size)])
+    with progress("reading", sum(map(len, parts)), "row", after=1.0) as bar:
+        for chosen, (values, exists) in zip(parts, read_ahead(block, parts, n_jobs), strict=True):
+            yield values[exists], chosen[exists]
+            bar.advance(len(chosen))
+
+
+def _stored_chunks(
+    block: Block, present: np.ndarray, n_jobs: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Stored values of a sparse block, some at a time, as float64, with the row of each."""
+    if is_lazy(block):
+        for part, chosen in read_parts(block, np.flatnonzero(present), n_jobs):
+            yield part.data.astype(np.float64), np.repeat(chosen, np.diff(part.indptr))
+        return
     lengths = np.diff(block.indptr)
     size = max(1, _STORED * len(lengths) // max(1, block.nnz))
     for start in range(0, len(lengths), size):
@@ -113,9 +144,9 @@ class Scaler:
     ) -> Scaler:
         """Learn from the rows that exist, in one pass; ``n_jobs`` processes read a lazy block, and so many values
         of a dense one are converted at a time."""
-        if sp.issparse(block):
+        if block_kind(block) == "sparse":
             mass, sum_of_squares, one = 0.0, 0.0, 0.0
-            for stored, rows in _stored_chunks(block):
+            for stored, rows in _stored_chunks(block, present, n_jobs):
                 each = (weights * present)[rows]
                 stored = np.where(each > 0, stored, 0.0)
                 mass += each[stored != 0].sum()

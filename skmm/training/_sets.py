@@ -82,8 +82,7 @@ class BatchIterator:
         d = self.dataset
         rows, weights = d.rows, d.weights
         if self.generators is not None:
-            n = rows.shape[1]
-            orders = [torch.randperm(n, generator=g) for g in self.generators[: len(rows)]]
+            orders = [d.data.order(own, g) for own, g in zip(rows, self.generators, strict=False)]
             order = torch.stack(orders).to(rows.device)
             rows = rows.gather(1, order)
             weights = None if weights is None else weights.gather(1, order.expand(len(weights), -1))
