@@ -233,8 +233,8 @@ def _steps(net: MultimodalNet, training: TrainingSet) -> tuple[int, float]:
         start = begin
         for number, batch in enumerate(batches):
             if number == 0:
-                (values, present), _, _, axes = batch
-                activations = bytes_for_backward(net.module_, values, present, own_rows=axes == 2)
+                values, present = batch.samples
+                activations = bytes_for_backward(net.module_, values, present, own_rows=batch.axes == 2)
             net.train_step(batch)
             if torch.device(net.device).type == "cuda":
                 torch.cuda.synchronize(net.device)

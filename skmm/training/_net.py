@@ -329,7 +329,7 @@ class MultimodalNet(NeuralNet):
         for change in self.augment:
             changed = change(changed)
         loss, output = self._loss(changed)
-        own, of_all = batch[4]
+        own, of_all = batch.counted
         if divided := current().rows.world_size > 1:  # of a batch's mean this rank's part
             loss = loss * (own / of_all)
         total = loss if loss.ndim == 0 else loss.sum()
@@ -358,8 +358,8 @@ class MultimodalNet(NeuralNet):
 
     def _named(self, batch: Any) -> Batch:
         """What the iterator gives, as augmentations take it, the samples behind the members if several."""
-        (values, present), target, weights, axes, _ = batch
-        return Batch(values, present, target, weights, axes)
+        values, present = batch.samples
+        return Batch(values, present, batch.target, batch.weights, batch.axes)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         with self.arithmetic():
@@ -399,7 +399,7 @@ class MultimodalNet(NeuralNet):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             losses.append(step["loss"])
-            sizes.append(batch[4][1])
+            sizes.append(batch.counted[1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
         # (batches, K); of batches that are divided among ranks there may be none for this one
         of_rank = torch.stack(losses).reshape(len(losses), -1).double().cpu() if losses else torch.empty(0, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,9 +12,29 @@ from skmm._ranks import Ranks, current
 from skmm.inputs._batches import Batches
 from skmm.inputs._columns import Width, take_rows
 
-# Of a batch: (values, masks), targets, weights, the number of axes before those of a sample, 2 for batches of each
-# member's own, else 1, and how many of the samples count, of how many that all ranks have in this batch.
-Cut = tuple[Any, Tensor, Tensor | None, int, tuple[int, int]]
+
+class Cut(NamedTuple):
+    """A batch as it is cut.
+
+    Attributes
+    ----------
+    samples : pair of dict
+        Values and masks.
+    target : Tensor
+        Their targets.
+    weights : Tensor or None
+        Their weights.
+    axes : int
+        Axes before those of a sample: 2 for batches of each member's own, else 1.
+    counted : pair of int
+        How many of the samples count, of how many that all ranks have in this batch.
+    """
+
+    samples: Any
+    target: Tensor
+    weights: Tensor | None
+    axes: int
+    counted: tuple[int, int]
 
 
 class TrainingSet:
@@ -53,7 +73,7 @@ class TrainingSet:
         elif ranks.world_size > 1:
             rows, weights, counted = ranks.mine(rows), ranks.mine(list(weights)), ranks.mine(counted)
         for batch, weight, count, values in zip(rows, weights, counted, self.data.stream(rows), strict=True):
-            yield values, take_rows(self.target, batch), weight, batch.ndim, count
+            yield Cut(values, take_rows(self.target, batch), weight, batch.ndim, count)
 
 
 def _share(batch: Tensor, ranks: Ranks) -> Tensor:
