@@ -14,6 +14,12 @@ from skmm._ranks import current
 
 # what may stand between the user's line and the one that warns
 _BETWEEN = {"skmm", "sklearn", "joblib", "skorch", "tqdm"}
+# where folds are fitted and scored
+_FOLDS = {
+    "sklearn.model_selection._validation",
+    "skmm.model_selection._compare_fits",
+    "skmm.model_selection._search_tasks",
+}
 
 
 # what runs the fits of a cross-validation, while it does, and what was said under it, numbers aside
@@ -41,7 +47,11 @@ def warn(message: str, about: str | None = None) -> None:
     global _running, _said
     if current().rank:  # what it would say, the first rank says
         return
-    level, runner = _place()
+    level, runner = 1, None
+    for name, frame in _between():
+        if frame.f_code.co_name == "__call__" and name == "joblib.parallel":
+            runner = frame.f_locals["self"]  # the outermost is that of the user's call, and ends with it
+        level += 1
     if _block is None and runner is not None and (_running is None or _running() is not runner):
         _running, _said = weakref.ref(runner), set()
     said = _said if _block is None else _block
@@ -54,18 +64,19 @@ def warn(message: str, about: str | None = None) -> None:
 
 
 def in_folds() -> bool:
-    """Whether the user's line runs the fits of a cross-validation, or other calls by joblib."""
-    return _place()[1] is not None
+    """Whether a fold of a cross-validation, search or comparison is fitted or scored here."""
+    return any(name in _FOLDS for name, _ in _between())
 
 
-def _place() -> tuple[int, Any]:
-    """How far above the caller the user's line is, and what runs several fits in between, if anything."""
-    frame, level, runner = sys._getframe(1), 1, None
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _BETWEEN:
-        if frame.f_code.co_name == "__call__" and frame.f_globals.get("__name__") == "joblib.parallel":
-            runner = frame.f_locals["self"]  # the outermost is that of the user's call, and ends with it
-        frame, level = frame.f_back, level + 1
-    return level, runner
+def _between() -> Iterator[tuple[str, Any]]:
+    """Modules and frames from the caller's up to the user's line, without that."""
+    frame: Any = sys._getframe(1)
+    while frame.f_back is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if name.partition(".")[0] not in _BETWEEN:
+            return
+        yield name, frame
+        frame = frame.f_back
 
 
 def warn_of_empty(empty: Any) -> None:
