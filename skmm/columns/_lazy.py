@@ -383,7 +383,7 @@ class RunReader:
         return {"source": self.source, "columns": self.columns}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        self.__dict__.update(vars(type(self)(**state)))
 
 
 def _taken(table: Any, rows: np.ndarray) -> Any:

@@ -305,7 +305,7 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         """
         how: dict[str, Any] = {"reset": reset, "whole": not stream, "classes": classes, "soft": soft}
         read = functools.partial(self._read_samples, X, y, sample_weight, groups, time, **how)
-        given = current().agree(read, self._in_common_of)
+        given = current().agree(read, lambda given: self._in_common(given.blocks, **given.beside))
         blocks, target = given.blocks, given.target
         random, split_seed = self._start_random(reset=reset)
         if reset:
@@ -348,11 +348,6 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
             time_module.monotonic() + wait,
         )
         return Prepared(plan, inputs, target, random, split_seed, seen if blind else None, experts, given.form)
-
-    def _in_common_of(self, given: Samples) -> dict[str, Any]:
-        """What all ranks must have in common of the samples."""
-        others = {"sample_weight": given.weights, "groups or time": given.marks}
-        return self._in_common(given.blocks, y=given.encoded, **others)
 
     def _folds(
         self, given: Samples, rows: np.ndarray, target: Target, groups: np.ndarray | None, seed: int

@@ -46,6 +46,11 @@ class Samples(NamedTuple):
     splits: list[tuple[np.ndarray, np.ndarray]] | None
 
     @property
+    def beside(self) -> dict[str, Any]:
+        """What all ranks of a fit must have in common beside X, by the names that a user knows."""
+        return {"y": self.encoded, "sample_weight": self.weights, "groups or time": self.marks}
+
+    @property
     def marks(self) -> np.ndarray | None:
         """Numbers (n_samples, ...) in which samples that count as one must agree."""
         found = [x for x in (self.groups, self.times) if x is not None]

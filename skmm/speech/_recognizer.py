@@ -458,15 +458,12 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
         )
         return blocks, texts, weights, groups
 
-    def _in_common_of(self, given: Any) -> dict[str, Any]:
-        """What all ranks must have in common of the samples."""
-        blocks, texts, weights, groups = given
-        return self._in_common(blocks, y=texts, sample_weight=weights, groups=groups)
-
     def _prepare(self, X: Any, y: Any, sample_weight: Any, groups: Any, *, reset: bool) -> Prepared:
         """Read the samples and divide them, all that comes before there is a network; nothing is set here."""
         read = functools.partial(self._read_samples, X, y, sample_weight, groups, reset=reset)
-        blocks, texts, weights, groups = current().agree(read, self._in_common_of)
+        blocks, texts, weights, groups = current().agree(
+            read, lambda x: self._in_common(x[0], y=x[1], sample_weight=x[2], groups=x[3])
+        )
         random, split_seed = self._start_random(reset=reset)
         if reset:
             name = find_audio(blocks, self.audio)
