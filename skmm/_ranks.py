@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # what predicts without torch says how far it is, and warns, as well
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -192,22 +192,6 @@ def using(ranks: Ranks) -> Iterator[None]:
         yield
     finally:
         _current = before
-
-
-def add_gradients(parameters: list[Any], loss: Tensor) -> Tensor:
-    """Sum gradients over the ranks, in place, by one exchange; the sum of their losses.
-
-    A parameter that no rank used has no gradient afterwards, as without ranks.
-    """
-    ranks = current().rows
-    used = torch.tensor([float(p.grad is not None) for p in parameters], device=loss.device)
-    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([x.reshape(-1).float() for x in (*parts, used, loss)])
-    ranks.add(flat)
-    *sums, used, loss = flat.split([*(p.numel() for p in parameters), len(parameters), loss.numel()])
-    for p, total, by in zip(parameters, sums, used.tolist(), strict=True):
-        p.grad = total.view_as(p).to(p.dtype) if by else None
-    return loss
 
 
 def _tried(make: Callable[[], Any]) -> tuple[Any, Exception | None]:

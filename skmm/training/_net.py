@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from skmm._devices import computing
 from skmm._private import tree_map
 from skmm._progress import progress, write_line
-from skmm._ranks import ALONE, add_gradients, current
+from skmm._ranks import ALONE, current
 from skmm._warnings import warn
 from skmm.augmentation import Augmentation, Batch
 from skmm.inputs._batches import Batches
@@ -35,7 +35,7 @@ from skmm.training._checkpoint import Checkpoint
 from skmm.training._interrupts import EndOfTraining, noting_ctrl_c
 from skmm.training._optimizers import base_lr, make_optimizer, set_lr
 from skmm.training._sets import BatchIterator, TrainingSet, order_generator
-from skmm.training._steps import batch_loss, clip_gradients, divergence
+from skmm.training._steps import add_gradients, batch_loss, clip_gradients, divergence
 from skmm.training._tasks import FitTasks
 
 # Name -> type of automatic mixed precision.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skmm._ranks import current
 from skmm.augmentation import Batch
 from skmm.layers import existing
 from skmm.training._losses import HeadsLoss
@@ -37,6 +38,22 @@ def clip_gradients(gradients: list[Tensor], largest: float | Tensor) -> None:
     factor = (largest / (norm + 1e-6)).clamp(max=1.0)
     for g in gradients:
         g.mul_(factor.view(k, *[1] * (g.ndim - 1)))
+
+
+def add_gradients(parameters: list[Any], loss: Tensor) -> Tensor:
+    """Sum gradients over the ranks, in place, by one exchange; the sum of their losses.
+
+    A parameter that no rank used has no gradient afterwards, as without ranks.
+    """
+    ranks = current().rows
+    used = torch.tensor([float(p.grad is not None) for p in parameters], device=loss.device)
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([x.reshape(-1).float() for x in (*parts, used, loss)])
+    ranks.add(flat)
+    *sums, used, loss = flat.split([*(p.numel() for p in parameters), len(parameters), loss.numel()])
+    for p, total, by in zip(parameters, sums, used.tolist(), strict=True):
+        p.grad = total.view_as(p).to(p.dtype) if by else None
+    return loss
 
 
 def divergence(prefix: str, losses: Tensor, epoch: int, lr: float) -> ValueError | None:
