@@ -89,3 +89,8 @@ def draw_seed(random_state: Any) -> int:
     if random_state is None:
         return int(np.random.default_rng().integers(2**31 - 1))
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def draw_shared_seed(random_state: Any) -> int:
+    """The same, of all ranks that fit together: what the first draws."""
+    return current().first(lambda: draw_seed(random_state))

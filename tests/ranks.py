@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
+from skmm.compression import Distilled
 from skmm.distributed import data_parallel
 from skmm.model_selection import FusionSearchCV
 from skmm.speech import SpeechRecognizer
@@ -110,6 +111,19 @@ def random_start(folder):
         recogniser = SpeechRecognizer(max_epochs=2, hidden_dim=8, batch_size=5).fit(audio, texts)
     weights = [[x.detach().numpy() for x in e.net_.module_.parameters()] for e in (clf, recogniser)]
     return ranks.rank, clf.predict_proba(X), *weights
+
+
+def drawn(folder):
+    """What is drawn outside of a fit, without a seed: candidates of a search, and mixed samples to learn from."""
+    X, _, y = samples(folder)
+    X = {"steps": X["steps"]}
+    small = MultimodalClassifier(n_members=2, max_epochs=1, hidden_dim=4, experts=None, batch_size=100)
+    with data_parallel(timeout=60):
+        search = FusionSearchCV(small, {"lr": list(np.geomspace(1e-4, 1e-2, 50))}, n_iter=3, cv=2, refit=False).fit(
+            X, y
+        )
+        student = Distilled(small, small, n_mixed=1).fit(X, y)
+    return search.cv_results_["params"], search.cv_results_["mean_test_score"], student.predict_proba(X)
 
 
 def refused(folder):

@@ -32,6 +32,7 @@ from skmm.cli._models import (
 )
 from skmm.cli._output import replacing, write_parquet, write_text
 
+PART_ROWS = 102_400  # of one large file
 _KB = 1000
 _OPTIONS = ("id", "sep", "encoding", "base", "within", "unreadable")  # that the predictions depend on
 
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     folder = _place(args)
     told = {"model": digest(Path(args.model)), **{option: getattr(args, option) for option in _OPTIONS}}
     if not os.path.isdir(args.file):
-        told["part-rows"] = args.part_rows
+        told["part-rows"] = args.part_rows or PART_ROWS
     names = _Names(Path(args.file), sources)
     manifest = Manifest(folder, told, sources, names.is_part, force=args.force)
     left = {name: path for name, path in sources.items() if not manifest.is_whole(name)}
@@ -132,7 +133,7 @@ class _Run:
         before, table, self.told = stamp(path), self.tables[name], 0
         self.manifest.begin(name, before)
         done, n_parts = self.manifest.done(name), 0
-        per_part = self.args.part_rows if self.names.one is not None else sys.maxsize
+        per_part = (self.args.part_rows or PART_ROWS) if self.names.one is not None else sys.maxsize
         read = _read(path, table.batches(self.columns, self.args.batch))
         for number, batches in groupby(_cut(read, per_part), key=lambda cut: cut[0]):
             part, n_parts = self.names.of(path, number), n_parts + 1
@@ -229,6 +230,11 @@ def _sources(args: argparse.Namespace) -> dict[str, Path]:
         raise UsageError("--modality is for .npz files, and predictions in parts are of tables.")
     if not given.exists():
         raise UsageError(f"there is no file or folder {given}.")
+    if args.part_rows and given.is_dir():
+        raise UsageError(
+            f"--part-rows {args.part_rows} divides one large file, and {given} is a folder, of which each file "
+            "becomes one part; leave it out, or predict the files one by one."
+        )
     found = [given] if given.is_file() else sorted(given.iterdir())
     found = [
         path for path in found if path == given or not path.name.startswith((".", "_"))

@@ -88,6 +88,9 @@ class Manifest:
 
     def _compare(self, told: dict[str, Any], sources: Mapping[str, Path]) -> None:
         """Refuse to go on with what was written otherwise."""
+        strange = next((name for name in self._content["sources"] if name not in sources), None)
+        if strange is not None:
+            raise UsageError(f"--out {self.folder} was written for another input, with {strange}. {_ANEW}")
         for option, value in told.items():
             was = self._content["told"].get(option)
             if was != value and option == "model":
@@ -97,8 +100,6 @@ class Manifest:
                     f"--out {self.folder} was written with --{option} {was}, and now it is {value}. {_ANEW}"
                 )
         for name, entry in self._content["sources"].items():
-            if name not in sources:
-                raise UsageError(f"--out {self.folder} was written for another input, with {name}. {_ANEW}")
             if stamp(sources[name]) != [entry["size"], entry["changed"]]:
                 raise UsageError(
                     f"--out {self.folder} was written for another input: {sources[name]} has changed since. {_ANEW}"

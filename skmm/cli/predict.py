@@ -41,13 +41,19 @@ def add_parser(commands: Any) -> None:
         metavar="NAME",
         help="column (or array) of FILE that is copied before the predictions; may be repeated",
     )
-    for option, default, text in (
-        ("--part-rows", 102_400, "rows of a part of one large file"),
-        ("--batch", 4096, "rows of parts that are read and predicted at a time"),
-    ):
-        parser.add_argument(
-            option, type=positive, default=default, metavar="N", help=f"{text} (default: %(default)s)"
-        )
+    parser.add_argument(
+        "--part-rows",
+        type=positive,
+        metavar="N",
+        help=f"rows of a part of one large file (default: {_folders.PART_ROWS})",
+    )
+    parser.add_argument(
+        "--batch",
+        type=positive,
+        default=4096,
+        metavar="N",
+        help="rows of parts that are read and predicted at a time (default: %(default)s)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -55,6 +61,10 @@ def run(args: argparse.Namespace) -> None:
     if _folders.is_asked_for(args):
         _folders.run(args)
         return
+    if args.part_rows:
+        raise UsageError(
+            f"--part-rows divides what is written to a folder, and --out {args.out} is one file; end it in /."
+        )
     out = check_new("--out", args.out, [args.file, args.model], list(_WRITERS), force=args.force)
     ids = args.id if out.suffix.lower() in _TEXT else []
     model, X, given = read_samples(load(args), args, ids)

@@ -18,7 +18,7 @@ from sklearn.utils import check_consistent_length, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skmm._checks import check_rate, is_whole
-from skmm._devices import draw_seed
+from skmm._devices import draw_seed, draw_shared_seed
 from skmm._fitting import all_or_nothing, forget_fit
 from skmm._private import check_sample_weight, num_samples, safe_indexing
 from skmm._progress import showing
@@ -379,7 +379,7 @@ class Distilled(Compressed):
     def _mixing_random(self, student: Any) -> np.random.RandomState:
         """What mixed samples are drawn from."""
         seed = self.random_state if self.random_state is not None else last_step(student).random_state
-        return np.random.RandomState(draw_seed(copy.deepcopy(seed)))
+        return np.random.RandomState(draw_shared_seed(copy.deepcopy(seed)))
 
     def _seeded(self) -> tuple[Any, Any]:
         """Teacher and student, not fitted."""

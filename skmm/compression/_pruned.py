@@ -12,7 +12,7 @@ from sklearn.callback import with_callbacks
 from sklearn.utils.validation import check_is_fitted
 
 from skmm._checks import check_below, is_whole, unknown
-from skmm._devices import draw_seed
+from skmm._devices import draw_shared_seed
 from skmm._fitting import all_or_nothing, forget_fit
 from skmm._progress import progress, showing
 from skmm.compression._base import Compressed, Given
@@ -314,7 +314,7 @@ class Pruned(Compressed):
     def _seed(self, step: int) -> int:
         """What the recovery after a step draws from."""
         seed = self.estimator.random_state if self.random_state is None else self.random_state
-        return (draw_seed(copy.deepcopy(seed)) + step) % 2**32
+        return (draw_shared_seed(copy.deepcopy(seed)) + step) % 2**32
 
     def _prune_heads(self, steps: Steps) -> None:
         if self.heads is None:

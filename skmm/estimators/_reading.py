@@ -160,6 +160,11 @@ def fit_transformer(transformer: ModalityTransformer, X: Any) -> Blocks:
 
 def with_target(X: Any, y: Any) -> tuple[Any, Any]:
     """X and y; of a LazyTable the columns that y names as y, and the others as X."""
+    if isinstance(y, LazyTable):
+        named = repr(y.columns[0]) if len(y.columns) == 1 else y.columns
+        raise TypeError(
+            f"y is a LazyTable of {y.columns}; give the name, y={named}, of what X has too, or values, X['name']."
+        )
     names = [y] if isinstance(y, str) else y
     if (
         not isinstance(X, LazyTable)

@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedS
 from sklearn.utils import check_scalar
 
 from skmm._checks import unknown
-from skmm._devices import draw_seed, find_device
+from skmm._devices import draw_seed, draw_shared_seed, find_device
 from skmm._ranks import current
 from skmm.blocks import Blocks
 from skmm.estimators._params import SpecParams
@@ -164,7 +164,7 @@ class TrainedEstimator(SpecParams, CallbackSupportMixin, BaseEstimator):
         """
         if not reset:
             return self._random, self._split_seed
-        random = np.random.RandomState(current().first(lambda: draw_seed(self.random_state)))
+        random = np.random.RandomState(draw_shared_seed(self.random_state))
         return random, draw_seed(random)
 
     def _split(

@@ -14,7 +14,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import has_fit_parameter
 
-from skmm._devices import draw_seed
+from skmm._devices import draw_shared_seed
 from skmm._private import safe_indexing
 from skmm.blocks import Blocks
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
@@ -211,7 +211,7 @@ def compare_fusions(
     refused = _refused(candidates, blocks, _rows(y, train)) if networks else {}
     candidates = _without(refused, candidates, named=not (fusions is None or _are_few(fusions)))
     removals = find_removals(missing_rates, blocks)
-    seed = draw_seed(random_state) if removals else 0
+    seed = draw_shared_seed(random_state) if removals else 0
     references = baselines_of_folds(
         baselines, blocks, y, splits, groups, regression=regression, random_state=random_state
     )

@@ -24,6 +24,7 @@ from skmm._fitting import all_or_nothing, forget_fit
 from skmm._parallel import call_all, on_cluster
 from skmm._private import BaseSearchCV, check_method_params, insert_error_scores, warn_or_raise_about_fit_failures
 from skmm._progress import progress, showing
+from skmm._ranks import current
 from skmm._warnings import warn
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
 from skmm.columns._tables import as_frame
@@ -328,7 +329,7 @@ class FusionSearchCV(Documented, BaseSearchCV):
             settings = ParameterGrid(self.param_grid)
         else:
             settings = ParameterSampler(self.param_grid, self.n_iter, random_state=self.random_state)
-        settings = list(settings)
+        settings = current().first(lambda: list(settings))
         named = sorted({key for params in settings for key in params})
         found = []
         for number, params in enumerate(settings):

@@ -167,6 +167,21 @@ def test_a_file_without_rows_gets_no_part(model, films, tmp_path, capsys):
     assert "3 parts, 3 of which were there before" in said
 
 
+def test_rows_of_a_part_are_refused_where_they_divide_nothing(model, films, tmp_path, capsys):
+    few = ["--part-rows", "4"]
+    code, _, err = run(capsys, "predict", model, films, "--out", tmp_path / "out", *few)
+    assert (code, "--part-rows 4 divides one large file, and" in err) == (2, True)
+    code, _, err = run(capsys, "predict", model, films / "part-1.csv", "--out", tmp_path / "out.csv", *few)
+    assert (code, "is one file; end it in /" in err) == (2, True)
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_folder_of_parts_is_not_gone_on_with_for_one_file_of_them(model, films, tmp_path, capsys):
+    assert run(capsys, "predict", model, films, "--out", tmp_path / "out")[0] == 0
+    code, _, err = run(capsys, "predict", model, films / "part-1.csv", "--out", tmp_path / "out")
+    assert (code, "was written for another input, with part-0.csv" in err) == (2, True)
+
+
 # -- stopped, and on -----------------------------------------------------------------------------------------------
 
 

@@ -41,6 +41,15 @@ def test_ranks_without_a_seed_end_alike(tmp_path):
 
 
 @slow
+def test_what_is_drawn_outside_of_a_fit_is_drawn_by_the_first(tmp_path):
+    first, second = ranks.run("drawn", 2, tmp_path)
+    assert first[0] == second[0]
+    assert np.isfinite(first[1]).all()
+    np.testing.assert_array_equal(first[1], second[1])
+    np.testing.assert_array_equal(first[2], second[2])
+
+
+@slow
 def test_ranks_that_do_not_do_the_same_are_all_told(tmp_path):
     first, second = ranks.run("refused", 2, tmp_path)
     for name, what in [

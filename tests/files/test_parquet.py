@@ -309,6 +309,12 @@ def test_blocks_of_a_file_survive_pickle_and_are_read_by_processes(tmp_path):
 # -- a table with columns of any kind ------------------------------------------------------------------------------
 
 
+def test_a_target_that_is_a_lazy_table_is_told_how_to_name_it(folder):
+    X = LazyTable.from_parquet(folder)
+    with pytest.raises(TypeError, match="y is a LazyTable of .'label'.; give the name, y='label'"):
+        small().fit(X, X[["label"]])
+
+
 def test_a_table_says_what_it_holds(folder):
     X = LazyTable.from_parquet(folder)
     assert X.shape == (N, 6)
