@@ -87,6 +87,11 @@ class Ranks:
         """
         return make()
 
+    @contextlib.contextmanager
+    def leaving(self) -> Iterator[None]:
+        """What each rank does beside the others: if it raises here, these are not left waiting."""
+        yield
+
 
 class GroupRanks(Ranks):
     """This process among those of the default group of ``torch.distributed``, which has been made."""
@@ -99,11 +104,25 @@ class GroupRanks(Ranks):
         self.local_rank, self.timeout, self.members = local_rank, timeout, members
 
     @contextlib.contextmanager
+    def leaving(self) -> Iterator[None]:
+        global _left
+        try:
+            yield
+        except Exception as error:
+            if not (_left or getattr(error, "of_all_ranks", False)):
+                _left = f"{type(error).__name__} in a fit before, on rank {self.rank}"
+                self.dist.destroy_process_group()  # which the others notice at once
+            raise
+
+    @contextlib.contextmanager
     def _together(self) -> Iterator[None]:
         """What all ranks do together; says so where one of them does not."""
+        global _left
+        check_together()
         try:
             yield
         except RuntimeError as error:
+            _left = "an exchange that another rank did not take part in"
             raise RuntimeError(
                 f"rank {self.rank} of {self.world_size}: another rank has ended, or did not answer within "
                 f"{self.timeout:g} s (data_parallel(timeout=...)): {str(error).splitlines()[0]}"
@@ -176,6 +195,28 @@ class ApartRanks(GroupRanks):
 
 ALONE = Ranks()
 _current: Ranks = ALONE
+_left = ""  # why the ranks of this process are not together any more
+
+
+def common(error: T) -> T:
+    """An error that all ranks raise alike, so that they stay together."""
+    vars(error)["of_all_ranks"] = True
+    return error
+
+
+def check_together() -> None:
+    """Refuse to go on where a rank has left the others.
+
+    Raises
+    ------
+    RuntimeError
+        If it has; says why, and what to do.
+    """
+    if _left:
+        raise RuntimeError(
+            f"the ranks are not together any more, after {_left}: start all of them anew, "
+            "with checkpoint= to go on where they were."
+        )
 
 
 def current() -> Ranks:

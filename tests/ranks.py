@@ -177,6 +177,41 @@ def one_dies(folder):
         return str(error), time.monotonic() - start, hasattr(clf, "net_")
 
 
+def one_raises(folder):
+    """What each rank is told where the second has an error that the script catches, and afterwards."""
+    from skorch.callbacks import Callback
+
+    X, _, y = samples(folder)
+    start = time.monotonic()
+
+    class Raises(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if os.environ["RANK"] == "1":
+                raise KeyError("a callback's own")
+
+    clf = MultimodalClassifier(n_members=2, max_epochs=30, experts=None, random_state=0, callbacks=[Raises()])
+    told = []
+    with data_parallel(timeout=60):
+        for _ in range(2):
+            try:
+                clf.fit(X, y)
+            except Exception as error:
+                told.append(f"{type(error).__name__}: {error}")
+    return told, time.monotonic() - start
+
+
+def diverges(folder):
+    """A loss that is no number on all ranks, and what comes after."""
+    X, _, y = samples(folder)
+    clf = MultimodalClassifier(n_members=2, max_epochs=3, experts=None, random_state=0, optimizer="sgd")
+    with data_parallel(timeout=60):
+        try:
+            clf.set_params(lr=1e30).fit(X, y)
+        except ValueError as error:
+            told = str(error)
+        return told, clf.set_params(lr=0.01).fit(X, y).predict_proba(X)
+
+
 if __name__ == "__main__":
     job, file, *arguments = sys.argv[1:]
     found = globals()[job](Path(file).parent, *arguments)

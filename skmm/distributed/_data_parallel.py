@@ -14,7 +14,7 @@ import torch
 from sklearn.utils import check_scalar
 
 from skmm._checks import unknown
-from skmm._ranks import ALONE, GroupRanks, Ranks, current, using
+from skmm._ranks import ALONE, GroupRanks, Ranks, check_together, current, using
 
 _PARALLEL = ("rows", "members")
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun and accelerate launch set
@@ -91,6 +91,7 @@ def data_parallel(parallel: str = "rows", *, backend: str | None = None, timeout
     check_scalar(timeout, "timeout", Real, min_val=0, include_boundaries="neither")
     if current() is not ALONE:
         raise RuntimeError("data_parallel is entered already; leave the inner one out.")
+    check_together()
     import torch.distributed as dist
 
     there = dist.is_available() and dist.is_initialized()
@@ -127,4 +128,9 @@ def _start(dist: Any, backend: str | None, timeout: float, local_rank: int | Non
             f"{timeout:g} s, with backend={chosen!r}: {str(error).splitlines()[0]}"
         ) from error
     # not at the end of the block: where another follows, some ranks would meet the others' old group
-    atexit.register(dist.destroy_process_group)
+    atexit.register(_leave, dist)
+
+
+def _leave(dist: Any) -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

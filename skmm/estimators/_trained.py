@@ -226,10 +226,11 @@ class TrainedEstimator(SpecParams, CallbackSupportMixin, BaseEstimator):
             every, device = self.checkpoint_every, find_device(self.device)
             checkpoint = Checkpoint(Path(self.checkpoint), every, identity, device, own=self._is_clone)
         ending |= {"patience": self.n_iter_no_change, "tol": self.tol, "checkpoint": checkpoint}
-        if current().members:
-            train_apart(net, training, validation, epochs, **ending)
-        else:
-            net.train(training, validation, epochs, **ending)
+        with current().leaving():
+            if current().members:
+                train_apart(net, training, validation, epochs, **ending)
+            else:
+                net.train(training, validation, epochs, **ending)
         return checkpoint
 
     def _in_common(self, blocks: Blocks, **given: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from skmm._ranks import ApartRanks, current, using
+from skmm._ranks import ApartRanks, common, current, using
 from skmm.training._sets import TrainingSet
 
 if TYPE_CHECKING:
@@ -34,13 +34,15 @@ def train_apart(
     ranks: Any = current()
     n_members = net.module_.n_members
     if n_members < ranks.world_size:
-        raise ValueError(
+        error = ValueError(
             f"data_parallel(parallel='members') gives each of {ranks.world_size} ranks members of its own, and "
             f"n_members={n_members}; set n_members={ranks.world_size} or more, or parallel='rows'."
         )
+        raise common(error)
     if epochs is not None or len(net.history) or checkpoint is not None:
         what = "a checkpoint" if checkpoint is not None else "a fit that goes on (warm_start, partial_fit)"
-        raise ValueError(f"data_parallel(parallel='members') keeps no state for {what}; set parallel='rows'.")
+        error = ValueError(f"data_parallel(parallel='members') keeps no state for {what}; set parallel='rows'.")
+        raise common(error)
     own = ranks.mine(range(n_members))
     seeds = [net.seeds[k] for k in own]
     if len(training.rows) == 1:  # members that share their rows have them in the order of the first

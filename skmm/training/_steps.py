@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skmm._ranks import current
+from skmm._ranks import common, current
 from skmm.augmentation import Batch
 from skmm.layers import existing
 from skmm.training._losses import HeadsLoss
@@ -61,10 +61,11 @@ def divergence(prefix: str, losses: Tensor, epoch: int, lr: float) -> ValueError
     bad = ~torch.isfinite(losses)
     if not bad.any():
         return None
-    return ValueError(
+    error = ValueError(
         f"the {prefix} loss became {losses[bad][0].item()} in epoch {epoch} with lr={lr}. Try a lower lr, "
         "clip_grad_norm=1.0, scale_inputs=True, or check the values of the inputs and the target."
     )
+    return common(error)
 
 
 class BestWeights:

@@ -82,6 +82,25 @@ def test_a_rank_that_dies_ends_the_others_within_the_time(tmp_path):
     assert not fitted
 
 
+@slow
+def test_an_error_of_one_rank_that_is_caught_leaves_no_other_waiting(tmp_path):
+    (first, seconds), (second, _) = ranks.run("one_raises", 2, tmp_path)
+    assert second[0].startswith("KeyError")
+    assert first[0].startswith("RuntimeError: rank 0 of 2: another rank has ended")
+    assert seconds < 50  # no wait until the time is over
+    for told in (first, second):
+        assert told[1].startswith("RuntimeError: the ranks are not together any more")
+        assert "start all of them anew" in told[1]
+
+
+@slow
+def test_ranks_stay_together_after_a_loss_that_is_no_number_for_all(tmp_path):
+    first, second = ranks.run("diverges", 2, tmp_path)
+    assert "loss became" in first[0]
+    assert first[0] == second[0]
+    np.testing.assert_array_equal(first[1], second[1])
+
+
 def test_without_a_launcher_a_fit_is_as_it_was():
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=40)
