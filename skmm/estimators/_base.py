@@ -231,13 +231,10 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         sample_weight: Any,
         groups: Any = None,
         time: Any = None,
-        *,
-        reset: bool,
-        epochs: int | None = None,
-        classes: np.ndarray | None = None,
+        **how: Any,
     ) -> Self:
-        """Train from the start (``reset``) or go on; of a stream for so many ``epochs``."""
-        self._fit_open(X, y, sample_weight, groups, time, reset=reset, epochs=epochs, classes=classes)
+        """Train as :meth:`_fit_open` does."""
+        self._fit_open(X, y, sample_weight, groups, time, **how)
         return self
 
     @with_callbacks
@@ -253,10 +250,12 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         epochs: int | None = None,
         classes: np.ndarray | None = None,
         soft: np.ndarray | None = None,
+        n_parts: int | None = None,
     ) -> Opened:
-        """A fit, and what it had open: of who goes on with its samples, members and folds.
+        """A fit from the start (``reset``) or one that goes on, and what it had open.
 
-        ``soft`` are predictions, probabilities or values, of each sample that are learned from in place of y.
+        Of a stream, maybe of ``n_parts``, it is one for so many ``epochs``. ``soft`` are predictions, probabilities
+        or values, of each sample that are learned from in place of y.
         """
         start = time_module.monotonic()
         current().agree(self._check_params)
@@ -277,7 +276,7 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
                 limit = None if self.time_limit is None else TimeLimit(self.time_limit, start + self.time_limit)
                 tasks.fitted = functools.partial(self._fitted_by, prepared, random, reset=reset)
                 how: dict[str, Any] = {"rounds": rounds, "limit": limit, "tasks": tasks}
-                checkpoint = self._train(net, training, validation, epochs, **how)
+                checkpoint = self._train(net, training, validation, epochs, n_parts=n_parts, **how)
                 if stacks and self.time_limit is None:
                     self._fit_experts(prepared, tasks)
                 with tasks.task("stack") if stacks else contextlib.nullcontext():

@@ -300,7 +300,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         self.verbose = verbose
 
     @available_if(can_partial_fit)
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, n_parts: int | None = None
+    ) -> Self:
         """Train for one pass over some samples; the input scaling is that of the first call.
 
         Parameters
@@ -313,6 +315,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
             All classes that there will be. Needed in the first call, unless ``y`` holds them all.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the samples, not negative.
+        n_parts : int, optional
+            How many calls there will be, with parts of about this size: the schedule of the learning rate is spread
+            over them. Said in the first call; None leaves the learning rate as it is.
 
         Returns
         -------
@@ -326,7 +331,7 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         if not first and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes={classes!r} is not the same as in the first call, {self.classes_.tolist()}.")
         known = None if classes is None else np.unique(np.asarray(classes))
-        return self._fit(X, y, sample_weight, reset=first, epochs=1, classes=known)
+        return self._fit(X, y, sample_weight, reset=first, epochs=1, classes=known, n_parts=n_parts)
 
     def _first_target(self, y: Any, classes: np.ndarray | None) -> tuple[Target, np.ndarray]:
         return target_of_labels(y, classes)

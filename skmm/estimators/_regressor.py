@@ -150,7 +150,7 @@ expert_scores_, experts_, modality_transformer_, n_features_in_, feature_names_i
         check_scalar(self.epsilon, "epsilon", Real, min_val=0, include_boundaries="neither")
 
     @available_if(can_partial_fit)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, n_parts: int | None = None) -> Self:
         """Train for one pass over some samples; the scaling of inputs and target is that of the first call.
 
         Parameters
@@ -161,12 +161,15 @@ expert_scores_, experts_, modality_transformer_, n_features_in_, feature_names_i
             Targets.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the samples, not negative.
+        n_parts : int, optional
+            How many calls there will be, with parts of about this size: the schedule of the learning rate is spread
+            over them. Said in the first call; None leaves the learning rate as it is.
 
         Returns
         -------
         self
         """
-        return self._fit(X, y, sample_weight, reset=not hasattr(self, "net_"), epochs=1)
+        return self._fit(X, y, sample_weight, reset=not hasattr(self, "net_"), epochs=1, n_parts=n_parts)
 
     def _first_target(self, y: Any, classes: np.ndarray | None) -> tuple[Target, np.ndarray]:
         return target_of_values(y, VALUE_LOSSES[self.loss](self.epsilon, self.alpha))

@@ -11,10 +11,12 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import check_scalar
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, PrintLog
 from torch import Tensor, nn
@@ -114,6 +116,7 @@ class MultimodalNet(NeuralNet):
         self.compiled = compiled
         self.speakers = list(range(len(seeds))) if speakers is None else speakers
         self.streamed_ = False  # whether partial_fit trained it
+        self.n_parts_: int | None = None  # how many parts it was told of
         self.orders_: list[torch.Generator] = []  # while it trains, what each member's batches are ordered by
         self.made_of_: dict[str, Any] = {}  # the arguments of each of its networks
         self.members_: list[int] | None = None  # which of the estimator's these are, if another rank has others
@@ -170,13 +173,14 @@ class MultimodalNet(NeuralNet):
         limit: TimeLimit | None = None,
         checkpoint: Checkpoint | None = None,
         tasks: FitTasks | None = None,
+        n_parts: int | None = None,
     ) -> None:
         """Train for so many epochs more, or from the start of the schedule to its end.
 
         With a validation set each member's weights are in the end those of its lowest loss, and training ends when
         none has improved by ``tol`` in ``patience`` epochs. ``rounds`` may go on for longer, and ``limit`` end it
         before. What ``checkpoint`` finds on disk is not trained again. ``tasks`` are
-        told of each epoch.
+        told of each epoch. ``n_parts`` are how many training sets of a stream there will be.
 
         Raises
         ------
@@ -190,6 +194,7 @@ class MultimodalNet(NeuralNet):
         planned = self.max_epochs if epochs is None else epochs
         if streamed:
             self.streamed_ = True
+            self._expect_parts(training, n_parts)
         else:
             self.start_schedule(self.n_batches(training), planned)
         epochs = planned if rounds is None else rounds.most
@@ -215,6 +220,20 @@ class MultimodalNet(NeuralNet):
             raise KeyboardInterrupt("training was interrupted before its first epoch had ended")
         if done < epochs and not any(x.stopped for x in ending):
             warn(f"training was interrupted after {done} of {epochs} epochs; what was learned is kept.")
+
+    def _expect_parts(self, training: TrainingSet, n_parts: int | None) -> None:
+        """Spread the schedule over all parts of a stream, from the first on, where their number is known."""
+        if n_parts is not None and n_parts != self.n_parts_:
+            check_scalar(n_parts, "n_parts", Integral, min_val=1)
+            if len(self.history):
+                raise ValueError(f"n_parts={n_parts} is not that of the first call, {self.n_parts_}.")
+            self.n_parts_ = n_parts
+            self.start_schedule(self.n_batches(training), n_parts)
+        elif self.n_parts_ is not None and self.total_steps_ and self.step_ >= self.total_steps_:
+            warn(
+                f"this part comes after the last of n_parts={self.n_parts_}: the learning rate is at the end of "
+                f"its schedule ({self.schedule}). Give the number of all calls of partial_fit, or lr_schedule=None."
+            )
 
     def _partial_fit(
         self, training: TrainingSet, validation: TrainingSet | None, epochs: int, callbacks: list[Any]

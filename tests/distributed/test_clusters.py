@@ -56,11 +56,19 @@ def start_ray():
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def engine(request):
+def cluster(request):
     """A cluster of two workers on this machine, and how joblib is told of it."""
     how, stop = {"dask": start_dask, "ray": start_ray}[request.param]()
     yield how
     stop()
+
+
+@pytest.fixture
+def engine(cluster):
+    """The cluster, with both workers there again if a test before has killed one."""
+    if "client" in cluster:
+        cluster["client"].wait_for_workers(2, timeout=60)
+    return cluster
 
 
 def grid_search(X=X, **params):

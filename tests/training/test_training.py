@@ -387,3 +387,31 @@ def test_videos_are_predicted_in_smaller_batches_than_vectors():
         rows = torch.zeros(5000, dtype=torch.int64)
         sizes[kind] = len(data.parts(rows, clf.net_._most(data), clf.net_.module_.width)[0])
     assert sizes == {"vector": 1024, "video": 2**24 // (8 * 64 * 64 * 3)}
+
+
+@every_estimator
+def test_parts_whose_number_is_known_follow_the_schedule(cls):
+    X, y = make_data(60)
+    parts = [(X[start : start + 20], y[start : start + 20]) for start in (0, 20, 40)]
+    known = {} if cls is MultimodalRegressor else {"classes": np.unique(y)}
+    steps = {"max_epochs": 3, "batch_size": 20, "scale_inputs": False}
+    rates = []
+
+    class Rate(Callback):
+        def on_batch_end(self, net, training=False, **kwargs):
+            rates.append(net.optimizer_.param_groups[0]["lr"])
+
+    stream = small(cls, lr_schedule="linear", callbacks=[Rate()], **steps)
+    for part in parts:
+        stream.partial_fit(*part, **known, n_parts=3)
+    streamed = rates.copy()
+    rates.clear()
+    small(cls, lr_schedule="linear", callbacks=[Rate()], **steps).fit(*parts[0])  # three epochs of as many steps
+    np.testing.assert_allclose(streamed, rates)
+    assert len(set(streamed)) == 3
+    with pytest.raises(ValueError, match="n_parts=4 is not that of the first call, 3"):
+        stream.partial_fit(*parts[0], n_parts=4)
+    with pytest.warns(UserWarning, match=r"after the last of n_parts=3.*\(linear\)"):
+        stream.partial_fit(*parts[0], n_parts=3)
+    with pytest.raises(ValueError, match="n_parts == 0"):
+        small(cls).partial_fit(*parts[0], **known, n_parts=0)
