@@ -17,7 +17,6 @@ from skmm import Blocks
 from skmm.model_selection import FusionSearchCV, compare_fusions
 from skmm.preprocessing import ImageLoader
 
-ENGINES = ["dask", "ray"]
 GRID = {"fusion": ["concat", "sum", "attention"], "lr": [0.02, 0.05]}
 X, Y = make_data(48, n_classes=2)
 FAST = small(max_epochs=2)
@@ -55,7 +54,7 @@ def start_ray():
     return {"backend": "ray", "n_jobs": 2, "ray_remote_args": again}, ray.shutdown
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module")
 def cluster(request):
     """A cluster of two workers on this machine, and how joblib is told of it."""
     how, stop = {"dask": start_dask, "ray": start_ray}[request.param]()
@@ -95,7 +94,13 @@ def validate(X=X):
     return cross_validate(FAST, X, Y, cv=3, return_train_score=True)["train_score"]
 
 
-@pytest.mark.parametrize("work", [grid_search, fusion_search, in_pipeline, compare, validate])
+def on(dask, ray):
+    """What is asked of which engine: Ray starts its workers, and all their imports, anew for every call."""
+    asked = [*(("dask", what) for what in dask), *(("ray", what) for what in ray)]
+    return pytest.mark.parametrize(("cluster", "work"), asked, indirect=["cluster"], scope="module")
+
+
+@on([grid_search, fusion_search, in_pipeline, compare, validate], [fusion_search, compare, validate])
 def test_scores_are_those_of_one_process(engine, work):
     expected = work()
     with parallel_config(**engine):
@@ -120,12 +125,12 @@ def pickled(monkeypatch):
 
 
 # to tell them from others Dask takes them to bytes once more
-@pytest.mark.parametrize(("work", "most"), [(fusion_search, 3), (compare, 3)])
-def test_samples_leave_the_process_once(engine, pickled, work, most):
+@on([fusion_search, compare], [fusion_search])
+def test_samples_leave_the_process_once(engine, pickled, work):
     large = Blocks(wide=np.zeros((len(X), 200)), **{name: X[name] for name in X})
     with parallel_config(**engine):
         work(large)
-    assert 1 <= len(pickled) <= most
+    assert 1 <= len(pickled) <= 3
 
 
 def test_dask_ships_samples_once_for_scikit_learns_own_search(pickled):
@@ -153,7 +158,7 @@ class Mortal:
         return float(np.mean(estimator.predict(X) == y))
 
 
-@pytest.mark.parametrize("work", [fusion_search, compare])
+@on([fusion_search, compare], [compare])
 def test_fits_of_a_worker_that_dies_are_run_again(engine, work, tmp_path):
     mark = tmp_path / "killed"
     expected = work(scoring=Mortal(mark))
@@ -164,7 +169,7 @@ def test_fits_of_a_worker_that_dies_are_run_again(engine, work, tmp_path):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("work", [fusion_search, compare])
+@on([fusion_search, compare], [fusion_search])
 def test_journal_has_all_that_workers_did(engine, work, tmp_path):
     journal = tmp_path / "journal"
     with parallel_config(**engine):
@@ -191,9 +196,9 @@ def test_journal_that_workers_do_not_see_is_written_by_the_search(work, tmp_path
     assert Path("journal").read_text().splitlines() == lines
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_files_are_read_where_they_are(engine, n_jobs):
+@on([None, 2], [2])
+def test_files_are_read_where_they_are(engine, work):
     images = np.arange(5 * 8 * 8 * 3, dtype=np.uint8).reshape(5, 8, 8, 3)
     with parallel_config(**engine):
-        found = ImageLoader(size=8, n_jobs=n_jobs).fit_transform(list(images))
+        found = ImageLoader(size=8, n_jobs=work).fit_transform(list(images))
     assert found.shape == images.shape
