@@ -230,7 +230,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(model, tmp_path, capsys, large):
         source.mkdir()
         for k in range(8):
             write(frame[60 * k : 60 * k + 60], source / f"part-{k}.csv")
-    options = ["--batch", "6", "--part-rows", "60", "--id", "film"]
+    options = ["--batch", "6", "--id", "film", *(["--part-rows", "60"] if large else [])]
     command = ["predict", str(model), str(source), "--out", f"{tmp_path}/out/", *options]
     process = subprocess.Popen([sys.executable, "-m", "skmm", *command], stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
