@@ -71,7 +71,21 @@ def parts_of(path: str) -> list[str]:
     return found
 
 
-class ParquetSource:
+class _Source:
+    """A table on disk, by its ``schema`` and its ``runs`` of rows."""
+
+    schema: Any
+    runs: Runs
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.schema.names)
+
+    def __len__(self) -> int:
+        return int(self.runs.starts[-1])
+
+
+class ParquetSource(_Source):
     """A Parquet file, or a folder of such that have the same columns.
 
     Parameters
@@ -109,13 +123,6 @@ class ParquetSource:
         self._open: OrderedDict[int, Any] = OrderedDict()
         self._streams: OrderedDict[Any, _Stream] = OrderedDict()  # by the run and columns that come next
         self.runs = self._cut(held)
-
-    @property
-    def columns(self) -> list[str]:
-        return list(self.schema.names)
-
-    def __len__(self) -> int:
-        return int(self.runs.starts[-1])
 
     def _cut(self, held: int) -> Runs:
         """Row groups joined or cut to runs of a size."""
@@ -297,7 +304,7 @@ class _Stream:
             n_rows -= self.take(min(n_rows, 10_000)).num_rows
 
 
-class HuggingFaceSource:
+class HuggingFaceSource(_Source):
     """A Dataset of Hugging Face, whose rows are memory-mapped.
 
     Parameters
@@ -325,13 +332,6 @@ class HuggingFaceSource:
         step = max(1, int(held / _RUNS_HELD / max(width, 1.0)))
         starts = np.append(np.arange(0, n, step), n).astype(np.int64)
         self.runs = Runs(starts, np.arange(len(starts) - 1), np.diff(starts) * width, float(held))
-
-    @property
-    def columns(self) -> list[str]:
-        return list(self.schema.names)
-
-    def __len__(self) -> int:
-        return int(self.runs.starts[-1])
 
     def _named(self, table: Any) -> Any:
         pa = import_optional("pyarrow", extra="dataframe")
