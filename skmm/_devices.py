@@ -54,11 +54,10 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 def find_device(device: str | torch.device) -> torch.device:
     """The device by name; ``"auto"`` is a GPU where there is one."""
     local = current().local_rank
-    if device == "auto" or (device == "cuda" and local is not None):
-        if not torch.cuda.is_available():
-            device = "cpu" if device == "auto" else device
-        else:  # ranks side by side on a machine have a GPU each
-            device = "cuda" if local is None else f"cuda:{local % torch.cuda.device_count()}"
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and local is not None and torch.cuda.is_available():
+        device = f"cuda:{local % torch.cuda.device_count()}"  # ranks side by side on a machine have a GPU each
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:

@@ -244,10 +244,10 @@ def _tried(make: Callable[[], Any]) -> tuple[Any, Exception | None]:
 
 
 def _result(tried: tuple[Any, Exception | None]) -> Any:
-    """What was made; the error is raised."""
+    """What was made for all; the error is raised, on all."""
     made, error = tried
     if error is not None:
-        raise error
+        raise common(error)
     return made
 
 

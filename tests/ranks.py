@@ -3,6 +3,7 @@
 ``python tests/ranks.py JOB FILE``, with the variables of a launcher.
 """
 
+import functools
 import os
 import pickle
 import socket
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from sklearn.base import clone
+from skorch.callbacks import Callback
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.compression import Distilled
@@ -157,19 +160,26 @@ def refused(folder):
     return found
 
 
+class OnSecond(Callback):
+    """Does something on the second rank, after an epoch."""
+
+    def __init__(self, do):
+        self.do = do
+
+    def on_epoch_end(self, net, **kwargs):
+        if os.environ["RANK"] == "1":
+            self.do()
+
+
+def ending_by(do):
+    return MultimodalClassifier(n_members=2, max_epochs=30, experts=None, random_state=0, callbacks=[OnSecond(do)])
+
+
 def one_dies(folder):
     """What the first rank is told where the second ends in the middle of training."""
-    from skorch.callbacks import Callback
-
     X, _, y = samples(folder)
     start = time.monotonic()
-
-    class Dies(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            if os.environ["RANK"] == "1":
-                os._exit(3)
-
-    clf = MultimodalClassifier(n_members=2, max_epochs=30, experts=None, random_state=0, callbacks=[Dies()])
+    clf = ending_by(functools.partial(os._exit, 3))
     try:
         with data_parallel(timeout=20):
             clf.fit(X, y)
@@ -179,17 +189,9 @@ def one_dies(folder):
 
 def one_raises(folder):
     """What each rank is told where the second has an error that the script catches, and afterwards."""
-    from skorch.callbacks import Callback
-
     X, _, y = samples(folder)
     start = time.monotonic()
-
-    class Raises(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            if os.environ["RANK"] == "1":
-                raise KeyError("a callback's own")
-
-    clf = MultimodalClassifier(n_members=2, max_epochs=30, experts=None, random_state=0, callbacks=[Raises()])
+    clf = ending_by({}.popitem)  # a KeyError
     told = []
     with data_parallel(timeout=60):
         for _ in range(2):
@@ -201,14 +203,25 @@ def one_raises(folder):
 
 
 def diverges(folder):
-    """A loss that is no number on all ranks, and what comes after."""
+    """A loss that is no number on all ranks, other errors that all have, and what comes after."""
     X, _, y = samples(folder)
     clf = MultimodalClassifier(n_members=2, max_epochs=3, experts=None, random_state=0, optimizer="sgd")
+    file = Path(folder) / "no checkpoint"
+    file.write_text("something else")
     with data_parallel(timeout=60):
         try:
             clf.set_params(lr=1e30).fit(X, y)
         except ValueError as error:
             told = str(error)
+        try:
+            clf.set_params(checkpoint=str(file), lr=0.01).fit(X, y)
+        except ValueError as error:
+            told += str(error)
+        try:
+            clone(clf).set_params(checkpoint=None).partial_fit(X, y, n_parts=0)
+        except ValueError as error:
+            told += str(error)
+        clf.set_params(checkpoint=None)
         return told, clf.set_params(lr=0.01).fit(X, y).predict_proba(X)
 
 

@@ -214,9 +214,13 @@ class TrainedEstimator(SpecParams, CallbackSupportMixin, BaseEstimator):
         training: TrainingSet,
         validation: TrainingSet | None,
         epochs: int | None = None,
+        *,
+        n_parts: int | None = None,
         **ending: Any,
     ) -> Checkpoint | None:
         """Train a net, for its own number of epochs on its schedule, or, of a stream, for ``epochs`` more.
+
+        ``n_parts`` are how many training sets of the stream there will be, if that is known.
 
         ``ending`` are callbacks that :meth:`MultimodalNet.train` knows. What is given back :meth:`_end` takes.
         """
@@ -226,6 +230,8 @@ class TrainedEstimator(SpecParams, CallbackSupportMixin, BaseEstimator):
             every, device = self.checkpoint_every, find_device(self.device)
             checkpoint = Checkpoint(Path(self.checkpoint), every, identity, device, own=self._is_clone)
         ending |= {"patience": self.n_iter_no_change, "tol": self.tol, "checkpoint": checkpoint}
+        if epochs is not None:  # before any rank waits for another: what is wrong with it all ranks know
+            net.expect_parts(training, n_parts)
         with current().leaving():
             if current().members:
                 train_apart(net, training, validation, epochs, **ending)

@@ -173,14 +173,13 @@ class MultimodalNet(NeuralNet):
         limit: TimeLimit | None = None,
         checkpoint: Checkpoint | None = None,
         tasks: FitTasks | None = None,
-        n_parts: int | None = None,
     ) -> None:
         """Train for so many epochs more, or from the start of the schedule to its end.
 
         With a validation set each member's weights are in the end those of its lowest loss, and training ends when
         none has improved by ``tol`` in ``patience`` epochs. ``rounds`` may go on for longer, and ``limit`` end it
         before. What ``checkpoint`` finds on disk is not trained again. ``tasks`` are
-        told of each epoch. ``n_parts`` are how many training sets of a stream there will be.
+        told of each epoch.
 
         Raises
         ------
@@ -194,7 +193,6 @@ class MultimodalNet(NeuralNet):
         planned = self.max_epochs if epochs is None else epochs
         if streamed:
             self.streamed_ = True
-            self._expect_parts(training, n_parts)
         else:
             self.start_schedule(self.n_batches(training), planned)
         epochs = planned if rounds is None else rounds.most
@@ -221,7 +219,7 @@ class MultimodalNet(NeuralNet):
         if done < epochs and not any(x.stopped for x in ending):
             warn(f"training was interrupted after {done} of {epochs} epochs; what was learned is kept.")
 
-    def _expect_parts(self, training: TrainingSet, n_parts: int | None) -> None:
+    def expect_parts(self, training: TrainingSet, n_parts: int | None) -> None:
         """Spread the schedule over all parts of a stream, from the first on, where their number is known."""
         if n_parts is not None and n_parts != self.n_parts_:
             check_scalar(n_parts, "n_parts", Integral, min_val=1)
@@ -479,7 +477,7 @@ class MultimodalNet(NeuralNet):
         most = -(-self._most(data) // ranks.world_size)
         parts = ranks.mine([torch.arange(n)] if whole else data.parts(chosen, most, self.module_.width))
         cuts = data.stream([chosen[part].to(data.device) for part in parts])
-        with progress("predicting", n, "sample", after=1.0) as bar:
+        with progress("predicting", sum(map(len, parts)), "sample", after=1.0) as bar:
             for part, (values, present) in zip(parts, cuts, strict=True):
                 with torch.inference_mode():
                     outputs, exists = module(values, present, method=method), existing(present)

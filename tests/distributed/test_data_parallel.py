@@ -96,7 +96,8 @@ def test_an_error_of_one_rank_that_is_caught_leaves_no_other_waiting(tmp_path):
 @slow
 def test_ranks_stay_together_after_a_loss_that_is_no_number_for_all(tmp_path):
     first, second = ranks.run("diverges", 2, tmp_path)
-    assert "loss became" in first[0]
+    for what in ("loss became", "is cut or no checkpoint", "n_parts == 0"):
+        assert what in first[0]
     assert first[0] == second[0]
     np.testing.assert_array_equal(first[1], second[1])
 
