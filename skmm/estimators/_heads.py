@@ -36,13 +36,12 @@ def member_outputs(
     rows: np.ndarray | None = None,
     *,
     everyone: bool = False,
-    shared: bool = False,
 ) -> Iterator[Said]:
     """What the heads say of the rows, or of all samples, some of them at a time: of those members that predict, or
-    of ``everyone``. What is ``shared`` each rank has a share of."""
+    of ``everyone``, as a fit asks them, of which each rank has a share."""
     network, n_members = net.module_.network, net.module_.n_members
     of_modalities = len(network.modality_heads) > 0
-    for positions, *found in net.batches(data, dtype, rows=rows, shared=shared):
+    for positions, *found in net.batches(data, dtype, rows=rows, shared=everyone):
         # as arrays, whose operations take a fraction of what those of tensors take on a single row
         outputs, exists = (np.asarray(x.cpu()) for x in found)
         if outputs.ndim == 2 or (outputs.ndim == 3 and n_members > 1 and not of_modalities):
@@ -70,12 +69,11 @@ def reduced(
 ) -> list[np.ndarray]:
     """What is left of the outputs, a few arrays (n, ...): they are reduced as they come, not held together.
 
-    The last is, if asked for, which samples have any modality. Of ``everyone``, as a fit asks them, each rank
-    computes a share.
+    The last is, if asked for, which samples have any modality.
     """
     n = len(data) if rows is None else len(rows)
     found: list[np.ndarray] = []
-    said = member_outputs(net, data, dtype, rows, everyone=everyone, shared=everyone)
+    said = member_outputs(net, data, dtype, rows, everyone=everyone)
     each = ((at, (*reduce(at, o, e), known) if with_known else reduce(at, o, e)) for at, o, e, known in said)
     for positions, parts in _of_all_ranks(each) if everyone else each:
         if len(positions) == n and (np.diff(positions) == 1).all():
