@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import functools
@@ -204,16 +205,16 @@ def load(file: str | os.PathLike[str], *, trusted: Iterable[str | type] = ()) ->
         try:
             if not warned:
                 # what the file names alone: skops compares each part with all that is trusted
-                foreign = skops.load(stream, trusted=sorted(_trusted(types, named)))
-                with zipfile.ZipFile(stream) as archive:
-                    return _assembled(archive.read(_RECORDS), _numbers(archive), foreign)
-        except skops.exceptions.UntrustedTypesFoundException:
+                with contextlib.suppress(skops.exceptions.UntrustedTypesFoundException):
+                    foreign = skops.load(stream, trusted=sorted(_trusted(types, named)))
+                    with zipfile.ZipFile(stream) as archive:
+                        return _assembled(archive.read(_RECORDS), _numbers(archive), foreign)
             stream.seek(0)
+            untrusted = set(skops.get_untrusted_types(data=stream.read())) - _trusted(types, named) | set(warned)
         except ImportError:
             raise
         except Exception as error:  # whatever an altered file leads to
             raise ValueError(f"{name!r} cannot be read, it may be cut or altered: {error}") from error
-        untrusted = set(skops.get_untrusted_types(data=stream.read())) - _trusted(types, named) | set(warned)
     reasons = "".join(f" {path}: {why}." for path, why in sorted(warned.items()))
     raise ValueError(
         f"{name!r} holds types that are not trusted: {sorted(untrusted)}. If you trust them, name them: "

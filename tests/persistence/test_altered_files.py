@@ -91,6 +91,20 @@ def test_an_encoder_that_looks_for_a_model(folder, tmp_path):
         skmm.load(file)
 
 
+@pytest.mark.parametrize("named", ["sklearn.svm._classes.SVC", "os.system"])
+def test_a_part_without_its_loader_in_a_file_of_other_types(folder, tmp_path, named):
+    """What is not trusted is looked for in a file that skops cannot walk through."""
+    members = altered.members_of((folder / "attention.skmm").read_bytes())
+    schema = json.loads(members["schema.json"])
+    foreign, broken = schema["content"][0], schema["content"][-1]
+    foreign["__module__"], foreign["__class__"] = named.rsplit(".", 1)
+    del broken["__loader__"]
+    file = tmp_path / "altered.skmm"
+    file.write_bytes(altered.zipped({**members, "schema.json": json.dumps(schema).encode()}))
+    with pytest.raises(ValueError, match=r"altered\.skmm' cannot be read, it may be cut or altered: '__loader__'"):
+        skmm.load(file)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 4))
 def test_hundreds_of_altered_files(folder, seed):
