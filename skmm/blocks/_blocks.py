@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Hashable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Collection, Hashable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 import numpy as np
@@ -542,3 +542,9 @@ def _columns_of(modalities: Any) -> list[str] | None:
 def _index_dtype(key: Any) -> Any:
     # an empty list would become float64, which cannot index
     return np.intp if isinstance(key, (list, tuple)) and len(key) == 0 else None
+
+
+def without(X: Blocks, names: Collection[str]) -> Blocks:
+    """X with some modalities marked as missing in all samples; what they hold is not copied."""
+    present = {name: mask & (name not in names) for name, mask in X.present.items()}
+    return Blocks(dict(X.items()), present=present)

@@ -6,7 +6,7 @@ import functools
 import inspect
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from skmm._progress import Progress, progress
 from skmm._ranks import current
 from skmm._warnings import warn
 from skmm.blocks import Blocks
+from skmm.blocks._blocks import without
 from skmm.estimators._expert_menu import FEWEST, Choice, auto_experts
 from skmm.estimators._flat import FlatForm, as_unseen
 from skmm.estimators._targets import Target, exact
@@ -158,9 +159,28 @@ class Experts:
         """Outputs (n, E, C), and which expert has something to say (n, E)."""
         return _said(self.form, self.target, self.trained, self.form.raw(blocks), self.form.present(blocks))
 
+    def said_without(
+        self, blocks: Blocks, gone: Sequence[Collection[str]]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What they say where the modalities of a set are missing, for each of several.
+
+        Experts whose own modalities are as in another set are not asked again.
+        """
+        known: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
+        for names in gone:
+            left = without(blocks, names)
+            keys = [(e, frozenset(names).intersection(t.choice.modalities)) for e, t in enumerate(self.trained)]
+            new = [key for key in keys if key not in known]
+            asked = [self.trained[e] for e, _ in new]
+            raw = self.form.raw(left) if new else {}
+            outputs, exists = _said(self.form, self.target, asked, raw, self.form.present(left))
+            known.update({key: (outputs[:, [i]], exists[:, [i]]) for i, key in enumerate(new)})
+            each = [known[key] for key in keys]
+            yield np.concatenate([o for o, _ in each], axis=1), np.concatenate([e for _, e in each], axis=1)
+
 
 def _said(
-    form: FlatForm, target: Target, trained: list[Trained], raw: Mapping[str, Any], present: np.ndarray
+    form: FlatForm, target: Target, trained: Sequence[Trained], raw: Mapping[str, Any], present: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     n = len(present)
     outputs = np.zeros((n, len(trained), target.n_outputs))

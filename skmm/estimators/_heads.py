@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from skmm._ranks import current
 from skmm.estimators._stack import Stack, average
 from skmm.estimators._targets import Target
 from skmm.inputs._batches import Batches
+from skmm.network._network import FusionNetwork
 from skmm.training._net import MultimodalNet
 
 # Positions of some rows, outputs of every head of every member (K, n, H, C), which heads have something to say
@@ -39,22 +41,29 @@ def member_outputs(
 ) -> Iterator[Said]:
     """What the heads say of the rows, or of all samples, some of them at a time: of those members that predict, or
     of ``everyone``, as a fit asks them, of which each rank has a share."""
+    for positions, outputs, exists in net.batches(data, dtype, rows=rows, shared=everyone):
+        yield positions, *_of_heads(net, outputs, np.asarray(exists.cpu()), everyone=everyone)
+
+
+def _of_heads(
+    net: MultimodalNet, given: torch.Tensor, exists: np.ndarray, *, everyone: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Outputs (K, n, H, C), which heads speak (n, H), and who has any modality (n,), by which there are (n, M)."""
     network, n_members = net.module_.network, net.module_.n_members
     of_modalities = len(network.modality_heads) > 0
-    for positions, *found in net.batches(data, dtype, rows=rows, shared=everyone):
-        # as arrays, whose operations take a fraction of what those of tensors take on a single row
-        outputs, exists = (np.asarray(x.cpu()) for x in found)
-        if outputs.ndim == 2 or (outputs.ndim == 3 and n_members > 1 and not of_modalities):
-            outputs = outputs[..., None, :]
-        if n_members == 1:
-            outputs = outputs[None]
-        known = np.any(exists, axis=-1)
-        heads = known[:, None]
-        if of_modalities:
-            heads = np.concatenate([heads, exists], axis=-1)[:, network.heads]
-        if not everyone and len(net.speakers) < n_members:
-            outputs = outputs[net.speakers]
-        yield positions, outputs.astype(np.float64), heads, known
+    # as an array, whose operations take a fraction of what those of tensors take on a single row
+    outputs = np.asarray(given.cpu())
+    if outputs.ndim == 2 or (outputs.ndim == 3 and n_members > 1 and not of_modalities):
+        outputs = outputs[..., None, :]
+    if n_members == 1:
+        outputs = outputs[None]
+    known = np.any(exists, axis=-1)
+    heads = known[:, None]
+    if of_modalities:
+        heads = np.concatenate([heads, exists], axis=-1)[:, network.heads]
+    if not everyone and len(net.speakers) < n_members:
+        outputs = outputs[net.speakers]
+    return outputs.astype(np.float64), heads, known
 
 
 def reduced(
@@ -107,10 +116,41 @@ def combined(
     of_experts = None if experts is None else Stack.features(target, *experts)
 
     def combine(positions: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
-        if stack is None:
-            return (average(target, outputs[:, :, 0]),)
-        z = Stack.features(target, outputs, exists).mean(axis=0)
-        z = z if of_experts is None else np.concatenate([z, of_experts[positions]], axis=1)
-        return (stack.combine(z),)
+        return (_stacked(target, stack, outputs, exists, None if of_experts is None else of_experts[positions]),)
 
     return reduced(net, data, dtype, combine, rows, with_known=True)
+
+
+def combined_without(
+    net: MultimodalNet,
+    target: Target,
+    stack: Stack | None,
+    data: Batches,
+    dtype: torch.dtype,
+    gone: Sequence[Collection[str]],
+    experts: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of samples that lack the modalities of a set, for each of S sets: outputs (S, n, C), who has any left (S, n).
+
+    ``experts`` say (n, E, C) without those of each set, of which they know (n, E).
+    """
+    left = np.array([[name not in names for name in net.module_.network.names] for names in gone])
+    combined = np.empty((len(gone), len(data), target.n_outputs))
+    some = np.empty((len(gone), len(data)), dtype=bool)
+    for at, each, exists in net.batches(data, dtype, functools.partial(FusionNetwork.without, gone=gone)):
+        there = np.asarray(exists.cpu())
+        for s, given in enumerate(each):
+            outputs, speak, some[s, at] = _of_heads(net, given, there & left[s])
+            own = None if experts is None else Stack.features(target, experts[s][0][at], experts[s][1][at])
+            combined[s, at] = _stacked(target, stack, outputs, speak, own)
+    return combined, some
+
+
+def _stacked(
+    target: Target, stack: Stack | None, outputs: np.ndarray, exists: np.ndarray, of_experts: np.ndarray | None
+) -> np.ndarray:
+    """What members and heads (K, n, H, C), by who speaks (n, H), and experts (n, E, C) say as one (n, C)."""
+    if stack is None:
+        return average(target, outputs[:, :, 0])
+    z = Stack.features(target, outputs, exists).mean(axis=0)
+    return stack.combine(z if of_experts is None else np.concatenate([z, of_experts], axis=1))

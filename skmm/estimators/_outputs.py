@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from skmm._warnings import warn_of_empty
 from skmm.blocks import Blocks
 from skmm.blocks._given import sample_lengths
 from skmm.estimators._experts import Experts, with_experts
-from skmm.estimators._heads import combined, head_names, reduced
+from skmm.estimators._heads import combined, combined_without, head_names, reduced
 from skmm.estimators._stack import Stack, average
 from skmm.estimators._targets import Target
 from skmm.inputs._batches import Batches, ChangedBatches
@@ -30,6 +31,9 @@ from skmm.spec import Fusion, as_spec, offers
 from skmm.training._net import MultimodalNet
 
 Said = tuple[np.ndarray, np.ndarray] | None  # by experts: outputs (n, E, C), and of what they know (n, E)
+
+
+_AT_ONCE = 8192  # samples whose outputs are held for many sets of modalities
 
 
 class AttentionWeights(NamedTuple):
@@ -113,6 +117,25 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         empty = ~exists
         warn_of_empty(empty)
         return np.where(empty[:, None], self._target.prior, outputs) if empty.any() else outputs
+
+    def _outputs_without(self, X: Blocks, gone: Sequence[Collection[str]]) -> np.ndarray:
+        """Combined outputs (S, n_samples, C) of X, each of S sets of modalities marked as missing.
+
+        What single modalities and experts say of a sample is asked once for all sets.
+        """
+        parts = []
+        for start in range(0, len(X), _AT_ONCE):
+            data, dtype, blocks = self._load(X[start : start + _AT_ONCE])
+            said = None if self.experts_ is None else list(self.experts_.said_without(blocks, gone))
+            outputs, some = combined_without(self.net_, self._target, self.stack_, data, dtype, gone, said)
+            parts.append(np.where(some[..., None], outputs, self._target.prior))
+        return np.concatenate(parts, axis=1)
+
+    def _saying(self, outputs: np.ndarray) -> Self:
+        """A copy that takes these for the combined outputs of whatever it is asked about."""
+        told: Any = copy.copy(self)
+        told._outputs = lambda X: outputs
+        return told
 
     def _finished_by_head(self, X: Any) -> dict[str, np.ndarray]:
         """Probabilities or values of each head alone, the members' mean; NaN where its modality is missing."""

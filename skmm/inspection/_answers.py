@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.base import clone, is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.model_selection import cross_val_predict
+from sklearn.utils.parallel import Parallel, delayed
 
 from skmm._checks import unknown
 from skmm._private import safe_indexing
 from skmm.blocks import Blocks
+from skmm.blocks._blocks import without
 from skmm.columns._tables import as_frame
+from skmm.estimators._base import MultimodalEstimator
 from skmm.inspection.removal import at_blocks, gaps_expected
 
 # a modality or column, or several that come and go together
 Names = str | tuple[str, ...]
 
+T = TypeVar("T")
+
+_SETS = 32  # of modalities whose outputs are held together
 RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function")
 
 
@@ -112,11 +119,10 @@ class Removal:
 
     def without(self, kept: int) -> Any:
         """The samples without what is not in the set, as :attr:`model` takes them."""
-        there = set(self.members(kept))
+        gone = self.gone(kept)
         if self.columns:
-            return _blank(self.X, [name for name in self.valid if name not in there])
-        present = {name: mask & (name in there) for name, mask in self.X.present.items()}
-        return Blocks(dict(self.X.items()), present=present)
+            return _blank(self.X, [name for name in self.valid if name in gone])
+        return without(self.X, gone)
 
     def shuffled(self, i: int, rows: np.ndarray) -> Any:
         """The samples, each with what another has of the name ``i``: rows (n,) say which."""
@@ -129,6 +135,35 @@ class Removal:
             {name: moved[name] if name in own else block for name, block in self.X.items()},
             present={name: (moved if name in own else self.X).present[name] for name in self.X},
         )
+
+    def ask(
+        self,
+        sets: Sequence[int],
+        question: Callable[[Answers, int], T],
+        refit: Mapping[str, Any] | None = None,
+        *,
+        n_jobs: int | None = None,
+    ) -> list[tuple[Answers, T]]:
+        """What the estimator says with each of several sets, and to a question about that and the set.
+
+        Estimators of this package say it of many sets at once.
+        """
+        if refit is not None or self.columns or not isinstance(self.model, MultimodalEstimator):
+
+            def asked(kept: int) -> tuple[Answers, T]:
+                answers = self.answers(kept, refit)
+                return answers, question(answers, kept)
+
+            return Parallel(n_jobs=n_jobs)(delayed(asked)(kept) for kept in sets)
+        most = min(_SETS, max(1, -(-len(sets) // effective_n_jobs(n_jobs))))
+        parts = [[self.gone(kept) for kept in sets[i : i + most]] for i in range(0, len(sets), most)]
+        found = Parallel(n_jobs=n_jobs)(delayed(self.model._outputs_without)(self.X, part) for part in parts)
+        each = (Answers(self.model._saying(outputs), self.X) for part in found for outputs in part)
+        return [(answers, question(answers, kept)) for kept, answers in zip(sets, each, strict=True)]
+
+    def gone(self, kept: int) -> set[str]:
+        """What is taken away where a set is kept."""
+        return set(self.valid) - set(self.members(kept))
 
     def answers(self, kept: int, refit: Mapping[str, Any] | None = None) -> Answers:
         """What the estimator says with a set of names; its clones, fitted to that set alone, with ``refit``."""

@@ -12,7 +12,6 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch, check_random_state, check_scalar
-from sklearn.utils.parallel import Parallel, delayed
 
 from skmm._checks import unknown
 from skmm._private import num_samples, safe_indexing
@@ -248,11 +247,11 @@ def modality_contributions(
     _warn_of_unseen(removal.model)
     ask = "predict_proba" if hasattr(removal.model, "predict_proba") else "predict"
 
-    def told(kept: int) -> np.ndarray:
-        said = removal.answers(kept).all(ask)
+    def told(answers: Answers, kept: int) -> np.ndarray:
+        said = answers.all(ask)
         return said.reshape(len(said), -1)
 
-    values = np.stack(Parallel(n_jobs=n_jobs)(delayed(told)(kept) for kept in range(removal.everything + 1)))
+    values = np.stack([said for _, said in removal.ask(range(removal.everything + 1), told, n_jobs=n_jobs)])
     classes = getattr(removal.model, "classes_", None)
     return Bunch(
         modalities=removal.names,
@@ -293,13 +292,12 @@ class _Scores:
     def ask(self, sets: Sequence[int]) -> None:
         """Have the answers of these sets."""
         new = [kept for kept in dict.fromkeys(sets) if kept not in self.answers]
-        found = Parallel(n_jobs=self.n_jobs)(delayed(self._asked)(kept) for kept in new)
+        found = self.removal.ask(new, self._of_all, self.refit, n_jobs=self.n_jobs)
         for kept, (answers, score) in zip(new, found, strict=True):
             self.answers[kept], self.whole[kept] = answers, score
 
-    def _asked(self, kept: int) -> tuple[Answers, float]:
-        answers = self.removal.answers(kept, self.refit)
-        return answers, self.score(answers, self.all, kept)  # which asks for what it needs
+    def _of_all(self, answers: Answers, kept: int) -> float:
+        return self.score(answers, self.all, kept)  # which asks for what it needs
 
     def of(self, kept: int) -> float:
         self.ask([kept])

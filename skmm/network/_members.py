@@ -17,6 +17,9 @@ from skmm.inputs._columns import Width
 from skmm.layers import Masks, Values, unsupported
 from skmm.network._network import FusionNetwork
 
+# A method of a network: its name, or a function of the network, values and masks.
+Method = str | Callable[..., Any]
+
 # Above this many numbers in the pictures of a batch, members run one after another on a CPU, since what all of them
 # hold does not fit into its caches: at once, 32 pictures of 8 x 8 take as long, of 64 x 64 1.7 times as long.
 PICTURES_LIMIT = 8_000
@@ -98,7 +101,7 @@ class StackedNetworks(nn.Module):
         # copies are made when they are needed; some may be in use by another thread
         return {**vars(self), "_idle": []}
 
-    def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: str = "forward") -> Any:
+    def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: Method = "forward") -> Any:
         """Outputs of a method of the networks, a tensor or several in dicts and tuples."""
         at_once = self.vectorized and not self._large_pictures(values, own_rows)
         with self.calling(method, at_once) as (call, tensors):
@@ -112,7 +115,7 @@ class StackedNetworks(nn.Module):
             return tree_map(lambda *each: torch.stack(each), *outputs)
 
     @contextlib.contextmanager
-    def calling(self, method: str, at_once: bool) -> Iterator[tuple[Callable[..., Any], list[Any]]]:
+    def calling(self, method: Method, at_once: bool) -> Iterator[tuple[Callable[..., Any], list[Any]]]:
         """A method of the network as a function of its tensors, values and masks; and the stacked tensors."""
         try:
             template = self._idle.pop()
@@ -127,7 +130,7 @@ class StackedNetworks(nn.Module):
             # what torch.func.functional_call does, whose checks cost more than a small network
             for (owner, key), tensor in zip(slots, tensors, strict=True):
                 owner[key] = tensor
-            return getattr(network, method)(values, present)
+            return bound(network, method)(values, present)
 
         own = [owner[key] for owner, key in slots]
         for layer in template.members_layers:
@@ -258,10 +261,10 @@ class MemberNetworks(StackedNetworks):
             if thaws_at is not None:
                 parameter.requires_grad_(epoch >= thaws_at or parameter.requires_grad)
 
-    def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: str = "forward") -> Any:
+    def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: Method = "forward") -> Any:
         """Outputs of a method of the networks, a tensor or several in dicts and tuples."""
         if self.n_members == 1:
-            return getattr(self.single, method)(values, present)
+            return bound(self.single, method)(values, present)
         return super().forward(values, present, own_rows=own_rows, method=method)
 
     def check_order(self) -> None:
@@ -272,6 +275,11 @@ class MemberNetworks(StackedNetworks):
     def network(self) -> FusionNetwork:
         """One of the networks, of several one without weights."""
         return self.single if self.n_members == 1 else super().network
+
+
+def bound(network: nn.Module, method: Method) -> Callable[..., Any]:
+    """A method of a network, by its name or as a function of the network."""
+    return getattr(network, method) if isinstance(method, str) else functools.partial(method, network)
 
 
 def picture_modalities(network: FusionNetwork) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -203,11 +203,30 @@ class FusionNetwork(nn.Module):
         if self.fusion is not None:
             fused = self.fusion(values, present) if self.level == "input" else self.fusion(encoded, masks)
             outputs.append(self._decide(fused))
+        return torch.stack([*outputs, *self._of_modalities(values, encoded, masks)], -2)
+
+    def without(self, values: Values, present: Masks, gone: Sequence[Collection[str]]) -> tuple[Tensor, ...]:
+        """Outputs as if the modalities of a set were missing, for each of several: all are encoded once."""
+        encoded, masks = self._encode(values, present) if len(self.encoders) else ({}, {})
+        alone = self._of_modalities(values, encoded, masks)
+        read, there = (values, present) if self.level == "input" else (encoded, masks)
+        found = []
+        for names in gone:
+            outputs = []
+            if self.fusion is not None:
+                left = {name: torch.zeros_like(mask) if name in names else mask for name, mask in there.items()}
+                outputs.append(self._decide(self.fusion(read, left)))
+            found.append(torch.stack([*outputs, *alone], -2) if self.modality_heads else outputs[0])
+        return tuple(found)
+
+    def _of_modalities(self, values: Values, encoded: Values, masks: Masks) -> list[Tensor]:
+        """What the heads of single modalities say, (B, n_outputs) each."""
+        outputs = []
         names = [self.names[place - 1] for place in self.heads if place]
         for name, head in zip(names, self.modality_heads, strict=True):
-            x = encoded[name]
+            x: Any = encoded[name]
             outputs.append(head(masked_mean(x, masks[name]) if self.level == "token" else x, values[name]))
-        return torch.stack(outputs, -2)
+        return outputs
 
     def _decide(self, fused: Tensor) -> Tensor:
         return fused if self.head is None else self.head(fused)

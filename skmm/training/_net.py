@@ -29,7 +29,7 @@ from skmm._warnings import warn
 from skmm.augmentation import Augmentation, Batch
 from skmm.inputs._batches import Batches
 from skmm.layers import existing
-from skmm.network._members import MemberNetworks
+from skmm.network._members import MemberNetworks, Method
 from skmm.spec import Optimizer
 from skmm.training._budget import Rounds, TimeLimit
 from skmm.training._callbacks import EarlyStopping, EpochTasks, StepBar
@@ -451,7 +451,7 @@ class MultimodalNet(NeuralNet):
         self,
         data: Batches,
         dtype: torch.dtype,
-        method: str = "forward",
+        method: Method = "forward",
         rows: np.ndarray | None = None,
         *,
         whole: bool = False,
@@ -485,7 +485,7 @@ class MultimodalNet(NeuralNet):
                 bar.advance(len(part))
 
     def outputs(
-        self, data: Batches, dtype: torch.dtype, method: str = "forward", *, whole: bool = False
+        self, data: Batches, dtype: torch.dtype, method: Method = "forward", *, whole: bool = False
     ) -> tuple[Any, Tensor]:
         """What :meth:`batches` gives, of all samples in their order."""
         positions, parts, exists = zip(*self.batches(data, dtype, method, whole=whole), strict=True)

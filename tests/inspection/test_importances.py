@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import parallel_config
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
@@ -151,10 +152,37 @@ def fitted():
     return clf.fit(X, y), X, y
 
 
+@pytest.fixture(scope="module")
+def with_experts():
+    """A stack with linear experts and trees, of samples some of which lack a modality."""
+    X, y = make_multimodal_classification(160, redundant=0, unique=[1, 0], synergistic=0, random_state=0)
+    X = Blocks(X, present={name: np.arange(len(y)) % 7 != i for i, name in enumerate(X)})
+    return MultimodalClassifier(n_members=2, max_epochs=2, modality_dropout=0.3, random_state=0).fit(X, y), X, y
+
+
 def test_the_shares_of_any_score_add_up_to_its_gain(fitted):
     for scoring in ["neg_log_loss", "roc_auc", "f1_macro"]:
         found = modality_importances(*fitted, scoring=scoring, n_bootstrap=0)
         assert found.importances.sum() == pytest.approx(found.score - found.baseline, abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*have no modality at all:UserWarning")
+@pytest.mark.parametrize("scoring", ["neg_log_loss", "accuracy"])
+def test_every_set_scores_as_the_samples_marked_as_missing(with_experts, scoring):
+    model, X, y = with_experts
+    assert len(model.experts_.names) > 2
+    found = modality_importances(model, X, y, scoring=scoring, n_bootstrap=0)
+    assert len(found.scores) == 4
+    for names, score in found.scores.items():
+        present = {name: mask & (name in names) for name, mask in X.present.items()}
+        marked = Blocks(dict(X.items()), present=present)
+        assert score == pytest.approx(get_scorer(scoring)(model, marked, y), abs=1e-9), names
+
+
+def test_jobs_that_share_the_sets_find_the_same(fitted):
+    with parallel_config("threading"):
+        alone, shared = (modality_importances(*fitted, n_bootstrap=0, n_jobs=n_jobs) for n_jobs in (None, 2))
+    assert alone.scores == shared.scores
 
 
 def test_an_estimator_fitted_to_every_set_finds_the_same_order(fitted):

@@ -77,6 +77,22 @@ def readable(fusion):
 # -- one network --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("heads", [False, True])
+@pytest.mark.parametrize("fusion", list_fusions())
+def test_sets_of_modalities_asked_at_once_are_as_if_marked_as_missing(fusion, heads):
+    infos = readable(fusion)
+    net, (values, present) = network(infos, fusion, modality_heads=heads), batch(infos)
+    gone = [(), list(infos)[:1], list(infos)[1:3], list(infos)]
+    with torch.no_grad():
+        together = net.without(values, present, gone)
+        for names, found in zip(gone, together, strict=True):
+            left = {name: mask & (name not in names) for name, mask in present.items()}
+            expected = net(values, left)
+            # what a head says of a modality that is gone, nobody listens to
+            speaks = [0, *(1 + m for m, name in enumerate(infos) if name not in names)] if heads else slice(None)
+            torch.testing.assert_close(found[:, speaks], expected[:, speaks])
+
+
 @pytest.mark.parametrize("fusion", list_fusions())
 @pytest.mark.parametrize(("n_outputs", "link"), [(3, "softmax"), (1, "sigmoid"), (2, "identity")])
 def test_outputs_for_blocks_of_every_kind(fusion, n_outputs, link):
