@@ -68,6 +68,22 @@ def in_folds() -> bool:
     return any(name in _FOLDS for name, _ in _between())
 
 
+def warn_of_forgotten_groups() -> None:
+    """Warn of a fit without groups in a cross-validation or search whose folds are divided by groups."""
+    for name, frame in _between():
+        if name.startswith("sklearn.model_selection."):
+            splitter = getattr(frame.f_locals.get("routed_params"), "splitter", {})
+            if splitter.get("split", {}).get("groups") is not None:
+                warn(
+                    "the folds of the cross-validation are divided by groups, and fit is not given them: what its "
+                    "members leave out, for the stack, has others of the same group in training. Give them to fit "
+                    "too: cross_validate(..., groups=groups, params={'groups': groups}); in a search, "
+                    "sklearn.set_config(enable_metadata_routing=True) and "
+                    "estimator.set_fit_request(groups=True)."
+                )
+                return
+
+
 def _between() -> Iterator[tuple[str, Any]]:
     """Modules and frames from the caller's up to the user's line, without that."""
     frame: Any = sys._getframe(1)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_data, small
-from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.pipeline import make_pipeline
 
 import skmm
@@ -117,3 +117,17 @@ def test_nothing_warns_in_another_way():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "warn"
     }
     assert calls == {("_warnings.py", "warn")}
+
+
+@pytest.mark.parametrize("search", [False, True])
+def test_groups_of_the_folds_that_fit_is_not_given_are_said(search):
+    clf, groups = quick(n_members=2), np.arange(40) // 2
+    with pytest.warns(UserWarning, match=r"fit is not given them.*params=\{'groups': groups\}") as said:
+        if search:
+            GridSearchCV(clf, {"lr": [0.01]}, cv=GroupKFold(2), refit=False).fit(X, Y, groups=groups)
+        else:
+            cross_validate(clf, X, Y, groups=groups, cv=GroupKFold(2))
+    assert len(said) == 1
+    # which they are here, or need not be
+    cross_validate(clf, X, Y, groups=groups, cv=GroupKFold(2), params={"groups": groups})
+    cross_validate(quick(), X, Y, groups=groups, cv=GroupKFold(2))

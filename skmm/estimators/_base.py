@@ -26,7 +26,7 @@ from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
 from skmm._progress import showing
 from skmm._ranks import current
-from skmm._warnings import warn
+from skmm._warnings import warn, warn_of_forgotten_groups
 from skmm.augmentation import ModalityDropout, augmentations, compose
 from skmm.blocks import Blocks
 from skmm.blocks._given import check_finite, warn_of_channels
@@ -396,6 +396,8 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
             splits = list(
                 check_cv(self.cv, y, classifier=is_classifier(self)).split(np.zeros(len(blocks)), y, groups)
             )
+        if groups is None and self.cv is None and self.n_members > 1:
+            warn_of_forgotten_groups()
         groups = None if groups is None else encode_marks(column_or_1d(groups), "groups")
         times = None if time is None else encode_marks(column_or_1d(time), "time")
         if not reset and self.net_.module_.n_members != self.n_members:
