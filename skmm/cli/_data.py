@@ -50,6 +50,8 @@ def existing(args: argparse.Namespace) -> Path:
     given = [f"--{option}" for option in ("sep", "encoding") if getattr(args, option)]
     if given and ending not in (".csv", ".tsv"):
         raise UsageError(f"{', '.join(given)} needs a .csv or .tsv file.")
+    if Path(args.file).is_dir():
+        raise UsageError(f"{args.file} is a folder; give one of its files. Folders are what skmm predict reads.")
     if ending not in ENDINGS:
         raise UsageError(f"{args.file} has no suffix that skmm reads; valid are {', '.join(ENDINGS)}.")
     if not Path(args.file).is_file():
@@ -164,6 +166,8 @@ def read_table(path: Path, args: argparse.Namespace, strings: Collection[str] = 
 
 def _of_table(path: Path, args: argparse.Namespace) -> Data:
     frame = read_table(path, args)
+    if not len(frame):
+        raise UsageError(f"{path} has the columns {list(frame.columns)} and no rows.")
     chosen = _choices(args, list(frame.columns), auto=True)
     y, groups = (column_of(frame, name) for name in (args.target, args.groups))
     return Data(path.name, frame, y, groups, _transformer(frame, chosen, path, args))

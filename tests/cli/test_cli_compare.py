@@ -574,11 +574,14 @@ def test_files_outside_of_the_folder_of_the_table_are_read_if_that_is_said(
         (["{tmp}/objects.npz", "--target", "y", "--modality", "a=x"], "cannot read"),
         (["{tmp}/broken.npz", "--target", "y", "--modality", "a=x"], "cannot read"),
         (["{tmp}/empty.csv", "--target", "y", "--modality", "a=x"], "cannot read"),
+        (["{tmp}/header.csv", "--target", "y", "--modality", "a=x"], "has the columns ['x', 'y'] and no rows"),
+        (["{tmp}", "--target", "y", "--modality", "a=x"], "is a folder; give one of its files"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_explained(csv, npz, tmp_path, capsys, arguments, message):
     (tmp_path / "films.xlsx").write_text("")
     (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "header.csv").write_text("x,y\n")
     (tmp_path / "broken.npz").write_text("no archive")
     np.savez(tmp_path / "names.npz", y=[0, 1], name=["a", "b"])
     np.savez(tmp_path / "short.npz", y=[0, 1, 0, 1], x=[1.0, 2.0, 3.0])
