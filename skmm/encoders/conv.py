@@ -146,10 +146,15 @@ class Conv2dEncoder(nn.Module):
         sizes = [info.shape[2] if len(info.shape) == 3 else 1, *channels]
         layers: list[nn.Module] = []
         for a, b in pairwise(sizes):
-            layers += [nn.Conv2d(a, b, 3, padding=1), make_activation(activation)]
+            layers.append(nn.Conv2d(a, b, 3, padding=1))
+            rectify = make_activation(activation)
             if min(height, width) >= 2 * grid:
-                layers.append(nn.MaxPool2d(2))
+                pool = nn.MaxPool2d(2)
+                # the maximum of what is rectified is the rectified maximum, and that is a quarter of the numbers
+                layers += [pool, rectify] if isinstance(rectify, nn.ReLU) else [rectify, pool]
                 height, width = height // 2, width // 2
+            else:
+                layers.append(rectify)
         self.cells = (min(grid, height), min(grid, width))
         layers.append(nn.AdaptiveAvgPool2d(self.cells))
         self.layers = nn.Sequential(*layers)
