@@ -62,7 +62,7 @@ def heat_map_size(rows: Sequence[str], columns: Sequence[str]) -> tuple[float, f
     """Inches, wide and high, of a heat map with these names; its rows are those of :func:`height_of`."""
     below = _CHARACTER * max((len(line) for name in columns for line in name.split("\n")), default=0)
     beside = _CHARACTER * max((len(line) for name in rows for line in name.split("\n")), default=0)
-    wide = 2.0 + beside + len(columns) * max(0.36, _LINE * _lines(columns), 4 / max(1, len(columns)))
+    wide = 2.0 + beside + len(columns) * max(0.36, _LINE * _lines(columns), 3 / max(1, len(columns)))
     return wide, max(2.0, height_of(rows)) + (below if _turned(columns) else 0.6)
 
 

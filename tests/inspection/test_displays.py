@@ -194,6 +194,33 @@ def test_thirty_long_names_find_room(cls):
     pyplot.close(display.figure_)
 
 
+def test_axes_that_stand_freely_are_divided_where_they_are(model):
+    ax = Figure().add_axes((0.2, 0.3, 0.6, 0.5))
+    display = ContributionDisplay(
+        modalities=["a"], contributions=np.ones(1), base=0.0, prediction=1.0, sample={"a": "text", "b": None}
+    ).plot(ax)
+    boxes = [own.get_position() for own in display.axes_]
+    assert all(box.x0 >= 0.2 - 1e-9 and box.x1 <= 0.8 + 1e-9 for box in boxes)
+    assert all(box.y0 >= 0.3 - 1e-9 and box.y1 <= 0.8 + 1e-9 for box in boxes)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_all_forms_of_a_sample(model, data):
+    X, y = data
+    forms = {"blocks": X, "dict": dict(X), "one": X[[4]]}
+    drawn = [
+        ContributionDisplay.from_estimator(model, form, row=0 if name == "one" else 4, ax=Figure().subplots())
+        for name, form in forms.items()
+    ]
+    for display in drawn:
+        np.testing.assert_allclose(display.contributions, drawn[0].contributions)
+        np.testing.assert_array_equal(display.sample["vector"], X["vector"][4])
+    flat, layout = X.to_flat()
+    fitted = small(modalities=layout, max_epochs=2, modality_dropout=0.3).fit(flat, y)
+    display = ContributionDisplay.from_estimator(fitted, flat, row=4, ax=Figure().subplots())
+    np.testing.assert_array_equal(display.sample["vector"], X["vector"][4])
+
+
 # -- importances -----------------------------------------------------------------------------------------------
 
 

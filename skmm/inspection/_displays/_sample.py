@@ -29,7 +29,7 @@ _FRAMES = 4  # of a video
 def sample_of(estimator: Any, X: Any, columns: Sequence[str] | None = None) -> dict[str, Any]:
     """What can be shown of the only sample of X: by modality, or the named columns of a table.
 
-    Of a table it is what the user wrote, but where the estimator reads a picture, a sound or a sequence that.
+    Of a table it is what the user wrote; of a file that holds a picture, a sound or a sequence what was read of it.
     """
     frame = as_frame(X)
     if columns is not None:
@@ -46,8 +46,8 @@ def sample_of(estimator: Any, X: Any, columns: Sequence[str] | None = None) -> d
         names = [every[int(i)] for i in np.atleast_1d(np.arange(len(every))[positions])]
         cells = {str(column): _cell(frame, column) for column in names}
         raw = next(iter(cells.values())) if len(cells) == 1 else cells
-        there = name in made and made[name] is not None
-        sample[name] = made[name] if there and blocks.kinds[name] in _SEEN else _opened(raw)
+        shown_by_block = made.get(name) is not None and blocks.kinds[name] in _SEEN
+        sample[name] = made[name] if shown_by_block and not isinstance(raw, np.ndarray) else _opened(raw)
     return sample
 
 
@@ -127,7 +127,7 @@ def _draw_array(ax: Any, value: np.ndarray) -> None:
         _write(ax, _wrapped(" ".join(map(str, value[: _WIDTH * _LINES].tolist()))))
     elif value.ndim == 1 and len(value) > _LINES:
         ax.plot(value, color=COLORS[0], linewidth=1)
-        ax.set(xlabel="number of the value", ylabel="value")
+        ax.set(xlabel="position", ylabel="value")
     elif value.ndim == 1:
         _write(ax, [f"{i}: {_short(v)}" for i, v in enumerate(value.tolist())])
     else:

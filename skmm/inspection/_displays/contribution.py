@@ -149,7 +149,7 @@ class ContributionDisplay:
         pyplot()
         X = as_frame(blocks_if_named(X))
         row = _checked_row(row, num_samples(X), "X")
-        own = safe_indexing(X, [row]) if hasattr(X, "iloc") or isinstance(X, np.ndarray) else X[[row]]
+        own = safe_indexing(X, [row])
         found = modality_contributions(estimator, own, modalities=modalities, level=level, n_jobs=n_jobs)
         competing = is_classifier(estimator)
         output = _chosen_output(found, 0, output, competing=competing)
@@ -250,8 +250,8 @@ class ContributionDisplay:
         names = ["without any", *(shown(label(self.modalities[i])) for i in order), "with all"]
         n_columns = 1 if len(sample) <= _PANELS else 2
         n_rows = math.ceil(len(sample) / n_columns)
-        size = (7.0 + 3.6 * n_columns * bool(sample), max(height_of(names), 1.6 * n_rows))
-        parts = divided(ax, [6.5, 3.6 * n_columns] if sample else [1.0], size)
+        beside = 3.3 * n_columns if sample else 0.0
+        parts = divided(ax, [5.4, beside] if sample else [1.0], (5.6 + beside, max(height_of(names), 1.5 * n_rows)))
         self._draw_bars(parts[0], values[order], names, output_name or self.output_name, bar_kw, text_kw)
         panels = list(grid_in(parts[1], n_rows, n_columns).ravel()) if sample else []
         for panel in panels[len(sample) :]:

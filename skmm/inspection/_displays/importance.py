@@ -225,8 +225,8 @@ class ImportanceDisplay:
         order = np.argsort(-np.asarray(self.importances, dtype=float), kind="stable")
         names = [shown(label(self.modalities[i])) for i in order]
         wide, high = heat_map_size(names, names)
-        sizes = {"bars": (7.0, height_of(names)), "synergy": (wide, high), "both": (wide + 5.0, high)}
-        self.axes_ = divided(ax, [5.5, wide - 0.5] if kind == "both" else [1.0], sizes[kind])
+        sizes = {"bars": (6.5, height_of(names)), "synergy": (wide, high), "both": (wide + 4.2, high)}
+        self.axes_ = divided(ax, [4.7, wide - 0.5] if kind == "both" else [1.0], sizes[kind])
         self.bars_ = self.errorbar_ = self.im_ = self.colorbar_ = None
         self.text_: list[Any] = []
         unit = score_name or self.score_name or "score"

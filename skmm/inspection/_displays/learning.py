@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
+from skmm._optional import import_optional
 from skmm.inspection._displays._fitted import fitted_model
 from skmm.inspection._drawing import (
     COLORS,
@@ -172,8 +173,8 @@ class LearningCurveDisplay:
         scores = dict(self.scores or {})
         curves: Sequence[Any] = [(loss_name or self.loss_name, self.losses), ("Score", scores)]
         besides = [legend_size([shown(name) for name in own]) if len(own) > _FEW else (0, 0) for _, own in curves]
-        widths = [5.5 + wide for (wide, _), (_, own) in zip(besides, curves, strict=True) if own]
-        self.axes_ = divided(ax, widths, (1.5 + sum(widths), max(4.0, *(high for _, high in besides))))
+        widths = [5.0 + wide for (wide, _), (_, own) in zip(besides, curves, strict=True) if own]
+        self.axes_ = divided(ax, widths, (0.8 + sum(widths), max(4.0, *(high for _, high in besides))))
         self.lines_: dict[str, Any] = {}
         self.best_line_: Any = None
         self.legends_: list[Any] = []
@@ -200,7 +201,7 @@ class LearningCurveDisplay:
             shown_names.append(f"best epoch: {self.best_epoch}{stopped}")
         ax.set_xlabel("Epoch")
         ax.set_ylabel(shown(label), **LITERAL)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(import_optional("matplotlib.ticker", extra="plot").MaxNLocator(integer=True))
         place = legend_beside if len(curves) > _FEW else literal_legend
         self.legends_.append(place(ax, handles, shown_names))
 
