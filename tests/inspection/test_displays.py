@@ -472,6 +472,21 @@ def test_whatever_a_sample_is_there_is_something_to_see():
     assert {name for name, panel in panels.items() if panel.lines} == {"lines", "sound"}
 
 
+def test_text_and_names_beside_the_bars_are_not_cut_off():
+    sample = {"w" * 60: "wide words, " * 60, "sound": np.sin(np.arange(9000.0)), "picture": np.zeros((9, 9, 3))}
+    display = ContributionDisplay(modalities=["a"], contributions=[1.0], base=0.0, prediction=1.0, sample=sample)
+    figure = display.plot().figure_
+    figure.canvas.draw()
+    width, height = figure.get_size_inches() * figure.dpi
+    for text in figure.findobj(pyplot.Text):
+        if text.get_text() and text.get_visible() and "w" in text.get_text():
+            box = text.get_window_extent()
+            assert box.x0 >= 0
+            assert box.x1 <= width
+            assert 0 <= box.y0 < box.y1 <= height
+    pyplot.close(figure)
+
+
 def test_of_a_table_the_raw_cells_are_shown_and_pictures_as_they_are_read(tmp_path):
     image = pytest.importorskip("PIL.Image")
     n = 40

@@ -21,7 +21,7 @@ from skmm.inspection.removal import at_blocks
 from skmm.preprocessing import ImageLoader
 
 _SEEN = ("image", "video", "sequence")  # kinds of blocks that say more than the cell they were made of
-_WIDTH, _LINES = 38, 7  # of text
+_WIDTH, _LINES = 32, 7  # of text
 _FEW = 8  # lines of a sequence, above which it is shown as a picture of its own
 _FRAMES = 4  # of a video
 
@@ -88,7 +88,7 @@ def _opened(value: Any) -> Any:
 
 def draw_value(ax: Any, name: str, value: Any) -> None:
     """Draw what a sample has of one modality, whatever that is."""
-    ax.set_title(shown(name), fontsize="medium", loc="left", **LITERAL)
+    ax.set_title(shown(name, 24), fontsize="medium", loc="left", **LITERAL)
     if hasattr(value, "convert") and hasattr(value, "getbands"):  # a picture of Pillow
         value = np.asarray(value.convert("RGB"))
     if isinstance(value, (list, tuple)):

@@ -250,7 +250,7 @@ class ContributionDisplay:
         names = ["without any", *(shown(label(self.modalities[i])) for i in order), "with all"]
         n_columns = 1 if len(sample) <= _PANELS else 2
         n_rows = math.ceil(len(sample) / n_columns)
-        beside = 3.3 * n_columns if sample else 0.0
+        beside = 3.5 * n_columns if sample else 0.0
         parts = divided(ax, [5.4, beside] if sample else [1.0], (5.6 + beside, max(height_of(names), 1.5 * n_rows)))
         self._draw_bars(parts[0], values[order], names, output_name or self.output_name, bar_kw, text_kw)
         panels = list(grid_in(parts[1], n_rows, n_columns).ravel()) if sample else []
