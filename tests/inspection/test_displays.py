@@ -527,6 +527,11 @@ def test_the_losses_of_a_fit_by_epoch(model, data):
     np.testing.assert_array_equal(display.lines_["train_loss"].get_xdata(), [1, 2, 3])
     assert list(display.lines_) == ["train_loss"]
     assert display.best_line_ is None
+    members = np.array([line.get_ydata() for line in display.member_lines_])
+    assert members.shape == (2, 3)
+    np.testing.assert_allclose(members.mean(axis=0), model.history_[:, "train_loss"])
+    np.testing.assert_allclose(members[:, -1], model.net_.member_losses_["train"])
+    assert not np.allclose(*members)
     (ax,) = display.axes_
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Epoch", "Loss (nats)")
 
@@ -537,9 +542,10 @@ def test_the_best_epoch_is_that_whose_weights_are_kept(data):
     display = LearningCurveDisplay.from_estimator(stopped, ax=Figure().subplots())
     assert display.best_epoch == stopped.n_iter_ - 3
     assert display.max_epochs == 60
+    assert not display.member_lines_  # of one network it is the loss itself
     assert list(display.best_line_.get_xdata()) == [display.best_epoch] * 2
     names = [text.get_text().replace("\n", " ") for text in display.legends_[0].get_texts()]
-    assert names[:2] == ["training", "validation"]
+    assert names[:2] == ["training", "validation"]  # of one network there are no members
     assert names[2] == f"best epoch: {display.best_epoch}, stopped after {stopped.n_iter_} of 60"
 
 

@@ -38,6 +38,8 @@ class LearningCurveDisplay:
         Numbers of the epochs, from 1.
     losses : dict of str to ndarray of shape (n_epochs,)
         Losses by name; of members the mean.
+    members : dict of str to ndarray of shape (n_epochs, n_members), default=None
+        The losses of each member by itself, by the same names.
     scores : dict of str to ndarray of shape (n_epochs,), default=None
         What else was recorded of each epoch; NaN where it was not.
     best_epoch : int, default=None
@@ -56,6 +58,8 @@ class LearningCurveDisplay:
         The figure with them.
     lines_ : dict of str to matplotlib Line2D
         Losses and scores by name.
+    member_lines_ : list of matplotlib Line2D
+        Losses of the members, paler.
     best_line_ : matplotlib Line2D or None
         The best epoch.
     legends_ : list of matplotlib Legend
@@ -78,6 +82,7 @@ class LearningCurveDisplay:
         *,
         epochs: np.ndarray,
         losses: Mapping[str, np.ndarray],
+        members: Mapping[str, np.ndarray] | None = None,
         scores: Mapping[str, np.ndarray] | None = None,
         best_epoch: int | None = None,
         max_epochs: int | None = None,
@@ -85,6 +90,7 @@ class LearningCurveDisplay:
     ) -> None:
         self.epochs = epochs
         self.losses = losses
+        self.members = members
         self.scores = scores
         self.best_epoch = best_epoch
         self.max_epochs = max_epochs
@@ -138,6 +144,7 @@ class LearningCurveDisplay:
         display = cls(
             epochs=np.arange(1, len(rows) + 1),
             losses=losses,
+            members={name: own for name in losses if (own := _of_members(rows, name)) is not None},
             scores=recorded,
             best_epoch=best,
             max_epochs=planned if planned is not None and best is not None and len(rows) < planned else None,
@@ -176,6 +183,7 @@ class LearningCurveDisplay:
         widths = [5.0 + wide for (wide, _), (_, own) in zip(besides, curves, strict=True) if own]
         self.axes_ = divided(ax, widths, (0.8 + sum(widths), max(4.0, *(high for _, high in besides))))
         self.lines_: dict[str, Any] = {}
+        self.member_lines_: list[Any] = []
         self.best_line_: Any = None
         self.legends_: list[Any] = []
         for own, (label, values) in zip(self.axes_, curves, strict=False):
@@ -185,7 +193,8 @@ class LearningCurveDisplay:
 
     def _draw(self, ax: Any, label: str, curves: Mapping[str, np.ndarray], line_kw: Any) -> None:
         names = {_TRAIN: "training", _VALID: "validation"}
-        handles, shown_names = [], []
+        members = dict(self.members or {}) if curves is self.losses else {}
+        handles, shown_names, of_members = [], [], []
         for i, (name, values) in enumerate(curves.items()):
             few = marker_of(i) if len(self.epochs) <= 30 else None
             style = {"color": COLORS[i % len(COLORS)], "marker": few, "markersize": 4, **(line_kw or {})}
@@ -193,12 +202,20 @@ class LearningCurveDisplay:
             self.lines_[name] = line
             handles.append(line)
             shown_names.append(names.get(name, name))
+            if name in members:
+                pale = {"color": line.get_color(), "alpha": 0.3, "linewidth": 0.8, "zorder": 1}
+                of_members += ax.plot(self.epochs, members[name], **pale)
+        if of_members:
+            handles.append(of_members[0])
+            shown_names.append("each member")
+            self.member_lines_ += of_members
         if self.best_epoch is not None:
             line = ax.axvline(self.best_epoch, color="black", linestyle="--", linewidth=1)
             self.best_line_ = self.best_line_ or line
             stopped = f", stopped after {len(self.epochs)} of {self.max_epochs}" if self.max_epochs else ""
             handles.append(line)
-            shown_names.append(f"best epoch: {self.best_epoch}{stopped}")
+            of_mean = " (mean)" if of_members else ""
+            shown_names.append(f"best epoch{of_mean}: {self.best_epoch}{stopped}")
         ax.set_xlabel("Epoch")
         ax.set_ylabel(shown(label), **LITERAL)
         ax.xaxis.set_major_locator(import_optional("matplotlib.ticker", extra="plot").MaxNLocator(integer=True))
@@ -219,6 +236,14 @@ def _numbers_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         and all(isinstance(row.get(name, 0.0), Real) for row in rows)
     ]
     return {name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name in chosen}
+
+
+def _of_members(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray | None:
+    """The loss of each member by epoch, (n_epochs, K), which stands with the last batch; None where it does not."""
+    key = f"{name}es"
+    told = [batch[key] for row in rows for batch in row.get("batches", []) if key in batch]
+    same = len(told) == len(rows) and len({len(own) for own in told}) == 1
+    return np.array(told, dtype=float) if same else None
 
 
 def _kept(losses: np.ndarray, tol: float) -> int | None:
