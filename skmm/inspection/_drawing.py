@@ -173,7 +173,7 @@ def heat_map(
     im = ax.imshow(values, **{"aspect": "auto", **style, **(im_kw or {})})
     ax.set_facecolor("white" if diverging else "0.85")
     texts = []
-    digits = max(0, 1 - math.floor(math.log10(most)))
+    digits = min(4, max(0, 1 - math.floor(math.log10(most))))
     if max(values.shape) <= 12:
         for i, j in np.ndindex(*values.shape):
             if np.isfinite(values[i, j]):

@@ -506,7 +506,7 @@ def test_of_a_table_the_raw_cells_are_shown_and_pictures_as_they_are_read(tmp_pa
             ("image", ImageLoader(size=8), "photo"),
         ]
     )
-    model = make_pipeline(reader, small(max_epochs=2)).fit(frame, np.arange(n) % 2)
+    model = make_pipeline(reader, small(max_epochs=2, modality_dropout=0.3)).fit(frame, np.arange(n) % 2)
     display = ContributionDisplay.from_estimator(model, frame, row=3, ax=Figure().subplots())
     assert display.sample["text"] == "a bad film"
     assert display.sample["table"] == 1.5
@@ -516,6 +516,19 @@ def test_of_a_table_the_raw_cells_are_shown_and_pictures_as_they_are_read(tmp_pa
     )
     assert list(by_column.sample) == ["review", "price", "photo"]
     assert by_column.sample["photo"].shape == (128, 128, 3)
+
+
+def test_a_path_in_a_column_of_words_is_not_opened(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    image.new("RGB", (9, 9)).save(tmp_path / "secret.png")
+    paths = [str(tmp_path / "secret.png"), "a good film"] * 20
+    network = small(max_epochs=2, modality_dropout=0.3)
+    model = make_pipeline(ModalityTransformer([("text", TfidfVectorizer(), "review")]), network)
+    frame = pd.DataFrame({"review": paths})
+    model.fit(frame, np.arange(40) % 2)
+    for level in ("modality", "column"):
+        display = ContributionDisplay.from_estimator(model, frame, row=0, level=level, ax=Figure().subplots())
+        assert list(display.sample.values()) == paths[:1]
 
 
 # -- learning curves -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.pipeline import Pipeline
 
 from skmm._missing import is_missing
 from skmm.blocks import Blocks
@@ -32,22 +34,23 @@ def sample_of(estimator: Any, X: Any, columns: Sequence[str] | None = None) -> d
     Of a table it is what the user wrote; of a file that holds a picture, a sound or a sequence what was read of it.
     """
     frame = as_frame(X)
-    if columns is not None:
-        return {name: _opened(_cell(frame, name)) for name in columns}
     if isinstance(frame, (Blocks, Mapping)) or not hasattr(frame, "columns"):
         return _of_blocks(at_blocks(estimator, X)[1])
-    reader = _reader(estimator)
-    if reader is None:
-        return {str(name): _opened(_cell(frame, name)) for name in frame.columns}
+    every, reader = list(frame.columns), _reader(estimator)
+    parts = {} if reader is None else reader._positions
+    read_as = {name: [every[i] for i in np.arange(len(every))[at].ravel()] for name, at in parts.items()}
+    loaders = {name: _loader(reader.named_transformers_[name]) for name in read_as} if reader is not None else {}
+    if columns is not None or reader is None:
+        of_column = {column: loaders[name] for name, own in read_as.items() for column in own}
+        return {str(c): _opened(_cell(frame, c), of_column.get(c)) for c in columns or every}
     blocks = at_blocks(estimator, X)[1]
-    every, made = list(frame.columns), _of_blocks(blocks)
-    sample = {}
-    for name, positions in reader._positions.items():
-        names = [every[int(i)] for i in np.atleast_1d(np.arange(len(every))[positions])]
-        cells = {str(column): _cell(frame, column) for column in names}
-        raw = next(iter(cells.values())) if len(cells) == 1 else cells
-        shown_by_block = made.get(name) is not None and blocks.kinds[name] in _SEEN
-        sample[name] = made[name] if shown_by_block and not isinstance(raw, np.ndarray) else _opened(raw)
+    made, sample = _of_blocks(blocks), {}
+    for name, own in read_as.items():
+        raw = _cell(frame, own[0]) if len(own) == 1 else {str(c): _cell(frame, c) for c in own}
+        if made.get(name) is not None and blocks.kinds[name] in _SEEN and not isinstance(raw, np.ndarray):
+            sample[name] = made[name]
+        else:
+            sample[name] = _opened(raw, loaders[name])
     return sample
 
 
@@ -76,13 +79,19 @@ def _of_blocks(X: Blocks) -> dict[str, Any]:
     return sample
 
 
-def _opened(value: Any) -> Any:
-    """The picture that a cell names, or the cell."""
-    if isinstance(value, str) and KIND_OF.get(extension(value)) == "image":
-        try:
-            return ImageLoader(size=128, aspect="pad").transform([value])[0]
-        except (ImportError, ValueError, OSError):  # its path then says more than nothing
-            return value
+def _loader(transformer: Any) -> ImageLoader | None:
+    """What reads a picture from where a transformer looks for its files, and from nowhere else."""
+    first = transformer[0] if isinstance(transformer, Pipeline) else transformer
+    if not hasattr(first, "base_dir"):
+        return None
+    return ImageLoader(size=128, aspect="pad", base_dir=first.base_dir, within=getattr(first, "within", None))
+
+
+def _opened(value: Any, loader: ImageLoader | None) -> Any:
+    """The picture that a cell names, where its column is one of files; any other cell as it is."""
+    if loader is not None and isinstance(value, str) and KIND_OF.get(extension(value)) == "image":
+        with contextlib.suppress(ImportError, ValueError, OSError):  # its path then says more than nothing
+            return loader.transform([value])[0]
     return value
 
 
@@ -90,7 +99,8 @@ def draw_value(ax: Any, name: str, value: Any) -> None:
     """Draw what a sample has of one modality, whatever that is."""
     ax.set_title(shown(name, 24), fontsize="medium", loc="left", **LITERAL)
     if hasattr(value, "convert") and hasattr(value, "getbands"):  # a picture of Pillow
-        value = np.asarray(value.convert("RGB"))
+        with contextlib.suppress(OSError, ValueError):  # of a file that breaks off
+            value = np.asarray(value.convert("RGB"))
     if isinstance(value, (list, tuple)):
         value = _as_numbers(value)
     if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "biuf" and value.ndim:

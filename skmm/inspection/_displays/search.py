@@ -224,6 +224,11 @@ class SearchDisplay:
         self.figure_ = self.ax_.figure
         return self
 
+    def _over_folds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each candidate's scores."""
+        scores = np.asarray(self.scores, dtype=float)
+        return scores.mean(axis=1), scores.std(axis=1)
+
     # -- along a parameter ---------------------------------------------------------------------------------------
 
     def _axes_of(self, param: str | None, group: str | None) -> tuple[str, str | None]:
@@ -270,7 +275,7 @@ class SearchDisplay:
 
     def _draw_line(self, i: int, own: np.ndarray, places: np.ndarray, linestyle: str, errorbar_kw: Any) -> None:
         """The best candidate at each place, and those beside it."""
-        means, deviations = self.scores.mean(axis=1), self.scores.std(axis=1)
+        means, deviations = self._over_folds()
         ranked = own[np.argsort(-np.nan_to_num(means[own], nan=-np.inf), kind="stable")]
         _, first = np.unique(places[ranked], return_index=True)
         best = ranked[first]
@@ -297,12 +302,12 @@ class SearchDisplay:
         return rows
 
     def _draw_candidates(self, ax: Any, errorbar_kw: Any) -> None:
-        means, deviations = self.scores.mean(axis=1), self.scores.std(axis=1)
+        means, deviations = self._over_folds()
         rows = self._rows(ax, np.argsort(-np.nan_to_num(means, nan=-np.inf), kind="stable"))
         at = np.arange(len(rows))
         for i, row in enumerate(rows):
             each = {"linestyle": "none", "marker": "o", "markersize": 4, "color": COLORS[1]}
-            self.points_ += self.ax_.plot(self.scores[row], np.full(self.scores.shape[1], i), **each)
+            self.points_ += self.ax_.plot(self.scores[row], np.full(len(self.scores[row]), i), **each)
         style = {"fmt": "D", "color": POSITIVE, "capsize": 4, **(errorbar_kw or {})}
         self.errorbars_.append(self.ax_.errorbar(means[rows], at, xerr=deviations[rows], **style))
         self.ax_.set_xlabel(shown(f"{self.score_name}, mean and deviation over folds", 60), **LITERAL)
@@ -315,7 +320,7 @@ class SearchDisplay:
                 "halving=True, or draw kind='candidates'."
             )
         resources, dropped = np.asarray(self.resources, dtype=float), np.asarray(self.dropped, dtype=bool)
-        means = self.scores.mean(axis=1)
+        means, _ = self._over_folds()
         rows = self._rows(ax, np.lexsort((-np.nan_to_num(means, nan=-np.inf), -resources, dropped)))
         colors = [QUIET if dropped[row] else POSITIVE for row in rows]
         style = {"color": colors, "height": 0.7, **(bar_kw or {})}
