@@ -191,7 +191,7 @@ class FusionSpaceDisplay:
         """
         pyplot()
         points = np.asarray(self.points)
-        classes = [] if self.y is None or self.continuous else np.unique(np.asarray(self.y)).tolist()
+        classes, which = _classes_of(None if self.continuous else self.y)
         beside = legend_size([shown(each) for each in classes]) if len(classes) <= _LOOKS else (3.0, 8.0)
         ax = new_axes(ax, (6.5 + beside[0], max(5.0, beside[1])))
         self.scatters_: list[Any] = []
@@ -207,23 +207,33 @@ class FusionSpaceDisplay:
             self.colorbar_ = ax.figure.colorbar(self.scatters_[0], ax=ax)
             self.colorbar_.set_label(shown(name or "value"), **LITERAL)
         else:
-            self._draw_classes(ax, points, classes, name or "class", style)
+            self._draw_classes(
+                ax, [points[which == i] for i in range(len(classes))], classes, name or "class", style
+            )
         ax.set_xlabel(shown(self.axis_names[0], 50), **LITERAL)
         ax.set_ylabel(shown(self.axis_names[1], 50), **LITERAL)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-    def _draw_classes(self, ax: Any, points: np.ndarray, classes: list[Any], name: str, style: Any) -> None:
-        y = np.asarray(self.y)
-        for i, each in enumerate(classes):
+    def _draw_classes(self, ax: Any, parts: list[np.ndarray], classes: list[Any], name: str, style: Any) -> None:
+        for i, points in enumerate(parts):
             look = {"color": color_of(i), "marker": marker_of(i), **style}
-            self.scatters_.append(ax.scatter(*points[y == each].T, **look))
+            self.scatters_.append(ax.scatter(*points.T, **look))
         if len(classes) <= _LOOKS:
             self.legend_ = legend_beside(ax, self.scatters_, classes, name)
             return
-        for each in classes:  # looks repeat, so that each name stands among its points
-            middle = np.median(points[y == each], axis=0)
+        for points, each in zip(parts, classes, strict=True):  # looks repeat: each name stands among its points
+            middle = np.median(points, axis=0)
             self.text_.append(ax.text(*middle, shown(each), fontsize=7, ha="center", va="center", **LITERAL))
+
+
+def _classes_of(y: Any) -> tuple[list[Any], np.ndarray]:
+    """The classes, in order, and which each sample is of; of objects, such as a missing one, by their names."""
+    if y is None:
+        return [], np.zeros(0, dtype=int)
+    labels = np.asarray(y)
+    classes, which = np.unique(labels.astype(str) if labels.dtype == object else labels, return_inverse=True)
+    return classes.tolist(), which
 
 
 def _axis_names(reducer: Any) -> tuple[str, str]:

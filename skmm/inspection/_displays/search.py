@@ -298,7 +298,7 @@ class SearchDisplay:
         self.ax_ = new_axes(ax, (8.5, height_of(names)))
         name_rows(self.ax_, names)
         if len(order) > _MOST:
-            self.ax_.set_title(f"{_MOST} of {len(order)} candidates", fontsize="medium")
+            self.ax_.set_title(f"{_MOST} of {len(order)} candidates", fontsize="medium", pad=18)
         return rows
 
     def _draw_candidates(self, ax: Any, errorbar_kw: Any) -> None:
