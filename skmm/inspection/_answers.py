@@ -16,6 +16,7 @@ from skmm._checks import unknown
 from skmm._private import safe_indexing
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import without
+from skmm.columns._lazy import LazyTable
 from skmm.columns._tables import as_frame
 from skmm.estimators._base import MultimodalEstimator
 from skmm.inspection.removal import at_blocks, gaps_expected
@@ -92,6 +93,11 @@ class Removal:
     def __init__(self, estimator: Any, X: Any, names: Sequence[Names] | None, *, columns: bool) -> None:
         if columns:
             frame = as_frame(X)
+            if isinstance(frame, LazyTable):
+                raise ValueError(
+                    f"level='column' changes columns of a table in memory, and this LazyTable has {len(frame):,} "
+                    "rows: give some of them, X.head(1000)."
+                )
             if not hasattr(frame, "columns"):
                 raise ValueError(f"level='column' needs a table whose columns have names, got {type(X).__name__}.")
             self.model, self.X = estimator, frame

@@ -14,7 +14,7 @@ from sklearn.metrics import get_scorer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
+from skmm import Blocks, LazyTable, MultimodalClassifier, MultimodalRegressor
 from skmm.datasets import make_multimodal_classification
 from skmm.inspection import modality_contributions, modality_importances
 from skmm.inspection._games import interactions, sampled_shapley_values, shapley_values
@@ -212,6 +212,13 @@ def test_columns_of_a_table_are_taken_away_before_its_preprocessing():
     assert found.modalities == ["review", "length", "kind"]
     assert found.importances[0] > 0.3
     assert abs(found.importances[1:]).max() < 0.1
+
+
+def test_of_a_table_on_disk_some_rows_are_asked_for(parity, tmp_path):
+    pd.DataFrame({"a": [1.0, 2.0]}).to_parquet(tmp_path / "a.parquet")
+    lazy = LazyTable.from_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"this LazyTable has 2 rows: give some of them, X\.head\(1000\)"):
+        modality_importances(parity[0], lazy, [0, 1], level="column", method="permutation")
 
 
 def test_nothing_is_changed(fitted):
