@@ -119,15 +119,20 @@ def test_nothing_warns_in_another_way():
     assert calls == {("_warnings.py", "warn")}
 
 
-@pytest.mark.parametrize("search", [False, True])
-def test_groups_of_the_folds_that_fit_is_not_given_are_said(search):
+def groups_in_cross_validate(clf, groups):
+    cross_validate(clf, X, Y, groups=groups, cv=GroupKFold(2))
+
+
+def groups_in_a_search(clf, groups):
+    GridSearchCV(clf, {"lr": [0.01]}, cv=GroupKFold(2), refit=False).fit(X, Y, groups=groups)
+
+
+@pytest.mark.parametrize("run", [groups_in_cross_validate, groups_in_a_search])
+def test_groups_of_the_folds_that_fit_is_not_given_are_said(run):
     clf, groups = quick(n_members=2), np.arange(40) // 2
     with pytest.warns(UserWarning, match=r"fit is not given them.*params=\{'groups': groups\}") as said:
-        if search:
-            GridSearchCV(clf, {"lr": [0.01]}, cv=GroupKFold(2), refit=False).fit(X, Y, groups=groups)
-        else:
-            cross_validate(clf, X, Y, groups=groups, cv=GroupKFold(2))
+        run(clf, groups)
     assert len(said) == 1
     # which they are here, or need not be
     cross_validate(clf, X, Y, groups=groups, cv=GroupKFold(2), params={"groups": groups})
-    cross_validate(quick(), X, Y, groups=groups, cv=GroupKFold(2))
+    run(quick(), groups)
