@@ -1,6 +1,14 @@
 """What a fitted estimator relies on."""
 
+from skmm.inspection.attributions import Attributions, attributions
 from skmm.inspection.importances import modality_contributions, modality_importances
 from skmm.inspection.robustness import RobustnessDisplay, robustness_curve
 
-__all__ = ["RobustnessDisplay", "modality_contributions", "modality_importances", "robustness_curve"]
+__all__ = [
+    "Attributions",
+    "RobustnessDisplay",
+    "attributions",
+    "modality_contributions",
+    "modality_importances",
+    "robustness_curve",
+]
