@@ -232,6 +232,25 @@ def attributions(
     >>> bool(found.completeness_error.max() < 0.05)
     True
     """
+    how = {"baseline": baseline, "window": window, "level": level, "feature_names": feature_names}
+    return attributed(estimator, X, modality, target, method, **how, n_steps=n_steps, tolerance=tolerance)[0]
+
+
+def attributed(
+    estimator: Any,
+    X: Any,
+    modality: str,
+    target: Any,
+    method: str,
+    *,
+    baseline: Any,
+    window: Any,
+    level: str,
+    feature_names: Any,
+    n_steps: int | str = "auto",
+    tolerance: float = 0.05,
+) -> tuple[Attributions, Blocks]:
+    """The attributions, and the blocks that they are of."""
     import_optional("captum", extra="explain")
     _check_options(method, level, n_steps, tolerance)
     whole = predicting(_ours(estimator))
@@ -260,7 +279,7 @@ def attributions(
         **_said(found, len(blocks), goal, method),
     )
     _warn(result, how)
-    return result
+    return result, blocks
 
 
 # -- what was given ---------------------------------------------------------------------------------------------
