@@ -1,7 +1,7 @@
 """What a fitted estimator relies on."""
 
 from skmm.inspection._attribution_display import AttributionDisplay
-from skmm.inspection.attributions import Attributions, attributions
+from skmm.inspection._attributions import Attributions, attributions
 from skmm.inspection.importances import modality_contributions, modality_importances
 from skmm.inspection.robustness import RobustnessDisplay, robustness_curve
 

@@ -13,8 +13,8 @@ from skmm._checks import check_positive, is_whole, unknown
 from skmm._optional import import_optional
 from skmm._private import num_samples, safe_indexing
 from skmm.blocks import Blocks, RaggedArray, is_lazy
+from skmm.inspection._attributions import Attributions, attributed
 from skmm.inspection._names import frame_names
-from skmm.inspection.attributions import Attributions, attributed
 
 STYLES = ("bars", "text", "heat", "line")
 _DEFAULT = {"vector": "bars", "sparse": "bars", "tokens": "text"}
@@ -292,11 +292,10 @@ class AttributionDisplay:
             "line": self.kind in ("sequence", "video", "tokens"),
         }
         if not suits[style]:
-            fit = [name for name, fits in suits.items() if fits]
-            also = "" if style != "text" else " Marked words need the raw text=..., and names of the features."
-            raise ValueError(
-                f"style={style!r} does not suit modality {self.modality!r} ({self.kind}): {fit} do.{also}"
-            )
+            valid = [name for name, fits in suits.items() if fits]
+            hint = " Marked words need text=..., and names of the features." if style == "text" else ""
+            what = f"modality {self.modality!r} ({self.kind})"
+            raise ValueError(f"style={style!r} does not suit {what}, valid are {valid}.{hint}")
         return style
 
     def _title(self) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skmm._checks import unknown
 from skmm.blocks import Blocks
 from skmm.deployment._feeding import arrays, batches
 from skmm.deployment._graph import Program, arguments_of
@@ -64,14 +63,12 @@ class Goal:
         several = isinstance(self.given, list | tuple | np.ndarray) or hasattr(self.given, "to_numpy")
         each = np.asarray(self.given).ravel().tolist() if several else [self.given]
         if several and len(each) != n_samples:
-            raise ValueError(
-                f"target names {len(each)} outputs, one for each sample, of which there are {n_samples}."
-            )
+            raise ValueError(f"target has {len(each)} entries, one for each sample; there are {n_samples} samples.")
         known = {label: place for place, label in enumerate(self.labels.tolist())}
         what = "output" if self.values else "class" if self.of.competing else "label"
         for label in each:
             if label not in known:
-                raise unknown(what, label, self.labels.tolist())
+                raise ValueError(f"unknown {what} {label!r}, valid are {self.labels.tolist()}.")
         return np.broadcast_to([known[label] for label in each], n_samples).copy()
 
     def outputs(self, combined: Tensor, places: Tensor) -> Tensor:
@@ -81,9 +78,8 @@ class Goal:
             others = combined.scatter(1, own, -torch.inf).logsumexp(1)
             return combined.gather(1, own)[:, 0] - others
         if isinstance(self.of, ValueTarget):
-            combined = combined * torch.from_numpy(np.ravel(self.of.deviation)) + torch.from_numpy(
-                np.ravel(self.of.mean)
-            )
+            deviation, mean = (torch.from_numpy(np.ravel(part)) for part in (self.of.deviation, self.of.mean))
+            combined = combined * deviation + mean
         return combined.gather(1, own)[:, 0]
 
 
