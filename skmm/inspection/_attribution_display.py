@@ -335,9 +335,9 @@ class AttributionDisplay:
         self.ax_.set_yticks(range(len(kept)), [_short(names[i]) for i in kept])
         self.ax_.axvline(0, color="0.3", linewidth=0.8)
         self.ax_.set_xlabel(self._label)
-        if len(values) > len(kept):
-            rest = values.sum() - shown.sum()
-            self.ax_.set_ylabel(f"{len(kept)} strongest of {len(values)}\n(the others add {rest:+.2f})")
+        others = np.delete(values, kept)
+        if others.any():
+            self.ax_.set_ylabel(f"{len(kept)} strongest of {len(values)}\n(the others add {others.sum():+.2f})")
 
     def _draw_text(self, text: str | None, colours: Any) -> None:
         pieces = self._pieces(text)
@@ -355,7 +355,7 @@ class AttributionDisplay:
             if value is not None:
                 box = patches.Rectangle((place, line - 0.42), len(word), 0.84, facecolor=colour, linewidth=0)
                 self.ax_.add_patch(box)
-            ink = "white" if np.dot(colour[:3], [0.299, 0.587, 0.114]) < 0.45 else "black"
+            ink = "white" if np.dot(colour[:3], [0.299, 0.587, 0.114]) < 0.55 else "black"
             how = {"family": "monospace", "fontsize": size, "color": ink, "va": "center", "ha": "left"}
             self.words_.append(self.ax_.text(place, line, word.replace("$", r"\$"), **how))
             place += len(word) + 1

@@ -203,6 +203,8 @@ def attributions(
     the other samples are, up to rounding. Standardised inputs end at 5 deviations and what a head says of a class
     at a log-probability of -8: beyond, "saliency" is 0. On the way from the baseline both are passed, so that
     integrated gradients see what lies before. The log-odds have no such ends, which is why they are explained.
+    Fusions that take roots of products (``"mfb"``, ``"mfh"``, ``"mcb"``) are so steep near 0 that 512 steps are too
+    few for some samples.
 
     References
     ----------

@@ -133,8 +133,9 @@ def test_frames_of_a_video_stand_side_by_side(ax):
         ({"style": "pie"}, "unknown style 'pie'"),
         (
             {"style": "heat"},
-            r"style='heat' does not suit modality 'text' \(sparse\): valid are \['bars'\].* raw text=",
+            r"style='heat' does not suit modality 'text' \(sparse\), valid are \['bars'\]",
         ),
+        ({"style": "text"}, r"style='text' does not suit .* Marked words need text=\.\.\., and names"),
         ({"n_names": 0}, "n_names must be a positive integer"),
         ({"text": "nothing known"}, "no word of text='nothing known' is among the names of modality 'text'"),
     ],

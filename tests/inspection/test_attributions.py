@@ -18,7 +18,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
-from skmm import Blocks, ModalityTransformer, MultimodalClassifier, MultimodalRegressor, SpeechRecognizer
+from skmm import (
+    Blocks,
+    ModalityTransformer,
+    MultimodalClassifier,
+    MultimodalRegressor,
+    SpeechRecognizer,
+    list_fusions,
+)
 from skmm.datasets import make_multimodal_classification, make_sentiment, make_video_events
 from skmm.inspection import attributions
 from skmm.inspection._names import _owner
@@ -259,6 +266,19 @@ def test_experts_that_read_summaries_and_counts_have_gradients():
         assert found.held_experts == []
         assert np.isfinite(found.completeness_error).all()
         assert found.completeness_error.max() < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:integrated gradients of:UserWarning")  # roots of products are steep at 0
+@pytest.mark.parametrize("fusion", list_fusions())
+def test_they_sum_up_through_every_fusion(fusion):
+    X, y = make_data(N, ("vector", "ragged"), n_classes=3, noise=1.0)
+    model = small(fusion=fusion, max_epochs=8).fit(X, y)
+    for modality in X:
+        found = attributions(model, X, modality)
+        assert np.median(found.completeness_error) < 0.05
+        assert (found.completeness_error < 0.05).mean() > 0.9
+        assert np.abs(found.output - found.baseline_output).max() > 0.1
 
 
 # -- known evidence ---------------------------------------------------------------------------------------------
