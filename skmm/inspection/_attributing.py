@@ -130,10 +130,15 @@ def _integrate(
     n_steps = _STEPS if isinstance(how.n_steps, str) else int(how.n_steps)
     open_ = torch.arange(len(rows))
     while len(open_):
+        limit = _at_a_time(explained, 1)
         for part in open_.split(_at_a_time(explained, n_steps)):
             own = rows[part]
             values[own] = integrated.attribute(
-                explained.x[own], nothing, additional_forward_args=(own,), n_steps=n_steps
+                explained.x[own],
+                nothing,
+                additional_forward_args=(own,),
+                n_steps=n_steps,
+                internal_batch_size=limit if n_steps > limit else None,  # of one large sample
             ).double()
         taken[open_.numpy()] = n_steps
         if not adapts or n_steps >= MOST_STEPS:

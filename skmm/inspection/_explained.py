@@ -60,7 +60,7 @@ class Goal:
             return None
         if self.given is None:
             return np.zeros(n_samples, dtype=np.int64)
-        several = isinstance(self.given, list | tuple | np.ndarray) or hasattr(self.given, "to_numpy")
+        several = np.ndim(self.given) > 0
         each = np.asarray(self.given).ravel().tolist() if several else [self.given]
         if several and len(each) != n_samples:
             raise ValueError(f"target has {len(each)} entries, one for each sample; there are {n_samples} samples.")

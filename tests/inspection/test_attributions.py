@@ -1,6 +1,7 @@
 """Attributions inside a modality: against formulas, against predictions by hand, and against known evidence."""
 
 import dataclasses
+import pickle
 import sys
 
 import numpy as np
@@ -26,6 +27,7 @@ from skmm import (
     SpeechRecognizer,
     list_fusions,
 )
+from skmm.compression import Distilled
 from skmm.datasets import make_multimodal_classification, make_sentiment, make_video_events
 from skmm.inspection import attributions
 from skmm.inspection._names import _owner
@@ -209,6 +211,34 @@ def test_what_is_occluded_together_shares_the_fall(mixed, pictures):
     np.testing.assert_allclose(np.nansum(steps.over_time(), axis=1), fall, atol=1e-4)
 
 
+def test_little_at_a_time_gives_the_same(of_each, monkeypatch):
+    for modality in ("vector", "tokens", "video"):
+        model, X, _ = of_each(modality)
+        for method in ("integrated_gradients", "occlusion", "saliency"):
+            expected = attributions(model, X[3:9], modality, method=method)
+            with monkeypatch.context() as patch:
+                patch.setattr("skmm.inspection._attributing._ROWS", 5)
+                found = attributions(model, X[3:9], modality, method=method)
+            np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+
+
+def test_the_estimator_and_the_samples_stay_as_they_are(mixed):
+    model, X, _ = mixed
+    before, data = pickle.dumps(model), pickle.dumps(X)
+    for modality in X:
+        attributions(model, X, modality)
+    assert pickle.dumps(model) == before
+    assert pickle.dumps(X) == data
+
+
+def test_a_smaller_estimator_is_explained_by_what_predicts():
+    X, y = make_data(N, ("vector", "sequence"))
+    distilled = Distilled(small(max_epochs=2), small(max_epochs=3), random_state=0).fit(X, y)
+    found = attributions(distilled, X, "vector", target=1)
+    np.testing.assert_allclose(found.output, log_odds(distilled, X, np.ones(N, dtype=int)), atol=1e-4)
+    assert found.completeness_error.max() < 0.05
+
+
 def test_one_target_for_all_or_one_for_each(mixed):
     model, X, y = mixed
     all_ = [attributions(model, X, "sparse", target=c).values.toarray() for c in range(3)]
@@ -376,6 +406,13 @@ def test_the_columns_of_a_table_go_by_their_names(of_table, table):
     # and behind a pipeline that ends with the estimator
     piped = attributions(make_pipeline(of_table), frame, known[0], target="yes")
     np.testing.assert_array_equal(piped.values, features.values)
+    words = [
+        attributions(of_table, frame, "review", method="occlusion", level=level) for level in ("feature", "column")
+    ]
+    assert words[1].names.tolist() == ["review"]
+    assert words[1].values.shape == (80, 1)
+    np.testing.assert_allclose(words[1].values[:, 0], words[1].output - words[1].baseline_output, atol=1e-4)
+    assert np.abs(words[1].values[:, 0] - words[0].values.sum(axis=1)).max() > 1e-3  # one by one they do not add up
     # occluded together a column is missed as a whole
     whole = attributions(of_table, frame, known[0], target="yes", level="column", method="occlusion")
     assert whole.values.shape == (80, 2)
