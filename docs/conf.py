@@ -54,6 +54,7 @@ GALLERY = [
     "csv_to_model.py",
     "listing.py",
     "which_modality.py",
+    "why_this_prediction.py",
     "compare_and_report.py",
     "search.py",
     "sequences_with_groups.py",
