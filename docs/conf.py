@@ -55,6 +55,7 @@ GALLERY = [
     "listing.py",
     "which_modality.py",
     "why.py",
+    "why_this_prediction.py",
     "compare_and_report.py",
     "search.py",
     "sequences_with_groups.py",

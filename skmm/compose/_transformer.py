@@ -520,8 +520,7 @@ class ModalityTransformer(  # type: ignore[call-arg]
         check_is_fitted(self)
         known = getattr(self, "feature_names_in_", None)
         if input_features is None:
-            own = [f"x{i}" for i in range(self.n_features_in_)] if self._names is None else map(str, self._names)
-            names = np.array(list(own), dtype=object)
+            names = self._column_labels()
         else:
             names = np.asarray(input_features, dtype=object)
             if known is not None and not np.array_equal(names, known):
@@ -530,12 +529,20 @@ class ModalityTransformer(  # type: ignore[call-arg]
                 raise ValueError(
                     f"input_features has {len(names)} names, X had {self.n_features_in_} columns in fit"
                 )
-        out = []
-        for name, positions in self._positions.items():
-            columns = names[np.atleast_1d(positions)]
-            features = _feature_names(self.named_transformers_[name], columns, self._templates[name])
-            out += [f"{name}__{feature}" for feature in features]
-        return np.array(out, dtype=object)
+        each = [f"{name}__{feature}" for name in self._positions for feature in self._features_of(name, names)[1]]
+        return np.array(each, dtype=object)
+
+    def _features_of(self, modality: str, names: np.ndarray | None = None) -> tuple[list[str], list[str]]:
+        """Names of the columns that a modality is made of, and of its features."""
+        names = self._column_labels() if names is None else names
+        columns = names[np.atleast_1d(self._positions[modality])]
+        features = _feature_names(self.named_transformers_[modality], columns, self._templates[modality])
+        return columns.tolist(), features
+
+    def _column_labels(self) -> np.ndarray:
+        """Names of the columns of the table; x0, x1 and so on where it had none."""
+        own = [f"x{i}" for i in range(self.n_features_in_)] if self._names is None else map(str, self._names)
+        return np.array(list(own), dtype=object)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

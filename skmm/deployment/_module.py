@@ -246,6 +246,10 @@ class DeployedModule(nn.Module):
 
     def decide(self, said: Tensor, values: Mapping[str, Any], present: Mapping[str, Tensor]) -> Tensor:
         """What follows from that: (K, B, C) or with heads of modalities (K, B, H, C) -> (B, C) or (B,)."""
+        return self.finish(self.combined(said, values, present))
+
+    def combined(self, said: Tensor, values: Mapping[str, Any], present: Mapping[str, Tensor]) -> Tensor:
+        """The logits or standardised values that heads and experts come to together: (K, B, [H,] C) -> (B, C)."""
         heads = existing({name: present[name] for name in self.infos})
         exists = heads.any(-1, keepdim=True)
         said = said.double()
@@ -257,8 +261,7 @@ class DeployedModule(nn.Module):
         experts = None
         if self.experts is not None:
             experts = self.experts({name: self._rows(name, values[name]) for name in self.infos}, present)
-        outputs = torch.where(exists, self.combine(said, heads, experts), self.prior)
-        return self.finish(outputs)
+        return torch.where(exists, self.combine(said, heads, experts), self.prior)
 
     def _rows(self, name: str, value: Any) -> Any:
         """Sparse rows of which all columns are given, as such."""

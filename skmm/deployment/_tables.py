@@ -35,7 +35,10 @@ class _SparseTable(nn.Module):
 
 
 class _TokenTable(nn.Module):
-    """How often each known id stands in a sample, log(1 + count): (B, T), (B, T) -> SparseRows of all columns."""
+    """How often each known id stands in a sample, log(1 + count): (B, T), (B, T) -> SparseRows of all columns.
+
+    A mask of numbers says how much of a step counts.
+    """
 
     def __init__(self, ids: np.ndarray) -> None:
         super().__init__()
@@ -45,8 +48,13 @@ class _TokenTable(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> SparseRows:
         place, found = self.places(x)
         counts = torch.zeros(x.shape[0], max(1, self.n_ids), device=x.device)
-        counts = torch.scatter_add(counts, 1, place, (found & mask).float())[:, : self.n_ids]
+        counts = torch.scatter_add(counts, 1, place, torch.where(found, mask.float(), 0.0))[:, : self.n_ids]
         return SparseRows(None, counts.log1p().double(), counts[:, :0])
+
+
+def _root(squares: Tensor) -> Tensor:
+    """Square roots, with a gradient that is 0 where they are, and not infinite."""
+    return torch.where(squares > 0, torch.where(squares > 0, squares, 1.0).sqrt(), squares)
 
 
 def _over_time(x: Tensor, mask: Tensor, statistics: Sequence[str]) -> Tensor:
@@ -59,7 +67,7 @@ def _over_time(x: Tensor, mask: Tensor, statistics: Sequence[str]) -> Tensor:
         if statistic == "mean":
             one = mean
         elif statistic == "std":
-            one = (torch.where(there, x - mean.unsqueeze(1), 0.0).square().sum(1) / n).sqrt()
+            one = _root(torch.where(there, x - mean.unsqueeze(1), 0.0).square().sum(1) / n)
         elif statistic == "last":
             step = torch.arange(x.shape[1], device=x.device)
             last = torch.where(mask, step, 0).amax(-1, keepdim=True)
@@ -103,7 +111,7 @@ class _ImageTable(nn.Module):
         """(B, H, W, C) -> (B, d)."""
         x = x.double()
         mean = x.mean((1, 2))
-        deviation = (x - mean[:, None, None]).square().mean((1, 2)).sqrt()
+        deviation = _root((x - mean[:, None, None]).square().mean((1, 2)))
         by_row = torch.matmul(self.rows, x.flatten(2)).unflatten(2, x.shape[2:])  # (B, R, W, C)
         cells = torch.matmul(self.columns, by_row)  # (B, R, K, C)
         return torch.cat([mean, deviation, cells.flatten(1)], -1)

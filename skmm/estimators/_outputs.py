@@ -272,6 +272,10 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         ValueError
             If a modality is neither sequence nor video, or if ``width`` is not odd.
 
+        See Also
+        --------
+        skmm.inspection.attributions : Shares of a prediction inside a modality of any kind, which add up.
+
         Notes
         -----
         All samples are predicted once for each frame, and lazily read blocks are read as often. It is that of the

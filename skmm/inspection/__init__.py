@@ -1,5 +1,7 @@
 """What a fitted estimator relies on."""
 
+from skmm.inspection._attribution_display import AttributionDisplay
+from skmm.inspection._attributions import Attributions, attributions
 from skmm.inspection._displays import (
     ComparisonDisplay,
     ContributionDisplay,
@@ -13,6 +15,8 @@ from skmm.inspection.importances import modality_contributions, modality_importa
 from skmm.inspection.robustness import RobustnessDisplay, robustness_curve
 
 __all__ = [
+    "AttributionDisplay",
+    "Attributions",
     "ComparisonDisplay",
     "ContributionDisplay",
     "FusionSpaceDisplay",
@@ -21,6 +25,7 @@ __all__ = [
     "RobustnessDisplay",
     "SearchDisplay",
     "StackDisplay",
+    "attributions",
     "modality_contributions",
     "modality_importances",
     "robustness_curve",
