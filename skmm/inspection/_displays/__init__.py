@@ -1,0 +1,7 @@
+"""Plots of what is known of a fitted estimator: ``__init__`` stores, ``from_...`` computes, ``plot`` draws."""
+
+from skmm.inspection._displays.comparison import ComparisonDisplay
+from skmm.inspection._displays.importance import ImportanceDisplay
+from skmm.inspection._displays.stack import StackDisplay
+
+__all__ = ["ComparisonDisplay", "ImportanceDisplay", "StackDisplay"]
