@@ -119,7 +119,8 @@ def _classes(model: Any, samples: Any, y: np.ndarray, notes: list[str]) -> Class
     if strange:
         proba = None
         notes.append(
-            f"{np.isin(true, strange).sum()} rows are of classes that the model does not know, {names(strange)}: they "
+            f"{np.isin(true, strange).sum()} rows are of classes that the model does not know, {names(strange)}: "
+            "they "
             "count as wrong, and nothing is said of its probabilities."
         )
     absent = [label for label in known_text if label not in set(true)]

@@ -16,6 +16,14 @@ _TASKS = {
     "Values": ("regression", "Regression"),
     "Transcripts": ("automatic-speech-recognition", "Speech recognition"),
 }
+_USE = """## How to use it
+
+```py
+import skmm
+
+model = skmm.load("model.skmm")  # a file that runs nothing when it is read
+model.predict(X)
+```"""
 _TYPES = {"f1_macro": "f1", "mae": "mae", "rmse": "rmse", "word_error_rate": "wer", "character_error_rate": "cer"}
 
 
@@ -58,11 +66,7 @@ def card(
         *(line for score in scores if math.isfinite(score["score"]) for line in _metric(score)),
         "---",
     ]
-    use = [
-        "## How to use it",
-        '```py\nimport skmm\n\nmodel = skmm.load("model.skmm")  # a file that runs nothing when it is read\nmodel.predict(X)\n```',
-    ]
-    body = [f"# {plain(document.title)}", *map(plain, document.answer), plain(document.byline), *use]
+    body = [f"# {plain(document.title)}", *map(plain, document.answer), plain(document.byline), _USE]
     return "\n".join(head) + "\n\n" + "\n\n".join([*body, *map(section, document.sections)]) + "\n"
 
 

@@ -12,11 +12,10 @@ from skmm._private import safe_indexing
 from skmm.columns._tables import as_frame
 from skmm.reporting import _figures
 from skmm.reporting._asked import Asked
-from skmm.reporting._document import Numbers, Picture, Section, Text, clip, distinct
+from skmm.reporting._document import Numbers, Picture, Section, Text, clip, clipped, distinct
 from skmm.reporting._scores import Classes, Labels, Transcripts, Values
 from skmm.table import Table
 
-_MOST_NAMES = 60  # modalities, columns or classes in a table
 _MOST_CELLS = 8  # columns of the table that are shown of a row
 _MOST_BARS = 30
 
@@ -29,21 +28,11 @@ def data_section(asked: Asked) -> Section:
     parts += [Text(note, beware=True) for note in asked.notes]
     modalities = _modalities(asked)
     if modalities:
-        parts.append(
-            Numbers(_first(modalities, "modality"), "What each row has: modalities as the model reads them")
-        )
+        parts.append(Numbers(clipped(Table(modalities)), "What each row has: modalities as the model reads them"))
     columns = _columns(asked)
     if columns:
-        parts.append(Numbers(_first(columns, "column"), "Columns of the table"))
+        parts.append(Numbers(clipped(Table(columns)), "Columns of the table"))
     return Section("The data", [*parts, *_target(asked)])
-
-
-def _first(rows: list[dict[str, Any]], what: str) -> Table:
-    """A table that does not grow without end."""
-    shown = rows[:_MOST_NAMES]
-    if len(rows) > len(shown):
-        shown.append({name: "" for name in rows[0]} | {what: f"… and {len(rows) - len(shown)} more"})
-    return Table(shown)
 
 
 def percent(share: float) -> str:
@@ -90,7 +79,7 @@ def _target(asked: Asked) -> list[Part]:
             for i in order
         ]
         figure = _bars([rows[i] for i in range(min(len(rows), _MOST_BARS))], "class")
-        return [Numbers(_first(rows, "class"), "The answer: how many rows are of each class"), *figure]
+        return [Numbers(clipped(Table(rows)), "The answer: how many rows are of each class"), *figure]
     if isinstance(outcome, Labels):
         counts = outcome.truth.sum(axis=0)
         rows = [
@@ -98,7 +87,7 @@ def _target(asked: Asked) -> list[Part]:
             for name, count in zip(outcome.labels, counts, strict=True)
         ]
         return [
-            Numbers(_first(rows, "label"), "The answer: how many rows have each label"),
+            Numbers(clipped(Table(rows)), "The answer: how many rows have each label"),
             *_bars(rows[:_MOST_BARS], "label"),
         ]
     if isinstance(outcome, Transcripts):
@@ -109,8 +98,7 @@ def _target(asked: Asked) -> list[Part]:
 
 def _bars(rows: list[dict[str, Any]], what: str) -> list[Part]:
     alt = f"Rows of each {what}, as in the table."
-    figure = _figures.bars([row[what] for row in rows], [row["rows"] for row in rows], "rows", alt)
-    return [] if figure is None else [figure]
+    return [*_figures.bars([row[what] for row in rows], [row["rows"] for row in rows], alt)]
 
 
 def _spread(outcome: Values) -> list[Part]:
@@ -122,10 +110,9 @@ def _spread(outcome: Values) -> list[Part]:
         rows.append(
             {**target, **quantiles, "mean": float(values.mean()), "standard deviation": float(values.std())}
         )
-    parts: list[Part] = [Numbers(Table(rows[:_MOST_NAMES]), "The answer, a number: how it is spread")]
+    parts: list[Part] = [Numbers(clipped(Table(rows)), "The answer, a number: how it is spread")]
     if outcome.truth.shape[1] == 1:
-        figure = _figures.histogram(outcome.truth[:, 0], "target, in its own units")
-        parts += [] if figure is None else [figure]
+        parts += _figures.histogram(outcome.truth[:, 0])
     return parts
 
 
@@ -137,7 +124,8 @@ def worst_section(asked: Asked, worst: int) -> Section:
             title,
             [
                 Text(
-                    "Single rows are not shown, since they may be about people. worst=10 (in the command --worst 10) "
+                    "Single rows are not shown, since they may be about people. worst=10 (in the command --worst "
+                    "10) "
                     "shows the ten that went most wrong, with what they hold."
                 )
             ],

@@ -80,3 +80,15 @@ def distinct(values: Sequence[Any], longest: int = 40) -> list[str]:
             seen[text] += 1
         found.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
     return found
+
+
+def clipped(table: Table, most: int = 60) -> Table:
+    """A table that a page has room for: names and cells in one line each, and the first rows of many."""
+    rows, headings = list(table), distinct(table.columns)
+    shown = [
+        dict(zip(headings, (clip(v) if isinstance(v, str) else v for v in row.values()), strict=True))
+        for row in rows[:most]
+    ]
+    if len(rows) > most:
+        shown.append({**dict.fromkeys(headings), headings[0]: f"… and {len(rows) - most} more"})
+    return Table(shown)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import html
 import re
-from collections.abc import Iterable
 
 from skmm.reporting._document import Document, Numbers, Picture, Section, Text
+from skmm.table import Table
 
 # Nothing is loaded and nothing is run, whatever a browser is led to believe the file says.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+_SHORT = 20  # rows that stay on one page of paper
+_SENTENCE = 30  # characters
 
 _STYLE = """
 .skmm-report { --ink: #1c2329; --soft: #56616b; --page: #ffffff; --line: #d6dbe0; --band: #f3f5f7; --mark: #b54708;
@@ -18,7 +21,8 @@ _STYLE = """
   margin: 0 auto; padding: 1.5rem; font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 .skmm-report * { box-sizing: border-box; }
 .skmm-report h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; overflow-wrap: anywhere; }
-.skmm-report h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-bottom: .25rem; border-bottom: 1px solid var(--line); }
+.skmm-report h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-bottom: .25rem;
+  border-bottom: 1px solid var(--line); }
 .skmm-report p { margin: .6rem 0; overflow-wrap: anywhere; }
 .skmm-report .answer { background: var(--band); border-left: .3rem solid var(--lead); border-radius: .3rem;
   padding: .5rem 1rem; font-size: 1.05rem; }
@@ -29,14 +33,15 @@ _STYLE = """
 .skmm-report table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 .skmm-report figcaption { color: var(--soft); font-size: .875rem; padding: .2rem 0; break-after: avoid; }
 .skmm-report th, .skmm-report td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: left;
-  vertical-align: top; max-width: 26rem; overflow-wrap: anywhere; }
-.skmm-report th { font-weight: 600; background: var(--band); overflow-wrap: normal; }
+  vertical-align: top; max-width: 26rem; overflow-wrap: break-word; }
+.skmm-report th { font-weight: 600; background: var(--band); }
+.skmm-report .long { min-width: 13rem; }
 .skmm-report .number { text-align: right; white-space: nowrap; }
 .skmm-report img { display: block; max-width: 100%; height: auto; background: #ffffff; border-radius: .3rem;
   margin: .8rem 0; padding: .3rem; }
 @media (prefers-color-scheme: dark) {
-  .skmm-report { --ink: #e4e8ec; --soft: #a3adb7; --page: #14181c; --line: #39424b; --band: #1f262d; --mark: #f2a35e;
-    --lead: #6cb2ff; }
+  .skmm-report { --ink: #e4e8ec; --soft: #a3adb7; --page: #14181c; --line: #39424b; --band: #1f262d;
+    --mark: #f2a35e; --lead: #6cb2ff; }
   .skmm-report img { background: #f4f5f6; }
 }
 @media (max-width: 40rem) {
@@ -48,12 +53,17 @@ _STYLE = """
     max-width: none; padding: 0; font-size: 10.5pt; }
   .skmm-report .wide { overflow: visible; }
   .skmm-report h2 { break-after: avoid; }
-  .skmm-report tr, .skmm-report img, .skmm-report .answer { break-inside: avoid; }
+  .skmm-report tr, .skmm-report img, .skmm-report .answer, .skmm-report .short { break-inside: avoid; }
+  .skmm-report img { max-height: 8cm; width: auto; }
   .skmm-report table { font-size: 8.5pt; }
   .skmm-report thead { display: table-header-group; }
 }
 """
-_PAGE = "html { background: #ffffff; } body { margin: 0; }\n@media (prefers-color-scheme: dark) { html { background: #14181c; } }\n"
+_PAGE = """
+html { background: #ffffff; }
+body { margin: 0; }
+@media (prefers-color-scheme: dark) { html { background: #14181c; } }
+"""
 
 
 def page(document: Document) -> str:
@@ -99,16 +109,20 @@ def _part(part: Text | Numbers | Picture) -> str:
 
 def _table(part: Numbers) -> str:
     columns, cells = part.table.columns, part.table.cells()
-    numbers = [part.table.is_numeric(name) or _are_shares(row[i] for row in cells) for i, name in enumerate(columns)]
-    classes = [' class="number"' if number else "" for number in numbers]
-    head = "".join(f'<th scope="col"{c}>{html.escape(name)}</th>' for name, c in zip(columns, classes, strict=True))
+    looks = [_look(part.table, name, [row[i] for row in cells]) for i, name in enumerate(columns)]
+    head = "".join(f'<th scope="col"{c}>{html.escape(name)}</th>' for name, c in zip(columns, looks, strict=True))
     body = "\n".join(
-        "<tr>" + "".join(f"<td{c}>{html.escape(cell)}</td>" for cell, c in zip(row, classes, strict=True)) + "</tr>"
+        "<tr>" + "".join(f"<td{c}>{html.escape(cell)}</td>" for cell, c in zip(row, looks, strict=True)) + "</tr>"
         for row in cells
     )
     table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
-    return f'<figure><figcaption>{html.escape(part.caption)}</figcaption><div class="wide">{table}</div></figure>'
+    short = ' class="short"' if len(cells) <= _SHORT else ""
+    caption = html.escape(part.caption)
+    return f'<figure{short}><figcaption>{caption}</figcaption><div class="wide">{table}</div></figure>'
 
 
-def _are_shares(cells: Iterable[str]) -> bool:
-    return all(re.fullmatch(r"[\d.]+%|–|", cell) for cell in cells)
+def _look(table: Table, name: str, cells: list[str]) -> str:
+    """How a column is set: numbers and shares to the right, sentences not too narrow."""
+    if table.is_numeric(name) or all(re.fullmatch(r"[\d.]+%|–|", cell) for cell in cells):
+        return ' class="number"'
+    return ' class="long"' if max(map(len, cells), default=0) > _SENTENCE else ""

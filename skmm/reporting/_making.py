@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from skmm.inspection._displays._fitted import fitted_model
 from skmm.reporting._asked import Asked
 from skmm.reporting._data import Part
 from skmm.reporting._document import Numbers, Section, Text, clip
-from skmm.reporting._reliance import final
 from skmm.table import Table
 from skmm.training._identity import versions
 
@@ -45,7 +45,7 @@ def making_section(asked: Asked, warned: Sequence[str]) -> Section:
 
 def facts_of(estimator: Any) -> dict[str, str]:
     """What is known of a fit, each under its name."""
-    model = final(estimator)
+    model = fitted_model(estimator)
     steps = [type(step).__name__ for _, step in getattr(estimator, "steps", [])]
     found = {"estimator": " → ".join(steps) or type(estimator).__name__}
     net, history = getattr(model, "net_", None), getattr(model, "history_", None)
@@ -72,11 +72,12 @@ def facts_of(estimator: Any) -> dict[str, str]:
 
 def _cautions(asked: Asked) -> list[str]:
     """What of the fit itself a reader should be careful about."""
-    model, found = final(asked.estimator), []
+    model, found = fitted_model(asked.estimator), []
     left_out = getattr(model, "oof_prediction_", None)
     if left_out is not None and len(left_out) == len(asked):
         found.append(
-            f"The model was fitted to {len(asked):,} rows, and as many are scored here. If they are the same, every score "
+            f"The model was fitted to {len(asked):,} rows, and as many are scored here. If they are the same, "
+            "every score "
             "of this report is too good: only rows that it has not seen tell how good it is."
         )
     seeds = [value for key, value in _params(model).items() if key == "random_state"]

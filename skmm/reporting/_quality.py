@@ -14,7 +14,7 @@ from skmm.metrics import expected_calibration_error
 from skmm.reporting import _figures
 from skmm.reporting._asked import Asked
 from skmm.reporting._data import Part, by_missing, percent
-from skmm.reporting._document import Numbers, Section, Text, clip, distinct
+from skmm.reporting._document import Numbers, Section, Text, clip, clipped, distinct
 from skmm.reporting._scores import MEASURES, Classes, Labels, Outcome, Transcripts, Values, drawn_scores, interval
 from skmm.table import Table
 
@@ -86,7 +86,10 @@ def _against_guessing(asked: Asked, quality: Quality, confidence: float) -> str:
     score, low, high = (shown(row[key]) for key in ("score", "low", "high"))
     gap, least, most = quality.gaps[GUESSING]
     if math.isnan(row["score"]) or math.isnan(least):
-        return f"Whether it is any good cannot be said: {MEASURES[quality.primary].shown} of these {n:,} rows is no number."
+        return (
+            f"Whether it is any good cannot be said: {MEASURES[quality.primary].shown} of these {n:,} rows is no "
+            "number."
+        )
     between = f"{confidence:.0%} interval {low} to {high}"
     found = (
         "Better than guessing"
@@ -98,15 +101,25 @@ def _against_guessing(asked: Asked, quality: Quality, confidence: float) -> str:
     outcome = asked.outcome
     if isinstance(outcome, Classes):
         frequent = outcome.labels[int(np.bincount(outcome.truth).argmax())]
-        what = f"of {n:,} rows it gets {score} right ({between}), where always answering the most frequent class, “{clip(frequent, 40)}”, gets {percent(row[GUESSING])}"
+        what = (
+            f"of {n:,} rows it gets {score} right ({between}), where always answering the most frequent class, "
+            f"“{clip(frequent, 40)}”, gets {percent(row[GUESSING])}"
+        )
     elif isinstance(outcome, Labels):
-        what = f"of the labels of {n:,} rows it gets {score} right ({between}), where always answering what is most frequent gets {percent(row[GUESSING])}"
+        what = (
+            f"of the labels of {n:,} rows it gets {score} right ({between}), where always answering what is most "
+            f"frequent gets {percent(row[GUESSING])}"
+        )
     elif isinstance(outcome, Transcripts):
-        what = f"of the words of {n:,} rows {score} are wrong ({between}), where hearing nothing gets {percent(row[GUESSING])} wrong"
+        what = (
+            f"of the words of {n:,} rows {score} are wrong ({between}), where hearing nothing gets "
+            f"{percent(row[GUESSING])} wrong"
+        )
     else:
         error = quality.of("mae")
         what = (
-            f"of {n:,} rows it explains {score} of the variance (R2; {between}), and is off by {_number(error['score'])} on average, "
+            f"of {n:,} rows it explains {score} of the variance (R2; {between}), and is off by "
+            f"{_number(error['score'])} on average, "
             f"where always answering the mean is off by {_number(error[GUESSING])}"
         )
         return f"{found}: {what}."
@@ -123,7 +136,10 @@ def _against_baselines(quality: Quality, comparison: Any) -> str:
     gap, low, high = gaps[best]
     found = "is better than" if low > 0 else "is worse than" if high < 0 else "may be better or worse than"
     shown, unit = (_signed, "in R2") if quality.primary == "r2" else (_points, "points")
-    return f"It {found} the best baseline, “{clip(best, 40)}”: {shown(gap)} {unit} ({shown(low)} to {shown(high)}; above 0 favours this model)."
+    return (
+        f"It {found} the best baseline, “{clip(best, 40)}”: {shown(gap)} {unit} ({shown(low)} to {shown(high)}; "
+        "above 0 favours this model)."
+    )
 
 
 def _points(gap: float) -> str:
@@ -148,7 +164,10 @@ def quality_section(
     seed: Any,
 ) -> Section:
     """How good the answers are."""
-    caption = f"Scores on these rows, between which they lie in {confidence:.0%} of {n_bootstrap} bootstrap samples of the rows (low, high), and what guessing gets"
+    caption = (
+        f"Scores on these rows, between which they lie in {confidence:.0%} of {n_bootstrap} bootstrap samples of "
+        "the rows (low, high), and what guessing gets"
+    )
     if len(quality.gaps) > 1:
         caption += ", and the baselines"
     rows = [
@@ -163,7 +182,8 @@ def quality_section(
     parts: list[Part] = [Numbers(Table(rows), caption)]
     parts.append(
         Text(
-            "Intervals take the rows as independent of one another; where several come from one source, they are too narrow."
+            "Intervals take the rows as independent of one another; where several come from one source, they are "
+            "too narrow."
         )
     )
     parts += _versus(quality, confidence)
@@ -204,24 +224,22 @@ def comparison_parts(comparison: Any) -> list[Part]:
     """What a comparison of methods found, read by its attributes."""
     parts: list[Part] = [
         Numbers(
-            _clipped(comparison.summary),
+            clipped(comparison.summary),
             "Methods by their scores over the folds, the best first, with deviations; times in seconds",
         )
     ]
     if len(comparison.differences):
-        caption = f"By how much each fusion is better than the best baseline in {clip(comparison.metric)}, with {comparison.confidence:.0%} intervals of the paired differences"
-        parts.append(Numbers(_clipped(comparison.differences), caption))
+        caption = (
+            f"By how much each fusion is better than the best baseline in {clip(comparison.metric)}, with "
+            f"{comparison.confidence:.0%} intervals of the paired differences"
+        )
+        parts.append(Numbers(clipped(comparison.differences), caption))
+    parts += _figures.comparison(comparison)
     parts += [
         Text(f"“{clip(name)}” is left out: {clip(reason, 400)}") for name, reason in comparison.skipped.items()
     ]
     parts += [Text(f"Beware: {clip(suspect, 400)}.", beware=True) for suspect in comparison.suspects]
     return [*parts, Text(comparison.verdict)]
-
-
-def _clipped(table: Table) -> Table:
-    headings = distinct(table.columns)
-    cells = ([clip(v) if isinstance(v, str) else v for v in row.values()] for row in table)
-    return Table([dict(zip(headings, row, strict=True)) for row in cells])
 
 
 def _of_classes(outcome: Classes) -> list[Part]:
@@ -243,8 +261,7 @@ def _of_classes(outcome: Classes) -> list[Part]:
         )
     ]
     if len(labels) <= _MOST_PICTURED:
-        figure = _figures.confusion(counts, outcome.labels)
-        parts += [] if figure is None else [figure]
+        parts += _figures.confusion(counts, outcome.labels)
     if len(labels) <= _MOST_CLASSES:
         cells = [
             {"true": a, **{f"said {b}": int(n) for b, n in zip(labels, row, strict=True)}}
@@ -283,13 +300,15 @@ def _calibration(outcome: Classes) -> list[Part]:
         for b in filled
     ]
     means = [np.array([row[key] for row in rows]) for key in ("mean probability", "share where it is so")]
-    figure = _figures.calibration(means[0], means[1], said, _figures.written(what))
+    figures = _figures.calibration(means[0], means[1], said, what)
     error = expected_calibration_error(outcome.truth, outcome.proba, labels=np.arange(outcome.proba.shape[1]))
     return [
         Text(
-            f"Can its probabilities be believed? Of rows to which it gives {what} some probability, that share should be so. Between what it says and what is so there are {100 * error:.1f} points on average (expected calibration error)."
+            f"Can its probabilities be believed? Of rows to which it gives {what} some probability, that share "
+            f"should be so. Between what it says and what is so there are {100 * error:.1f} points on average "
+            "(expected calibration error)."
         ),
-        *([] if figure is None else [figure]),
+        *figures,
         Numbers(Table(rows), f"Calibration: the probability of {what} against how often it is so"),
     ]
 

@@ -11,16 +11,24 @@ from skmm._private import safe_indexing
 from skmm.columns._tables import as_frame
 from skmm.inspection import modality_importances
 from skmm.inspection._answers import label
+from skmm.inspection._displays._fitted import fitted_model
 from skmm.metrics import word_error_rate
+from skmm.reporting import _figures
 from skmm.reporting._asked import Asked
 from skmm.reporting._data import Part
-from skmm.reporting._document import Numbers, Section, Text, clip
-from skmm.reporting._scores import Transcripts
+from skmm.reporting._document import Numbers, Section, Text, clip, clipped
+from skmm.reporting._scores import Classes, Labels, Transcripts, Values
 from skmm.table import Table
 
 MOST_SHAPLEY = 6  # modalities whose sets, 2 for each more, are all looked at
 _MOST_PAIRS = 15
-_MOST_ROWS = 60
+# what importances share out
+_UNITS = {
+    Classes: "accuracy",
+    Labels: "share of rows with all labels right",
+    Values: "R2",
+    Transcripts: "share of words right",
+}
 
 
 def importances_of(
@@ -60,12 +68,12 @@ def _words_right(y_true: Any, y_pred: Any) -> float:
 
 def _meaning(method: str) -> str:
     return {
-        "shapley": "The score is shared among the modalities: each gets what it adds to the others, averaged over the "
-        "orders in which they may come (Shapley values). Together that is what all give above none.",
-        "removal": "Of each modality, by how much the score falls when it is taken from all others: 0 for each of two "
-        "that say the same.",
-        "permutation": "Of each column, by how much the score falls when rows swap it with one another. What columns "
-        "say together, and what they give without one another, was left out: that needs modalities.",
+        "shapley": "The score is shared among the modalities: each gets what it adds to the others, averaged over "
+        "the orders in which they may come (Shapley values). Together that is what all give above none.",
+        "removal": "Of each modality, by how much the score falls when it is taken from all others: 0 for each of "
+        "two that say the same.",
+        "permutation": "Of each column, by how much the score falls when rows swap it with one another. What "
+        "columns say together, and what each gives alone, was left out: that needs modalities.",
     }[method]
 
 
@@ -73,19 +81,21 @@ def reliance_section(asked: Asked, found: Any, said: list[str]) -> Section:
     """What its answers come from."""
     parts: list[Part] = [Text(sentence) for sentence in said]
     if found is not None:
-        parts += [*_importances(found), *_synergy(found)]
-    return Section("What it relies on", [*parts, *_stack(final(asked.estimator))])
+        unit = next(unit for kind, unit in _UNITS.items() if isinstance(asked.outcome, kind))
+        parts += [*_importances(found, unit), *_synergy(found, unit), *_figures.importances(found, unit)]
+    return Section("What it relies on", [*parts, *_stack(fitted_model(asked.estimator))])
 
 
-def _importances(found: Any) -> list[Part]:
-    rows = [{**row, "modality": clip(row["modality"])} for row in found.table][:_MOST_ROWS]
-    columns = {"modality": "what", "alone": "alone, above nothing"}
-    known = [name for name in rows[0] if any(row[name] is not None for row in rows)]
-    table = Table([{columns.get(name, name): row[name] for name in known} for row in rows])
-    return [Numbers(table, "Importances, the largest first, in units of the score, with their intervals")]
+def _importances(found: Any, unit: str) -> list[Part]:
+    shown = {"modality": "what", "alone": "alone, above nothing"}
+    rows = list(found.table)
+    known = [name for name in found.table.columns if any(row[name] is not None for row in rows)]
+    table = Table([{shown.get(name, name): row[name] for name in known} for row in rows])
+    caption = f"Importances, the largest first, with their intervals; in units of the {unit}"
+    return [Numbers(clipped(table), caption)]
 
 
-def _synergy(found: Any) -> list[Part]:
+def _synergy(found: Any, unit: str) -> list[Part]:
     if found.interactions is None or len(found.modalities) < 2:
         return []
     names = [clip(label(key)) for key in found.modalities]
@@ -93,8 +103,8 @@ def _synergy(found: Any) -> list[Part]:
     pairs = sorted(pairs, key=lambda pair: -abs(found.interactions[pair]))[:_MOST_PAIRS]
     rows = [{"one": names[j], "other": names[i], "synergy": float(found.interactions[i, j])} for i, j in pairs]
     return [
-        Text("Above 0, two modalities say more together than each alone; below 0, they say the same."),
-        Numbers(Table(rows), "Synergy of two modalities, in units of the score"),
+        Text("Synergy above 0: two modalities say more together than each alone. Below 0: they say the same."),
+        Numbers(Table(rows), f"Synergy of two modalities, in units of the {unit}"),
     ]
 
 
@@ -103,32 +113,14 @@ def _stack(model: Any) -> list[Part]:
     weights, scores = (getattr(model, name, None) for name in ("stack_weights_", "expert_scores_"))
     parts: list[Part] = []
     if weights is not None:
-        parts.append(
+        parts += [
             Text(
-                "The answer is put together from several: heads of the network, and experts (plain models) beside it."
-            )
-        )
-        parts.append(Numbers(_clipped(weights), "Weight of each head and expert in the answer"))
-    if scores is not None:
-        parts.append(Numbers(_clipped(scores), "Each head and expert alone, on training rows that it did not see"))
-    return parts
-
-
-def _clipped(table: Table) -> Table:
-    return Table(
-        [
-            {clip(k, 40): clip(v) if isinstance(v, str) else v for k, v in row.items()}
-            for row in list(table)[:_MOST_ROWS]
+                "The answer is put together from several: heads of the network, and plain models beside it, "
+                "experts."
+            ),
+            Numbers(clipped(weights), "Weight of each head and expert in the answer"),
+            *_figures.stack(model),
         ]
-    )
-
-
-def final(estimator: Any) -> Any:
-    """What predicts in the end, inside of pipelines and searches."""
-    while True:
-        inner = (
-            estimator.steps[-1][1] if hasattr(estimator, "steps") else getattr(estimator, "best_estimator_", None)
-        )
-        if inner is None or inner == "passthrough":
-            return estimator
-        estimator = inner
+    if scores is not None:
+        parts.append(Numbers(clipped(scores), "Each head and expert alone, on training rows that it did not see"))
+    return parts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import warnings
-from collections.abc import Mapping
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from skmm._checks import unknown
 from skmm._private import num_samples
 from skmm.blocks._given import is_named
 from skmm.columns._tables import as_frame
+from skmm.inspection._displays._fitted import fitted_model
 from skmm.reporting import _figures
 from skmm.reporting._asked import Asked, ask, check_baselines, outcome_of
 from skmm.reporting._card import card
@@ -26,7 +26,7 @@ from skmm.reporting._html import fragment, page
 from skmm.reporting._making import making_section, today, versions_here
 from skmm.reporting._markdown import markdown
 from skmm.reporting._quality import answer, comparison_parts, measure, quality_section
-from skmm.reporting._reliance import final, importances_of, reliance_section
+from skmm.reporting._reliance import importances_of, reliance_section
 from skmm.table import Table
 
 KINDS = {".html": "html", ".htm": "html", ".md": "markdown", ".markdown": "markdown"}
@@ -43,8 +43,8 @@ class Report:
     answer : list of str
         The answer in two sentences.
     scores : Table or None
-        Of an estimator: one row per score, ``metric``, ``score``, ``low``, ``high``, what ``guessing`` gets, and each
-        baseline.
+        Of an estimator: one row per score, ``metric``, ``score``, ``low``, ``high``, what ``guessing`` gets, and
+        each baseline.
     importances : Bunch or None
         Of an estimator: what :func:`skmm.inspection.modality_importances` found, where it could be measured.
     """
@@ -75,8 +75,8 @@ class Report:
     def to_model_card(self) -> str:
         """The report as the README of a model on a hub.
 
-        Its head has what Hugging Face reads: library, tags, and the scores as ``model-index``. The licence is left to
-        you.
+        Its head has what Hugging Face reads: library, tags, and the scores as ``model-index``. The licence is left
+        to you.
 
         Raises
         ------
@@ -159,9 +159,11 @@ def report(
         What :func:`skmm.compare_fusions` returned, shown beside.
     importances : "auto", Bunch or None, default="auto"
         What :func:`skmm.inspection.modality_importances` returned. "auto" computes it: Shapley values of up to six
-        modalities, removal of more, permutation of the columns of a table that becomes no Blocks. None leaves it out.
+        modalities, removal of more, permutation of the columns of a table that becomes no Blocks. None leaves it
+        out.
     worst : int, default=0
-        How many of the rows that went most wrong are shown, at most 200; none by default, since rows may be personal.
+        How many of the rows that went most wrong are shown, at most 200; none by default, since rows may be
+        personal.
     title : str, optional
         What stands on top.
     n_rows : int, default=1000
@@ -183,8 +185,8 @@ def report(
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If y is missing, has gaps or other classes, lengths differ, the ending of ``path`` is unknown, or there is no
-        report of such an estimator.
+        If y is missing, has gaps or other classes, lengths differ, the ending of ``path`` is unknown, or there is
+        no report of such an estimator.
     OSError
         If the folder of ``path`` is not there or cannot be written; before anything is computed.
 
@@ -227,7 +229,7 @@ def report(
         worst_section(asked, worst),
         making_section(asked, warned),
     ]
-    heading = title or f"{type(final(estimator)).__name__}: report on {len(asked):,} rows"
+    heading = title or f"{type(fitted_model(estimator)).__name__}: report on {len(asked):,} rows"
     document = Document(
         clip(heading, 200), answer(asked, quality, comparison, confidence), _byline(), _told(sections)
     )
@@ -244,10 +246,14 @@ def report_comparison(
     if path is not None:
         check_path(path, None)
     best = next(iter(comparison.summary))
-    leads = f"Best of {len(comparison.summary)} methods by {comparison.metric} is {best['method']}: {best[comparison.metric]:.4f}."
+    leads = (
+        f"Best of {len(comparison.summary)} methods by {comparison.metric} is {best['method']}: "
+        f"{best[comparison.metric]:.4f}."
+    )
     parts = comparison_parts(comparison)
     reading = Text(
-        "Each method was fitted to some folds of the data and scored on the others. Deviations are those over the folds. "
+        "Each method was fitted to some folds of the data and scored on the others. Deviations are those over "
+        "the folds. "
         "Folds share training rows, for which the intervals of differences are corrected."
     )
     facts = [Text(", ".join(f"{name} {version}" for name, version in versions_here().items()) + ".")]

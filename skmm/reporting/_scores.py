@@ -39,7 +39,7 @@ def of_confusion(table: np.ndarray) -> dict[str, float]:
 def drawn_scores(
     scores: Sequence[Scores], n: int, groups: Any, draws: int, seed: Any
 ) -> list[list[dict[str, float]]]:
-    """What each of several scores is in each bootstrap sample of rows, or of whole groups; the samples are shared."""
+    """What several scores are in each bootstrap sample of rows, or of whole groups: the same samples for all."""
     rng = np.random.default_rng(seed)
     unit = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     n_units = int(unit.max()) + 1
