@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from skmm._optional import import_optional
 from skmm._private import num_samples
 from skmm.blocks import Blocks
+from skmm.blocks._given import blocks_if_named
+from skmm.inspection._displays._fitted import fitted_model
 from skmm.inspection.removal import at_blocks
 from skmm.metrics import check_transcripts
 from skmm.reporting._document import names
@@ -61,6 +63,7 @@ def ask(estimator: Any, X: Any, y: Any) -> Asked:
     check_is_fitted(estimator)
     if y is None:
         raise ValueError("y is None; whether an estimator is any good, only the target of each sample tells.")
+    X = blocks_if_named(X)
     if num_samples(X) != num_samples(y):
         raise ValueError(f"X has {num_samples(X)} samples, y has {num_samples(y)}.")
     if num_samples(y) == 0:
@@ -70,6 +73,12 @@ def ask(estimator: Any, X: Any, y: Any) -> Asked:
     except ValueError:  # of an estimator that never sees any; what is wrong with X, its prediction says
         model, samples = estimator, X
     notes: list[str] = []
+    left_out = getattr(fitted_model(estimator), "oof_prediction_", None)
+    if left_out is not None and len(left_out) == num_samples(y):
+        notes.append(
+            f"The model was fitted to {len(left_out):,} rows, and as many are scored here. If they are the same, "
+            "every score of this report is too good: only rows that it has not seen tell how good it is."
+        )
     return Asked(estimator, X, y, model, samples, outcome_of(model, samples, y, notes), notes)
 
 

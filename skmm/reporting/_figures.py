@@ -19,14 +19,14 @@ from skmm.reporting._document import Picture, clip
 _STYLE = {
     "svg.fonttype": "none",  # letters stay letters: of every script that the reader has, and small
     "svg.hashsalt": "skmm",  # the same figure is the same file
-    "font.size": 9,
+    "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
 _DOTS = 150  # per inch, of clouds of points, which would be large as SVG
 _MOST_NAMES = 40  # of heads or modalities that a figure has room for
 _FEW = 12  # classes whose counts are written into the cells
-_WIDE, _CURVE = 7.0, (5.0, 4.0)  # inches
+_WIDE, _CURVE = 5.2, (4.8, 3.8)  # inches: what is wider cannot be read on a phone
 _LONGEST = 40  # characters of a name
 
 
@@ -70,8 +70,7 @@ def confusion(counts: np.ndarray, labels: Sequence[str]) -> list[Picture]:
         if not few:
             ax.tick_params(labelsize=6)
 
-    wide, high = heat_map_size(names, names)
-    side = min(9.0, max(wide, high))
+    side = min(9.0, 3.0 + 0.3 * len(names))
     alt = "Confusion matrix: rows of each true class by what was predicted, with the counts in a table."
     return picture(draw, alt, (side + 0.6, side))
 
@@ -130,21 +129,18 @@ def histogram(values: np.ndarray) -> list[Picture]:
     return picture(draw, "Histogram of the target; its quantiles are in the table.", (_WIDE, 2.6))
 
 
-def importances(found: Any, unit: str) -> list[Picture]:
-    """Importances with their intervals, and what two say together."""
+def importances(found: Any, unit: str, kind: str) -> list[Picture]:
+    """Importances with their intervals, ``kind="bars"``, or what two say together, ``"synergy"``."""
     names = [shown(label(key)) for key in found.modalities]
     if len(names) > _MOST_NAMES:
         return []
 
-    def draw(ax: Any, kind: str) -> None:
+    def draw(ax: Any) -> None:
         ImportanceDisplay.from_importances(found, score_name=unit, kind=kind, ax=ax)
 
-    alt = "Importances with their intervals, as in the table."
-    drawn = picture(partial(draw, kind="bars"), alt, (_WIDE, height_of(names)))
-    if found.interactions is None or len(names) < 2:
-        return drawn
-    alt = "Synergy of each two as a heat map, as in the table."
-    return drawn + picture(partial(draw, kind="synergy"), alt, heat_map_size(names, names))
+    if kind == "synergy":
+        return picture(draw, "Synergy of each two as a heat map, as in the table.", heat_map_size(names, names))
+    return picture(draw, "Importances with their intervals, as in the table.", (_WIDE, height_of(names)))
 
 
 def stack(model: Any) -> list[Picture]:

@@ -56,6 +56,7 @@ _STYLE = """
   .skmm-report tr, .skmm-report img, .skmm-report .answer, .skmm-report .short { break-inside: avoid; }
   .skmm-report img { max-height: 8cm; width: auto; }
   .skmm-report table { font-size: 8.5pt; }
+  .skmm-report .number { white-space: normal; }
   .skmm-report thead { display: table-header-group; }
 }
 """
@@ -123,6 +124,6 @@ def _table(part: Numbers) -> str:
 
 def _look(table: Table, name: str, cells: list[str]) -> str:
     """How a column is set: numbers and shares to the right, sentences not too narrow."""
-    if table.is_numeric(name) or all(re.fullmatch(r"[\d.]+%|–|", cell) for cell in cells):
+    if table.is_numeric(name) or all(re.fullmatch(r"[\d.]+%|[-\d.]+ ± [\d.]+|–|", cell) for cell in cells):
         return ' class="number"'
     return ' class="long"' if max(map(len, cells), default=0) > _SENTENCE else ""

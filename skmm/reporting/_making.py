@@ -72,18 +72,9 @@ def facts_of(estimator: Any) -> dict[str, str]:
 
 def _cautions(asked: Asked) -> list[str]:
     """What of the fit itself a reader should be careful about."""
-    model, found = fitted_model(asked.estimator), []
-    left_out = getattr(model, "oof_prediction_", None)
-    if left_out is not None and len(left_out) == len(asked):
-        found.append(
-            f"The model was fitted to {len(asked):,} rows, and as many are scored here. If they are the same, "
-            "every score "
-            "of this report is too good: only rows that it has not seen tell how good it is."
-        )
-    seeds = [value for key, value in _params(model).items() if key == "random_state"]
-    if seeds == [None]:
-        found.append("No seed was given (random_state): another fit to the same rows will differ a little.")
-    return found
+    if _params(fitted_model(asked.estimator)).get("random_state", 0) is None:
+        return ["No seed was given (random_state): another fit to the same rows will differ a little."]
+    return []
 
 
 def _params(estimator: Any) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from scipy.stats import binomtest
 from skmm.metrics import expected_calibration_error
 from skmm.reporting import _figures
 from skmm.reporting._asked import Asked
+from skmm.reporting._comparison import comparison_parts
 from skmm.reporting._data import Part, by_missing, percent
-from skmm.reporting._document import Numbers, Section, Text, clip, clipped, distinct
+from skmm.reporting._document import Numbers, Section, Text, clip, distinct
 from skmm.reporting._scores import MEASURES, Classes, Labels, Outcome, Transcripts, Values, drawn_scores, interval
 from skmm.table import Table
 
@@ -190,7 +191,7 @@ def quality_section(
     if comparison is not None:
         parts += [
             *comparison_parts(comparison),
-            Text("The comparison was made on the folds of its own data, not on the rows of this report."),
+            Text(f"{comparison.verdict} It was found on the folds of the comparison's data, not on these rows."),
         ]
     outcome = asked.outcome
     if isinstance(outcome, Classes):
@@ -218,28 +219,6 @@ def _versus(quality: Quality, confidence: float) -> list[Part]:
             f"By how much it is better on the same rows, with {confidence:.0%} intervals of the paired difference",
         )
     ]
-
-
-def comparison_parts(comparison: Any) -> list[Part]:
-    """What a comparison of methods found, read by its attributes."""
-    parts: list[Part] = [
-        Numbers(
-            clipped(comparison.summary),
-            "Methods by their scores over the folds, the best first, with deviations; times in seconds",
-        )
-    ]
-    if len(comparison.differences):
-        caption = (
-            f"By how much each fusion is better than the best baseline in {clip(comparison.metric)}, with "
-            f"{comparison.confidence:.0%} intervals of the paired differences"
-        )
-        parts.append(Numbers(clipped(comparison.differences), caption))
-    parts += _figures.comparison(comparison)
-    parts += [
-        Text(f"“{clip(name)}” is left out: {clip(reason, 400)}") for name, reason in comparison.skipped.items()
-    ]
-    parts += [Text(f"Beware: {clip(suspect, 400)}.", beware=True) for suspect in comparison.suspects]
-    return [*parts, Text(comparison.verdict)]
 
 
 def _of_classes(outcome: Classes) -> list[Part]:

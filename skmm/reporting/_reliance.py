@@ -36,13 +36,17 @@ def importances_of(
 ) -> tuple[Any, list[str]]:
     """Importances of modalities, or of columns where there are none, and what is to be said of them."""
     n = len(asked)
-    rows = np.arange(n)
+    rows, y = np.arange(n), asked.y
+    if isinstance(asked.outcome, Classes):  # as the model writes them, without those that it does not know
+        classes = np.asarray(asked.model.classes_)
+        rows = np.flatnonzero(asked.outcome.truth < len(classes))
+        y = classes[np.minimum(asked.outcome.truth, len(classes) - 1)]
     said: list[str] = []
-    if n > n_rows:
-        rows = np.sort(np.random.default_rng(seed).choice(n, n_rows, replace=False))
+    if len(rows) > n_rows:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, n_rows, replace=False))
         said.append(f"Measured on {n_rows:,} of the {n:,} rows, drawn at random.")
     options: dict[str, Any] = {"n_bootstrap": n_bootstrap, "confidence": confidence, "random_state": seed}
-    y = safe_indexing(asked.y, rows)
+    y = safe_indexing(y, rows)
     try:
         if asked.blocks is not None:
             method = "shapley" if len(list(asked.blocks)) <= MOST_SHAPLEY else "removal"
@@ -82,7 +86,7 @@ def reliance_section(asked: Asked, found: Any, said: list[str]) -> Section:
     parts: list[Part] = [Text(sentence) for sentence in said]
     if found is not None:
         unit = next(unit for kind, unit in _UNITS.items() if isinstance(asked.outcome, kind))
-        parts += [*_importances(found, unit), *_synergy(found, unit), *_figures.importances(found, unit)]
+        parts += [*_importances(found, unit), *_synergy(found, unit)]
     return Section("What it relies on", [*parts, *_stack(fitted_model(asked.estimator))])
 
 
@@ -92,7 +96,7 @@ def _importances(found: Any, unit: str) -> list[Part]:
     known = [name for name in found.table.columns if any(row[name] is not None for row in rows)]
     table = Table([{shown.get(name, name): row[name] for name in known} for row in rows])
     caption = f"Importances, the largest first, with their intervals; in units of the {unit}"
-    return [Numbers(clipped(table), caption)]
+    return [Numbers(clipped(table), caption), *_figures.importances(found, unit, "bars")]
 
 
 def _synergy(found: Any, unit: str) -> list[Part]:
@@ -105,6 +109,7 @@ def _synergy(found: Any, unit: str) -> list[Part]:
     return [
         Text("Synergy above 0: two modalities say more together than each alone. Below 0: they say the same."),
         Numbers(Table(rows), f"Synergy of two modalities, in units of the {unit}"),
+        *_figures.importances(found, unit, "synergy"),
     ]
 
 

@@ -20,12 +20,13 @@ from skmm.inspection._displays._fitted import fitted_model
 from skmm.reporting import _figures
 from skmm.reporting._asked import Asked, ask, check_baselines, outcome_of
 from skmm.reporting._card import card
+from skmm.reporting._comparison import check_comparison, comparison_parts
 from skmm.reporting._data import data_section, worst_section
 from skmm.reporting._document import Document, Section, Text, clip
 from skmm.reporting._html import fragment, page
 from skmm.reporting._making import making_section, today, versions_here
 from skmm.reporting._markdown import markdown
-from skmm.reporting._quality import answer, comparison_parts, measure, quality_section
+from skmm.reporting._quality import answer, measure, quality_section
 from skmm.reporting._reliance import importances_of, reliance_section
 from skmm.table import Table
 
@@ -209,6 +210,8 @@ def report(
     check_scalar(n_bootstrap, "n_bootstrap", Integral, min_val=2)
     check_scalar(confidence, "confidence", Real, min_val=0, max_val=1, include_boundaries="neither")
     check_scalar(random_state, "random_state", Integral, min_val=0)
+    if comparison is not None:
+        check_comparison(comparison)
     if isinstance(importances, str) and importances != "auto":
         raise unknown("importances", importances, ["auto", None])
     with warnings.catch_warnings(record=True) as caught:  # what a reader should know stands in the report
