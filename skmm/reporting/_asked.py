@@ -155,7 +155,7 @@ def _labels(model: Any, samples: Any, y: Any) -> Labels:
 
 def _values(model: Any, samples: Any, y: np.ndarray) -> Values:
     if y.dtype.kind not in "iufb":
-        raise ValueError(f"the estimator predicts numbers, and y holds {y.reshape(-1)[0]!r}.")
+        raise ValueError(f"the estimator predicts numbers, and y holds {y.reshape(-1).tolist()[0]!r}.")
     truth, said = y.astype(float), np.asarray(model.predict(samples), dtype=float)
     truth, said = truth.reshape(len(truth), -1), said.reshape(len(said), -1)
     if truth.shape != said.shape:

@@ -17,7 +17,8 @@ from skmm.reporting._scores import Classes, Labels, Transcripts, Values
 from skmm.table import Table
 
 _MOST_CELLS = 8  # columns of the table that are shown of a row
-_MOST_BARS = 30
+_MOST_BARS = 12
+_MOST_CLASSES = 20  # each of which has a row in another table, too
 
 Part = Text | Numbers | Picture
 
@@ -78,8 +79,8 @@ def _target(asked: Asked) -> list[Part]:
             {"class": clip(outcome.labels[i]), "rows": int(counts[i]), "share": percent(counts[i] / len(outcome))}
             for i in order
         ]
-        figure = _bars([rows[i] for i in range(min(len(rows), _MOST_BARS))], "class")
-        return [Numbers(clipped(Table(rows)), "The answer: how many rows are of each class"), *figure]
+        table = clipped(Table(rows), _MOST_CLASSES)
+        return [Numbers(table, "The answer: how many rows are of each class"), *_bars(rows, "class")]
     if isinstance(outcome, Labels):
         counts = outcome.truth.sum(axis=0)
         rows = [
@@ -88,7 +89,7 @@ def _target(asked: Asked) -> list[Part]:
         ]
         return [
             Numbers(clipped(Table(rows)), "The answer: how many rows have each label"),
-            *_bars(rows[:_MOST_BARS], "label"),
+            *_bars(rows, "label"),
         ]
     if isinstance(outcome, Transcripts):
         words = sum(len(text.split()) for text in outcome.truth)
@@ -97,6 +98,8 @@ def _target(asked: Asked) -> list[Part]:
 
 
 def _bars(rows: list[dict[str, Any]], what: str) -> list[Part]:
+    if len(rows) > _MOST_BARS:
+        return []
     alt = f"Rows of each {what}, as in the table."
     return [*_figures.bars([row[what] for row in rows], [row["rows"] for row in rows], alt)]
 

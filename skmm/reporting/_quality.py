@@ -50,15 +50,15 @@ class Quality:
 
 
 GUESSING = "guessing"
+_COLUMNS = ("metric", "score", "low", "high", "better", "meaning")
 
 
 def measure(
     outcome: Outcome, baselines: Mapping[str, Outcome], n_bootstrap: int, confidence: float, seed: Any
 ) -> Quality:
     """The scores of what was said of the rows."""
-    methods: dict[str, Outcome] = {GUESSING: outcome.guessing(), **baselines}
-    shown = distinct(list(methods))
-    everyone = [outcome, *methods.values()]
+    shown = distinct([*_COLUMNS, GUESSING, *baselines])[len(_COLUMNS) :]
+    everyone = [outcome, outcome.guessing(), *baselines.values()]
     ones = np.ones(len(outcome))
     scores = [each.scores(ones) for each in everyone]
     drawn = drawn_scores([each.scores for each in everyone], len(outcome), None, n_bootstrap, seed)
