@@ -138,7 +138,7 @@ def worst_section(asked: Asked, worst: int) -> Section:
     order = order[badness[order] > 0]
     if len(order) == 0:
         return Section(title, [Text("No row is wrong.")])
-    table = Table([{"row": int(i), **_answers(asked, i), **_cells(asked, i)} for i in order])
+    table = Table([{"row": i, **_answers(asked, i), **_cells(asked, i)} for i in order.tolist()])
     return Section(
         title,
         [

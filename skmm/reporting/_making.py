@@ -64,9 +64,10 @@ def facts_of(estimator: Any) -> dict[str, str]:
         found["score on training rows that members left out"] = f"{model.oof_score_:.4f}"
     if hasattr(estimator, "best_params_"):
         found["chosen by the search"] = clip(estimator.best_params_, _LONGEST)
-    seeds = {key: value for key, value in _params(estimator).items() if key.rpartition("__")[2] == "random_state"}
+    parts = getattr(estimator, "steps", [(type(estimator).__name__, estimator)])
+    seeds = {name: _params(part)["random_state"] for name, part in parts if "random_state" in _params(part)}
     if seeds:
-        found["seeds"] = ", ".join(f"{name}={value!r}" for name, value in seeds.items())
+        found["seeds (random_state)"] = ", ".join(f"{name}: {value!r}" for name, value in seeds.items())
     return {**found, "date of this report": today(), **versions_here()}
 
 

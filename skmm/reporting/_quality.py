@@ -173,7 +173,7 @@ def quality_section(
         caption += ", and the baselines"
     rows = [
         {
-            **row,
+            **{name: None if value != value else value for name, value in row.items()},  # a NaN says nothing
             "metric": MEASURES[row["metric"]].shown,
             "better": MEASURES[row["metric"]].better,
             "meaning": MEASURES[row["metric"]].meaning,

@@ -33,8 +33,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skmm
-from skmm import Blocks, MultimodalRegressor
+from skmm import Blocks, MultimodalRegressor, SpeechRecognizer
+from skmm.datasets import make_spoken_sequences
 from skmm.model_selection import FusionComparison
+from skmm.preprocessing.audio import LogMel
 from skmm.reporting import Report
 from skmm.reporting._scores import Classes, Labels, Values, drawn_scores
 from skmm.table import Table
@@ -572,3 +574,15 @@ def test_a_score_that_fails_on_a_set_leaves_importances_out(test):
     assert found.importances is None
     assert "could not be measured" in found.to_markdown()
     assert "no words, no answer" in found.to_markdown()
+
+
+@pytest.mark.slow
+def test_a_recogniser_of_speech():
+    spoken, y = make_spoken_sequences(60, n_words=(1, 2), n_syllables=3, difficulty=0.1, random_state=0)
+    X = Blocks(audio=LogMel(8000, n_mels=20).fit_transform(spoken["audio"]), expected=spoken["context"])
+    quick = {"subsampling": (4,), "hidden_dim": 32, "dropout": 0.0, "lr": 0.01, "batch_size": 4, "max_epochs": 8}
+    model = SpeechRecognizer(encoders={"audio": "gru"}, **quick, random_state=0).fit(X[:40], y[:40])
+    found = skmm.report(model, X[40:], y[40:], **QUICK)
+    assert found.scores["metric"] == ["word_error_rate", "character_error_rate"]
+    assert found.importances.table["modality"][0] == "audio"
+    assert "have no audio" not in found.to_markdown()  # it was taken away to see what it is worth
