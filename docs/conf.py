@@ -55,6 +55,7 @@ GALLERY = [
     "csv_to_model.py",
     "listing.py",
     "which_modality.py",
+    "why.py",
     "compare_and_report.py",
     "search.py",
     "sequences_with_groups.py",

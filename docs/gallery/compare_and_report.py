@@ -34,23 +34,13 @@ result.summary.to_pandas().round(3)
 # ---------------
 # Each fusion against the best baseline. An interval that holds 0 says that these folds cannot tell them apart.
 
-differences = result.differences.to_pandas()
-differences.round(3)
+result.differences.to_pandas().round(3)
 
 # %%
 
-fig, ax = plt.subplots(figsize=(7, 2.5), layout="constrained")
-middle = differences["difference"]
-ax.errorbar(
-    middle,
-    differences["fusion"],
-    xerr=[middle - differences["low"], differences["high"] - middle],
-    fmt="o",
-    capsize=4,
-)
-ax.axvline(0, color="grey", linestyle="--")
-ax.invert_yaxis()
-ax.set(xlabel=f"accuracy above {differences['baseline'][0]}, with its interval", ylim=(len(middle) - 0.5, -0.5))
+from skmm.inspection import ComparisonDisplay
+
+ComparisonDisplay.from_comparison(result, kind="both")
 plt.show()
 
 # %%

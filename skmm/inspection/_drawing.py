@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_classifier, is_regressor
 
 from skmm._checks import unknown
 from skmm._optional import import_optional
@@ -24,6 +25,7 @@ SEQUENTIAL = "viridis"
 LITERAL = {"parse_math": False, "usetex": False}
 WIDTH = 28  # characters of a line of a name
 _LINES = 6
+_PER_COLUMN = 26  # lines of a legend
 _LINE, _CHARACTER = 0.19, 0.09  # inches that a line of text takes, and a character
 
 
@@ -44,7 +46,7 @@ def shown(name: Any, width: int = WIDTH) -> str:
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     if len(text) > _LINES * width:
         text = f"{text[: _LINES * width - 21]}…{text[-20:]}"
-    return "\n".join(textwrap.wrap(text, width, drop_whitespace=False)) or "''"
+    return "\n".join(textwrap.wrap(text, width)) or "''"
 
 
 def _lines(names: Iterable[str]) -> int:
@@ -60,7 +62,7 @@ def heat_map_size(rows: Sequence[str], columns: Sequence[str]) -> tuple[float, f
     """Inches, wide and high, of a heat map with these names; its rows are those of :func:`height_of`."""
     below = _CHARACTER * max((len(line) for name in columns for line in name.split("\n")), default=0)
     beside = _CHARACTER * max((len(line) for name in rows for line in name.split("\n")), default=0)
-    wide = 2.0 + beside + len(columns) * max(0.36, _LINE * _lines(columns), 4 / max(1, len(columns)))
+    wide = 2.0 + beside + len(columns) * max(0.36, _LINE * _lines(columns), 3 / max(1, len(columns)))
     return wide, max(2.0, height_of(rows)) + (below if _turned(columns) else 0.6)
 
 
@@ -99,17 +101,21 @@ def divided(ax: Any, widths: Sequence[float], figsize: tuple[float, float]) -> n
         if len(axes) != n:
             raise ValueError(f"ax has {len(axes)} axes, {n} are drawn on; give {n}, or one to divide.")
         return axes
-    if n == 1:
-        return np.array([ax], dtype=object)
+    return np.array([ax], dtype=object) if n == 1 else grid_in(ax, 1, n, width_ratios=list(widths))[0]
+
+
+def grid_in(ax: Any, n_rows: int, n_columns: int, **ratios: Any) -> np.ndarray:
+    """Axes (n_rows, n_columns) in the place of some, which disappear."""
     ax.set_axis_off()
     place = ax.get_subplotspec()
     if place is None:  # axes that stand where the user put them
         box = ax.get_position()
-        grid = ax.figure.add_gridspec(1, n, left=box.x0, right=box.x1, bottom=box.y0, top=box.y1, wspace=0.4)
-        grid.set_width_ratios(list(widths))
+        room = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1, "wspace": 0.4, "hspace": 0.4}
+        grid = ax.figure.add_gridspec(n_rows, n_columns, **room, **ratios)
     else:
-        grid = place.subgridspec(1, n, width_ratios=list(widths))
-    return np.array([ax.figure.add_subplot(grid[0, i]) for i in range(n)], dtype=object)
+        grid = place.subgridspec(n_rows, n_columns, **ratios)
+    made = [[ax.figure.add_subplot(grid[i, j]) for j in range(n_columns)] for i in range(n_rows)]
+    return np.array(made, dtype=object).reshape(n_rows, n_columns)
 
 
 def name_rows(ax: Any, names: Sequence[str]) -> None:
@@ -133,6 +139,28 @@ def literal_legend(ax: Any, handles: Sequence[Any], names: Sequence[Any], **opti
     return legend
 
 
+def legend_beside(ax: Any, handles: Sequence[Any], names: Sequence[Any], title: str | None = None) -> Any:
+    """A legend to the right of the axes, in as many columns as :func:`legend_size` has room for."""
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+    legend = literal_legend(ax, handles, names, ncols=_columns([shown(name) for name in names]), **place)
+    if title is not None:
+        legend.set_title(shown(title))
+        legend.get_title().set(**LITERAL)
+    return legend
+
+
+def legend_size(names: Sequence[str]) -> tuple[float, float]:
+    """Inches, wide and high, of a legend with these names, of :func:`shown`."""
+    longest = max((len(line) for name in names for line in name.split("\n")), default=0)
+    columns = _columns(names)
+    lines = sum(1 + name.count("\n") for name in names)
+    return columns * (0.5 + _CHARACTER * longest), 1.0 + 0.22 * (lines / columns + _lines(names))
+
+
+def _columns(names: Sequence[str]) -> int:
+    return max(1, math.ceil(sum(1 + name.count("\n") for name in names) / _PER_COLUMN))
+
+
 def heat_map(
     ax: Any, values: np.ndarray, label: str, *, diverging: bool, im_kw: Any = None, text_kw: Any = None
 ) -> tuple[Any, list[Any], Any]:
@@ -145,7 +173,7 @@ def heat_map(
     im = ax.imshow(values, **{"aspect": "auto", **style, **(im_kw or {})})
     ax.set_facecolor("white" if diverging else "0.85")
     texts = []
-    digits = max(0, 1 - math.floor(math.log10(most)))
+    digits = min(4, max(0, 1 - math.floor(math.log10(most))))
     if max(values.shape) <= 12:
         for i, j in np.ndindex(*values.shape):
             if np.isfinite(values[i, j]):
@@ -163,12 +191,17 @@ def number(value: float, *, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}{few}}"
 
 
-def score_name(scoring: Any) -> str | None:
-    """A metric as the label of an axis; None for the estimator's own."""
-    if scoring is None:
-        return None
+def score_name(scoring: Any) -> str:
+    """A metric as the label of an axis."""
     named = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
-    return named.replace("neg_", "negative ").replace("_", " ").capitalize()
+    return named.replace("neg_", "negative ").replace("_", " ")
+
+
+def name_of_score(estimator: Any, scoring: Any) -> str:
+    """The same, at None of the estimator's own ``score``."""
+    if scoring is not None:
+        return score_name(scoring)
+    return "accuracy" if is_classifier(estimator) else "R2" if is_regressor(estimator) else "score"
 
 
 def check_kind(kind: Any, valid: Sequence[str]) -> None:

@@ -13,8 +13,9 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skmm._checks import check_rate
 from skmm._devices import draw_seed
-from skmm._optional import import_optional
 from skmm.inspection._answers import Names, as_tuple, chosen, label
+from skmm.inspection._drawing import color_of, literal_legend, marker_of, new_axes, pyplot
+from skmm.inspection._drawing import score_name as name_of
 from skmm.inspection.removal import at_blocks, score_without
 
 
@@ -220,7 +221,7 @@ class RobustnessDisplay:
         ImportError
             If matplotlib is not installed; before anything is computed.
         """
-        import_optional("matplotlib", extra="plot")
+        pyplot()
         curve = robustness_curve(
             estimator,
             X,
@@ -233,8 +234,7 @@ class RobustnessDisplay:
             n_jobs=n_jobs,
         )
         if score_name is None and scoring is not None:
-            named = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
-            score_name = named.replace("neg_", "negative ").replace("_", " ").capitalize()
+            score_name = name_of(scoring).capitalize()
         display = cls(rates=curve.rates, scores=curve.scores, baseline=curve.baseline, score_name=score_name)
         return display.plot(ax, line_kw=line_kw, fill_between_kw=fill_between_kw)
 
@@ -269,15 +269,14 @@ class RobustnessDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        pyplot = import_optional("matplotlib.pyplot", extra="plot")
-        if ax is None:
-            _, ax = pyplot.subplots()
+        ax = new_axes(ax, (7.0, 4.5))
         order = np.argsort(self.rates)
         x = np.asarray(self.rates)[order]
         self.lines_, self.fill_between_ = [], []
-        for key, scores in self.scores.items():
+        for i, (key, scores) in enumerate(self.scores.items()):
             mean, deviation = scores.mean(axis=1)[order], scores.std(axis=1)[order]
-            (line,) = ax.plot(x, mean, **{"marker": "o", "label": label(key), **(line_kw or {})})
+            style = {"marker": marker_of(i), "color": color_of(i), "label": label(key), **(line_kw or {})}
+            (line,) = ax.plot(x, mean, **style)
             band = {"alpha": 0.2, "color": line.get_color(), "linewidth": 0, **(fill_between_kw or {})}
             self.lines_.append(line)
             self.fill_between_.append(ax.fill_between(x, mean - deviation, mean + deviation, **band))
@@ -285,6 +284,6 @@ class RobustnessDisplay:
         ax.xaxis.set_major_formatter("{x:.0%}")
         ax.set_xlabel("Samples without the modality")
         ax.set_ylabel(score_name or self.score_name or "Score")
-        ax.legend()
+        literal_legend(ax, [*self.lines_, self.baseline_line_], [*map(label, self.scores), "nothing removed"])
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -430,6 +430,8 @@ class MultimodalNet(NeuralNet):
         entries = of_all[len(of_all) - len(sizes) :]
         for entry, loss, n in zip(entries, of_rank.mean(1).tolist(), sizes, strict=True):
             entry[f"{prefix}_loss"], entry[f"{prefix}_batch_size"] = loss, n
+        if entries and len(per_member) > 1:  # among batches: loggers take what stands beside the epoch for numbers
+            entries[-1][f"{prefix}_losses"] = per_member.tolist()
         mean = per_member.mean().item()
         self.history.record(f"{prefix}_loss", mean)
         self.history.record(f"{prefix}_loss_best", all(mean < row[f"{prefix}_loss"] for row in self.history[:-1]))

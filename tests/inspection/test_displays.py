@@ -1,19 +1,35 @@
 """Displays: what all of them keep, over a registry, and that each draws the numbers that it is given."""
 
+import itertools
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import make_data, small
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.exceptions import NotFittedError
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import Callback
 
 from skmm import MultimodalRegressor
-from skmm.inspection import ComparisonDisplay, ImportanceDisplay, StackDisplay, modality_importances
-from skmm.model_selection import FusionComparison
+from skmm.inspection import (
+    ComparisonDisplay,
+    ContributionDisplay,
+    FusionSpaceDisplay,
+    ImportanceDisplay,
+    LearningCurveDisplay,
+    SearchDisplay,
+    StackDisplay,
+    modality_importances,
+)
+from skmm.model_selection import FusionComparison, FusionSearchCV
 from skmm.table import Table
 
 HOSTILE = ["$x_1$ and $", "_hidden", "<b>bold</b>", "Größe αβ", "%s {x} \\n"]
@@ -27,6 +43,12 @@ def data():
 @pytest.fixture(scope="module")
 def model(data):
     return small(n_members=2, experts=None, modality_dropout=0.3, max_epochs=3).fit(*data)
+
+
+@pytest.fixture(scope="module")
+def search(data):
+    grid = {"fusion": ["concat", "late"], "lr": [0.001, 0.01], "dropout": [0.1, 0.2]}
+    return FusionSearchCV(small(max_epochs=4), grid, cv=2, halving=True, factor=2).fit(*data)
 
 
 class Searched(BaseEstimator):
@@ -52,15 +74,19 @@ def compared(baselines=True):
     )
 
 
-# By display: how one is made and drawn, and what its constructor takes, of modalities, heads or classes with names.
+# By display: how one is made and drawn of what is fitted, and what its constructor takes for some names.
 MADE = {
-    ImportanceDisplay: lambda model, X, y, ax: ImportanceDisplay.from_estimator(model, X, y, n_bootstrap=5, ax=ax),
-    StackDisplay: lambda model, X, y, ax: StackDisplay.from_estimator(model, ax=ax),
-    ComparisonDisplay: lambda model, X, y, ax: ComparisonDisplay.from_comparison(compared(), ax=ax),
+    ComparisonDisplay: lambda model, search, X, y, ax: ComparisonDisplay.from_comparison(compared(), ax=ax),
+    ContributionDisplay: lambda model, search, X, y, ax: ContributionDisplay.from_estimator(model, X, row=1, ax=ax),
+    FusionSpaceDisplay: lambda model, search, X, y, ax: FusionSpaceDisplay.from_estimator(model, X, y, ax=ax),
+    ImportanceDisplay: lambda model, search, X, y, ax: ImportanceDisplay.from_estimator(
+        model, X, y, n_bootstrap=5, ax=ax
+    ),
+    LearningCurveDisplay: lambda model, search, X, y, ax: LearningCurveDisplay.from_estimator(model, ax=ax),
+    SearchDisplay: lambda model, search, X, y, ax: SearchDisplay.from_estimator(search, ax=ax),
+    StackDisplay: lambda model, search, X, y, ax: StackDisplay.from_estimator(model, ax=ax),
 }
 GIVEN = {
-    ImportanceDisplay: lambda names: {"modalities": names, "importances": np.arange(len(names))},
-    StackDisplay: lambda names: {"heads": names, "weights": np.ones(len(names))},
     ComparisonDisplay: lambda names: {
         "methods": names,
         "kinds": ["fusion"] * len(names),
@@ -69,6 +95,20 @@ GIVEN = {
         **dict.fromkeys(["differences", "low", "high"], np.zeros(len(names))),
         "baseline": "$LR$",
     },
+    ContributionDisplay: lambda names: {
+        "modalities": names,
+        "contributions": np.ones(len(names)),
+        "base": 0.0,
+        "prediction": float(len(names)),
+    },
+    FusionSpaceDisplay: lambda names: {"points": np.eye(len(names), 2), "y": np.array(names)},
+    ImportanceDisplay: lambda names: {"modalities": names, "importances": np.arange(len(names))},
+    LearningCurveDisplay: lambda names: {"epochs": [1, 2], "losses": {name: [0.5, 0.4] for name in names}},
+    SearchDisplay: lambda names: {
+        "candidates": [{"fusion": name, "lr": 0.1} for name in names],
+        "scores": np.ones((len(names), 2)),
+    },
+    StackDisplay: lambda names: {"heads": names, "weights": np.ones(len(names))},
 }
 every_display = pytest.mark.parametrize("cls", list(MADE))
 
@@ -94,10 +134,10 @@ def test_the_constructor_stores_and_nothing_else(cls):
 
 
 @every_display
-def test_it_draws_on_the_axes_that_are_given(cls, model, data):
+def test_it_draws_on_the_axes_that_are_given(cls, model, search, data):
     figure = Figure(layout="constrained")
     ax = figure.subplots()
-    display = MADE[cls](model, *data, ax)
+    display = MADE[cls](model, search, *data, ax)
     assert isinstance(display, cls)
     assert display.figure_ is figure
     assert ax in axes_of(display) or not ax.axison  # where it is divided
@@ -108,8 +148,8 @@ def test_it_draws_on_the_axes_that_are_given(cls, model, data):
 
 
 @every_display
-def test_every_axis_says_what_it_shows(cls, model, data):
-    display = MADE[cls](model, *data, Figure().subplots())
+def test_every_axis_says_what_it_shows(cls, model, search, data):
+    display = MADE[cls](model, search, *data, Figure().subplots())
     for ax in axes_of(display):
         assert ax.get_xlabel() or ax.get_xticklabels()
         assert ax.get_ylabel() or ax.get_yticklabels()
@@ -122,7 +162,7 @@ def test_without_matplotlib_the_extra_is_named_before_anything_is_computed(cls, 
     with pytest.raises(ImportError, match=r"skmm\[plot\]"):
         cls(**GIVEN[cls](["a"])).plot()
     with pytest.raises(ImportError, match=r"skmm\[plot\]"):
-        MADE[cls](None, None, None, None)
+        MADE[cls](None, None, None, None, None)
 
 
 @every_display
@@ -130,7 +170,7 @@ def test_names_are_shown_as_they_are(cls):
     display = cls(**GIVEN[cls](HOSTILE)).plot(Figure(figsize=(9, 6), layout="constrained").subplots())
     found = texts(display.figure_)
     assert set(HOSTILE) <= set(found)
-    assert not any(found[name].get_parse_math() for name in HOSTILE)
+    assert not any(found[name].get_parse_math() or found[name].get_usetex() for name in HOSTILE)
 
 
 @every_display
@@ -138,11 +178,14 @@ def test_thirty_long_names_find_room(cls):
     names = [f"{i}: {'long ' * 20}name" for i in range(30)]
     display = cls(**GIVEN[cls](names)).plot()
     display.figure_.canvas.draw()
+    width, height = display.figure_.get_size_inches() * display.figure_.dpi
     for ax in axes_of(display):
-        boxes = [text.get_window_extent() for text in ax.get_yticklabels()]
-        gaps = np.diff(sorted((box.y0 + box.y1) / 2 for box in boxes))
-        assert all(box.x0 >= -1 for box in boxes)
-        assert not len(gaps) or gaps.min() > max(box.height for box in boxes) - 2
+        legend = ax.get_legend()
+        for part in (ax.get_yticklabels(), [] if legend is None else legend.get_texts()):
+            boxes = [text.get_window_extent() for text in part if "long" in text.get_text()]
+            assert all(box.x0 > -1 and box.x1 < width + 1 for box in boxes)
+            assert all(box.y0 > -1 and box.y1 < height + 1 for box in boxes)
+            assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
     pyplot.close(display.figure_)
 
 
@@ -293,3 +336,204 @@ def test_a_comparison_without_baselines_has_scores_alone():
     assert len(display.points_) == 3
     with pytest.raises(TypeError, match="what compare_fusions returned, got dict"):
         ComparisonDisplay.from_comparison({})
+
+
+# -- learning curves -------------------------------------------------------------------------------------------
+
+
+def test_the_losses_of_a_fit_by_epoch(model, data):
+    display = LearningCurveDisplay.from_estimator(make_pipeline(model), ax=Figure().subplots())
+    np.testing.assert_array_equal(display.lines_["train_loss"].get_ydata(), model.history_[:, "train_loss"])
+    np.testing.assert_array_equal(display.lines_["train_loss"].get_xdata(), [1, 2, 3])
+    assert list(display.lines_) == ["train_loss"]
+    assert display.best_line_ is None
+    members = np.array([line.get_ydata() for line in display.member_lines_])
+    assert members.shape == (2, 3)
+    np.testing.assert_allclose(members.mean(axis=0), model.history_[:, "train_loss"])
+    np.testing.assert_allclose(members[:, -1], model.net_.member_losses_["train"])
+    assert not np.allclose(*members)
+    (ax,) = display.axes_
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Epoch", "Loss (nats)")
+
+
+def test_the_best_epoch_is_that_whose_weights_are_kept(data):
+    X, y = data
+    stopped = small(max_epochs=60, early_stopping=True, n_iter_no_change=3, tol=0.01).fit(X, y)
+    display = LearningCurveDisplay.from_estimator(stopped, ax=Figure().subplots())
+    assert display.best_epoch == stopped.n_iter_ - 3
+    assert display.max_epochs == 60
+    assert not display.member_lines_  # of one network it is the loss itself
+    assert list(display.best_line_.get_xdata()) == [display.best_epoch] * 2
+    names = [text.get_text().replace("\n", " ") for text in display.legends_[0].get_texts()]
+    assert names[:2] == ["training", "validation"]  # of one network there are no members
+    assert names[2] == f"best epoch: {display.best_epoch}, stopped after {stopped.n_iter_} of 60"
+
+
+def test_recorded_scores_have_axes_of_their_own(data):
+    X, y = data
+
+    class Records(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.history.record("$share_$", 1 / len(net.history))
+            net.history.record("note", "text")
+
+    fitted = small(max_epochs=2, callbacks=[Records()]).fit(X, y)
+    display = LearningCurveDisplay.from_estimator(fitted, ax=Figure().subplots())
+    assert list(display.lines_) == ["train_loss", "$share_$"]
+    np.testing.assert_array_equal(display.lines_["$share_$"].get_ydata(), [1, 0.5])
+    assert len(display.axes_) == 2
+
+
+def test_an_estimator_without_a_history_is_refused():
+    with pytest.raises(NotFittedError):
+        LearningCurveDisplay.from_estimator(small())
+    with pytest.raises(ValueError, match="LogisticRegression has no history of epochs to show"):
+        LearningCurveDisplay.from_estimator(LogisticRegression().fit([[0], [1]], [0, 1]))
+
+
+# -- searches --------------------------------------------------------------------------------------------------
+
+
+def test_a_search_is_a_line_for_each_fusion(search):
+    display = SearchDisplay.from_estimator(search, param="lr", ax=Figure().subplots())
+    results = search.cv_results_
+    for bars, fusion in zip(display.errorbars_, ["concat", "late"], strict=True):
+        own = [i for i, params in enumerate(results["params"]) if params["fusion"] == fusion]
+        best = {
+            lr: max(results["mean_test_score"][i] for i in own if results["params"][i]["lr"] == lr)
+            for lr in (0.001, 0.01)
+        }
+        np.testing.assert_allclose(bars.lines[0].get_xydata(), list(best.items()))
+    assert [text.get_text() for text in display.legend_.get_texts()] == ["concat", "late"]
+    assert display.ax_.get_xlabel() == "lr"
+    assert display.ax_.get_ylabel() == "accuracy, mean and deviation over folds"
+    assert display.ax_.get_xscale() == "log"
+
+
+def test_deviations_are_those_of_the_folds():
+    display = SearchDisplay(
+        candidates=[{"fusion": "a"}, {"fusion": "b"}], scores=np.array([[0.5, 0.7], [np.nan, 1]])
+    )
+    display.plot(Figure().subplots(), kind="candidates")
+    (bars,) = display.errorbars_
+    np.testing.assert_allclose(bars.lines[2][0].get_segments()[0][:, 0], [0.5, 0.7])
+    assert [text.get_text() for text in display.ax_.get_yticklabels()] == ["fusion=a", "fusion=b"]
+    np.testing.assert_array_equal(display.points_[0].get_xdata(), [0.5, 0.7])
+
+
+def test_a_search_of_fusions_alone_has_them_on_the_axis():
+    display = SearchDisplay(candidates=[{"fusion": "a"}, {"fusion": "b"}], scores=[[0.5, 0.7], [0.8, 0.8]])
+    display.plot(Figure().subplots())
+    (bars,) = display.errorbars_
+    np.testing.assert_allclose(bars.lines[0].get_xydata(), [[0, 0.6], [1, 0.8]])
+    assert [text.get_text() for text in display.ax_.get_xticklabels()] == ["a", "b"]
+    assert display.legend_ is None
+
+
+def test_values_that_are_no_numbers_or_not_set_stand_side_by_side():
+    candidates = [{"fusion": "mfb", "fusion__factor": 2}, {"fusion": "concat"}]
+    display = SearchDisplay(candidates=candidates, scores=np.ones((2, 2))).plot(Figure().subplots())
+    assert [text.get_text() for text in display.ax_.get_xticklabels()] == ["2", "not set"]
+
+
+def test_halving_shows_what_each_candidate_was_given(search):
+    display = SearchDisplay.from_estimator(search, kind="halving", ax=Figure().subplots())
+    results = search.cv_results_
+    given = sorted(results["n_epochs"], reverse=True)
+    np.testing.assert_array_equal([bar.get_width() for bar in display.bars_], given)
+    kept = {bar.get_facecolor() for bar in display.bars_[: (~results["dropped"]).sum()]}
+    gone = {bar.get_facecolor() for bar in display.bars_[(~results["dropped"]).sum() :]}
+    assert len(kept) == len(gone) == 1
+    assert kept != gone
+    rounds = [text.get_text() for text in display.text_ if "got here" in text.get_text()]
+    assert rounds == [f"{sum(results['n_epochs'] >= e)} got here" for e in np.unique(results["n_epochs"])]
+
+
+def test_searches_of_scikit_learn(data):
+    X = np.random.default_rng(0).normal(size=(80, 2))
+    y = (X[:, 0] > 0).astype(int)
+    grid = {"C": [0.01, 1.0, 10.0, 100.0], "fit_intercept": [True, False]}
+    search = GridSearchCV(
+        LogisticRegression(), grid, cv=2, scoring=["accuracy", "neg_log_loss"], refit="neg_log_loss"
+    )
+    display = SearchDisplay.from_estimator(search.fit(X, y), ax=Figure().subplots())
+    np.testing.assert_allclose(display.scores.mean(axis=1), search.cv_results_["mean_test_neg_log_loss"])
+    assert display.ax_.get_xlabel() == "C"
+    assert SearchDisplay.from_estimator(search, metric="accuracy", ax=Figure().subplots()).score_name == "accuracy"
+    with pytest.raises(ValueError, match="unknown metric 'f1', valid are"):
+        SearchDisplay.from_estimator(search, metric="f1")
+    with pytest.raises(ValueError, match="what halving gave each candidate, and this search had none"):
+        SearchDisplay.from_estimator(search, kind="halving")
+    with pytest.raises(ValueError, match="unknown parameter 'D', valid are"):
+        SearchDisplay.from_estimator(search, param="D")
+    halving = HalvingGridSearchCV(LogisticRegression(), grid, cv=2, min_resources=20, random_state=0).fit(X, y)
+    display = SearchDisplay.from_estimator(halving, kind="halving", ax=Figure().subplots())
+    assert len(display.candidates) == 8
+    assert max(display.resources) == max(halving.n_resources_)
+    assert (~display.dropped).sum() == halving.n_candidates_[-1]
+    assert display.resource_name == "samples"
+
+
+def test_what_is_no_fitted_search_is_refused(model):
+    with pytest.raises(NotFittedError):
+        SearchDisplay.from_estimator(GridSearchCV(LogisticRegression(), {}))
+    with pytest.raises(ValueError, match="MultimodalClassifier has no cv_results_ to show"):
+        SearchDisplay.from_estimator(model)
+
+
+# -- the fused space -------------------------------------------------------------------------------------------
+
+
+def test_the_fused_space_by_class(model, data):
+    X, y = data
+    display = FusionSpaceDisplay.from_estimator(model, X, pd.Series(y, name="$kind$"), ax=Figure().subplots())
+    points = PCA(2, random_state=0).fit_transform(model.transform(X))
+    for i, scatter in enumerate(display.scatters_):
+        np.testing.assert_allclose(scatter.get_offsets(), points[y == i])
+    assert [text.get_text() for text in display.legend_.get_texts()] == ["0", "1"]
+    assert display.legend_.get_title().get_text() == "$kind$"
+    assert display.ax_.get_xlabel().startswith("Principal component 1 (")
+    first, second = display.scatters_
+    assert not np.array_equal(first.get_facecolor(), second.get_facecolor())
+    assert len(first.get_paths()[0]) != len(second.get_paths()[0])  # another marker
+
+
+def test_another_reducer_and_no_target(model, data):
+    reducer = TruncatedSVD(2, random_state=0)
+    display = FusionSpaceDisplay.from_estimator(model, data[0], reducer=reducer, ax=Figure().subplots())
+    np.testing.assert_allclose(
+        display.points, TruncatedSVD(2, random_state=0).fit_transform(model.transform(data[0]))
+    )
+    assert not hasattr(reducer, "components_")
+    assert len(display.scatters_) == 1
+    with pytest.raises(ValueError, match=r"PCA made \(60, 3\) of 60 samples, expected \(60, 2\)"):
+        FusionSpaceDisplay.from_estimator(model, data[0], reducer=PCA(3))
+    with pytest.raises(ValueError, match="y has the shape"):
+        FusionSpaceDisplay.from_estimator(model, *data[:1], np.zeros((60, 2)))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        FusionSpaceDisplay.from_estimator(model, *data[:1], np.zeros(3))
+    with pytest.raises(NotFittedError):
+        FusionSpaceDisplay.from_estimator(small(), *data)
+
+
+def test_values_have_a_colour_bar(data):
+    X, y = data
+    fitted = small(MultimodalRegressor, max_epochs=2).fit(X, y * 1.5)
+    display = FusionSpaceDisplay.from_estimator(
+        fitted, X, y * 1.5, target_name="price in $", ax=Figure().subplots()
+    )
+    np.testing.assert_array_equal(display.scatters_[0].get_array(), y * 1.5)
+    assert display.colorbar_.ax.get_ylabel() == "price in $"
+
+
+@pytest.mark.parametrize("y", [[None, "a", 1], [np.nan, 1.0, np.nan]])
+def test_a_sample_without_a_class_is_seen_too(y):
+    display = FusionSpaceDisplay(points=np.eye(3, 2), y=np.array(y)).plot(Figure().subplots())
+    assert sum(len(scatter.get_offsets()) for scatter in display.scatters_) == 3
+
+
+def test_more_classes_than_looks_are_named_among_their_points():
+    points = np.random.default_rng(0).normal(size=(160, 2))
+    display = FusionSpaceDisplay(points=points, y=np.arange(160) // 2).plot(Figure().subplots())
+    assert display.legend_ is None
+    assert [text.get_text() for text in display.text_] == [str(i) for i in range(80)]

@@ -195,7 +195,7 @@ class ComparisonDisplay:
         listed = {"differences": self.fusions, "scores": self.methods}
         names = {part: [shown(name) for name in listed[part]] for part in parts}
         height = max(height_of(own) for own in names.values())
-        self.axes_ = divided(ax, [1.0] * len(parts), (11.0 if kind == "both" else 7.0, height))
+        self.axes_ = divided(ax, [1.0] * len(parts), (10.0 if kind == "both" else 6.5, height))
         self.errorbars_: list[Any] = []
         self.points_: list[Any] = []
         self.means_: list[Any] = []

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import is_classifier
 
 from skmm.inspection._answers import Names, label
 from skmm.inspection._drawing import (
@@ -18,9 +17,9 @@ from skmm.inspection._drawing import (
     heat_map_size,
     height_of,
     name_columns,
+    name_of_score,
     name_rows,
     pyplot,
-    score_name,
     shown,
 )
 from skmm.inspection.importances import modality_importances
@@ -226,8 +225,8 @@ class ImportanceDisplay:
         order = np.argsort(-np.asarray(self.importances, dtype=float), kind="stable")
         names = [shown(label(self.modalities[i])) for i in order]
         wide, high = heat_map_size(names, names)
-        sizes = {"bars": (7.0, height_of(names)), "synergy": (wide, high), "both": (wide + 5.0, high)}
-        self.axes_ = divided(ax, [5.5, wide - 0.5] if kind == "both" else [1.0], sizes[kind])
+        sizes = {"bars": (6.5, height_of(names)), "synergy": (wide, high), "both": (wide + 4.2, high)}
+        self.axes_ = divided(ax, [4.7, wide - 0.5] if kind == "both" else [1.0], sizes[kind])
         self.bars_ = self.errorbar_ = self.im_ = self.colorbar_ = None
         self.text_: list[Any] = []
         unit = score_name or self.score_name or "score"
@@ -269,10 +268,3 @@ class ImportanceDisplay:
             ax, values, f"Synergy ({unit})", diverging=True, im_kw=im_kw, text_kw=text_kw
         )
         ax.set_title("What two give beyond each alone", fontsize="medium")
-
-
-def name_of_score(estimator: Any, scoring: Any) -> str:
-    """A metric's name, that of the estimator's own ``score`` at None."""
-    if scoring is None:
-        return "accuracy" if is_classifier(estimator) else "R2"
-    return str(score_name(scoring)).lower()

@@ -31,7 +31,8 @@ class StackDisplay:
     """Plot of the weights of heads and experts in the stack of a fitted estimator.
 
     A bar for each where one weight holds for all classes; a heat map where each output has its own, as labels and
-    several values have. A head that is not listened to has the weight 0, and says so.
+    several values have. A head that is not listened to has the weight 0, and says so. What a head says of one class
+    may also count for another, where there were samples enough to learn that: it is not shown.
 
     Make it with :meth:`from_estimator`.
 
@@ -140,10 +141,7 @@ class StackDisplay:
             weights=stack.weights if each else stack.weights[:, 0],
             experts=heads[len(heads) - n_experts :],
             outputs=[str(name) for name in model._target.names] if each else None,
-            temperatures={
-                tuple(head for head, there in zip(heads, _unpacked(key, len(heads)), strict=True) if there): value
-                for key, value in stack.temperatures.items()
-            },
+            temperatures=_by_heads(stack.temperatures, heads),
         )
         return display.plot(ax, temperatures=temperatures, bar_kw=bar_kw, im_kw=im_kw, text_kw=text_kw)
 
@@ -182,13 +180,13 @@ class StackDisplay:
         hot = dict(self.temperatures or {}) if temperatures else {}
         names = [shown(head) for head in self.heads]
         sets = [shown(self._speakers(heads)) for heads in hot]
-        wide, high = 7.0, height_of(names)
+        wide, high = 6.0, height_of(names)
         if weights.ndim > 1:
             names = [f"{n} (expert)" if h in self.experts else n for n, h in zip(names, self.heads, strict=True)]
             columns = [shown(name) for name in self.outputs or range(weights.shape[1])]
             wide, high = heat_map_size(names, columns)
-        size = (wide + 4.5, max(high, height_of(sets))) if hot else (wide, high)
-        self.axes_ = divided(ax, [wide, 4.5] if hot else [1.0], size)
+        size = (wide + 3.8, max(high, height_of(sets))) if hot else (wide, high)
+        self.axes_ = divided(ax, [wide, 3.8] if hot else [1.0], size)
         self.bars_: Any = None
         self.im_: Any = None
         self.colorbar_: Any = None
@@ -250,6 +248,10 @@ class StackDisplay:
         ax.set_title("By who speaks", fontsize="medium")
 
 
-def _unpacked(key: bytes, n: int) -> np.ndarray:
-    """Which heads speak, (n,), from the bits by which a stack keeps that."""
-    return np.unpackbits(np.frombuffer(key, dtype=np.uint8), count=n).astype(bool)
+def _by_heads(temperatures: Mapping[bytes, float], heads: Sequence[str]) -> dict[tuple[str, ...], float]:
+    """Temperatures by the names of who speaks, most of them first, from the bits by which a stack keeps that."""
+    found = {}
+    for key, value in temperatures.items():
+        speaks = np.unpackbits(np.frombuffer(key, dtype=np.uint8), count=len(heads))
+        found[tuple(head for head, there in zip(heads, speaks, strict=True) if there)] = value
+    return dict(sorted(found.items(), key=lambda item: -len(item[0])))
