@@ -179,14 +179,16 @@ def _errors(true: str, said: str, count: Any) -> tuple[int, int]:
     return missed + found.insertions, missed + found.hits
 
 
-def check_baselines(baselines: Any) -> dict[str, Any]:
-    """Fitted estimators by name."""
+def baseline_outcomes(baselines: Any, asked: Asked) -> dict[str, Outcome]:
+    """What fitted baselines say of the same samples, by name."""
     if baselines is None:
         return {}
     if not hasattr(baselines, "items"):
-        if not isinstance(baselines, Sequence) or isinstance(baselines, str):
-            baselines = [baselines]
-        baselines = {type(getattr(b, "steps", [(0, b)])[-1][1]).__name__: b for b in baselines}
+        listed = baselines if isinstance(baselines, Sequence) and not isinstance(baselines, str) else [baselines]
+        baselines = {type(getattr(b, "steps", [(0, b)])[-1][1]).__name__: b for b in listed}
+        if len(baselines) < len(listed):
+            raise ValueError("baselines of one type need names, {'linear': model, 'regularised': other}.")
+    found = {}
     for name, baseline in baselines.items():
         if not hasattr(baseline, "predict"):
             raise ValueError(
@@ -194,4 +196,10 @@ def check_baselines(baselines: Any) -> dict[str, Any]:
                 "already, {'linear': model}, or the comparison= that compare_fusions returned."
             )
         check_is_fitted(baseline)
-    return dict(baselines)
+        found[name] = outcome_of(baseline, asked.X, asked.y)
+        if type(found[name]) is not type(asked.outcome):
+            raise ValueError(
+                f"baseline {name!r} is a {type(baseline).__name__}, which has no scores in common with "
+                f"{type(asked.estimator).__name__}: one predicts classes, the other numbers."
+            )
+    return found

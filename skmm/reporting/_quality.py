@@ -15,7 +15,7 @@ from skmm.reporting import _figures
 from skmm.reporting._asked import Asked
 from skmm.reporting._comparison import comparison_parts
 from skmm.reporting._data import Part, by_missing, percent
-from skmm.reporting._document import Numbers, Section, Text, clip, distinct
+from skmm.reporting._document import Numbers, Section, Text, clip, clipped, distinct
 from skmm.reporting._scores import MEASURES, Classes, Labels, Outcome, Transcripts, Values, drawn_scores, interval
 from skmm.table import Table
 
@@ -224,21 +224,8 @@ def _versus(quality: Quality, confidence: float) -> list[Part]:
 def _of_classes(outcome: Classes) -> list[Part]:
     counts, labels = outcome.counts(), distinct(outcome.labels)
     true, said = counts.sum(axis=1), counts.sum(axis=0)
-    rows = [
-        {
-            "class": labels[i],
-            "rows": int(true[i]),
-            "found (recall)": _ratio(counts[i, i], true[i]),
-            "right when said (precision)": _ratio(counts[i, i], said[i]),
-        }
-        for i in np.flatnonzero(true + said)
-    ]
-    parts: list[Part] = [
-        Numbers(
-            Table(rows[:_MOST_PICTURED]),
-            "Each class: how many of its rows are found, and how often it is right when it is said",
-        )
-    ]
+    there = np.flatnonzero(true + said)
+    parts = _found("class", [labels[i] for i in there], true[there], said[there], np.diag(counts)[there])
     if len(labels) <= _MOST_PICTURED:
         parts += _figures.confusion(counts, outcome.labels)
     if len(labels) <= _MOST_CLASSES:
@@ -293,25 +280,23 @@ def _calibration(outcome: Classes) -> list[Part]:
 
 
 def _of_labels(outcome: Labels) -> list[Part]:
-    hits, true, said = (
-        (outcome.truth * outcome.said).sum(axis=0),
-        outcome.truth.sum(axis=0),
-        outcome.said.sum(axis=0),
-    )
+    true, said = outcome.truth.sum(axis=0), outcome.said.sum(axis=0)
+    return _found("label", distinct(outcome.labels), true, said, (outcome.truth * outcome.said).sum(axis=0))
+
+
+def _found(what: str, names: Sequence[str], true: np.ndarray, said: np.ndarray, hits: np.ndarray) -> list[Part]:
+    """Recall and precision of each class or label, by how often it is true, said, and both."""
     rows = [
         {
-            "label": name,
+            what: name,
             "rows": int(true[i]),
             "found (recall)": _ratio(hits[i], true[i]),
             "right when said (precision)": _ratio(hits[i], said[i]),
         }
-        for i, name in enumerate(distinct(outcome.labels)[:_MOST_PICTURED])
+        for i, name in enumerate(names)
     ]
-    return [
-        Numbers(
-            Table(rows), "Each label: how many of its rows are found, and how often it is right when it is said"
-        )
-    ]
+    caption = f"Each {what}: how many of its rows are found, and how often it is right when it is said"
+    return [Numbers(clipped(Table(rows)), caption)]
 
 
 def _of_values(outcome: Values) -> list[Part]:

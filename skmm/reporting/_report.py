@@ -18,7 +18,7 @@ from skmm.blocks._given import is_named
 from skmm.columns._tables import as_frame
 from skmm.inspection._displays._fitted import fitted_model
 from skmm.reporting import _figures
-from skmm.reporting._asked import Asked, ask, check_baselines, outcome_of
+from skmm.reporting._asked import Asked, ask, baseline_outcomes
 from skmm.reporting._card import card
 from skmm.reporting._comparison import check_comparison, comparison_parts
 from skmm.reporting._data import data_section, worst_section
@@ -217,7 +217,7 @@ def report(
     with warnings.catch_warnings(record=True) as caught:  # what a reader should know stands in the report
         warnings.simplefilter("always")
         asked = ask(estimator, X, y)
-        others = {name: outcome_of(b, X, y) for name, b in check_baselines(baselines).items()}
+        others = baseline_outcomes(baselines, asked)
         named = _groups(groups, len(asked))
         if isinstance(importances, str):
             found, said = importances_of(asked, n_rows, n_bootstrap, confidence, random_state)

@@ -530,6 +530,7 @@ def test_a_folder_that_cannot_be_written_is_refused(whole, tmp_path, monkeypatch
         ({"groups": np.zeros((60, 2))}, ValueError, "one column, or several by name"),
         ({"baselines": ["LR"]}, ValueError, "'LR', which does not predict"),
         ({"baselines": {"new": LogisticRegression()}}, NotFittedError, "not fitted"),
+        ({"baselines": [DummyClassifier().fit([[0]], [0])] * 2}, ValueError, "baselines of one type need names"),
         ({"comparison": 3}, TypeError, "what compare_fusions returned, got int"),
         ({"importances": "all"}, ValueError, "unknown importances 'all'"),
         ({"worst": -1}, ValueError, "worst == -1, must be >= 0"),
@@ -547,6 +548,9 @@ def test_numbers_are_asked_of_a_regressor():
     model = LinearRegression().fit(np.zeros((4, 1)), np.arange(4.0))
     with pytest.raises(ValueError, match="predicts numbers, and y holds 'a'"):
         skmm.report(model, np.zeros((4, 1)), np.array(list("abcd")))
+    wrong = DummyClassifier().fit(np.zeros((4, 1)), np.arange(4))
+    with pytest.raises(ValueError, match="'most' is a DummyClassifier, which has no scores in common"):
+        skmm.report(model, np.zeros((4, 1)), np.arange(4), baselines={"most": wrong})
     with pytest.raises(ValueError, match="y lacks the target of row 2"):
         skmm.report(model, np.zeros((4, 1)), [0, 1, np.nan, 2])
 
