@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skmm._missing import missing_cells
+from skmm._missing import is_missing, missing_cells
 from skmm._private import safe_indexing
 from skmm.columns._tables import as_frame
 from skmm.reporting import _figures
@@ -191,11 +191,17 @@ def _cells(asked: Asked, i: int) -> dict[str, Any]:
         shown = list(range(min(_MOST_CELLS, len(frame.columns))))
         cells = np.asarray(safe_indexing(safe_indexing(frame, shown, axis=1), [i]), dtype=object)[0]
         headings = distinct([f"column {clip(frame.columns[c], 40)}" for c in shown], 60)
-        return dict(zip(headings, map(clip, cells), strict=True))
+        return dict(zip(headings, map(_cell, cells), strict=True))
     if asked.blocks is not None:
         lacking = [name for name, there in asked.blocks.present.items() if not there[i]]
         return {"lacks": clip(", ".join(lacking) or "nothing")}
     return {}
+
+
+def _cell(value: Any) -> str:
+    if is_missing(value):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else clip(value)
 
 
 def by_missing(asked: Asked) -> np.ndarray | None:
