@@ -14,6 +14,7 @@ from docutils.parsers.rst import Directive
 import skmm
 from skmm import _documentation
 from skmm.cli import _parser
+from skmm.reporting import Report
 
 HERE = Path(__file__).parent
 
@@ -69,6 +70,23 @@ GALLERY = [
     "own_encoder.py",
     "textbook_network.py",
 ]
+REPORTS = HERE / "auto_gallery" / "reports"
+linked = set()
+
+
+def link_reports(block, block_vars, gallery_conf):
+    """Below the block of a script that made a report, a link that opens it."""
+    links = ""
+    for name, value in block_vars["example_globals"].items():
+        file = f"{Path(block_vars['src_file']).stem}_{name}.html"
+        if isinstance(value, Report) and file not in linked:
+            linked.add(file)
+            REPORTS.mkdir(parents=True, exist_ok=True)
+            value.save(REPORTS / file)
+            links += f'\n.. raw:: html\n\n    <p><a href="{REPORTS.name}/{file}">Open the report</a></p>\n'
+    return links
+
+
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
@@ -82,7 +100,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 1e9,
     "capture_repr": ("_repr_html_", "__repr__"),
     "ignore_repr_types": r"matplotlib\.|<class 'NoneType'>",
-    "image_scrapers": ("matplotlib",),
+    "image_scrapers": ("matplotlib", link_reports),
     "reset_modules": ("matplotlib",),
 }
 
@@ -163,11 +181,13 @@ def readme_is_a_page(app, name, source):
 
 
 def copy_media(app, exception):
-    """Sounds and films that pages show by HTML, which Sphinx does not look into."""
+    """Sounds, films and reports that pages show by HTML, which Sphinx does not look into."""
     if exception is None and app.builder.format == "html":
         for file in (HERE / "gallery").iterdir():
-            if file.suffix in (".wav", ".mp4"):
+            if file.suffix in (".wav", ".mp4", ".html"):
                 shutil.copy(file, Path(app.outdir) / "gallery")
+        REPORTS.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(REPORTS, Path(app.outdir) / "auto_gallery" / REPORTS.name, dirs_exist_ok=True)
 
 
 def setup(app):

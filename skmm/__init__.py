@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from skmm.estimators import MultimodalClassifier, MultimodalRegressor
     from skmm.model_selection import compare_fusions
     from skmm.persistence import load, save
+    from skmm.reporting import report
     from skmm.spec import (
         Encoder,
         Fusion,
@@ -57,6 +58,7 @@ __all__ = [
     "quantize",
     "register_encoder",
     "register_fusion",
+    "report",
     "save",
     "to_onnx",
     "to_torch",
@@ -78,6 +80,7 @@ _HOMES = {
     "skmm.estimators": ["MultimodalClassifier", "MultimodalRegressor"],
     "skmm.model_selection": ["compare_fusions"],
     "skmm.persistence": ["load", "save"],
+    "skmm.reporting": ["report"],
     "skmm.spec": [
         "Encoder",
         "Fusion",

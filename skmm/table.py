@@ -114,24 +114,26 @@ class Table:
 
     def to_markdown(self) -> str:
         """The table in Markdown, numbers aligned to the right."""
-        rule = ["---:" if self._is_numeric(name) else ":---" for name in self._columns]
+        rule = ["---:" if self.is_numeric(name) else ":---" for name in self._columns]
         head = [name.replace("|", "\\|") for name in self._columns]
-        body = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in self._cells()]
+        body = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in self.cells()]
         return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *body])
 
-    def _is_numeric(self, name: str) -> bool:
+    def is_numeric(self, name: str) -> bool:
+        """Whether a column holds numbers, which are aligned to the right."""
         values = [v for v in self._columns[name] if v is not None]
         return bool(values) and all(_is_number(v) for v in values)
 
-    def _cells(self) -> list[list[str]]:
+    def cells(self) -> list[list[str]]:
+        """The rows as text, as every form of the table shows them."""
         return [[_text(value) for value in row.values()] for row in self]
 
     def __repr__(self) -> str:
         if not self._columns:
             return "Table(0 rows)"
-        rows = [self.columns, *self._cells()]
+        rows = [self.columns, *self.cells()]
         widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-        right = [self._is_numeric(name) for name in self._columns]
+        right = [self.is_numeric(name) for name in self._columns]
         return "\n".join(
             "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
             for row in rows
@@ -139,8 +141,8 @@ class Table:
 
     def _repr_html_(self) -> str:
         def line(cells: list[str], tag: str) -> str:
-            styles = [' style="text-align: right"' if self._is_numeric(name) else "" for name in self._columns]
+            styles = [' style="text-align: right"' if self.is_numeric(name) else "" for name in self._columns]
             inner = "".join(f"<{tag}{s}>{html.escape(c)}</{tag}>" for c, s in zip(cells, styles, strict=True))
             return f"<tr>{inner}</tr>"
 
-        return f"<table>{line(self.columns, 'th')}{''.join(line(row, 'td') for row in self._cells())}</table>"
+        return f"<table>{line(self.columns, 'th')}{''.join(line(row, 'td') for row in self.cells())}</table>"

@@ -18,6 +18,7 @@ FLOORS = [
     "persistence",
     "compression",
     "model_selection",
+    "reporting",
     "inspection",
     "testing",
     "deployment",

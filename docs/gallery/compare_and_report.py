@@ -49,3 +49,10 @@ plt.show()
 # ``to_markdown`` gives the table as text; ``scores`` holds each fold's, for tests of your own.
 
 print(result.summary.to_markdown())
+
+# %%
+# For people who were not there
+# -----------------------------
+# ``result.report("comparison.html")`` writes one file that needs neither network nor script.
+
+report = result.report(title="Does a deep fusion help?")

@@ -123,4 +123,19 @@ predicted[["description", "price", "shop", "predicted", "probability"]].head()
 # %%
 
 print(f"accuracy on the rows that were set aside: {(predicted['predicted'] == y_later.to_numpy()).mean():.2f}")
+
+# %%
+# A report for people who did not train it
+# ----------------------------------------
+# One file that needs neither network nor script: is the model any good, what does it rely on, how was it made.
+
+report = skmm.report(
+    model,
+    later,
+    y_later,
+    place / "report.html",
+    groups=later["shop"],
+    title="Which kind of thing is sold? From its text, photograph, sound and price",
+)
+print("\n".join(report.answer))
 folder.cleanup()

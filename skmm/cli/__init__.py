@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from skmm.cli import compare, evaluate, export, fit, listing, predict, quantize
+from skmm.cli import compare, evaluate, export, fit, listing, predict, quantize, report
 from skmm.cli._errors import UsageError
 
-_COMMANDS = (compare, fit, predict, evaluate, export, quantize, listing)
+_COMMANDS = (compare, fit, predict, evaluate, report, export, quantize, listing)
 _INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from skmm.cli._data import (
     as_blocks,
     check_names,
+    column_of,
     did_you_mean,
     existing,
     modalities_of,
@@ -47,7 +48,7 @@ def load_model(args: argparse.Namespace) -> Any:
 
 def read_samples(model: Any, args: argparse.Namespace, ids: Collection[str] = ()) -> tuple[Any, Any, Any]:
     """The samples of a file, what predicts them, and all of the file by name; ``ids`` are as they are written."""
-    X, given = _read(model, args, ids)
+    X, given = read_rows(model, args, ids)
     return *before_last(model, X), given
 
 
@@ -62,7 +63,7 @@ def before_last(model: Any, X: Any) -> tuple[Any, Any]:
         return model[-1], model[:-1].transform(X)
 
 
-def _read(model: Any, args: argparse.Namespace, ids: Collection[str]) -> tuple[Any, Any]:
+def read_rows(model: Any, args: argparse.Namespace, ids: Collection[str] = ()) -> tuple[Any, Any]:
     """The samples of a file as the model reads them, and all of the file by name."""
     path = existing(args)
     transformer = transformer_of(model)
@@ -78,6 +79,11 @@ def _read(model: Any, args: argparse.Namespace, ids: Collection[str]) -> tuple[A
     frame = read_table(path, args, strings_of(model, ids))
     check_columns(model, list(frame.columns), args)
     return of_table(model, frame, path, args), frame
+
+
+def named(given: Any, name: str | None) -> Any:
+    """What a file holds under a name: an array, or a column, which must have no gaps."""
+    return given[name] if isinstance(given, dict) and name else column_of(given, name)
 
 
 def of_table(model: Any, frame: Any, path: Path, args: argparse.Namespace) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +9,12 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from skmm.cli._errors import UsageError
+from skmm.reporting._scores import LEAST, Scores, as_labels, drawn_scores, interval, of_confusion
 from skmm.table import Table
 
 _MOST_CLASSES = 12  # of a confusion table that is printed
 _SHOWN = 8  # classes that an error lists
 _LEVEL = 0.95
-_LEAST = 1e-15  # probability of the true class that a log-loss counts at least
-
-# scores of a sample in which each row counts as often as it was drawn
-Scores = Callable[[np.ndarray], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Evaluation:
 def of_classes(model: Any, X: Any, y: Any, groups: Any, draws: int, seed: int) -> Evaluation:
     """Accuracy, recall and F1 averaged over the classes, and log-loss."""
     known = np.asarray(model.classes_)
-    true, known_text = _as_labels(y, known)
+    true, known_text = as_labels(y, known)
     if not set(true) & set(known_text):
         raise UsageError(
             f"the target has the classes {sorted(set(true.tolist()))[:_SHOWN]}, the model knows "
@@ -64,11 +60,11 @@ def of_classes(model: Any, X: Any, y: Any, groups: Any, draws: int, seed: int) -
             "wrong, and there is no log-loss."
         ]
     else:
-        loss = -np.log(np.maximum(proba[np.arange(len(truth)), truth], _LEAST))
+        loss = -np.log(np.maximum(proba[np.arange(len(truth)), truth], LEAST))
 
     def scores(weights: np.ndarray) -> dict[str, float]:
         table = np.bincount(truth * len(labels) + guess, weights, len(labels) ** 2).reshape(len(labels), -1)
-        found = _of_confusion(table)
+        found = of_confusion(table)
         return found if loss is None else found | {"log_loss": float(np.average(loss, weights=weights))}
 
     counts = confusion_matrix(truth, guess, labels=np.arange(len(labels)))
@@ -77,28 +73,6 @@ def of_classes(model: Any, X: Any, y: Any, groups: Any, draws: int, seed: int) -
         for label, row in zip(labels.tolist(), counts, strict=True)
     ]
     return Evaluation(_with_intervals(scores, len(truth), groups, draws, seed), Table(rows), notes)
-
-
-def _as_labels(y: Any, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and known classes as text, numbers alike whether they are written as 1 or as 1.0."""
-    values = np.asarray(y)
-    if known.dtype.kind in "iufb" and values.dtype.kind in "iufb":
-        common = np.result_type(known.dtype, values.dtype)
-        whole = common.kind == "f" and all((part == np.round(part)).all() for part in (known, values))
-        known, values = (part.astype(np.int64 if whole else common) for part in (known, values))
-    return values.astype(str), known.astype(str)
-
-
-def _of_confusion(table: np.ndarray) -> dict[str, float]:
-    """Accuracy, and recall and F1 averaged over the classes that occur or are predicted, as scikit-learn's."""
-    hits, true, said = np.diag(table), table.sum(axis=1), table.sum(axis=0)
-    there = true + said > 0
-    recall = np.divide(hits, true, out=np.zeros(len(hits)), where=true > 0)
-    return {
-        "accuracy": float(hits.sum() / table.sum()),
-        "recall_macro": float(recall[there].mean()),
-        "f1_macro": float((2 * hits[there] / (true + said)[there]).mean()),
-    }
 
 
 def of_values(model: Any, X: Any, y: Any, groups: Any, draws: int, seed: int) -> Evaluation:
@@ -124,13 +98,9 @@ def of_values(model: Any, X: Any, y: Any, groups: Any, draws: int, seed: int) ->
 
 def _with_intervals(scores: Scores, n: int, groups: Any, draws: int, seed: int) -> Table:
     """Scores of all rows, and between which they lie in bootstrap samples of rows, or of whole groups."""
-    rng = np.random.default_rng(seed)
-    unit = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    n_units = int(unit.max()) + 1
-    drawn = [scores(rng.multinomial(n_units, np.full(n_units, 1 / n_units))[unit]) for _ in range(draws)]
-    tail = (1 - _LEVEL) / 2
+    (drawn,) = drawn_scores([scores], n, groups, draws, seed)
     rows = []
     for name, score in scores(np.ones(n)).items():
-        low, high = np.nanquantile([found[name] for found in drawn], [tail, 1 - tail])
-        rows.append({"metric": name, "score": score, "low": float(low), "high": float(high)})
+        low, high = interval([found[name] for found in drawn], _LEVEL)
+        rows.append({"metric": name, "score": score, "low": low, "high": high})
     return Table(rows)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from skmm.cli._data import check_names, column_of, targets_of
+from skmm.cli._data import check_names, targets_of
 from skmm.cli._errors import UsageError, explained
-from skmm.cli._models import load, read_samples
+from skmm.cli._models import load, named, read_samples
 from skmm.cli._options import add_model, add_seed, positive
 from skmm.cli._output import as_json, output
 
@@ -45,7 +45,7 @@ def _evaluated(args: argparse.Namespace) -> dict[str, Any]:
     """Print the scores, and return them."""
     model, X, given = read_samples(load(args), args)
     check_names(args.file, targets_of(args), list(given))
-    y, groups = (_column(given, name) for name in (args.target, args.groups))
+    y, groups = (named(given, name) for name in (args.target, args.groups))
     if len(y) == 0:
         raise UsageError(f"{args.file} has no rows.")
 
@@ -59,7 +59,3 @@ def _evaluated(args: argparse.Namespace) -> dict[str, Any]:
     print(f"{args.model} on {len(y)} rows of {args.file}; 95% intervals by {args.draws} bootstrap samples\n")
     print(found)
     return {"model": args.model, "file": args.file, "n_samples": len(y), **found.as_dict()}
-
-
-def _column(given: Any, name: str | None) -> Any:
-    return given[name] if isinstance(given, dict) and name else column_of(given, name)

@@ -57,7 +57,7 @@ def remove(X: Blocks, names: Iterable[str], rate: float, seed: Sequence[int]) ->
 def gaps_expected() -> Iterator[None]:
     """Ask about samples without any modality: here that is the question, and no surprise to warn of."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"\d+ of \d+ samples have no modality at all", UserWarning)
+        warnings.filterwarnings("ignore", r"\d+ of \d+ samples have no (modality at all|audio)", UserWarning)
         yield
 
 

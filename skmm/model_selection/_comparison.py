@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
+from skmm.reporting._report import Report, report_comparison
 from skmm.table import Table
 
 
@@ -100,6 +102,33 @@ class FusionComparison:
             f"{row['baseline']}: {row['difference']:+.4f} in {self.metric}, {self.confidence:.0%} interval "
             f"{row['low']:+.4f} to {row['high']:+.4f} (positive favours the fusion)."
         )
+
+    def report(self, path: str | os.PathLike[str] | None = None, *, title: str | None = None) -> Report:
+        """The comparison for people who did not make it: one file that needs neither network nor script.
+
+        Scores with their deviations, differences with their intervals, what was left out, columns that tell too
+        much, and the verdict.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            File to write, ``"comparison.html"`` or ``"comparison.md"``; one that is there is written over.
+        title : str, optional
+            What stands on top.
+
+        Returns
+        -------
+        Report
+            As of :func:`skmm.report`; there is no model card of several models.
+
+        Raises
+        ------
+        ValueError
+            If the ending of ``path`` is unknown.
+        OSError
+            If its folder is not there or cannot be written.
+        """
+        return report_comparison(self, path, title=title)
 
     def _sentences(self) -> list[str]:
         """What stands below the tables."""
