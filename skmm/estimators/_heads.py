@@ -114,3 +114,29 @@ def combined(
         return (stack.combine(z),)
 
     return reduced(net, data, dtype, combine, rows, with_known=True)
+
+
+def by_member(
+    net: MultimodalNet,
+    target: Target,
+    stack: Stack | None,
+    data: Batches,
+    dtype: torch.dtype,
+    experts: tuple[np.ndarray, np.ndarray] | None = None,
+) -> list[np.ndarray]:
+    """Outputs (n, K, C) that each member would give as the only one, and which samples have any modality (n,).
+
+    The stack is that of all, and so is what ``experts`` say, as in :func:`combined`.
+    """
+    of_experts = None if experts is None else Stack.features(target, *experts)
+
+    def each(positions: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
+        if stack is None:
+            return (outputs[:, :, 0].swapaxes(0, 1),)
+        own = Stack.features(target, outputs, exists)
+        if of_experts is not None:
+            said = of_experts[positions]
+            own = np.concatenate([own, np.broadcast_to(said, (len(own), *said.shape))], axis=2)
+        return (np.stack([stack.combine(z) for z in own], axis=1),)
+
+    return reduced(net, data, dtype, each, with_known=True)
