@@ -207,7 +207,11 @@ LOSSES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "absolute_error": lambda y, said: np.abs(y - said),
     "squared_error": lambda y, said: (y - said) ** 2,
 }
-_LABELS = {"zero_one": "Error rate", "absolute_error": "Mean absolute error", "squared_error": "Mean squared error"}
+_LABELS = {
+    "zero_one": "Error rate of those answered",
+    "absolute_error": "Mean absolute error of those answered (units of y)",
+    "squared_error": "Mean squared error of those answered (squared units of y)",
+}
 
 
 def risk_coverage_curve(loss: Any, uncertainty: Any) -> Bunch:
@@ -440,14 +444,14 @@ class RiskCoverageDisplay:
         if y.shape != y_pred.shape:
             raise ValueError(f"y has the shape {y.shape}, and y_pred {y_pred.shape}; they must be the same.")
         curve = risk_coverage_curve((loss if callable(loss) else LOSSES[loss])(y, y_pred), uncertainty)
-        risk_name = getattr(loss, "__name__", "loss").replace("_", " ") if callable(loss) else _LABELS[loss]
+        own = f"Mean {getattr(loss, '__name__', 'loss').replace('_', ' ')} of those answered"
         display = cls(
             coverage=curve.coverage,
             risk=curve.risk,
             area=curve.area,
             oracle=curve.oracle if references else None,
             name=name,
-            risk_name=f"{risk_name} of those answered",
+            risk_name=own if callable(loss) else _LABELS[loss],
         )
         return display.plot(ax, line_kw=line_kw)
 

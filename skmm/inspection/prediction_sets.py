@@ -23,7 +23,6 @@ from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from skmm._checks import unknown
 from skmm._devices import draw_seed
-from skmm._private import num_samples
 from skmm.estimators._base import MultimodalEstimator
 from skmm.inspection.abstention import OF_VALUES, check_probabilities, uncertainty, unwrapped
 
@@ -134,9 +133,10 @@ class _Conformal(MetaEstimatorMixin, BaseEstimator):
             said = out_of_fold(self.estimator, y)
             told = ~np.isnan(said.reshape(len(said), -1)).any(axis=1)
             return said[told], y[told]
-        if num_samples(X) != len(y):
-            raise ValueError(f"X_cal has {num_samples(X)} samples, and y_cal {len(y)}; they must be as many.")
-        return predict(X), y
+        said = predict(X)
+        if len(said) != len(y):
+            raise ValueError(f"X_cal has {len(said)} samples, and y_cal {len(y)}; they must be as many.")
+        return said, y
 
     def _quantiles(self, alpha: Any, of: Sequence[str] = ()) -> np.ndarray:
         """Quantiles of all groups of scores."""
@@ -252,7 +252,8 @@ class ConformalClassifier(ClassifierMixin, _Conformal):
     less a term that is below the root of 2 / n (their theorem 4); where one model of all samples predicts instead,
     nothing is guaranteed unless both say nearly the same. What is approximated: of n members the one or few that
     left a sample out stand for all of them together, experts fitted without its fold for those fitted to all, and a
-    stack without its fold for the stack of all. All together are as a rule better, and sets then rather too large.
+    stack without its fold for the stack of all; and what earlier steps of a pipeline learned, such as a vocabulary,
+    they learned of all samples. All together are as a rule better, and sets then rather too large.
     Rows that nobody left out (NaN, as the first ones where folds follow a time) do not count; all others count
     alike, whatever their sample weights.
 
@@ -428,6 +429,16 @@ class ConformalClassifier(ClassifierMixin, _Conformal):
         return self.estimator.predict_proba(X)
 
 
+def _finite(said: Any) -> np.ndarray:
+    """Values that are predicted; others than numbers have no interval."""
+    said = np.asarray(said, dtype=np.float64)
+    wrong = ~np.isfinite(said).reshape(len(said), -1).all(axis=1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(f"row {row}: the estimator predicts {said[row].tolist()}, of which there is no interval.")
+    return said
+
+
 class ConformalRegressor(RegressorMixin, _Conformal):
     """Intervals that hold the true value with a probability of 1 - alpha.
 
@@ -515,7 +526,7 @@ class ConformalRegressor(RegressorMixin, _Conformal):
             )
         values = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y_cal")
         said, values = self._calibrated(X, values, self.estimator.predict)
-        said = np.asarray(said, dtype=np.float64)
+        said = _finite(said)
         if said.ndim != values.ndim and said.size == values.size:  # one value, as a column or not
             values = values.reshape(said.shape)
         if said.shape != values.shape:
@@ -533,9 +544,8 @@ class ConformalRegressor(RegressorMixin, _Conformal):
         if callable(self.spread):
             scale = np.asarray(self.spread(X), dtype=np.float64)
         else:
-            deviation = unwrapped(self.estimator)[0]._target.deviation
             scale = uncertainty(self.estimator, X, kind=self.spread)
-            scale = scale + _FLOOR * deviation
+            scale = scale + _FLOOR * unwrapped(self.estimator)[0]._target.deviation
         if scale.shape not in (said.shape, said.shape[:1]):
             raise ValueError(f"spread gives the shape {scale.shape}, and what is predicted has {said.shape}.")
         wrong = ~(np.isfinite(scale) & (scale > 0)).reshape(len(scale), -1).all(axis=1)
@@ -565,6 +575,6 @@ class ConformalRegressor(RegressorMixin, _Conformal):
         """
         check_is_fitted(self)
         limits = self._quantiles(alpha)
-        said = np.asarray(self.estimator.predict(X), dtype=np.float64)
+        said = _finite(self.estimator.predict(X))
         half = self._scale(X, said) * limits
         return np.stack([said - half, said + half], axis=-1)

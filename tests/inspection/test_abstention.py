@@ -227,7 +227,7 @@ def test_several_curves_on_one_axes(clf, data):
 def test_of_a_regressor(reg, data):
     X, y = data
     display = RiskCoverageDisplay.from_estimator(reg, X, 10.0 * y, ax=Figure().subplots(), line_kw={"lw": 3})
-    assert display.ax_.get_ylabel() == "Mean absolute error of those answered"
+    assert display.ax_.get_ylabel() == "Mean absolute error of those answered (units of y)"
     assert display.line_.get_linewidth() == 3
     assert display.name == "members"
     assert display.risk[-1] == pytest.approx(np.abs(reg.predict(X) - 10.0 * y).mean())
@@ -241,7 +241,7 @@ def test_a_loss_of_ones_own_and_one_that_is_not_known():
 
     display = RiskCoverageDisplay.from_predictions([1, 2], [1, 1], [0.1, 0.2], loss=cost, ax=Figure().subplots())
     assert display.risk.tolist() == [0, 2.5]
-    assert display.ax_.get_ylabel() == "cost of those answered"
+    assert display.ax_.get_ylabel() == "Mean cost of those answered"
     with pytest.raises(ValueError, match="unknown loss 'zero'"):
         RiskCoverageDisplay.from_predictions([1], [1], [0.1], loss="zero")
     with pytest.raises(ValueError, match=r"y has the shape \(1,\), and y_pred \(1, 2\)"):

@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 
+import skmm
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.inspection import ConformalClassifier, ConformalRegressor, conformal
 from skmm.inspection.prediction_sets import quantile
@@ -38,17 +39,18 @@ class SaysX(ClassifierMixin, BaseEstimator):
 
 
 class SaysValue(RegressorMixin, BaseEstimator):
-    """Who predicts 0 of all, or of several values."""
+    """Who predicts the same of all, one value or several."""
 
-    def __init__(self, n_outputs=None):
+    def __init__(self, n_outputs=None, says=0.0):
         self.n_outputs = n_outputs
+        self.says = says
 
     def fit(self, X=None, y=None):
         self.fitted_ = True
         return self
 
     def predict(self, X):
-        return np.zeros(len(X) if self.n_outputs is None else (len(X), self.n_outputs))
+        return np.full(len(X) if self.n_outputs is None else (len(X), self.n_outputs), self.says)
 
 
 def drawn(n, seed=0, shape=(0.5, 0.4, 0.2)):
@@ -277,10 +279,20 @@ def test_a_pipeline_from_a_frame_and_a_frozen_estimator(classes):
     np.testing.assert_array_equal(again.predict_set(frame), own.predict_set(frame))
 
 
-def test_sets_are_pickled_with_their_estimator(clf, classes):
+def test_sets_are_kept_in_files_with_their_estimator(clf, classes, tmp_path):
     X, y = classes
     sets = conformal(clf, X, y)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(sets)).predict_set(X), sets.predict_set(X))
+    skmm.save(sets, tmp_path / "sets.skmm")
+    for kept in (pickle.loads(pickle.dumps(sets)), skmm.load(tmp_path / "sets.skmm")):
+        np.testing.assert_array_equal(kept.predict_set(X), sets.predict_set(X))
+
+
+def test_samples_as_a_dict_of_arrays(clf, classes):
+    X, y = classes
+    as_dict = dict(X.items())
+    np.testing.assert_array_equal(
+        conformal(clf, as_dict, y).predict_set(as_dict), conformal(clf, X, y).predict_set(X)
+    )
 
 
 # -- bad input -----------------------------------------------------------------------------------------------------
@@ -346,6 +358,8 @@ def test_values_of_another_kind_or_shape_are_refused(reg, values):
     X, y = values
     with pytest.raises(ValueError, match="NaN"):
         conformal(reg, X, np.where(np.arange(90)[:, None] == 4, np.nan, y))
+    with pytest.raises(ValueError, match="row 0: .* predicts nan"):
+        conformal(SaysValue().fit().set_params(says=np.nan), X, y[:, 0])
     with pytest.raises(ValueError, match=r"y_cal has the shape \(90,\), and what is predicted \(90, 2\)"):
         conformal(reg, X, y[:, 0])
 
