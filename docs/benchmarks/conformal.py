@@ -89,6 +89,8 @@ def divided(said: Any, y: np.ndarray, alpha: float, n_divisions: int, **params: 
     for seed in range(n_divisions):
         rows = np.random.RandomState(seed).permutation(len(y))
         calibrate, look = rows[: len(y) // 2], rows[len(y) // 2 :]
+        if "method" in params:
+            params["random_state"] = seed
         made = conformal(said, calibrate, y[calibrate], alpha=alpha, **params)
         found.append(looked_at(made, look, y[look]))
     return np.array(found)
@@ -115,7 +117,7 @@ def measure(data: Dataset, args: argparse.Namespace) -> tuple[list[Row], list[Ro
     for name, model in models.items():
         model, seconds = fitted(model, data, X, y)
         said = kept(model, new)
-        kinds: dict[str, dict[str, Any]] = {"lac": {}, "aps": {"method": "aps", "random_state": 0}}
+        kinds: dict[str, dict[str, Any]] = {"lac": {}, "aps": {"method": "aps"}}
         if not classify:
             kinds = {"residual": {}}
             for who in ("members", "heads") if name == "default" else ():
@@ -145,7 +147,8 @@ def out_of_fold(model: Any, y: np.ndarray, new: Any, truth: np.ndarray, alpha: f
     made = conformal(model, y_cal=y, alpha=alpha)
     coverage, size = looked_at(made, new, truth)
     error = math.sqrt(alpha * (1 - alpha) * (1 / made.n_calibration_ + 1 / len(truth)))
-    return [str(made.n_calibration_), str(len(truth)), f"{coverage:.3f} ± {error:.3f}", f"{size:.3f}"]
+    scores = f"{model.oof_score_:.3f} / {model.score(new, truth):.3f}"
+    return [str(made.n_calibration_), str(len(truth)), scores, f"{coverage:.3f} ± {error:.3f}", f"{size:.3f}"]
 
 
 def abstention(name: str, model: Any, new: Any, truth: np.ndarray) -> Row:
@@ -189,7 +192,7 @@ def main() -> None:
         divisions=args.divisions,
         seconds=time.process_time() - start,
         sets=table(header, sets),
-        own=table(["set", "calibrate", "looked at", "coverage", "mean size or width"], own),
+        own=table(["set", "calibrate", "looked at", "score", "coverage", "mean size or width"], own),
         unsure=table(
             ["set", "random", "oracle", "probability", "entropy", "members", "variation", "heads"], unsure
         ),
@@ -217,7 +220,8 @@ better.
 
 The default estimator, calibrated by its `oof_prediction_` ("lac", or residuals), all of the test part looked at
 once. The error is that of the coverage by so many calibration and test samples, if both were alike; the aim is
-{target:g}. On `utd_mhad` the test part is of people that training did not see.
+{target:g}. Score: accuracy or R2 out of fold, and of the test part; where the second is lower, the test part is
+harder than what calibrates. On `utd_mhad` it is of people that training did not see.
 
 {own}
 
