@@ -18,7 +18,6 @@ from sklearn.base import (
     is_regressor,
 )
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from skmm._checks import unknown
@@ -138,11 +137,16 @@ class _Conformal(MetaEstimatorMixin, BaseEstimator):
             raise ValueError(f"X_cal has {len(said)} samples, and y_cal {len(y)}; they must be as many.")
         return said, y
 
-    def _quantiles(self, alpha: Any, of: Sequence[str] = ()) -> np.ndarray:
-        """Quantiles of all groups of scores."""
-        alpha = self.alpha if alpha is None else alpha
-        names = of or ["calibration"] * len(self.scores_)
-        return np.array([quantile(scores, alpha, name) for scores, name in zip(self.scores_, names, strict=True)])
+    def _take(self, parts: Sequence[np.ndarray], n: int) -> Self:
+        """Be calibrated by these scores, unless there are too few of them."""
+        scores = [np.sort(part) for part in parts]
+        self._limits(self.alpha, scores)
+        self.scores_, self.n_calibration_ = scores, n
+        return self
+
+    def _limits(self, alpha: Any, scores: Sequence[np.ndarray]) -> np.ndarray:
+        """The largest score that is still in a set, of each of the sorted ones."""
+        return np.array([quantile(part, alpha) for part in scores])
 
     def predict(self, X: Any) -> np.ndarray:
         """What the estimator predicts, without sets.
@@ -328,14 +332,13 @@ class ConformalClassifier(ClassifierMixin, _Conformal):
         labels = self._labels(y)
         proba, labels = self._calibrated(X, labels, self.estimator.predict_proba)
         proba = check_probabilities(proba)
-        seed = draw_seed(check_random_state(self.random_state))
-        index = np.searchsorted(self.estimator.classes_, labels)
+        seed = draw_seed(self.random_state)
+        order = np.argsort(self.estimator.classes_)
+        index = order[np.searchsorted(self.estimator.classes_, labels, sorter=order)]
         own = self._scores(proba, seed)[np.arange(len(index)), index]
         parts = [own[index == c] for c in range(proba.shape[1])] if self.by_class else [own]
-        self.classes_ = np.asarray(self.estimator.classes_)
-        self.scores_ = [np.sort(part) for part in parts]
-        self.n_calibration_, self._seed = len(own), seed + 1
-        self._limits(None)  # refuses too few of them
+        self._take(parts, len(own))
+        self.classes_, self._seed = np.asarray(self.estimator.classes_), seed + 1
         return self
 
     def _labels(self, y: Any) -> np.ndarray:
@@ -367,9 +370,12 @@ class ConformalClassifier(ClassifierMixin, _Conformal):
         np.put_along_axis(scores, order, each.cumsum(axis=1) - (1 - share) * each, axis=1)
         return scores
 
-    def _limits(self, alpha: Any) -> np.ndarray:
-        """The largest score that is still in a set, (1,) or (C,)."""
-        return self._quantiles(alpha, [f"the class {c!r}" for c in self.classes_.tolist()] if self.by_class else ())
+    def _limits(self, alpha: Any, scores: Sequence[np.ndarray]) -> np.ndarray:
+        if not self.by_class:
+            return super()._limits(alpha, scores)
+        names = np.asarray(self.estimator.classes_).tolist()
+        each = zip(scores, names, strict=True)
+        return np.array([quantile(part, alpha, f"the class {name!r}") for part, name in each])
 
     def predict_set(self, X: Any, alpha: float | None = None) -> np.ndarray:
         """Which classes are in the set of each sample.
@@ -394,7 +400,7 @@ class ConformalClassifier(ClassifierMixin, _Conformal):
             If alpha is not between 0 and 1, or the calibration had too few samples for it.
         """
         check_is_fitted(self)
-        limits = self._limits(alpha)
+        limits = self._limits(self.alpha if alpha is None else alpha, self.scores_)
         return self._scores(check_probabilities(self.estimator.predict_proba(X)), self._seed) <= limits
 
     def labels_of(self, sets: np.ndarray) -> list[np.ndarray]:
@@ -532,10 +538,7 @@ class ConformalRegressor(RegressorMixin, _Conformal):
         if said.shape != values.shape:
             raise ValueError(f"y_cal has the shape {values.shape}, and what is predicted {said.shape}.")
         scores = np.abs(values - said) / self._scale(X, said)
-        self.scores_ = list(np.sort(scores.reshape(len(scores), -1), axis=0).T)
-        self.n_calibration_ = len(scores)
-        self._quantiles(None)  # refuses too few of them
-        return self
+        return self._take(scores.reshape(len(scores), -1).T, len(scores))
 
     def _scale(self, X: Any, said: np.ndarray) -> np.ndarray:
         """What residuals are divided by, in the shape of the predictions or one for all."""
@@ -574,7 +577,7 @@ class ConformalRegressor(RegressorMixin, _Conformal):
             If alpha is not between 0 and 1, or the calibration had too few samples for it.
         """
         check_is_fitted(self)
-        limits = self._quantiles(alpha)
+        limits = self._limits(self.alpha if alpha is None else alpha, self.scores_)
         said = _finite(self.estimator.predict(X))
         half = self._scale(X, said) * limits
         return np.stack([said - half, said + half], axis=-1)

@@ -216,6 +216,24 @@ def test_out_of_fold_predictions_calibrate_without_a_sample_more(clf, classes):
     assert sets.score(X, y) == clf.score(X, y)
 
 
+def test_the_order_of_the_classes_is_that_of_the_estimator():
+    X, y = drawn(200)
+    names = np.array(["m", "z", "a"])
+    sets = conformal(SaysX(tuple(names)).fit(), X, names[y])
+    np.testing.assert_array_equal(sets.scores_[0], conformal(SaysX().fit(), X, y).scores_[0])
+
+
+def test_a_calibration_that_is_refused_leaves_the_one_before(clf, classes):
+    X, y = classes
+    sets = conformal(clf, X, y)
+    before = sets.predict_set(X)
+    with pytest.raises(ValueError, match="needs at least 9 samples"):
+        sets.fit(X[:5], y[:5])
+    np.testing.assert_array_equal(sets.predict_set(X), before)
+    with pytest.raises(NotFittedError):
+        clone(sets).set_params(estimator=clf).predict_set(X)
+
+
 def test_the_labels_of_sets(clf, classes):
     X, y = classes
     sets = conformal(clf, X, y, alpha=0.2)
