@@ -45,9 +45,9 @@ def uncertainty(estimator: Any, X: Any, *, kind: str = "members") -> np.ndarray:
     -------
     ndarray of shape (n_samples,), or (n_samples, n_outputs) for several values
         Of multilabel targets, labels are taken as independent: their entropies, and mutual informations, are added,
-        and "probability" is 1 less that of all labels being right; "variation" is the mean over the labels. Samples
-        without any modality get the entropy, or standard deviation, of the training target as "members" and
-        "heads".
+        and "probability" is 1 less that of all labels being right; "variation" is the mean over the labels. To a
+        sample without any modality members and heads say nothing, and it is as unsure as the training target is:
+        its entropy, deviation, or share that is not the most frequent class.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def uncertainty(estimator: Any, X: Any, *, kind: str = "members") -> np.ndarray:
         spread = _spread(said, model._target.deviation)
         return spread[:, 0] if model._target.single else spread
     if kind == "variation":
-        return _variation(said, competing=model._target.competing)
+        return _variation(said, model)
     return _mutual_information(said, model)
 
 
@@ -178,6 +178,7 @@ def _spread(said: np.ndarray, deviation: np.ndarray) -> np.ndarray:
 
 
 def _entropy(proba: np.ndarray, *, competing: bool) -> np.ndarray:
+    proba = proba.clip(0, 1)  # a mean is off by a rounding
     return (entr(proba) if competing else entr(proba) + entr(1 - proba)).sum(axis=-1)
 
 
@@ -191,13 +192,15 @@ def _mutual_information(said: np.ndarray, model: Any) -> np.ndarray:
     return np.where(silent, _entropy(prior, competing=competing), found.clip(min=0))
 
 
-def _variation(said: np.ndarray, *, competing: bool) -> np.ndarray:
+def _variation(said: np.ndarray, model: Any) -> np.ndarray:
     """Share of those who say (n, S, C) that would choose otherwise than most."""
-    if not competing:
-        share = (said > 0.5).mean(axis=1)
+    silent = np.isnan(said[:, 0, 0])
+    prior = model._target.finish(model._target.prior[None])[0]
+    if not model._target.competing:
+        share = np.where(silent[:, None], prior, (said > 0.5).mean(axis=1))
         return np.minimum(share, 1 - share).mean(axis=1)
     votes = np.eye(said.shape[2])[np.nan_to_num(said).argmax(axis=2)]  # (n, S, C)
-    return 1 - votes.mean(axis=1).max(axis=1)
+    return 1 - np.where(silent[:, None], prior, votes.mean(axis=1)).max(axis=1)
 
 
 # -- abstaining ----------------------------------------------------------------------------------------------------

@@ -103,6 +103,7 @@ def test_a_sample_without_any_modality_is_as_unsure_as_training_as_a_whole(clf, 
     _, y = data
     nothing = Blocks(vector=np.full((1, 6), np.nan), sequence=np.full((1, 7, 3), np.nan))
     assert uncertainty(clf, nothing, kind=kind)[0] == pytest.approx(np.log(3), abs=0.01)
+    assert uncertainty(clf, nothing, kind="variation")[0] == pytest.approx(2 / 3, abs=0.01)
     assert uncertainty(reg, nothing, kind=kind)[0] == pytest.approx(np.std(10 * y), rel=0.01)
 
 
