@@ -256,6 +256,19 @@ def quantiles(estimator, X, y):
     tool.predict_interval(X)
 
 
+def reported(use):
+    def look(estimator, X, y):
+        skore = pytest.importorskip("skore")
+        given = {"X_train": X, "y_train": y, "X_test": X, "y_test": y, "pos_label": 1}
+        use(skore.EstimatorReport(estimator, **given))
+
+    return look
+
+
+def report_of_folds(estimator, X, y):
+    pytest.importorskip("skore").CrossValidationReport(estimator, X, y, splitter=2).metrics.accuracy()
+
+
 def sampled(module, name):
     def make(estimator):
         sampler = getattr(pytest.importorskip(f"imblearn.{module}"), name)(random_state=0)
@@ -285,6 +298,13 @@ FUNCTIONS |= {
     "MAPIE: CrossConformalRegressor": (cross_conformal("CrossConformalRegressor"), "values"),
     "MAPIE: JackknifeAfterBootstrapRegressor": (cross_conformal("JackknifeAfterBootstrapRegressor"), "values"),
     "MAPIE: ConformalizedQuantileRegressor(prefit=True)": (quantiles, "values"),
+    "skore: EstimatorReport": (reported(lambda report: report.metrics.summarize().frame()), "classes"),
+    "skore: CrossValidationReport": (report_of_folds, "classes"),
+    "skore: permutation_importance": (
+        reported(lambda report: report.inspection.permutation_importance(n_repeats=1)),
+        "classes",
+    ),
+    "skore: the report in a notebook": (reported(lambda report: report._repr_html_()), "classes"),
 }
 
 
@@ -331,7 +351,7 @@ def test_the_page_says_what_happens(tool, form):
     if SAYS[tool, form] == "yes":
         attempt(tool, form)
         return
-    if tool.partition(":")[0] in ("MAPIE", "imblearn"):
+    if tool.partition(":")[0] in ("MAPIE", "imblearn", "skore"):
         pytest.importorskip(tool.partition(":")[0].lower())
     with pytest.raises((ValueError, TypeError, IndexError, UserWarning)):
         attempt(tool, form)

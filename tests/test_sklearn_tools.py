@@ -379,6 +379,65 @@ def test_a_search_from_a_raw_table_over_fusion_optimizer_and_the_preprocessing(f
     assert list(search.best_estimator_[-1].modalities_) == ["text", "table"]
 
 
+# -- what explains a pipeline from a raw table ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def from_table():
+    """A frame whose review, or else price, tells of y, and whose age does not; y, and a pipeline fitted to it."""
+    columns, y = raw_table()
+    rng = np.random.RandomState(1)
+    frame = pd.DataFrame(columns).assign(price=2 * (y == "yes") + rng.randn(80), age=rng.randn(80))
+    frame.loc[::2, "review"] = "film plot"
+    text = ("text", TfidfVectorizer(), "review")
+    transformer = ModalityTransformer([text, ("table", StandardScaler(), ["price", "age"])])
+    return frame, y, make_pipeline(transformer, small(experts=None)).fit(frame, y)
+
+
+def test_permutation_importance_of_raw_columns(from_table):
+    frame, y, pipe = from_table
+    found = permutation_importance(pipe, frame, y, scoring="neg_log_loss", n_repeats=3, random_state=0)
+    of = dict(zip(frame.columns, found.importances_mean, strict=True))
+    assert min(of["review"], of["price"]) > 5 * abs(of["age"])
+
+
+@pytest.mark.slow  # shap compiles what it runs
+@pytest.mark.filterwarnings("ignore")  # of shap itself
+def test_shap_tells_the_words_of_a_text_column(from_table):
+    shap = pytest.importorskip("shap")
+    frame, _, pipe = from_table
+
+    def by_words(texts):
+        return pipe.predict_proba(frame.iloc[[0] * len(texts)].assign(review=list(texts)))[:, 1]
+
+    found = shap.Explainer(by_words, shap.maskers.Text(r"\W+"), seed=0)(["good film bright", "plot slow"])
+    good, film, bright = found.values[0]
+    assert min(good, bright) > film
+    plot, slow = found.values[1]
+    assert slow < plot
+    sums = [own.sum() + base for own, base in zip(found.values, found.base_values, strict=True)]
+    np.testing.assert_allclose(sums, by_words(["good film bright", "plot slow"]), atol=1e-6)
+
+
+@pytest.mark.slow  # importing shap takes seconds
+@pytest.mark.filterwarnings("ignore")  # of shap itself
+def test_shap_tells_the_numbers_of_a_row(from_table):
+    shap = pytest.importorskip("shap")
+    frame, y, pipe = from_table
+    row = frame[y == "yes"].iloc[[0]].assign(review="film")
+    numbers = frame[["price", "age"]].to_numpy()
+
+    def by_numbers(values):
+        return pipe.predict_proba(row.iloc[[0] * len(values)].assign(price=values[:, 0], age=values[:, 1]))[:, 1]
+
+    expensive = np.array([[3.0, 0.0]])
+    found = shap.KernelExplainer(by_numbers, numbers)(expensive)
+    assert found.values[0, 0] > abs(found.values[0, 1])
+    np.testing.assert_allclose(found.values.sum() + found.base_values, by_numbers(expensive), atol=1e-6)
+    with pytest.raises(TypeError):  # of a frame with text among its columns
+        shap.explainers.Permutation(lambda values: np.zeros(len(values)), frame)(frame[:1])
+
+
 # -- metadata routing ----------------------------------------------------------------------------------------------
 
 

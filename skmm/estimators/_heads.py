@@ -146,6 +146,27 @@ def combined_without(
     return combined, some
 
 
+def by_member(
+    net: MultimodalNet,
+    target: Target,
+    stack: Stack | None,
+    data: Batches,
+    dtype: torch.dtype,
+    experts: tuple[np.ndarray, np.ndarray] | None = None,
+) -> list[np.ndarray]:
+    """Outputs (n, K, C) that each member would give as the only one, and which samples have any modality (n,).
+
+    The stack is that of all, and so is what ``experts`` say, as in :func:`combined`.
+    """
+    of_experts = None if experts is None else Stack.features(target, *experts)
+
+    def each(positions: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
+        said = None if of_experts is None else of_experts[positions]
+        return (np.stack([_stacked(target, stack, own[None], exists, said) for own in outputs], axis=1),)
+
+    return reduced(net, data, dtype, each, with_known=True)
+
+
 def _stacked(
     target: Target, stack: Stack | None, outputs: np.ndarray, exists: np.ndarray, of_experts: np.ndarray | None
 ) -> np.ndarray:

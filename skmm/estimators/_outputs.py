@@ -21,7 +21,7 @@ from skmm._warnings import warn_of_empty
 from skmm.blocks import Blocks
 from skmm.blocks._given import sample_lengths
 from skmm.estimators._experts import Experts, with_experts
-from skmm.estimators._heads import combined, combined_without, head_names, reduced
+from skmm.estimators._heads import by_member, combined, combined_without, head_names, reduced
 from skmm.estimators._stack import Stack, average
 from skmm.estimators._targets import Target
 from skmm.inputs._batches import Batches, ChangedBatches
@@ -152,6 +152,13 @@ class NetworkOutputs(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             outputs += [np.where(says[:, e, None], said[:, e], np.nan) for e in range(says.shape[1])]
             names = with_experts(names, self.experts_.names)
         return {name: self._target.finish(own) for name, own in zip(names, outputs, strict=True)}
+
+    def _finished_by_member(self, X: Any) -> np.ndarray:
+        """Probabilities or values (n, K, C) that each member would give alone; NaN where there is no modality."""
+        data, dtype, blocks = self._load(X)
+        outputs, exists = by_member(self.net_, self._target, self.stack_, data, dtype, self._said(blocks))
+        found = self._target.finish(outputs.reshape(-1, outputs.shape[2])).reshape(outputs.shape)
+        return np.where(exists[:, None, None], found, np.nan)
 
     def transform(self, X: Any) -> np.ndarray:
         """The fused representation.

@@ -40,6 +40,7 @@ _SKMM = {
     "estimators._targets": "ClassTarget LabelsTarget ValueTarget",
     "inputs._inputs": "Inputs",
     "inputs._scaling": "Projection Scaler",
+    "inspection.prediction_sets": "ConformalClassifier ConformalRegressor",
     "layers": "Attention Conv1d DenseBlock SparseLinear TransformerBlock",
     "model_selection._search": "FusionSearchCV",
     "network._encoders": "UserEncoder",
