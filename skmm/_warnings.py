@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import sklearn
+
 from skmm._ranks import current
 
 # what may stand between the user's line and the one that warns
@@ -69,7 +71,12 @@ def in_folds() -> bool:
 
 
 def warn_of_forgotten_groups() -> None:
-    """Warn of a fit without groups in a cross-validation or search whose folds are divided by groups."""
+    """Warn of a fit without groups in a cross-validation or search whose folds are divided by groups.
+
+    Not with metadata routing, where whoever gives groups has said who is to get them.
+    """
+    if sklearn.get_config()["enable_metadata_routing"]:
+        return
     for name, frame in _between():
         if name.startswith("sklearn.model_selection."):
             splitter = getattr(frame.f_locals.get("routed_params"), "splitter", {})
