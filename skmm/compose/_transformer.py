@@ -22,7 +22,7 @@ from skmm._checks import check_positive, unknown
 from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing
 from skmm._private import VisualBlock
-from skmm.blocks import Block, Blocks, LazyTable
+from skmm.blocks import Blocks, LazyTable
 from skmm.columns._tables import (
     Positions,
     as_frame,
@@ -34,12 +34,13 @@ from skmm.columns._tables import (
     select,
     warn_of_another_order,
 )
+from skmm.compose._feature_names import FeatureNames
 from skmm.compose._frames import plan_frame
 from skmm.compose._jobs import Job, run, without_rows
 from skmm.compose._kinds import ERRORS, Loading
 from skmm.compose._lazily import fit_in_passes, sampled, transform_lazily
 from skmm.compose._leaks import find_leaks
-from skmm.compose._output import FrameOutput, width
+from skmm.compose._output import FrameOutput
 from skmm.compose._params import naming_parameters
 from skmm.compose._rows import rows_as_frame
 from skmm.compose._selector import ModalitySelector
@@ -51,7 +52,7 @@ __all__ = ["ModalitySelector", "ModalityTransformer", "make_modality_transformer
 
 # the output is no array that scikit-learn's own `set_output` could wrap; it has no types, and takes the keyword
 class ModalityTransformer(  # type: ignore[call-arg]
-    FrameOutput, TransformerMixin, Documented, _BaseComposition, auto_wrap_output_keys=None
+    FeatureNames, FrameOutput, TransformerMixin, Documented, _BaseComposition, auto_wrap_output_keys=None
 ):
     """Turn a table into :class:`Blocks`, with one scikit-learn transformer per modality.
 
@@ -503,47 +504,6 @@ class ModalityTransformer(  # type: ignore[call-arg]
         named.update({name: transformer for name, transformer, _ in self.transformers_})
         return named
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the numbers that make up a sample, ``modality__feature``.
-
-        Parameters
-        ----------
-        input_features : array-like of str, default=None
-            Names of the table's columns; if it had names in ``fit``, these must be the same.
-
-        Returns
-        -------
-        ndarray of str, shape (n_features_out,)
-            A modality whose transformer names no features has ``x0``, ``x1``, ..., in the order of its flattened
-            sample (for ragged sequences, of one step).
-        """
-        check_is_fitted(self)
-        known = getattr(self, "feature_names_in_", None)
-        if input_features is None:
-            names = self._column_labels()
-        else:
-            names = np.asarray(input_features, dtype=object)
-            if known is not None and not np.array_equal(names, known):
-                raise ValueError("input_features is not equal to feature_names_in_")
-            if len(names) != self.n_features_in_:
-                raise ValueError(
-                    f"input_features has {len(names)} names, X had {self.n_features_in_} columns in fit"
-                )
-        each = [f"{name}__{feature}" for name in self._positions for feature in self._features_of(name, names)[1]]
-        return np.array(each, dtype=object)
-
-    def _features_of(self, modality: str, names: np.ndarray | None = None) -> tuple[list[str], list[str]]:
-        """Names of the columns that a modality is made of, and of its features."""
-        names = self._column_labels() if names is None else names
-        columns = names[np.atleast_1d(self._positions[modality])]
-        features = _feature_names(self.named_transformers_[modality], columns, self._templates[modality])
-        return columns.tolist(), features
-
-    def _column_labels(self) -> np.ndarray:
-        """Names of the columns of the table; x0, x1 and so on where it had none."""
-        own = [f"x{i}" for i in range(self.n_features_in_)] if self._names is None else map(str, self._names)
-        return np.array(list(own), dtype=object)
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.categorical = tags.input_tags.allow_nan = True
@@ -561,18 +521,6 @@ class ModalityTransformer(  # type: ignore[call-arg]
 
 def _is_left_out(transformer: Any, positions: Positions) -> bool:
     return (isinstance(transformer, str) and transformer == "drop") or positions == []
-
-
-def _feature_names(transformer: Any, columns: np.ndarray, template: Block) -> list[str]:
-    if isinstance(transformer, str):  # passthrough
-        if len(columns) == width(template):
-            return columns.tolist()
-    elif hasattr(transformer, "get_feature_names_out"):
-        try:
-            return list(transformer.get_feature_names_out(columns))
-        except AttributeError:  # a Pipeline has the method even if one of its steps has none
-            pass
-    return [f"x{i}" for i in range(width(template))]
 
 
 def make_modality_transformer(
