@@ -35,7 +35,7 @@ from skmm.compose._leaks import warn_of_leaks
 from skmm.estimators._experts import ExpertFolds, Experts, check_experts, with_experts
 from skmm.estimators._heads import combined, head_names
 from skmm.estimators._outputs import NetworkOutputs
-from skmm.estimators._prepared import Opened, Prepared, Samples
+from skmm.estimators._prepared import Opened, Prepared, Samples, check_goes_on
 from skmm.estimators._profile import Profiled
 from skmm.estimators._reading import TableReading, drop_empty, refuse_gaps, with_target
 from skmm.estimators._stack import Stack
@@ -400,14 +400,8 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
             warn_of_forgotten_groups()
         groups = None if groups is None else encode_marks(column_or_1d(groups), "groups")
         times = None if time is None else encode_marks(column_or_1d(time), "time")
-        if not reset and self.net_.module_.n_members != self.n_members:
-            raise ValueError(
-                f"n_members={self.n_members} is not that of the first fit, {self.net_.module_.n_members}."
-            )
-        if not reset and len(self.net_.module_.network.heads) < 1 + len(self.inputs_.infos) * bool(
-            self.modality_loss
-        ):
-            raise ValueError("heads of the network were pruned: it does not go on training. Fit it anew.")
+        if not reset:
+            check_goes_on(self.net_, self.n_members, 1 + len(self.inputs_.infos) * bool(self.modality_loss))
         return Samples(blocks, form, target, encoded, scored, weights, groups, times, splits)
 
     def _learn_inputs(

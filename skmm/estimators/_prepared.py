@@ -10,6 +10,7 @@ from skmm.blocks import Blocks
 from skmm.estimators._experts import ExpertFolds
 from skmm.estimators._targets import Target
 from skmm.inputs._inputs import Inputs
+from skmm.training._net import MultimodalNet
 from skmm.training._plan import TrainingPlan
 from skmm.training._sets import TrainingSet
 
@@ -107,3 +108,11 @@ class Opened(NamedTuple):
 
     prepared: Prepared
     training: TrainingSet
+
+
+def check_goes_on(net: MultimodalNet, n_members: int, n_heads: int) -> None:
+    """Refuse to go on training a net that has other members, or fewer heads, than a fit makes."""
+    if net.module_.n_members != n_members:
+        raise ValueError(f"n_members={n_members} is not that of the first fit, {net.module_.n_members}.")
+    if len(net.module_.network.heads) < n_heads:
+        raise ValueError("heads of the network were pruned: it does not go on training. Fit it anew.")
