@@ -1,6 +1,6 @@
 """What importances by masks say beside estimators that are fitted to every set of modalities, and what they cost.
 
-    python docs/benchmarks/importances.py --data FOLDER --log importances.jsonl > docs/benchmarks/importances.md
+    python docs/benchmarks/importances.py --data FOLDER --cost > docs/benchmarks/importances.md
 
 One estimator trained with ``modality_dropout=0.3`` is asked about samples without some of their modalities; beside
 it a default estimator is fitted anew to each set of them, on the same folds. Compared is the log-loss of the test
@@ -66,7 +66,7 @@ def tell(name: str, found: list[dict[str, Any]]) -> None:
     masked, retrained = (np.array([f[way] for f in found]) for way in ("masked", "retrained"))
     shares = [np.stack([shapley_values(own) for own in way]) for way in (masked, retrained)]
     print(
-        f"### {name}, {len(found)} folds\n\n| modality | by masks | fitted to every set |\n| :--- | ---: | ---: |"
+        f"## {name}, {len(found)} folds\n\n| modality | by masks | fitted to every set |\n| :--- | ---: | ---: |"
     )
     for m, modality in enumerate(found[0]["modalities"]):
         cells = (f"{way[:, m].mean():.3f} ± {way[:, m].std(ddof=1):.3f}" for way in shares)
@@ -108,7 +108,7 @@ def cost(n_rows: int = 10_000, n_rounds: int = 3) -> None:
     means = {way: f"{np.mean(each):.1f} ± {np.std(each, ddof=1):.1f} s" for way, each in seconds.items()}
     ratio = np.mean(seconds["importances"]) / np.mean(seconds["predict"])
     print(
-        f"### Cost\n\n{n_rows:,} rows, four modalities, a default estimator with its experts, 200 draws of the "
+        f"## Cost\n\n{n_rows:,} rows, four modalities, a default estimator with its experts, 200 draws of the "
         f"intervals: importances by the log-loss over all 16 sets {means['importances']} of one thread, "
         f"one `predict_proba` {means['predict']}: {ratio:.1f} times that, over {n_rounds} rounds.\n"
     )
@@ -126,7 +126,8 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     records = Records(args.log, "set", "fold")
-    print(f"# Importances\n\n{__doc__.split(chr(10), 2)[2].strip()}\n")
+    _, command, text = __doc__.strip().split("\n\n", 2)
+    print(f"# Importances\n\n```console\n{command.strip()}\n```\n\n{text.replace('``', '`')}\n")
     for name in args.sets:
         dataset = load(name, args.data)
         for fold in range(args.folds):
