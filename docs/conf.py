@@ -61,6 +61,7 @@ GALLERY = [
     "search.py",
     "sequences_with_groups.py",
     "missing_modalities.py",
+    "how_sure.py",
     "regression_with_intervals.py",
     "multilabel.py",
     "fine_tuning.py",

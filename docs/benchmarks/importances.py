@@ -65,9 +65,7 @@ def tell(name: str, found: list[dict[str, Any]]) -> None:
     """The table of one set, means over its folds."""
     masked, retrained = (np.array([f[way] for f in found]) for way in ("masked", "retrained"))
     shares = [np.stack([shapley_values(own) for own in way]) for way in (masked, retrained)]
-    print(
-        f"## {name}, {len(found)} folds\n\n| modality | by masks | fitted to every set |\n| :--- | ---: | ---: |"
-    )
+    print(f"## {name}, {len(found)} folds\n\n| modality | by masks | fitted to every set |\n| :--- | ---: | ---: |")
     for m, modality in enumerate(found[0]["modalities"]):
         cells = (f"{way[:, m].mean():.3f} ± {way[:, m].std(ddof=1):.3f}" for way in shares)
         print(f"| {modality} | {' | '.join(cells)} |")

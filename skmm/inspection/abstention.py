@@ -16,11 +16,10 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skmm._checks import unknown
 from skmm._optional import import_optional
 from skmm.estimators._base import MultimodalEstimator
+from skmm.inspection._drawing import COLORS, legend_beside, new_axes
 
 KINDS = ("probability", "entropy", "members", "variation", "heads")
 OF_VALUES = ("members", "heads")  # the kinds that a regressor has
-# of Okabe and Ito, Color universal design, told apart by the colour-blind as well
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def uncertainty(estimator: Any, X: Any, *, kind: str = "members") -> np.ndarray:
@@ -480,11 +479,9 @@ class RiskCoverageDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        pyplot = import_optional("matplotlib.pyplot", extra="plot")
-        if ax is None:
-            _, ax = pyplot.subplots()
+        ax = new_axes(ax, (8.0, 4.2))
         if not ax.has_data():
-            ax.set_prop_cycle(color=_COLOURS)
+            ax.set_prop_cycle(color=COLORS)
         label = f"{name or self.name or 'uncertainty'} (area {self.area:.3g})"
         (self.line_,) = ax.plot(self.coverage, self.risk, **{"label": label, **(line_kw or {})})
         self.oracle_line_ = self.random_line_ = None
@@ -497,6 +494,7 @@ class RiskCoverageDisplay:
         ax.xaxis.set_major_formatter("{x:.0%}")
         ax.set_xlabel("Coverage: samples answered, the surest first")
         ax.set_ylabel(self.risk_name or "Risk")
-        ax.legend()
+        lines = ax.get_lines()
+        legend_beside(ax, lines, [line.get_label() for line in lines])
         self.ax_, self.figure_ = ax, ax.figure
         return self
