@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,9 +17,8 @@ from skmm._private import safe_indexing
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import without
 from skmm.columns._lazy import LazyTable
-from skmm.columns._tables import as_frame
 from skmm.estimators._base import MultimodalEstimator
-from skmm.inspection.removal import at_blocks, gaps_expected
+from skmm.inspection.removal import as_rows, at_blocks, gaps_expected
 
 # a modality or column, or several that come and go together
 Names = str | tuple[str, ...]
@@ -92,7 +91,7 @@ class Removal:
 
     def __init__(self, estimator: Any, X: Any, names: Sequence[Names] | None, *, columns: bool) -> None:
         if columns:
-            frame = as_frame(X)
+            frame = as_rows(estimator, X)
             if isinstance(frame, LazyTable):
                 raise ValueError(
                     f"level='column' changes columns of a table in memory, and this LazyTable has {len(frame):,} "
@@ -101,13 +100,19 @@ class Removal:
             if not hasattr(frame, "columns"):
                 raise ValueError(f"level='column' needs a table whose columns have names, got {type(X).__name__}.")
             self.model, self.X = estimator, frame
-            self.valid = [str(name) for name in frame.columns]
+            self.labels = {str(name): name for name in frame.columns}
         else:
             self.model, self.X = at_blocks(estimator, X)
-            self.valid = list(self.X)
+            self.labels = {name: name for name in self.X}
+        self.valid = list(self.labels)
         self.columns = columns
-        self.names = chosen(names, self.valid, "column" if columns else "modality")
+        asked: Any = names
+        if columns and isinstance(asked, list | tuple):  # of a table they may be numbers
+            asked = [key if isinstance(key, str | list | tuple) else str(key) for key in asked]
+        self.names = chosen(asked, self.valid, "column" if columns else "modality", apart=True)
         self.n_samples = len(self.X)
+        if not self.n_samples:
+            raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
 
     @property
     def n_names(self) -> int:
@@ -127,7 +132,7 @@ class Removal:
         """The samples without what is not in the set, as :attr:`model` takes them."""
         gone = self.gone(kept)
         if self.columns:
-            return _blank(self.X, [name for name in self.valid if name in gone])
+            return _with_columns(self.X, {self.labels[name]: None for name in self.valid if name in gone})
         return without(self.X, gone)
 
     def shuffled(self, i: int, rows: np.ndarray) -> Any:
@@ -135,7 +140,7 @@ class Removal:
         own = as_tuple(self.names[i])
         if self.columns:
             moved = safe_indexing(self.X, rows)
-            return _with_columns(self.X, {name: moved[name] for name in own})
+            return _with_columns(self.X, {self.labels[name]: moved[self.labels[name]] for name in own})
         moved = self.X[rows]
         return Blocks(
             {name: moved[name] if name in own else block for name, block in self.X.items()},
@@ -179,7 +184,8 @@ class Removal:
         if not there:  # what there is to say without any sample's features
             prior = DummyClassifier(strategy="prior") if is_classifier(self.model) else DummyRegressor()
             return Answers(prior, np.zeros((self.n_samples, 1)), refit)
-        return Answers(self.model, self.X[there] if self.columns else self.X.select(there), refit)
+        left = self.X[[self.labels[name] for name in there]] if self.columns else self.X.select(there)
+        return Answers(self.model, left, refit)
 
 
 def as_tuple(key: Names) -> tuple[str, ...]:
@@ -191,16 +197,24 @@ def label(key: Names) -> str:
     return " and ".join(as_tuple(key))
 
 
-def chosen(names: Any, valid: Sequence[str], what: str) -> list[Names]:
-    """The names that were asked for, checked against those that there are; each by itself if None were."""
+def chosen(names: Any, valid: Sequence[str], what: str, *, apart: bool = False) -> list[Names]:
+    """The names that were asked for, checked against those that there are; each by itself if None were.
+
+    ``apart`` if no two of them may hold the same.
+    """
     plural = "modalities" if what == "modality" else f"{what}s"
     if names is None:
         return list(valid)
     if isinstance(names, str):
         raise ValueError(f"{plural}={names!r} is one name; give a list, [{names!r}].")
+    if not isinstance(names, Iterable):
+        raise ValueError(f"{plural}={names!r} must be a list; valid are {list(valid)}.")
     found: list[Names] = []
-    for key in names:
-        for name in as_tuple(key):
+    for given in names:
+        key = tuple(given) if isinstance(given, list) else given
+        if key == ():
+            raise ValueError(f"{plural}={list(names)!r} has a tuple without a name; valid are {list(valid)}.")
+        for name in as_tuple(key) if isinstance(key, str | tuple) else [key]:
             if name not in valid:
                 raise unknown(what, name, valid)
         if key in found or len(set(as_tuple(key))) < len(as_tuple(key)):
@@ -208,16 +222,19 @@ def chosen(names: Any, valid: Sequence[str], what: str) -> list[Names]:
         found.append(key)
     if not found:
         raise ValueError(f"{plural} is empty; valid are {list(valid)}.")
+    if apart:
+        every = [name for key in found for name in as_tuple(key)]
+        twice = next((name for name in every if every.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{what} {twice!r} is named twice in {plural}={list(names)!r}, and comes but once.")
     return found
 
 
-def _blank(frame: Any, names: Sequence[str]) -> Any:
-    """A table with nothing in the named columns; their types stay where these know what is missing."""
-    return _with_columns(frame, dict.fromkeys(names))
+def _with_columns(frame: Any, columns: Mapping[Any, Any]) -> Any:
+    """A copy of a pandas or polars table with other columns; None for one without any value.
 
-
-def _with_columns(frame: Any, columns: Mapping[str, Any]) -> Any:
-    """A copy of a pandas or polars table with other columns; None for one without any value."""
+    Types stay where these know what is missing.
+    """
     if hasattr(frame, "with_columns"):
         import polars as pl
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral, Real
@@ -11,11 +13,13 @@ import numpy as np
 from sklearn.base import is_classifier, is_regressor
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
 from skmm._checks import unknown
 from skmm._private import num_samples, safe_indexing
 from skmm._warnings import warn
+from skmm.deployment._module import predicting
 from skmm.estimators._base import MultimodalEstimator
 from skmm.inspection._answers import Answers, Names, Removal, label
 from skmm.inspection._games import MOST_EXACT, interactions, sampled_shapley_values, shapley_values
@@ -84,7 +88,8 @@ def modality_importances(
     n_repeats : int, default=5
         Shuffles of ``method="permutation"``.
     n_bootstrap : int, default=200
-        Draws of the samples, with replacement, from which the intervals come; 0 for none.
+        Draws of the samples, with replacement, from which the intervals come; 0 for none. Draws that have no score,
+        such as those without a rare class, are left out.
     confidence : float, default=0.95
         Of the intervals: how often such an interval holds the importance over all samples of this kind, the fitted
         estimator taken as it is.
@@ -121,8 +126,8 @@ def modality_importances(
     Raises
     ------
     ValueError
-        If a modality or method is unknown, X cannot lose what is to be taken away, y is missing, or a score is not
-        finite on some set.
+        If a modality or method is unknown or named twice, X cannot lose what is to be taken away, y is missing, has
+        other classes or another length, or a score is not finite on some set.
 
     Warns
     -----
@@ -151,10 +156,12 @@ def modality_importances(
     >>> bool(abs(found.importances.sum() - (found.score - found.baseline)) < 1e-12)
     True
     """
+    check_scalar(retrain, "retrain", bool)
     _check(y, method, level, n_bootstrap, confidence, n_permutations, n_repeats)
     if method == "permutation" and retrain:
         raise ValueError("retrain=True fits sets of modalities anew, which method='permutation' has none of.")
     removal = _removal(estimator, X, modalities, level, method)
+    _check_target(y, removal)
     rng = check_random_state(random_state)
     refit = None
     if retrain:
@@ -216,7 +223,8 @@ def modality_contributions(
     Raises
     ------
     ValueError
-        If a modality is unknown, there are more than 10, or X cannot lose them.
+        If a modality is unknown or named twice, there are more than 10, X cannot lose them, or a classifier has no
+        probabilities.
 
     References
     ----------
@@ -246,6 +254,11 @@ def modality_contributions(
         )
     _warn_of_unseen(removal.model)
     ask = "predict_proba" if hasattr(removal.model, "predict_proba") else "predict"
+    if ask == "predict" and is_classifier(removal.model):
+        raise ValueError(
+            f"{type(removal.model).__name__} has no predict_proba, and labels cannot be shared out; wrap it in "
+            "CalibratedClassifierCV, or choose an estimator with probabilities."
+        )
 
     def told(answers: Answers, kept: int) -> np.ndarray:
         said = answers.all(ask)
@@ -310,13 +323,22 @@ class _Scores:
 
     def over(self, answers: Answers, whole: float, draws: list[np.ndarray], kept: int) -> np.ndarray:
         """Scores of answers, of which that of all rows is known, on each draw of rows, (n_draws,)."""
-        each = _EACH.get(self.scoring) if isinstance(self.scoring, str) else None
+        each = _EACH.get(self.scoring) if isinstance(self.scoring, str) and self.y.ndim == 1 else None
         if each is not None:
             values = each(answers, self.y)
             # a mean over samples, if it is what the scorer says, needs no call for each draw
             if values.ndim == 1 and np.isclose(values.mean(), whole, rtol=1e-9):
                 return np.array([values[rows].mean() for rows in draws])
-        return np.array([self.score(answers, rows, kept) for rows in draws])
+        return np.array([self._of_draw(answers, rows) for rows in draws])
+
+    def _of_draw(self, answers: Answers, rows: np.ndarray) -> float:
+        """Score of some rows; NaN where these have none, such as that of a draw which lacks a class."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return float(self.scorer(answers, rows, self.y[rows]))
+            except ValueError:
+                return math.nan
 
     def score(self, answers: Answers, rows: np.ndarray, kept: int) -> float:
         there = self.removal.members(kept)
@@ -355,6 +377,9 @@ def _sampled(scores: _Scores, draws: list[np.ndarray], n_permutations: int, rng:
         same = np.random.RandomState(state)  # the same orders, whose sets were asked about already
         return sampled_shapley_values(value, n_names, n_permutations, same)
 
+    asked: dict[int, float] = {}
+    estimate(lambda kept: asked.setdefault(kept, 0.0))
+    scores.ask(list(asked))  # together
     importances, errors = estimate(scores.of)
     drawn = {kept: scores.drawn(kept, draws) for kept in scores.answers}
     shares = [estimate(partial(_at, drawn, d))[0] for d in range(len(draws))]
@@ -408,8 +433,9 @@ def _result(
     n_names = removal.n_names
     nothing = np.full(n_names, np.nan)
     low, high = nothing, nothing
-    if found["drawn"].shape[1]:
-        low, high = np.quantile(found["drawn"], [(1 - confidence) / 2, (1 + confidence) / 2], axis=1)
+    drawn = found["drawn"][:, np.isfinite(found["drawn"]).all(axis=0)]
+    if drawn.shape[1]:
+        low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=1)
     table = [
         {
             "modality": label(key),
@@ -450,6 +476,20 @@ def _check(
     check_scalar(confidence, "confidence", Real, min_val=0, max_val=1, include_boundaries="neither")
 
 
+def _check_target(y: Any, removal: Removal) -> None:
+    """Refuse another number of targets than samples, and classes that the estimator does not know."""
+    if num_samples(y) != removal.n_samples:
+        raise ValueError(f"y has {num_samples(y)} entries, X has {removal.n_samples} samples.")
+    classes, labels = getattr(removal.model, "classes_", None), np.asarray(y)
+    if is_classifier(removal.model) and isinstance(classes, np.ndarray) and labels.ndim == 1:
+        new = [label for label in np.unique(labels).tolist() if label not in set(classes.tolist())]
+        if new:
+            raise ValueError(
+                f"y has classes that {type(removal.model).__name__} was not fitted to: {new}; valid are "
+                f"{classes.tolist()}."
+            )
+
+
 def _removal(estimator: Any, X: Any, names: Any, level: str, method: str) -> Removal:
     try:
         return Removal(estimator, X, names, columns=level == "column")
@@ -463,6 +503,8 @@ def _removal(estimator: Any, X: Any, names: Any, level: str, method: str) -> Rem
 
 
 def _warn_of_unseen(model: Any) -> None:
+    while isinstance(model := predicting(model), Pipeline):
+        model = model[-1]
     if isinstance(model, MultimodalEstimator) and not model._hides_modalities():
         warn(
             f"{type(model).__name__} was trained without modality_dropout: samples without a modality are unlike "

@@ -12,6 +12,8 @@ from sklearn.pipeline import Pipeline
 
 from skmm.blocks import Blocks
 from skmm.blocks._given import blocks_if_named
+from skmm.columns._tables import as_frame
+from skmm.compose._rows import rows_as_frame
 from skmm.estimators._base import MultimodalEstimator
 
 
@@ -23,7 +25,9 @@ def at_blocks(estimator: Any, X: Any) -> tuple[Any, Blocks]:
     ValueError
         If X does not become Blocks on its way through a pipeline, or is none to begin with.
     """
-    X = blocks_if_named(X)
+    while hasattr(estimator, "best_estimator_"):  # by which a search predicts
+        estimator = estimator.best_estimator_
+    X = blocks_if_named(as_rows(estimator, X))
     while not isinstance(X, Blocks):
         if isinstance(estimator, Pipeline) and len(estimator) > 1:
             X, estimator = estimator[:1].transform(X), estimator[1:]
@@ -38,6 +42,17 @@ def at_blocks(estimator: Any, X: Any) -> tuple[Any, Blocks]:
                 "modalities=."
             )
     return estimator, X
+
+
+def as_rows(estimator: Any, X: Any) -> Any:
+    """One row of a table, a dict or Series, or several as a list of dicts, as the table of a fitted estimator."""
+    first = estimator
+    while isinstance(first, Pipeline) or hasattr(first, "best_estimator_"):
+        first = first[0] if isinstance(first, Pipeline) else first.best_estimator_
+    names = getattr(getattr(first, "modality_transformer_", first), "_names", None)
+    if names is None:
+        names = getattr(first, "feature_names_in_", None)
+    return rows_as_frame(as_frame(X), None if names is None else list(names), getattr(first, "modalities_", ()))
 
 
 def remove(X: Blocks, names: Iterable[str], rate: float, seed: Sequence[int]) -> Blocks:

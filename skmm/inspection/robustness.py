@@ -94,6 +94,8 @@ def robustness_curve(
     >>> loss["modality_0"] > 0.3 > 0.1 > loss["modality_1"]
     True
     """
+    if not np.iterable(rates):
+        raise ValueError(f"rates={rates!r} must be a list of shares between 0 and 1, such as [{rates!r}].")
     shares = np.asarray(list(rates), dtype=float)
     if not len(shares):
         raise ValueError("rates is empty; give at least one share between 0 and 1.")

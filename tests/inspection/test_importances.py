@@ -8,13 +8,16 @@ import pandas as pd
 import pytest
 from joblib import parallel_config
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.impute import SimpleImputer
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmm import Blocks, LazyTable, MultimodalClassifier, MultimodalRegressor
+from skmm.compression import Distilled
 from skmm.datasets import make_multimodal_classification
 from skmm.inspection import modality_contributions, modality_importances
 from skmm.inspection._games import interactions, sampled_shapley_values, shapley_values
@@ -284,6 +287,11 @@ def test_training_without_gaps_is_said_once(recwarn):
         ({"level": "row"}, r"'row'.*modality"),
         ({"modalities": ["c"]}, r"'c'.*\['a', 'b', 'noise'\]"),
         ({"modalities": ["a", "a"]}, "named twice"),
+        ({"modalities": [("a", "b"), "a"]}, "'a' is named twice"),
+        ({"modalities": [()]}, r"a tuple without a name; valid are \['a', 'b', 'noise'\]"),
+        ({"modalities": [0]}, r"0.*valid are \['a', 'b', 'noise'\]"),
+        ({"modalities": 3}, "must be a list"),
+        ({"retrain": "yes"}, "retrain"),
         ({"modalities": "a"}, "one name"),
         ({"confidence": 1.0}, "confidence"),
         ({"n_bootstrap": -1}, "n_bootstrap"),
@@ -302,6 +310,81 @@ def test_what_cannot_be_is_refused(parity, options, said):
 def test_a_target_is_needed(parity):
     with pytest.raises(ValueError, match="y is None"):
         modality_importances(*parity[:2], None)
+
+
+def test_targets_of_other_samples_and_other_classes_are_refused(parity):
+    model, X, y = parity
+    with pytest.raises(ValueError, match="y has 60 entries, X has 40 samples"):
+        modality_importances(model, X[:40], y)
+    with pytest.raises(ValueError, match=r"not fitted to: \[7\]; valid are \[0, 1\]"):
+        modality_importances(model, X, np.where(y == 1, 7, 0))
+    with pytest.raises(ValueError, match=r"Found array with 0 sample"):
+        modality_contributions(model, X[:0])
+
+
+def test_labels_cannot_be_shared_out(parity):
+    with pytest.raises(ValueError, match="Parity has no predict_proba, and labels cannot be shared out"):
+        modality_contributions(*parity[:2])
+
+
+def test_a_list_of_names_is_a_group(parity):
+    assert modality_importances(*parity, modalities=[["a", "b"], "noise"], n_bootstrap=0).modalities == [
+        ("a", "b"),
+        "noise",
+    ]
+
+
+def test_draws_without_a_rare_class_are_left_out_of_the_intervals(fitted):
+    model, X, _ = fitted
+    y = np.zeros(16, dtype=int)
+    y[3] = 1
+    found = modality_importances(model, X[:16], y, scoring="roc_auc", n_bootstrap=30, random_state=0)
+    assert np.isfinite([found.low, found.high]).all()
+    never = modality_importances(model, X[:16], y, scoring="roc_auc", groups=np.arange(16) // 8, n_bootstrap=1)
+    assert never.importances.shape == (2,)
+
+
+def test_scores_of_several_labels_that_also_are_of_one_class(fitted):
+    X, y = fitted[1:]
+    Y = np.column_stack([y, 1 - y])
+    model = MultimodalClassifier(n_members=1, max_epochs=1, experts=None, modality_dropout=0.3, random_state=0).fit(
+        X, Y
+    )
+    found = modality_importances(model, X, Y, scoring="neg_log_loss", n_bootstrap=3, random_state=0)
+    assert found.score == pytest.approx(get_scorer("neg_log_loss")(model, X, Y))
+
+
+def test_numbered_columns_of_a_table():
+    rng = np.random.RandomState(0)
+    frame = pd.DataFrame(rng.randn(60, 3))
+    y = (frame[1] > 0).astype(int)
+    model = LogisticRegression().fit(frame, y)
+    found = modality_importances(model, frame, y, level="column", method="permutation", random_state=0)
+    assert found.table["modality"][0] == "1"
+    model = make_pipeline(SimpleImputer(), LogisticRegression()).fit(frame, y)
+    told = modality_contributions(model, frame[:5], level="column", modalities=[1, 2])
+    assert told.modalities == ["1", "2"]
+    np.testing.assert_allclose(told.base + told.contributions.sum(axis=1), model.predict_proba(frame[:5]))
+
+
+def test_one_row_of_a_table_in_every_form():
+    y = np.arange(40) % 2
+    frame = pd.DataFrame({"review": np.where(y, "good film", "bad plot"), "price": np.sin(np.arange(40.0))})
+    clf = MultimodalClassifier(n_members=1, max_epochs=1, experts=None, modality_dropout=0.3, random_state=0)
+    clf.fit(frame, y)
+    expected = modality_contributions(clf, frame[2:3]).contributions
+    row = frame.iloc[2]
+    for given in (row, row.to_dict(), [row.to_dict()]):
+        np.testing.assert_array_equal(modality_contributions(clf, given).contributions, expected)
+        assert modality_contributions(clf, given, level="column").modalities == ["review", "price"]
+
+
+@pytest.mark.parametrize("wrap", [lambda clf: GridSearchCV(clf, {"lr": [0.01]}, cv=2), make_pipeline, Distilled])
+def test_training_without_gaps_is_said_of_what_is_inside(wrap):
+    X, y = make_multimodal_classification(60, random_state=0)
+    model = wrap(MultimodalClassifier(n_members=1, max_epochs=1, experts=None, random_state=0)).fit(X, y)
+    with pytest.warns(UserWarning, match="trained without modality_dropout"):
+        modality_contributions(model, X[:3])
 
 
 def test_of_another_estimators_table_columns_can_be_shuffled():
