@@ -78,7 +78,7 @@ def warn_of_forgotten_groups() -> None:
     if sklearn.get_config()["enable_metadata_routing"]:
         return
     for name, frame in _between():
-        if name.startswith("sklearn.model_selection."):
+        if name.startswith(("sklearn.model_selection.", "skmm.model_selection.")):
             splitter = getattr(frame.f_locals.get("routed_params"), "splitter", {})
             if splitter.get("split", {}).get("groups") is not None:
                 warn(

@@ -127,7 +127,13 @@ def groups_in_a_search(clf, groups):
     GridSearchCV(clf, {"lr": [0.01]}, cv=GroupKFold(2), refit=False).fit(X, Y, groups=groups)
 
 
-@pytest.mark.parametrize("run", [groups_in_cross_validate, groups_in_a_search])
+def groups_in_a_search_that_trains_together(clf, groups):
+    FusionSearchCV(clf, {"lr": [0.01, 0.02]}, cv=GroupKFold(2), refit=False).fit(X, Y, groups=groups)
+
+
+@pytest.mark.parametrize(
+    "run", [groups_in_cross_validate, groups_in_a_search, groups_in_a_search_that_trains_together]
+)
 def test_groups_of_the_folds_that_fit_is_not_given_are_said(run):
     clf, groups = quick(n_members=2), np.arange(40) // 2
     with pytest.warns(UserWarning, match=r"fit is not given them.*params=\{'groups': groups\}") as said:

@@ -25,7 +25,7 @@ from skmm._parallel import call_all, on_cluster
 from skmm._private import BaseSearchCV, check_method_params, insert_error_scores, warn_or_raise_about_fit_failures
 from skmm._progress import progress, showing
 from skmm._ranks import current
-from skmm._warnings import warn
+from skmm._warnings import once, warn
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
 from skmm.columns._tables import as_frame
 from skmm.estimators._base import MultimodalEstimator
@@ -226,7 +226,7 @@ class FusionSearchCV(Documented, BaseSearchCV):
         self._check_params()
         refuse_propagated(self.estimator)
         tasks = FitTasks(self, 1 + bool(self.refit), X, y, params.get("sample_weight"))
-        with showing(self.verbose > 0), all_or_nothing(self):
+        with showing(self.verbose > 0), all_or_nothing(self), once():
             interrupted = self._search(X, y, params, tasks)
             if interrupted is None:
                 tasks.finish()
@@ -243,9 +243,9 @@ class FusionSearchCV(Documented, BaseSearchCV):
         scorer, refit_metric = self._get_scorers()
         X, y = indexable(X, y)
         params = check_method_params(X, params=params)
-        routed = self._get_routed_params_for_fit(params)
+        routed_params = self._get_routed_params_for_fit(params)
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        splits = list(cv.split(X, y, **routed.splitter.split))
+        splits = list(cv.split(X, y, **routed_params.splitter.split))
         self.n_splits_ = len(splits)
         if not splits:
             raise ValueError(f"No fits were performed: cv={self.cv!r} gives no splits.")
@@ -257,8 +257,8 @@ class FusionSearchCV(Documented, BaseSearchCV):
             X,
             y,
             splits,
-            routed.estimator.fit,
-            routed.scorer.score,
+            routed_params.estimator.fit,
+            routed_params.scorer.score,
             scorer,
             refit_metric if isinstance(refit_metric, str) else None,
             self.error_score,
@@ -268,7 +268,7 @@ class FusionSearchCV(Documented, BaseSearchCV):
         self._keep_results(candidates, out, scorer, refit_metric)
         if self.refit and interrupted is None:
             try:
-                self._refit(X, y, routed.estimator.fit, tasks)
+                self._refit(X, y, routed_params.estimator.fit, tasks)
             except KeyboardInterrupt as error:
                 interrupted = error
                 warn("the search was interrupted in its refit: cv_results_ is kept, there is no best_estimator_.")

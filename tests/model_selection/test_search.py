@@ -221,6 +221,7 @@ def test_distributions():
     np.testing.assert_allclose(ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"])
 
 
+@pytest.mark.filterwarnings("ignore:the folds of the cross-validation are divided by groups")
 @pytest.mark.one_by_default
 @pytest.mark.parametrize("routing", [False, True])
 def test_weights_and_groups_go_where_grid_search_sends_them(routing):

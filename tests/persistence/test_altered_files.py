@@ -62,6 +62,13 @@ def test_an_altered_file(folder, tmp_path, alter):
         with contextlib.suppress(ValueError):
             skmm.load(file)
         return
+    if alter.__name__ == "parts_that_change_places":  # of the history, say, by which nothing is predicted
+        with np.load(folder / "X.npz") as given:
+            X = dict(given)
+        with contextlib.suppress(ValueError):
+            expected = skmm.load(folder / "attention.skmm").predict_proba(X)
+            np.testing.assert_array_equal(skmm.load(file).predict_proba(X), expected)
+        return
     with pytest.raises(ValueError, match=r"altered\.skmm"):
         skmm.load(file)
 
