@@ -90,6 +90,8 @@ class Removal:
     """
 
     def __init__(self, estimator: Any, X: Any, names: Sequence[Names] | None, *, columns: bool) -> None:
+        while hasattr(estimator, "best_estimator_"):  # by which a search predicts
+            estimator = estimator.best_estimator_
         if columns:
             frame = as_rows(estimator, X)
             if isinstance(frame, LazyTable):

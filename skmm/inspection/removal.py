@@ -25,11 +25,11 @@ def at_blocks(estimator: Any, X: Any) -> tuple[Any, Blocks]:
     ValueError
         If X does not become Blocks on its way through a pipeline, or is none to begin with.
     """
-    while hasattr(estimator, "best_estimator_"):  # by which a search predicts
-        estimator = estimator.best_estimator_
     X = blocks_if_named(as_rows(estimator, X))
     while not isinstance(X, Blocks):
-        if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        if hasattr(estimator, "best_estimator_"):  # by which a search predicts
+            estimator = estimator.best_estimator_
+        elif isinstance(estimator, Pipeline) and len(estimator) > 1:
             X, estimator = estimator[:1].transform(X), estimator[1:]
         elif isinstance(estimator, Pipeline):
             estimator = estimator[0]

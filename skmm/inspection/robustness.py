@@ -106,6 +106,9 @@ def robustness_curve(
     check_scalar(n_repeats, "n_repeats", Integral, min_val=1)
     model, blocks = at_blocks(estimator, X)
     keys = chosen(modalities, list(blocks), "modality")
+    if scoring is None and model is not estimator and hasattr(estimator, "scorer_"):  # of a search
+        scoring = estimator.scorer_
+        scoring = scoring[estimator.refit] if isinstance(scoring, dict) else scoring
     scorer = check_scoring(model, scoring)
     seed = draw_seed(random_state)
 

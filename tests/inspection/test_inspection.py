@@ -12,6 +12,7 @@ from conftest import make_data, small
 from matplotlib.figure import Figure
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -177,6 +178,17 @@ def test_a_pipeline_from_a_table():
     curve = robustness_curve(model, frame, y, rates=[1], random_state=0)
     assert curve.scores["good"].mean() < 0.7
     assert curve.scores["bad"].mean() == pytest.approx(curve.baseline, abs=0.05)
+
+
+def test_a_search_scores_by_its_own_metric_in_every_form():
+    X, y = make_data(60)
+    frame = pd.DataFrame({name: list(block) for name, block in X.items()})
+    transformer = ModalityTransformer([(name, "passthrough", name) for name in X])
+    for data, model in ((X, small(max_epochs=1)), (frame, make_pipeline(transformer, small(max_epochs=1)))):
+        for scoring, refit in (("neg_log_loss", True), (["accuracy", "neg_log_loss"], "neg_log_loss")):
+            search = GridSearchCV(model, {}, cv=2, scoring=scoring, refit=refit).fit(data, y)
+            curve = robustness_curve(search, data, y, rates=[0.0], n_repeats=1)
+            assert curve.baseline == pytest.approx(search.score(data, y))
 
 
 def test_the_tokens_of_a_baseline_are_gone_too():
