@@ -526,10 +526,36 @@ def test_values_have_a_colour_bar(data):
     assert display.colorbar_.ax.get_ylabel() == "price in $"
 
 
-@pytest.mark.parametrize("y", [[None, "a", 1], [np.nan, 1.0, np.nan]])
-def test_a_sample_without_a_class_is_seen_too(y):
-    display = FusionSpaceDisplay(points=np.eye(3, 2), y=np.array(y)).plot(Figure().subplots())
-    assert sum(len(scatter.get_offsets()) for scatter in display.scatters_) == 3
+@pytest.mark.parametrize(
+    "y", [[None, "a", 1], [np.nan, "a", "1"], np.array([np.nan, 1, 0]), pd.Series([pd.NA, 1, 0])]
+)
+def test_a_sample_without_a_class_is_grey(y):
+    display = FusionSpaceDisplay(points=np.eye(3, 2), y=y).plot(Figure().subplots())
+    *classes, unknown = display.scatters_
+    assert [len(scatter.get_offsets()) for scatter in classes] == [1, 1]
+    np.testing.assert_array_equal(unknown.get_offsets(), [[1, 0]])
+    red, green, blue, _ = unknown.get_facecolor()[0]
+    assert red == green == blue
+    assert [text.get_text() for text in display.legend_.get_texts()][-1] == "unknown"
+
+
+@pytest.mark.parametrize("y", [np.array([np.nan, 1.5, 0]), [None, 1.5, 0], np.array([np.inf, 1.5, 0])])
+def test_a_sample_without_a_value_is_grey(y):
+    display = FusionSpaceDisplay(points=np.eye(3, 2), y=y, continuous=True)
+    display.plot(Figure().subplots(), scatter_kw={"cmap": "plasma", "vmin": 0})
+    coloured, unknown = display.scatters_
+    np.testing.assert_array_equal(coloured.get_array(), [1.5, 0])
+    np.testing.assert_array_equal(unknown.get_offsets(), [[1, 0]])
+    assert display.colorbar_.ax.get_ylabel() == "value (grey: unknown)"
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_samples_of_which_nothing_is_known_are_all_grey(continuous):
+    display = FusionSpaceDisplay(points=np.eye(3, 2), y=[np.nan] * 3, continuous=continuous).plot(
+        Figure().subplots()
+    )
+    display.figure_.canvas.draw()
+    assert len(display.scatters_[-1].get_offsets()) == 3
 
 
 def test_more_classes_than_looks_are_named_among_their_points():

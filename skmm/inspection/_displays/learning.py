@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
 from skmm._optional import import_optional
-from skmm.inspection._displays._fitted import fitted_model
+from skmm.inspection._displays._fitted import VALID, fitted_model
 from skmm.inspection._drawing import (
     COLORS,
     LITERAL,
@@ -110,7 +110,7 @@ class LearningCurveDisplay:
         Parameters
         ----------
         estimator : fitted estimator
-            One with ``history_``; or a pipeline that ends in one, or a search that fitted one.
+            One with ``history_``; or a pipeline that ends in one, or a search, Pruned or Distilled that fitted one.
         loss_name, ax, line_kw
             As in :meth:`plot`. By default the name says the unit: nats of classifiers, of regressors that of the
             loss of a target that is scaled to its deviation.
@@ -133,7 +133,8 @@ class LearningCurveDisplay:
         rows = [row for row in getattr(model, "history_", None) or [] if _TRAIN in row]
         if not rows:
             raise ValueError(
-                f"{type(model).__name__} has no history of epochs to show; estimators of skmm keep it as history_."
+                f"{type(model).__name__} has no history of epochs to show, which estimators of skmm keep as "
+                f"history_; {VALID}."
             )
         recorded = _numbers_of(rows)
         losses = {name: recorded.pop(name) for name in (_TRAIN, _VALID) if name in recorded}

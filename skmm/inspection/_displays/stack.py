@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from skmm.inspection._displays._fitted import fitted_model
+from skmm.inspection._displays._fitted import VALID, fitted_model
 from skmm.inspection._drawing import (
     COLORS,
     LITERAL,
@@ -108,7 +108,7 @@ class StackDisplay:
         Parameters
         ----------
         estimator : fitted MultimodalClassifier or MultimodalRegressor
-            With a stack; or a pipeline that ends in one, or a search that fitted one.
+            With a stack; or a pipeline that ends in one, or a search, Pruned or Distilled that fitted one.
         ax, temperatures, bar_kw, im_kw, text_kw
             As in :meth:`plot`.
 
@@ -127,7 +127,9 @@ class StackDisplay:
         """
         pyplot()
         model = fitted_model(estimator)
-        stack = getattr(model, "stack_", None)
+        if not hasattr(model, "stack_"):
+            raise ValueError(f"{type(model).__name__} has no stack to show; {VALID}.")
+        stack = model.stack_
         if stack is None:
             raise ValueError(
                 f"{type(model).__name__} has no stack to show: members and experts make one, where n_members is 2 "
