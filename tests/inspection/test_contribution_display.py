@@ -16,6 +16,7 @@ from sklearn.utils import Bunch
 from skmm import MultimodalRegressor
 from skmm.compose import ModalityTransformer
 from skmm.inspection import ContributionDisplay, modality_contributions
+from skmm.inspection._displays._sample import sample_of
 from skmm.preprocessing import ImageLoader
 
 
@@ -253,6 +254,12 @@ def test_one_row_of_a_table_is_the_same_sample_in_all_forms():
     assert by_column.sample == {"review": "a bad film", "price": 1.5}
     with pytest.raises(ValueError, match="row=1 is none of the 1 samples of X"):
         ContributionDisplay.from_estimator(model, rows[3], row=1)
+
+
+def test_columns_may_have_numbers_for_names():
+    frame = pd.DataFrame([["a good film", 1.5]])
+    assert sample_of(None, frame, ["1"]) == {"1": 1.5}
+    assert sample_of(None, frame) == {"0": "a good film", "1": 1.5}
 
 
 def test_a_path_in_a_column_of_words_is_not_opened(tmp_path):

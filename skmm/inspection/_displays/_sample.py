@@ -42,7 +42,9 @@ def sample_of(estimator: Any, X: Any, columns: Sequence[str] | None = None) -> d
     loaders = {name: _loader(reader.named_transformers_[name]) for name in read_as} if reader is not None else {}
     if columns is not None or reader is None:
         of_column = {column: loaders[name] for name, own in read_as.items() for column in own}
-        return {str(c): _opened(_cell(frame, c), of_column.get(c)) for c in columns or every}
+        named = {str(column): column for column in every}  # which may be numbers
+        chosen = {name: named[name] for name in columns or named}
+        return {name: _opened(_cell(frame, c), of_column.get(c)) for name, c in chosen.items()}
     blocks = at_blocks(estimator, X)[1]
     made, sample = _of_blocks(blocks), {}
     for name, own in read_as.items():
