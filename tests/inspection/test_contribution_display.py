@@ -15,6 +15,7 @@ from sklearn.utils import Bunch
 
 from skmm import MultimodalRegressor
 from skmm.compose import ModalityTransformer
+from skmm.compression import Distilled
 from skmm.inspection import ContributionDisplay, modality_contributions
 from skmm.inspection._displays._sample import sample_of
 from skmm.preprocessing import ImageLoader
@@ -250,6 +251,11 @@ def test_one_row_of_a_table_is_the_same_sample_in_all_forms():
         display = ContributionDisplay.from_estimator(model, X, row=row, ax=Figure().subplots())
         np.testing.assert_allclose(display.contributions, expected.contributions)
         assert display.sample == {"table": {"review": "a bad film", "price": 1.5}}
+    compressed = Distilled(small())
+    compressed.student_ = model
+    display = ContributionDisplay.from_estimator(compressed, rows[3], ax=Figure().subplots())
+    np.testing.assert_allclose(display.contributions, expected.contributions)
+    assert display.sample == expected.sample
     by_column = ContributionDisplay.from_estimator(model, rows[3], level="column", ax=Figure().subplots())
     assert by_column.sample == {"review": "a bad film", "price": 1.5}
     with pytest.raises(ValueError, match="row=1 is none of the 1 samples of X"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,7 +21,7 @@ VALID = (
 
 
 def predictor(estimator: Any) -> Any:
-    """What a search or a compressed estimator predicts by, also last in a pipeline; any other as it is, if fitted.
+    """What a search, a compressed or a frozen estimator predicts by, also last in a pipeline; any other as it is, if fitted.
 
     Raises
     ------
@@ -28,18 +29,15 @@ def predictor(estimator: Any) -> Any:
         If it is not fitted.
     """
     check_is_fitted(estimator)
-    while True:
-        if isinstance(estimator, Pipeline):
-            *steps, (name, last) = estimator.steps
-            return Pipeline([*steps, (name, predictor(last))])
-        if not hasattr(estimator, "best_estimator_"):
-            inner = predicting(estimator)
-            if inner is estimator:
-                return estimator
-            estimator = inner
-        else:
-            estimator = estimator.best_estimator_
-        check_is_fitted(estimator)
+    if isinstance(estimator, Pipeline):
+        *steps, (name, last) = estimator.steps
+        return Pipeline([*steps, (name, predictor(last))])
+    if isinstance(estimator, FrozenEstimator):
+        return predictor(estimator.estimator)
+    if hasattr(estimator, "best_estimator_"):
+        return predictor(estimator.best_estimator_)
+    inner = predicting(estimator)
+    return estimator if inner is estimator else predictor(inner)
 
 
 def fitted_model(estimator: Any) -> Any:
@@ -58,12 +56,11 @@ def table_reader(estimator: Any) -> ModalityTransformer | None:
     return found if hasattr(found, "_positions") else None
 
 
-def samples_of(estimator: Any, X: Any) -> Any:
-    """X, of whatever form a fitted estimator takes it, as a table or Blocks, of which rows can be taken.
+def samples_of(model: Any, X: Any) -> Any:
+    """X, of whatever form a :func:`predictor` takes it, as a table or Blocks, of which rows can be taken.
 
     One sample may be a dict or a Series of its cells, several a list of dicts.
     """
-    model = predictor(estimator)
     reader = table_reader(model)
     names = getattr(model, "feature_names_in_", None) if reader is None else reader._names
     known = None if names is None else list(names)

@@ -12,7 +12,7 @@ from skmm._checks import is_whole, unknown
 from skmm._private import num_samples, safe_indexing
 from skmm.blocks._forms import n_axes
 from skmm.inspection._answers import Names, as_tuple, label
-from skmm.inspection._displays._fitted import samples_of
+from skmm.inspection._displays._fitted import predictor, samples_of
 from skmm.inspection._displays._sample import draw_value, sample_of
 from skmm.inspection._drawing import (
     LITERAL,
@@ -123,7 +123,7 @@ class ContributionDisplay:
         Parameters
         ----------
         estimator, X, modalities, level, n_jobs
-            As in :func:`modality_contributions`.
+            As in :func:`modality_contributions`; of a search, Pruned or Distilled what it predicts by is asked.
         row : int, default=None
             Number of the sample in X, from 0; not needed where X is one sample, such as a row of a DataFrame as a
             Series or dict.
@@ -143,17 +143,20 @@ class ContributionDisplay:
         ------
         ImportError
             If matplotlib is not installed; before anything is computed.
+        NotFittedError
+            If the estimator is not fitted.
         ValueError
             If there is no such row or output, or it has to be named; or as in :func:`modality_contributions`.
         """
         pyplot()
-        X = samples_of(estimator, X)
+        model = predictor(estimator)
+        X = samples_of(model, X)
         row = _checked_row(row, num_samples(X), "X")
         own = safe_indexing(X, [row])
-        found = modality_contributions(estimator, own, modalities=modalities, level=level, n_jobs=n_jobs)
+        found = modality_contributions(model, own, modalities=modalities, level=level, n_jobs=n_jobs)
         place = _place_of(found, 0, output)
         columns = [name for key in found.modalities for name in as_tuple(key)] if level == "column" else None
-        sample = sample_of(estimator, own, columns) if show_sample else None
+        sample = sample_of(model, own, columns) if show_sample else None
         display = cls._of(found, 0, place, output_name, sample)
         return display.plot(ax, bar_kw=bar_kw, text_kw=text_kw)
 
