@@ -13,12 +13,14 @@ from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
 from skmm import MultimodalRegressor
+from skmm.compression import Distilled
 from skmm.inspection import (
     ComparisonDisplay,
     ContributionDisplay,
@@ -258,6 +260,34 @@ def test_of_many_modalities_the_legend_stands_beside_their_curves():
     assert box.x1 <= display.figure_.bbox.x1
     assert "a and b" in [text.get_text() for text in display.legend_.get_texts()]
     pyplot.close(display.figure_)
+
+
+OF_THE_FITTED = {
+    StackDisplay: lambda fitted, X: StackDisplay.from_estimator(fitted, ax=Figure().subplots()).weights,
+    LearningCurveDisplay: lambda fitted, X: LearningCurveDisplay.from_estimator(
+        fitted, ax=Figure().subplots()
+    ).losses["train_loss"],
+    FusionSpaceDisplay: lambda fitted, X: (
+        FusionSpaceDisplay.from_estimator(fitted, X, ax=Figure().subplots()).points
+    ),
+}
+
+
+@pytest.mark.parametrize("cls", list(OF_THE_FITTED))
+def test_of_a_compressed_or_searched_estimator_what_it_predicts_by_is_shown(cls, model, data):
+    distilled = Distilled(small())
+    distilled.student_ = model
+    expected = OF_THE_FITTED[cls](model, data[0])
+    each = [distilled, Searched(distilled), Searched(make_pipeline(model)), FrozenEstimator(distilled)]
+    for fitted in [*each, *map(make_pipeline, each)]:
+        np.testing.assert_array_equal(OF_THE_FITTED[cls](fitted, data[0]), expected)
+
+
+@pytest.mark.parametrize("cls", list(OF_THE_FITTED))
+def test_what_has_nothing_to_show_is_told_what_is_valid(cls):
+    fitted = make_pipeline(LogisticRegression()).fit([[0], [1]], [0, 1])
+    with pytest.raises(ValueError, match=r"LogisticRegression has no .*; valid are a fitted MultimodalClassifier"):
+        OF_THE_FITTED[cls](fitted, [[0], [1]])
 
 
 # -- importances -----------------------------------------------------------------------------------------------

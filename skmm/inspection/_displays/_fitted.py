@@ -21,7 +21,7 @@ VALID = (
 
 
 def predictor(estimator: Any) -> Any:
-    """What a search, a compressed or a frozen estimator predicts by, also last in a pipeline; any other as it is, if fitted.
+    """What a search, a compressed or a frozen estimator predicts by, also last in a pipeline; any other as it is.
 
     Raises
     ------
