@@ -92,6 +92,8 @@ def test_which_sample_and_output_has_to_be_there(model, data):
             ContributionDisplay.from_estimator(model, X, row=row)
     with pytest.raises(ValueError, match="unknown output 7, valid are"):
         ContributionDisplay.from_estimator(model, X, row=0, output=7)
+    with pytest.raises(ValueError, match="X has 0 samples, and one is shown; give at least 1"):
+        ContributionDisplay.from_estimator(model, X[:0])
     found = modality_contributions(model, X[:2])
     with pytest.raises(ValueError, match="contributions has 2 samples"):
         ContributionDisplay.from_contributions(found)

@@ -292,6 +292,8 @@ class ContributionDisplay:
 
 def _checked_row(row: int | None, n_samples: int, what: str) -> int:
     """The number of the sample, which has to be given where there are several."""
+    if not n_samples:
+        raise ValueError(f"{what} has 0 samples, and one is shown; give at least 1.")
     if row is None and n_samples != 1:
         raise ValueError(f"{what} has {n_samples} samples, and one is shown; say which: row=0.")
     if row is not None and (not is_whole(row) or not 0 <= row < n_samples):
