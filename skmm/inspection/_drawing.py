@@ -24,6 +24,7 @@ SEQUENTIAL = "viridis"
 # Names are data: a dollar begins no formula in them.
 LITERAL = {"parse_math": False, "usetex": False}
 WIDTH = 28  # characters of a line of a name
+FEW = 4  # names of a legend that have room inside of the axes
 _LINES = 6
 _PER_COLUMN = 26  # lines of a legend
 _LINE, _CHARACTER = 0.19, 0.09  # inches that a line of text takes, and a character

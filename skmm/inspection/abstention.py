@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from skmm._checks import unknown
 from skmm._optional import import_optional
 from skmm.estimators._base import MultimodalEstimator
-from skmm.inspection._drawing import COLORS, legend_beside, new_axes
+from skmm.inspection._drawing import COLORS, LITERAL, legend_beside, new_axes
 
 KINDS = ("probability", "entropy", "members", "variation", "heads")
 OF_VALUES = ("members", "heads")  # the kinds that a regressor has
@@ -493,7 +493,7 @@ class RiskCoverageDisplay:
             self.random_line_ = ax.axhline(mean, linestyle="--", label=f"random order (area {mean:.3g})", **grey)
         ax.xaxis.set_major_formatter("{x:.0%}")
         ax.set_xlabel("Coverage: samples answered, the surest first")
-        ax.set_ylabel(self.risk_name or "Risk")
+        ax.set_ylabel(self.risk_name or "Risk", **LITERAL)
         lines = ax.get_lines()
         legend_beside(ax, lines, [line.get_label() for line in lines])
         self.ax_, self.figure_ = ax, ax.figure

@@ -14,7 +14,18 @@ from sklearn.utils.parallel import Parallel, delayed
 from skmm._checks import check_rate
 from skmm._devices import draw_seed
 from skmm.inspection._answers import Names, as_tuple, chosen, label
-from skmm.inspection._drawing import color_of, literal_legend, marker_of, new_axes, pyplot
+from skmm.inspection._drawing import (
+    FEW,
+    LITERAL,
+    color_of,
+    legend_beside,
+    legend_size,
+    literal_legend,
+    marker_of,
+    new_axes,
+    pyplot,
+    shown,
+)
 from skmm.inspection._drawing import score_name as name_of
 from skmm.inspection.removal import at_blocks, score_without
 
@@ -161,6 +172,8 @@ class RobustnessDisplay:
         One standard deviation over the repeats to both sides of them.
     baseline_line_ : matplotlib Line2D
         The baseline.
+    legend_ : matplotlib Legend
+        Which line is what.
 
     Examples
     --------
@@ -274,7 +287,9 @@ class RobustnessDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        ax = new_axes(ax, (7.0, 4.5))
+        names = [*map(label, self.scores), "nothing removed"]
+        wide, high = legend_size([shown(name) for name in names]) if len(names) > FEW else (0, 0)
+        ax = new_axes(ax, (7.0 + wide, max(4.5, high)))
         order = np.argsort(self.rates)
         x = np.asarray(self.rates)[order]
         self.lines_, self.fill_between_ = [], []
@@ -288,7 +303,8 @@ class RobustnessDisplay:
         self.baseline_line_ = ax.axhline(self.baseline, color="0.5", linestyle="--", label="nothing removed")
         ax.xaxis.set_major_formatter("{x:.0%}")
         ax.set_xlabel("Samples without the modality")
-        ax.set_ylabel(score_name or self.score_name or "Score")
-        literal_legend(ax, [*self.lines_, self.baseline_line_], [*map(label, self.scores), "nothing removed"])
+        ax.set_ylabel(shown(score_name or self.score_name or "Score", 40), **LITERAL)
+        place = literal_legend if len(names) <= FEW else legend_beside
+        self.legend_ = place(ax, [*self.lines_, self.baseline_line_], names)
         self.ax_, self.figure_ = ax, ax.figure
         return self

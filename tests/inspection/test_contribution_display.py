@@ -11,10 +11,13 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import Bunch
 
 from skmm import MultimodalRegressor
 from skmm.compose import ModalityTransformer
+from skmm.compression import Distilled
 from skmm.inspection import ContributionDisplay, modality_contributions
+from skmm.inspection._displays._sample import sample_of
 from skmm.preprocessing import ImageLoader
 
 
@@ -89,6 +92,8 @@ def test_which_sample_and_output_has_to_be_there(model, data):
             ContributionDisplay.from_estimator(model, X, row=row)
     with pytest.raises(ValueError, match="unknown output 7, valid are"):
         ContributionDisplay.from_estimator(model, X, row=0, output=7)
+    with pytest.raises(ValueError, match="X has 0 samples, and one is shown; give at least 1"):
+        ContributionDisplay.from_estimator(model, X[:0])
     found = modality_contributions(model, X[:2])
     with pytest.raises(ValueError, match="contributions has 2 samples"):
         ContributionDisplay.from_contributions(found)
@@ -99,6 +104,43 @@ def test_which_sample_and_output_has_to_be_there(model, data):
         ContributionDisplay.from_estimator(regressor, X, row=0)
     display = ContributionDisplay.from_estimator(regressor, X, row=0, output=1, ax=Figure().subplots())
     assert display.axes_[0].get_xlabel() == "Predicted value 1"
+    with pytest.raises(ValueError, match="output=array.* is several, and one is shown; valid are"):
+        ContributionDisplay.from_estimator(model, X, row=0, output=np.array([0, 1]))
+
+
+def contributions_of(outputs):
+    """What modality_contributions finds of a sample, of whose outputs the last is the largest."""
+    predictions = np.arange(len(outputs), dtype=float)[None]
+    return Bunch(
+        modalities=["a"],
+        contributions=predictions[:, None],
+        base=np.zeros_like(predictions),
+        predictions=predictions,
+        outputs=outputs,
+    )
+
+
+def test_of_contributions_too_one_of_several_values_has_to_be_named():
+    found = contributions_of([0, 1])
+    with pytest.raises(ValueError, match=r"there are 2 outputs, \[0, 1\], and one is shown; say which: output=0"):
+        ContributionDisplay.from_contributions(found, row=0)
+    display = ContributionDisplay.from_contributions(found, output=1, ax=Figure().subplots())
+    assert display.output_name == "Predicted value 1"
+
+
+@pytest.mark.parametrize("classes", [[0, 1], ["cat", "dog"], [False, True], [0.5, 1.5]])
+def test_of_classes_the_most_probable_is_shown(classes):
+    found = contributions_of(list(np.array(classes)))
+    display = ContributionDisplay.from_contributions(found, ax=Figure().subplots())
+    assert display.output_name == f"Probability of {classes[1]}"
+
+
+def test_the_label_is_the_class_itself():
+    found = contributions_of(list(np.array([False, True])))
+    display = ContributionDisplay.from_contributions(found, output=1, ax=Figure().subplots())
+    assert display.output_name == "Probability of True"
+    with pytest.raises(ValueError, match=r"is several, and one is shown; valid are \['False', 'True'\]"):
+        ContributionDisplay.from_contributions(found, output=[True])
 
 
 SAMPLES = {
@@ -198,6 +240,34 @@ def test_of_a_table_the_raw_cells_are_shown_and_pictures_as_they_are_read(tmp_pa
     )
     assert list(by_column.sample) == ["review", "price", "photo"]
     assert by_column.sample["photo"].shape == (128, 128, 3)
+
+
+def test_one_row_of_a_table_is_the_same_sample_in_all_forms():
+    n = 40
+    frame = pd.DataFrame({"review": ["a good film", "a bad film"] * (n // 2), "price": np.arange(n) / 2})
+    model = small(modalities="auto", experts=None, max_epochs=2, modality_dropout=0.3)
+    model.fit(frame, np.arange(n) // 2 % 2)
+    rows = [frame.iloc[i] for i in range(n)]
+    expected = ContributionDisplay.from_estimator(model, frame, row=3, ax=Figure().subplots())
+    for X, row in [(rows[3], None), (rows[3], 0), (rows[3].to_dict(), 0), ([row.to_dict() for row in rows], 3)]:
+        display = ContributionDisplay.from_estimator(model, X, row=row, ax=Figure().subplots())
+        np.testing.assert_allclose(display.contributions, expected.contributions)
+        assert display.sample == {"table": {"review": "a bad film", "price": 1.5}}
+    compressed = Distilled(small())
+    compressed.student_ = model
+    display = ContributionDisplay.from_estimator(compressed, rows[3], ax=Figure().subplots())
+    np.testing.assert_allclose(display.contributions, expected.contributions)
+    assert display.sample == expected.sample
+    by_column = ContributionDisplay.from_estimator(model, rows[3], level="column", ax=Figure().subplots())
+    assert by_column.sample == {"review": "a bad film", "price": 1.5}
+    with pytest.raises(ValueError, match="row=1 is none of the 1 samples of X"):
+        ContributionDisplay.from_estimator(model, rows[3], row=1)
+
+
+def test_columns_may_have_numbers_for_names():
+    frame = pd.DataFrame([["a good film", 1.5]])
+    assert sample_of(None, frame, ["1"]) == {"1": 1.5}
+    assert sample_of(None, frame) == {"0": "a good film", "1": 1.5}
 
 
 def test_a_path_in_a_column_of_words_is_not_opened(tmp_path):

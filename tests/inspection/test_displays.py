@@ -13,18 +13,22 @@ from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
 from skmm import MultimodalRegressor
+from skmm.compression import Distilled
 from skmm.inspection import (
     ComparisonDisplay,
     ContributionDisplay,
     FusionSpaceDisplay,
     ImportanceDisplay,
     LearningCurveDisplay,
+    RiskCoverageDisplay,
+    RobustnessDisplay,
     SearchDisplay,
     StackDisplay,
     modality_importances,
@@ -189,6 +193,103 @@ def test_thirty_long_names_find_room(cls):
     pyplot.close(display.figure_)
 
 
+LEGENDS = {
+    "stack": lambda: StackDisplay(
+        heads=["fused", "a", "boost"], weights=np.array([0, 0, 1.0]), experts=["boost"]
+    ).plot(),
+    "stack with temperatures": lambda: StackDisplay(
+        heads=["fused", "boost"], weights=np.ones(2), experts=["boost"], temperatures={("fused", "boost"): 2.0}
+    ).plot(),
+    "halving": lambda: SearchDisplay(
+        candidates=[{"lr": i} for i in range(3)],
+        scores=np.ones((3, 2)),
+        resources=np.array([8, 8, 8]),
+        dropped=np.array([False, False, True]),
+    ).plot(kind="halving"),
+    "candidates": lambda: SearchDisplay(
+        candidates=[{"lr": i} for i in range(9)], scores=np.linspace(0, [1, 2], 9)
+    ).plot(kind="candidates"),
+    "comparison": lambda: ComparisonDisplay.from_comparison(compared(), kind="both"),
+}
+
+
+@pytest.mark.parametrize("name", LEGENDS)
+def test_legends_of_rows_cover_nothing(name):
+    figure = LEGENDS[name]().figure_
+    figure.canvas.draw()
+    (legend,) = [ax.get_legend() for ax in figure.axes if ax.get_legend()]
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.bbox.y1
+    drawn = [text for ax in figure.axes for text in [*ax.texts, *ax.get_yticklabels(), *ax.lines, *ax.patches]]
+    assert not any(box.overlaps(part.get_window_extent()) for part in drawn)
+    pyplot.close(figure)
+
+
+WITH_FORMULA = "$x$ and $"
+LABELS = {
+    "comparison": lambda: ComparisonDisplay(**GIVEN[ComparisonDisplay](["a"]), metric=WITH_FORMULA),
+    "contribution": lambda: ContributionDisplay(**GIVEN[ContributionDisplay](["a"]), output_name=WITH_FORMULA),
+    "space": lambda: FusionSpaceDisplay(**GIVEN[FusionSpaceDisplay](["a"]), axis_names=[WITH_FORMULA, "b"]),
+    "importance": lambda: ImportanceDisplay(**GIVEN[ImportanceDisplay](["a"]), score_name=WITH_FORMULA, score=1.0),
+    "learning": lambda: LearningCurveDisplay(**GIVEN[LearningCurveDisplay](["a"]), loss_name=WITH_FORMULA),
+    "search": lambda: SearchDisplay(**GIVEN[SearchDisplay](["a"]), score_name=WITH_FORMULA),
+    "robustness": lambda: RobustnessDisplay(
+        rates=[0, 1], scores={("$a", "b$"): np.ones((2, 1))}, baseline=1.0, score_name=WITH_FORMULA
+    ),
+    "risk": lambda: RiskCoverageDisplay(coverage=[0.5, 1], risk=[0, 1], area=0.5, risk_name=WITH_FORMULA),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_names_of_scores_and_outputs_are_no_formulas(name):
+    display = LABELS[name]().plot(Figure().subplots())
+    found = [text for shown, text in texts(display.figure_).items() if "$" in shown]
+    assert any(WITH_FORMULA in text.get_text() for text in found)
+    assert not any(text.get_parse_math() or text.get_usetex() for text in found)
+
+
+def test_of_many_modalities_the_legend_stands_beside_their_curves():
+    scores = {f"modality {i}": np.full((2, 1), i) for i in range(12)} | {("a", "b"): np.zeros((2, 1))}
+    display = RobustnessDisplay(rates=np.array([0, 1]), scores=scores, baseline=1.0).plot()
+    display.figure_.canvas.draw()
+    box = display.legend_.get_window_extent()
+    assert not box.overlaps(display.ax_.get_window_extent())
+    assert box.x1 <= display.figure_.bbox.x1
+    assert "a and b" in [text.get_text() for text in display.legend_.get_texts()]
+    pyplot.close(display.figure_)
+
+
+OF_THE_FITTED = {
+    StackDisplay: lambda fitted, X: StackDisplay.from_estimator(fitted, ax=Figure().subplots()).weights,
+    LearningCurveDisplay: lambda fitted, X: LearningCurveDisplay.from_estimator(
+        fitted, ax=Figure().subplots()
+    ).losses["train_loss"],
+    FusionSpaceDisplay: lambda fitted, X: (
+        FusionSpaceDisplay.from_estimator(fitted, X, ax=Figure().subplots()).points
+    ),
+}
+
+
+@pytest.mark.parametrize("cls", list(OF_THE_FITTED))
+def test_of_a_compressed_or_searched_estimator_what_it_predicts_by_is_shown(cls, model, data):
+    distilled = Distilled(small())
+    distilled.student_ = model
+    expected = OF_THE_FITTED[cls](model, data[0])
+    each = [distilled, Searched(distilled), Searched(make_pipeline(model)), FrozenEstimator(distilled)]
+    for fitted in [*each, *map(make_pipeline, each)]:
+        np.testing.assert_array_equal(OF_THE_FITTED[cls](fitted, data[0]), expected)
+
+
+@pytest.mark.parametrize("cls", list(OF_THE_FITTED))
+def test_what_has_nothing_to_show_is_told_what_is_valid(cls):
+    fitted = make_pipeline(LogisticRegression()).fit([[0], [1]], [0, 1])
+    with pytest.raises(ValueError, match=r"LogisticRegression has no .*; valid are a fitted MultimodalClassifier"):
+        OF_THE_FITTED[cls](fitted, [[0], [1]])
+
+
 # -- importances -----------------------------------------------------------------------------------------------
 
 
@@ -237,7 +338,7 @@ def test_importances_of_an_estimator_are_those_computed(model, data):
         found, score_name="log loss", kind="both", ax=Figure().subplots(1, 2)
     )
     np.testing.assert_array_equal(again.interactions, found.interactions)
-    assert again.errorbar_ is None or not len(again.errorbar_.lines[2][0].get_segments())
+    assert again.errorbar_ is None
 
 
 def test_importances_without_interactions_say_so(importances):
@@ -526,10 +627,36 @@ def test_values_have_a_colour_bar(data):
     assert display.colorbar_.ax.get_ylabel() == "price in $"
 
 
-@pytest.mark.parametrize("y", [[None, "a", 1], [np.nan, 1.0, np.nan]])
-def test_a_sample_without_a_class_is_seen_too(y):
-    display = FusionSpaceDisplay(points=np.eye(3, 2), y=np.array(y)).plot(Figure().subplots())
-    assert sum(len(scatter.get_offsets()) for scatter in display.scatters_) == 3
+@pytest.mark.parametrize(
+    "y", [[None, "a", 1], [np.nan, "a", "1"], np.array([np.nan, 1, 0]), pd.Series([pd.NA, 1, 0])]
+)
+def test_a_sample_without_a_class_is_grey(y):
+    display = FusionSpaceDisplay(points=np.eye(3, 2), y=y).plot(Figure().subplots())
+    *classes, unknown = display.scatters_
+    assert [len(scatter.get_offsets()) for scatter in classes] == [1, 1]
+    np.testing.assert_array_equal(unknown.get_offsets(), [[1, 0]])
+    red, green, blue, _ = unknown.get_facecolor()[0]
+    assert red == green == blue
+    assert [text.get_text() for text in display.legend_.get_texts()][-1] == "unknown"
+
+
+@pytest.mark.parametrize("y", [np.array([np.nan, 1.5, 0]), [None, 1.5, 0], np.array([np.inf, 1.5, 0])])
+def test_a_sample_without_a_value_is_grey(y):
+    display = FusionSpaceDisplay(points=np.eye(3, 2), y=y, continuous=True)
+    display.plot(Figure().subplots(), scatter_kw={"cmap": "plasma", "vmin": 0})
+    coloured, unknown = display.scatters_
+    np.testing.assert_array_equal(coloured.get_array(), [1.5, 0])
+    np.testing.assert_array_equal(unknown.get_offsets(), [[1, 0]])
+    assert display.colorbar_.ax.get_ylabel() == "value (grey: unknown)"
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_samples_of_which_nothing_is_known_are_all_grey(continuous):
+    display = FusionSpaceDisplay(points=np.eye(3, 2), y=[np.nan] * 3, continuous=continuous).plot(
+        Figure().subplots()
+    )
+    display.figure_.canvas.draw()
+    assert len(display.scatters_[-1].get_offsets()) == 3
 
 
 def test_more_classes_than_looks_are_named_among_their_points():

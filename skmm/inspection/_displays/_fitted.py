@@ -1,15 +1,27 @@
-"""The fitted multimodal estimator inside of what a user has."""
+"""The fitted multimodal estimator inside of what a user has, and samples in the form that it reads."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skmm.blocks._given import blocks_if_named
+from skmm.columns._tables import as_frame
+from skmm.compose import ModalityTransformer
+from skmm.compose._rows import rows_as_frame
+from skmm.deployment._module import predicting
 
-def fitted_model(estimator: Any) -> Any:
-    """The last step of a pipeline, the best estimator of a search, or the estimator itself, once it is fitted.
+VALID = (
+    "valid are a fitted MultimodalClassifier or MultimodalRegressor, a pipeline that ends in one, and a search, "
+    "Pruned or Distilled that fitted one"
+)
+
+
+def predictor(estimator: Any) -> Any:
+    """What a search, a compressed or a frozen estimator predicts by, also last in a pipeline; any other as it is.
 
     Raises
     ------
@@ -17,11 +29,39 @@ def fitted_model(estimator: Any) -> Any:
         If it is not fitted.
     """
     check_is_fitted(estimator)
-    while True:
-        if isinstance(estimator, Pipeline):
-            estimator = estimator[-1]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            check_is_fitted(estimator)
-            return estimator
+    if isinstance(estimator, Pipeline):
+        *steps, (name, last) = estimator.steps
+        return Pipeline([*steps, (name, predictor(last))])
+    if isinstance(estimator, FrozenEstimator):
+        return predictor(estimator.estimator)
+    if hasattr(estimator, "best_estimator_"):
+        return predictor(estimator.best_estimator_)
+    inner = predicting(estimator)
+    return estimator if inner is estimator else predictor(inner)
+
+
+def fitted_model(estimator: Any) -> Any:
+    """The same, and of a pipeline the last step."""
+    model = predictor(estimator)
+    while isinstance(model, Pipeline):
+        model = model[-1]
+    return model
+
+
+def table_reader(estimator: Any) -> ModalityTransformer | None:
+    """What made modalities of a table's columns, if that is what reads it."""
+    steps = [step for _, step in getattr(estimator, "steps", [])]
+    first = steps[0] if steps else estimator
+    found = first if isinstance(first, ModalityTransformer) else getattr(first, "modality_transformer_", None)
+    return found if hasattr(found, "_positions") else None
+
+
+def samples_of(model: Any, X: Any) -> Any:
+    """X, of whatever form a :func:`predictor` takes it, as a table or Blocks, of which rows can be taken.
+
+    One sample may be a dict or a Series of its cells, several a list of dicts.
+    """
+    reader = table_reader(model)
+    names = getattr(model, "feature_names_in_", None) if reader is None else reader._names
+    known = None if names is None else list(names)
+    return blocks_if_named(rows_as_frame(as_frame(X), known, getattr(model, "modalities_", ())))

@@ -16,8 +16,8 @@ from sklearn.pipeline import Pipeline
 from skmm._missing import is_missing
 from skmm.blocks import Blocks
 from skmm.columns._tables import as_frame
-from skmm.compose import ModalityTransformer
 from skmm.files._sources import KIND_OF, extension
+from skmm.inspection._displays._fitted import table_reader
 from skmm.inspection._drawing import COLORS, LITERAL, number, shown
 from skmm.inspection.removal import at_blocks
 from skmm.preprocessing import ImageLoader
@@ -36,13 +36,15 @@ def sample_of(estimator: Any, X: Any, columns: Sequence[str] | None = None) -> d
     frame = as_frame(X)
     if isinstance(frame, (Blocks, Mapping)) or not hasattr(frame, "columns"):
         return _of_blocks(at_blocks(estimator, X)[1])
-    every, reader = list(frame.columns), _reader(estimator)
+    every, reader = list(frame.columns), table_reader(estimator)
     parts = {} if reader is None else reader._positions
     read_as = {name: [every[i] for i in np.arange(len(every))[at].ravel()] for name, at in parts.items()}
     loaders = {name: _loader(reader.named_transformers_[name]) for name in read_as} if reader is not None else {}
     if columns is not None or reader is None:
         of_column = {column: loaders[name] for name, own in read_as.items() for column in own}
-        return {str(c): _opened(_cell(frame, c), of_column.get(c)) for c in columns or every}
+        named = {str(column): column for column in every}  # which may be numbers
+        chosen = {name: named[name] for name in columns or named}
+        return {name: _opened(_cell(frame, c), of_column.get(c)) for name, c in chosen.items()}
     blocks = at_blocks(estimator, X)[1]
     made, sample = _of_blocks(blocks), {}
     for name, own in read_as.items():
@@ -52,14 +54,6 @@ def sample_of(estimator: Any, X: Any, columns: Sequence[str] | None = None) -> d
         else:
             sample[name] = _opened(raw, loaders[name])
     return sample
-
-
-def _reader(estimator: Any) -> ModalityTransformer | None:
-    """What made modalities of a table's columns, if that is what reads it."""
-    steps = [step for _, step in getattr(estimator, "steps", [])]
-    first = steps[0] if steps else estimator
-    found = first if isinstance(first, ModalityTransformer) else getattr(first, "modality_transformer_", None)
-    return found if hasattr(found, "_positions") else None
 
 
 def _cell(frame: Any, name: Any) -> Any:

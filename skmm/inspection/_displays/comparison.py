@@ -15,7 +15,8 @@ from skmm.inspection._drawing import (
     check_kind,
     divided,
     height_of,
-    literal_legend,
+    legend_beside,
+    legend_size,
     name_rows,
     pyplot,
     shown,
@@ -194,8 +195,9 @@ class ComparisonDisplay:
         parts = ["differences", "scores"] if kind == "both" else [kind]
         listed = {"differences": self.fusions, "scores": self.methods}
         names = {part: [shown(name) for name in listed[part]] for part in parts}
-        height = max(height_of(own) for own in names.values())
-        self.axes_ = divided(ax, [1.0] * len(parts), (10.0 if kind == "both" else 6.5, height))
+        beside, high = legend_size(sorted(set(self.kinds))) if "scores" in parts else (0.0, 0.0)
+        size = (beside + (10.0 if kind == "both" else 6.5), max(high, *map(height_of, names.values())))
+        self.axes_ = divided(ax, [1.0] * len(parts), size)
         self.errorbars_: list[Any] = []
         self.points_: list[Any] = []
         self.means_: list[Any] = []
@@ -235,4 +237,4 @@ class ComparisonDisplay:
             self.means_.append(mean)
             handles.setdefault(kind, points)
         ax.set_xlabel(f"{shown(self.metric)} of each fold, and mean", **LITERAL)
-        self.legend_ = literal_legend(ax, list(handles.values()), list(handles))
+        self.legend_ = legend_beside(ax, list(handles.values()), list(handles))

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import is_classifier
 
 from skmm._checks import is_whole, unknown
 from skmm._private import num_samples, safe_indexing
-from skmm.blocks._given import blocks_if_named
-from skmm.columns._tables import as_frame
+from skmm.blocks._forms import n_axes
 from skmm.inspection._answers import Names, as_tuple, label
+from skmm.inspection._displays._fitted import predictor, samples_of
 from skmm.inspection._displays._sample import draw_value, sample_of
 from skmm.inspection._drawing import (
     LITERAL,
@@ -124,9 +123,10 @@ class ContributionDisplay:
         Parameters
         ----------
         estimator, X, modalities, level, n_jobs
-            As in :func:`modality_contributions`.
+            As in :func:`modality_contributions`; of a search, Pruned or Distilled what it predicts by is asked.
         row : int, default=None
-            Number of the sample in X, from 0; not needed where X is one sample.
+            Number of the sample in X, from 0; not needed where X is one sample, such as a row of a DataFrame as a
+            Series or dict.
         output : object, default=None
             The class, label or number of the output whose prediction is shown. At None the class that is the most
             probable, or the only value; of several values one has to be named.
@@ -143,23 +143,21 @@ class ContributionDisplay:
         ------
         ImportError
             If matplotlib is not installed; before anything is computed.
+        NotFittedError
+            If the estimator is not fitted.
         ValueError
             If there is no such row or output, or it has to be named; or as in :func:`modality_contributions`.
         """
         pyplot()
-        X = as_frame(blocks_if_named(X))
+        model = predictor(estimator)
+        X = samples_of(model, X)
         row = _checked_row(row, num_samples(X), "X")
         own = safe_indexing(X, [row])
-        found = modality_contributions(estimator, own, modalities=modalities, level=level, n_jobs=n_jobs)
-        competing = is_classifier(estimator)
-        output = _chosen_output(found, 0, output, competing=competing)
-        if output_name is None:
-            output_name = f"Probability of {output}" if competing else "Predicted value"
-            if not competing and len(found.outputs) > 1:
-                output_name += f" {output}"
+        found = modality_contributions(model, own, modalities=modalities, level=level, n_jobs=n_jobs)
+        place = _place_of(found, 0, output)
         columns = [name for key in found.modalities for name in as_tuple(key)] if level == "column" else None
-        sample = sample_of(estimator, own, columns) if show_sample else None
-        display = cls._of(found, 0, output, output_name, sample)
+        sample = sample_of(model, own, columns) if show_sample else None
+        display = cls._of(found, 0, place, output_name, sample)
         return display.plot(ax, bar_kw=bar_kw, text_kw=text_kw)
 
     @classmethod
@@ -180,9 +178,9 @@ class ContributionDisplay:
         ----------
         contributions : Bunch
             What it returned.
-        row, output
-            As in :meth:`from_estimator`; ``output`` may be left out where the outputs are named, as classes are.
-        output_name, sample, ax, **styles
+        row, output, output_name
+            As in :meth:`from_estimator`.
+        sample, ax, **styles
             As in the constructor and in :meth:`plot`.
 
         Returns
@@ -198,13 +196,17 @@ class ContributionDisplay:
         """
         pyplot()
         row = _checked_row(row, len(contributions.base), "contributions")
-        output = _chosen_output(contributions, row, output, competing=len(contributions.outputs) > 1)
-        name = f"Prediction of {output}" if output_name is None else output_name
-        return cls._of(contributions, row, output, name, sample).plot(ax, **styles)
+        place = _place_of(contributions, row, output)
+        return cls._of(contributions, row, place, output_name, sample).plot(ax, **styles)
 
     @classmethod
-    def _of(cls, found: Any, row: int, output: Any, output_name: str, sample: Mapping[str, Any] | None) -> Self:
-        place = found.outputs.index(output)
+    def _of(
+        cls, found: Any, row: int, place: int, output_name: str | None, sample: Mapping[str, Any] | None
+    ) -> Self:
+        if output_name is None:
+            own = found.outputs[place]
+            several = f" {own}" if len(found.outputs) > 1 else ""
+            output_name = f"Predicted value{several}" if _are_values(found) else f"Probability of {own}"
         return cls(
             modalities=found.modalities,
             contributions=found.contributions[row, :, place],
@@ -290,6 +292,8 @@ class ContributionDisplay:
 
 def _checked_row(row: int | None, n_samples: int, what: str) -> int:
     """The number of the sample, which has to be given where there are several."""
+    if not n_samples:
+        raise ValueError(f"{what} has 0 samples, and one is shown; give at least 1.")
     if row is None and n_samples != 1:
         raise ValueError(f"{what} has {n_samples} samples, and one is shown; say which: row=0.")
     if row is not None and (not is_whole(row) or not 0 <= row < n_samples):
@@ -299,15 +303,22 @@ def _checked_row(row: int | None, n_samples: int, what: str) -> int:
     return 0 if row is None else int(row)
 
 
-def _chosen_output(found: Any, row: int, output: Any, *, competing: bool) -> Any:
-    """The output to show, checked against those that there are."""
+def _are_values(found: Any) -> bool:
+    """Whether the outputs are values, which are numbered, and not classes, which are entries of an array."""
+    return [*found.outputs] == [*range(len(found.outputs))] and all(type(own) is int for own in found.outputs)
+
+
+def _place_of(found: Any, row: int, output: Any) -> int:
+    """Where the output to show stands among those that there are."""
     outputs = list(found.outputs)
+    if n_axes(output) or isinstance(output, list | tuple):
+        raise ValueError(f"output={output!r} is several, and one is shown; valid are {[*map(str, outputs)]}.")
     if output is not None:
         if output not in outputs:
             raise unknown("output", output, outputs)
-        return output
-    if len(outputs) > 1 and not competing:
+        return outputs.index(output)
+    if len(outputs) > 1 and _are_values(found):
         raise ValueError(
             f"there are {len(outputs)} outputs, {outputs}, and one is shown; say which: output={outputs[0]!r}."
         )
-    return outputs[int(np.argmax(found.predictions[row]))]
+    return int(np.argmax(found.predictions[row]))

@@ -10,12 +10,14 @@ import numpy as np
 from sklearn.base import clone, is_regressor
 from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length
-from sklearn.utils.validation import check_is_fitted
 
+from skmm._missing import missing_cells
+from skmm.inspection._displays._fitted import VALID, fitted_model, predictor
 from skmm.inspection._drawing import (
     COLORS,
     LITERAL,
     MARKERS,
+    QUIET,
     SEQUENTIAL,
     color_of,
     legend_beside,
@@ -26,6 +28,7 @@ from skmm.inspection._drawing import (
     shown,
 )
 
+_UNKNOWN = "unknown"
 _LOOKS = math.lcm(len(COLORS), len(MARKERS))  # pairs of colour and marker
 
 
@@ -39,7 +42,7 @@ class FusionSpaceDisplay:
     points : ndarray of shape (n_samples, 2)
         Where the samples lie.
     y : ndarray of shape (n_samples,), default=None
-        Classes or values.
+        Classes or values; samples without one, None or NaN, are grey.
     continuous : bool, default=False
         Whether ``y`` are values, shown by a colour bar, rather than classes.
     target_name : str, default=None
@@ -54,7 +57,7 @@ class FusionSpaceDisplay:
     figure_ : matplotlib Figure
         The figure with it.
     scatters_ : list of matplotlib PathCollection
-        The points, of each class by themselves.
+        The points, of each class by themselves; last those whose class or value is not known, if there are any.
     legend_ : matplotlib Legend or None
         The classes.
     colorbar_ : matplotlib Colorbar or None
@@ -104,11 +107,13 @@ class FusionSpaceDisplay:
         Parameters
         ----------
         estimator : fitted estimator
-            One with ``transform``, or a pipeline that ends in one, or a search that fitted one.
+            One with ``transform``, or a pipeline that ends in one, or a search, Pruned or Distilled that fitted
+            one.
         X : Blocks, dict of arrays, or whatever ``estimator`` takes
             Samples.
         y : array-like of shape (n_samples,), default=None
-            Classes, or the values of a regressor, that colour the samples.
+            Classes, or the values of a regressor, that colour the samples; grey are those without one, None or
+            NaN.
         reducer : transformer, default=None
             What brings the representation to two dimensions by ``fit_transform``, such as
             ``TSNE(random_state=0)``; it is cloned. Default: PCA, whose axes say what share of the variance they
@@ -127,18 +132,21 @@ class FusionSpaceDisplay:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If ``y`` is not one value for each sample, the representation has less than two dimensions, or what
-            ``reducer`` makes of it has not two.
+            If the estimator has no ``transform``, ``y`` is not one value for each sample, the representation has
+            less than two dimensions, or what ``reducer`` makes of it has not two.
         """
         pyplot()
-        check_is_fitted(estimator)
+        model = predictor(estimator)
+        if not hasattr(model, "transform"):
+            name = type(fitted_model(model)).__name__
+            raise ValueError(f"{name} has no transform, and so no fused representation to show; {VALID}.")
         if target_name is None and getattr(y, "name", None) is not None:
             target_name = str(y.name)
         if y is not None:
-            y = np.asarray(y)
+            y = _as_array(y)
             if y.ndim != 1:
                 raise ValueError(f"y has the shape {y.shape}, and one value colours a sample; give one column.")
-        fused = np.asarray(estimator.transform(X))
+        fused = np.asarray(model.transform(X))
         check_consistent_length(fused, y)
         if fused.shape[1] < 2 or len(fused) < 2:
             raise ValueError(
@@ -190,8 +198,13 @@ class FusionSpaceDisplay:
             If matplotlib is not installed.
         """
         pyplot()
-        points = np.asarray(self.points)
-        classes, which = _classes_of(None if self.continuous else self.y)
+        every = np.asarray(self.points)
+        known, y = _known(self.y, continuous=self.continuous)
+        points, gone = (every, every[:0]) if y is None else (every[known], every[~known])
+        classes, which = _classes_of(None if self.continuous else y)
+        parts = [points[which == i] for i in range(len(classes))]
+        if len(gone) and not self.continuous:
+            classes.append(_UNKNOWN)
         beside = legend_size([shown(each) for each in classes]) if len(classes) <= _LOOKS else (3.0, 8.0)
         ax = new_axes(ax, (6.5 + beside[0], max(5.0, beside[1])))
         self.scatters_: list[Any] = []
@@ -199,26 +212,33 @@ class FusionSpaceDisplay:
         self.legend_: Any = None
         self.colorbar_: Any = None
         name = target_name or self.target_name
-        style = {"s": 28 if len(points) <= 2000 else 8, "linewidths": 0, "alpha": 0.75, **(scatter_kw or {})}
-        if self.y is None:
+        style = {"s": 28 if len(every) <= 2000 else 8, "linewidths": 0, "alpha": 0.75, **(scatter_kw or {})}
+        if y is None:
             self.scatters_.append(ax.scatter(*points.T, **{"color": COLORS[0], **style}))
         elif self.continuous:
-            self.scatters_.append(ax.scatter(*points.T, c=self.y, **{"cmap": SEQUENTIAL, **style}))
+            self.scatters_.append(ax.scatter(*points.T, c=y, **{"cmap": SEQUENTIAL, **style}))
             self.colorbar_ = ax.figure.colorbar(self.scatters_[0], ax=ax)
-            self.colorbar_.set_label(shown(name or "value"), **LITERAL)
+            grey = f" (grey: {_UNKNOWN})" if len(gone) else ""
+            self.colorbar_.set_label(shown(f"{name or 'value'}{grey}"), **LITERAL)
         else:
-            self._draw_classes(
-                ax, [points[which == i] for i in range(len(classes))], classes, name or "class", style
-            )
+            self._draw_classes(ax, parts, style)
+        if len(gone):
+            plain = {key: value for key, value in style.items() if key not in ("cmap", "norm", "vmin", "vmax")}
+            self.scatters_.append(ax.scatter(*gone.T, **{"color": QUIET, **plain}))
+            parts.append(gone)
+        if classes:
+            self._name_classes(ax, parts, classes, name or "class")
         ax.set_xlabel(shown(self.axis_names[0], 50), **LITERAL)
         ax.set_ylabel(shown(self.axis_names[1], 50), **LITERAL)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-    def _draw_classes(self, ax: Any, parts: list[np.ndarray], classes: list[Any], name: str, style: Any) -> None:
+    def _draw_classes(self, ax: Any, parts: list[np.ndarray], style: Any) -> None:
         for i, points in enumerate(parts):
             look = {"color": color_of(i), "marker": marker_of(i), **style}
             self.scatters_.append(ax.scatter(*points.T, **look))
+
+    def _name_classes(self, ax: Any, parts: list[np.ndarray], classes: list[Any], name: str) -> None:
         if len(classes) <= _LOOKS:
             self.legend_ = legend_beside(ax, self.scatters_, classes, name)
             return
@@ -227,11 +247,28 @@ class FusionSpaceDisplay:
             self.text_.append(ax.text(*middle, shown(each), fontsize=7, ha="center", va="center", **LITERAL))
 
 
-def _classes_of(y: Any) -> tuple[list[Any], np.ndarray]:
-    """The classes, in order, and which each sample is of; of objects, such as a missing one, by their names."""
-    if y is None:
-        return [], np.zeros(0, dtype=int)
+def _as_array(y: Any) -> np.ndarray:
+    """Classes or values as an array; None and NaN among strings of a list do not become strings."""
     labels = np.asarray(y)
+    return np.asarray(y, dtype=object) if labels.dtype.kind in "US" and not hasattr(y, "dtype") else labels
+
+
+def _known(y: Any, *, continuous: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Which samples have a class, or a finite value, and these."""
+    if y is None:
+        return np.zeros(0, dtype=bool), None
+    labels = _as_array(y)
+    known = ~missing_cells(labels)
+    if continuous:
+        known[known] = np.isfinite(labels[known].astype(float))
+        return known, labels[known].astype(float)
+    return known, labels[known]
+
+
+def _classes_of(labels: np.ndarray | None) -> tuple[list[Any], np.ndarray]:
+    """The classes, in order, and which each sample is of; of objects by their names."""
+    if labels is None:
+        return [], np.zeros(0, dtype=int)
     classes, which = np.unique(labels.astype(str) if labels.dtype == object else labels, return_inverse=True)
     return classes.tolist(), which
 

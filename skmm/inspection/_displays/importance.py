@@ -57,7 +57,7 @@ class ImportanceDisplay:
     bars_ : matplotlib BarContainer or None
         Importances, the largest first.
     errorbar_ : matplotlib ErrorbarContainer or None
-        Their intervals.
+        Their intervals, if there are any.
     im_ : matplotlib AxesImage or None
         The heat map, its rows and columns in the order of the bars.
     text_ : list of matplotlib Text
@@ -249,10 +249,11 @@ class ImportanceDisplay:
         if self.low is not None and self.high is not None:
             low, high = np.asarray(self.low)[order], np.asarray(self.high)[order]
             there = np.isfinite(low) & np.isfinite(high)
-            # around its own middle: an interval by percentiles need not hold the estimate
-            style = {"fmt": "none", "ecolor": "black", "capsize": 4, **(errorbar_kw or {})}
-            middle, half = (low + high)[there] / 2, (high - low)[there] / 2
-            self.errorbar_ = ax.errorbar(middle, at[there], xerr=half, **style)
+            if there.any():
+                # around its own middle: an interval by percentiles need not hold the estimate
+                style = {"fmt": "none", "ecolor": "black", "capsize": 4, **(errorbar_kw or {})}
+                middle, half = (low + high)[there] / 2, (high - low)[there] / 2
+                self.errorbar_ = ax.errorbar(middle, at[there], xerr=half, **style)
         ax.axvline(0, color="black", linewidth=0.8)
         ax.set_xlabel(f"Importance ({unit})", **LITERAL)
         name_rows(ax, names)

@@ -10,9 +10,10 @@ import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
 from skmm._optional import import_optional
-from skmm.inspection._displays._fitted import fitted_model
+from skmm.inspection._displays._fitted import VALID, fitted_model
 from skmm.inspection._drawing import (
     COLORS,
+    FEW,
     LITERAL,
     divided,
     legend_beside,
@@ -24,7 +25,6 @@ from skmm.inspection._drawing import (
 )
 
 _TRAIN, _VALID = "train_loss", "valid_loss"
-_FEW = 4  # curves whose names have room inside of the axes
 
 
 class LearningCurveDisplay:
@@ -110,7 +110,7 @@ class LearningCurveDisplay:
         Parameters
         ----------
         estimator : fitted estimator
-            One with ``history_``; or a pipeline that ends in one, or a search that fitted one.
+            One with ``history_``; or a pipeline that ends in one, or a search, Pruned or Distilled that fitted one.
         loss_name, ax, line_kw
             As in :meth:`plot`. By default the name says the unit: nats of classifiers, of regressors that of the
             loss of a target that is scaled to its deviation.
@@ -133,7 +133,8 @@ class LearningCurveDisplay:
         rows = [row for row in getattr(model, "history_", None) or [] if _TRAIN in row]
         if not rows:
             raise ValueError(
-                f"{type(model).__name__} has no history of epochs to show; estimators of skmm keep it as history_."
+                f"{type(model).__name__} has no history of epochs to show, which estimators of skmm keep as "
+                f"history_; {VALID}."
             )
         recorded = _numbers_of(rows)
         losses = {name: recorded.pop(name) for name in (_TRAIN, _VALID) if name in recorded}
@@ -179,7 +180,7 @@ class LearningCurveDisplay:
         pyplot()
         scores = dict(self.scores or {})
         curves: Sequence[Any] = [(loss_name or self.loss_name, self.losses), ("Score", scores)]
-        besides = [legend_size([shown(name) for name in own]) if len(own) > _FEW else (0, 0) for _, own in curves]
+        besides = [legend_size([shown(name) for name in own]) if len(own) > FEW else (0, 0) for _, own in curves]
         widths = [5.0 + wide for (wide, _), (_, own) in zip(besides, curves, strict=True) if own]
         self.axes_ = divided(ax, widths, (0.8 + sum(widths), max(4.0, *(high for _, high in besides))))
         self.lines_: dict[str, Any] = {}
@@ -219,7 +220,7 @@ class LearningCurveDisplay:
         ax.set_xlabel("Epoch")
         ax.set_ylabel(shown(label), **LITERAL)
         ax.xaxis.set_major_locator(import_optional("matplotlib.ticker", extra="plot").MaxNLocator(integer=True))
-        place = legend_beside if len(curves) > _FEW else literal_legend
+        place = legend_beside if len(curves) > FEW else literal_legend
         self.legends_.append(place(ax, handles, shown_names))
 
 

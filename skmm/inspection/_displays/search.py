@@ -20,7 +20,6 @@ from skmm.inspection._drawing import (
     height_of,
     legend_beside,
     legend_size,
-    literal_legend,
     marker_of,
     name_columns,
     name_of_score,
@@ -34,6 +33,8 @@ from skmm.inspection._drawing import (
 KINDS = ("parameter", "candidates", "halving")
 _MOST = 30  # candidates that have a row each
 _ABSENT = "not set"
+_OF_FOLDS = ("mean", "fold")
+_OF_HALVING = ("trained in full", "dropped")
 
 
 class SearchDisplay:
@@ -289,13 +290,17 @@ class SearchDisplay:
 
     # -- by candidate --------------------------------------------------------------------------------------------
 
-    def _rows(self, ax: Any, order: np.ndarray) -> np.ndarray:
-        """The first of the candidates in this order, named on the vertical axis; new axes if there are none."""
+    def _rows(self, ax: Any, order: np.ndarray, legend: Sequence[str]) -> np.ndarray:
+        """The first of the candidates in this order, named on the vertical axis; new axes if there are none.
+
+        A new figure has room for a legend beside them.
+        """
         rows = order[:_MOST]
         every = list(dict.fromkeys(name for candidate in self.candidates for name in candidate))
         differ = [name for name in every if len({shown(_value(c, name)) for c in self.candidates}) > 1] or every
         names = [_named(self.candidates[i], differ) for i in rows]
-        self.ax_ = new_axes(ax, (8.5, height_of(names)))
+        wide, high = legend_size(legend)
+        self.ax_ = new_axes(ax, (8.5 + wide, max(high, height_of(names))))
         name_rows(self.ax_, names)
         if len(order) > _MOST:
             self.ax_.set_title(f"{_MOST} of {len(order)} candidates", fontsize="medium", pad=18)
@@ -303,7 +308,7 @@ class SearchDisplay:
 
     def _draw_candidates(self, ax: Any, errorbar_kw: Any) -> None:
         means, deviations = self._over_folds()
-        rows = self._rows(ax, np.argsort(-np.nan_to_num(means, nan=-np.inf), kind="stable"))
+        rows = self._rows(ax, np.argsort(-np.nan_to_num(means, nan=-np.inf), kind="stable"), _OF_FOLDS)
         at = np.arange(len(rows))
         for i, row in enumerate(rows):
             each = {"linestyle": "none", "marker": "o", "markersize": 4, "color": COLORS[1]}
@@ -311,7 +316,7 @@ class SearchDisplay:
         style = {"fmt": "D", "color": POSITIVE, "capsize": 4, **(errorbar_kw or {})}
         self.errorbars_.append(self.ax_.errorbar(means[rows], at, xerr=deviations[rows], **style))
         self.ax_.set_xlabel(shown(f"{self.score_name}, mean and deviation over folds", 60), **LITERAL)
-        self.legend_ = literal_legend(self.ax_, [self.errorbars_[0], self.points_[0]], ["mean", "fold"])
+        self.legend_ = legend_beside(self.ax_, [self.errorbars_[0], self.points_[0]], _OF_FOLDS)
 
     def _draw_halving(self, ax: Any, bar_kw: Any) -> None:
         if self.resources is None or self.dropped is None:
@@ -321,7 +326,7 @@ class SearchDisplay:
             )
         resources, dropped = np.asarray(self.resources, dtype=float), np.asarray(self.dropped, dtype=bool)
         means, _ = self._over_folds()
-        rows = self._rows(ax, np.lexsort((-np.nan_to_num(means, nan=-np.inf), -resources, dropped)))
+        rows = self._rows(ax, np.lexsort((-np.nan_to_num(means, nan=-np.inf), -resources, dropped)), _OF_HALVING)
         colors = [QUIET if dropped[row] else POSITIVE for row in rows]
         style = {"color": colors, "height": 0.7, **(bar_kw or {})}
         self.bars_ = self.ax_.barh(range(len(rows)), resources[rows], **style)
@@ -335,13 +340,9 @@ class SearchDisplay:
             self.text_.append(self.ax_.text(rung, 1.01, f"{(resources >= rung).sum()} got here", **place))
         self.ax_.set_xlim(0, 1.15 * resources.max())
         self.ax_.set_xlabel(shown(f"{self.resource_name} given (at the bar: {self.score_name})", 60), **LITERAL)
-        kinds = {"trained in full": False, "dropped": True}
-        firsts = {
-            name: next((bar for bar, row in zip(self.bars_, rows, strict=True) if dropped[row] == gone), None)
-            for name, gone in kinds.items()
-        }
-        there = {name: bar for name, bar in firsts.items() if bar is not None}
-        self.legend_ = literal_legend(self.ax_, list(there.values()), list(there), loc="lower right")
+        firsts = {_OF_HALVING[int(dropped[row])]: bar for bar, row in zip(self.bars_, rows, strict=True)}
+        there = [name for name in _OF_HALVING if name in firsts]
+        self.legend_ = legend_beside(self.ax_, [firsts[name] for name in there], there)
 
 
 def _value(candidate: Mapping[str, Any], name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from skmm.inspection._displays._fitted import fitted_model
+from skmm.inspection._displays._fitted import VALID, fitted_model
 from skmm.inspection._drawing import (
     COLORS,
     LITERAL,
@@ -16,7 +16,8 @@ from skmm.inspection._drawing import (
     heat_map,
     heat_map_size,
     height_of,
-    literal_legend,
+    legend_beside,
+    legend_size,
     name_columns,
     name_rows,
     number,
@@ -24,6 +25,7 @@ from skmm.inspection._drawing import (
     shown,
 )
 
+_KINDS = ("head of the network", "expert")
 _NOTHING = 1e-6  # a weight that is as good as 0
 
 
@@ -108,7 +110,7 @@ class StackDisplay:
         Parameters
         ----------
         estimator : fitted MultimodalClassifier or MultimodalRegressor
-            With a stack; or a pipeline that ends in one, or a search that fitted one.
+            With a stack; or a pipeline that ends in one, or a search, Pruned or Distilled that fitted one.
         ax, temperatures, bar_kw, im_kw, text_kw
             As in :meth:`plot`.
 
@@ -127,7 +129,9 @@ class StackDisplay:
         """
         pyplot()
         model = fitted_model(estimator)
-        stack = getattr(model, "stack_", None)
+        if not hasattr(model, "stack_"):
+            raise ValueError(f"{type(model).__name__} has no stack to show; {VALID}.")
+        stack = model.stack_
         if stack is None:
             raise ValueError(
                 f"{type(model).__name__} has no stack to show: members and experts make one, where n_members is 2 "
@@ -180,12 +184,15 @@ class StackDisplay:
         hot = dict(self.temperatures or {}) if temperatures else {}
         names = [shown(head) for head in self.heads]
         sets = [shown(self._speakers(heads)) for heads in hot]
-        wide, high = 6.0, height_of(names)
+        wide, high, beside = 6.0, height_of(names), 0.0
+        if weights.ndim == 1 and self._has_both():
+            beside, legend_high = legend_size(_KINDS)
+            high = max(high, legend_high)
         if weights.ndim > 1:
             names = [f"{n} (expert)" if h in self.experts else n for n, h in zip(names, self.heads, strict=True)]
             columns = [shown(name) for name in self.outputs or range(weights.shape[1])]
             wide, high = heat_map_size(names, columns)
-        size = (wide + 3.8, max(high, height_of(sets))) if hot else (wide, high)
+        size = (wide + beside + 3.8, max(high, height_of(sets))) if hot else (wide + beside, high)
         self.axes_ = divided(ax, [wide, 3.8] if hot else [1.0], size)
         self.bars_: Any = None
         self.im_: Any = None
@@ -211,12 +218,20 @@ class StackDisplay:
         self.figure_ = self.axes_[0].figure
         return self
 
+    def _are_experts(self) -> list[bool]:
+        return [head in self.experts for head in self.heads]
+
+    def _has_both(self) -> bool:
+        """Whether there are heads of the network and experts, which a legend tells apart."""
+        return len({*self._are_experts()}) == 2
+
     def _draw_bars(self, ax: Any, weights: np.ndarray, bar_kw: Any, text_kw: Any) -> None:
-        colors = [COLORS[1] if head in self.experts else COLORS[0] for head in self.heads]
+        own = self._are_experts()
+        colors = [COLORS[int(expert)] for expert in own]
         style = {"color": colors, "height": 0.7, **(bar_kw or {})}
         self.bars_ = ax.barh(range(len(weights)), weights, **style)
-        for bar, head in zip(self.bars_, self.heads, strict=True):
-            bar.set_hatch("//" if head in self.experts else None)
+        for bar, expert in zip(self.bars_, own, strict=True):
+            bar.set_hatch("//" if expert else None)
             bar.set_edgecolor("white")
         margin = 0.01 * (weights.max(initial=0.0) or 1.0)
         for i, weight in enumerate(weights):
@@ -225,13 +240,9 @@ class StackDisplay:
             self.text_.append(ax.text(weight + margin, i, "0" if nothing else number(weight), **look))
         ax.set_xlim(0, 1.15 * (weights.max(initial=0.0) or 1.0))
         ax.set_xlabel("Weight in the stack (no unit)")
-        parts = {"head of the network": False, "expert": True}
-        firsts = {
-            name: next((b for b, h in zip(self.bars_, self.heads, strict=True) if (h in self.experts) == own), None)
-            for name, own in parts.items()
-        }
-        if all(bar is not None for bar in firsts.values()):
-            self.legend_ = literal_legend(ax, list(firsts.values()), list(firsts), loc="lower right")
+        if self._has_both():
+            firsts = [self.bars_[own.index(expert)] for expert in (False, True)]
+            self.legend_ = legend_beside(self.axes_[-1], firsts, _KINDS)
 
     def _speakers(self, heads: tuple[str, ...]) -> str:
         """Which heads speak, in as few words as it takes."""
