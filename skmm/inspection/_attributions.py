@@ -327,14 +327,23 @@ def _read(estimator: Any, X: Any) -> tuple[Any, Blocks]:
 def _names(estimator: Any, X: Any, modality: str, info: BlockInfo, given: Any) -> Names:
     width = 0 if info.kind in ("tokens", "image", "video") else math.prod(info.shape)
     names = Names(estimator, modality, width)
-    own = frame_names(X, modality) if given is None else [str(name) for name in given]
-    if given is not None and (not width or len(own or []) != width):
-        raise ValueError(
-            f"feature_names has {len(own or [])} names; modality {modality!r} ({info.kind}) has {width} to name."
-        )
-    if own is not None and len(own) == width:
-        names.features = np.array(own, dtype=object)
+    if given is not None:
+        names.features = _given_names(given, modality, info, width)
+    elif (own := frame_names(X, modality)) is not None:
+        names.are_columns(own, width)
     return names
+
+
+def _given_names(given: Any, modality: str, info: BlockInfo, width: int) -> np.ndarray:
+    """feature_names, one of each feature."""
+    if isinstance(given, str | bytes) or not np.iterable(given):
+        raise ValueError(f"feature_names={given!r} must be a list of the names of {width} features.")
+    own = [str(name) for name in given]
+    if not width or len(own) != width:
+        raise ValueError(
+            f"feature_names has {len(own)} names; modality {modality!r} ({info.kind}) has {width} to name."
+        )
+    return np.array(own, dtype=object)
 
 
 def _owners(names: Names, modality: str, info: BlockInfo, level: str) -> tuple[np.ndarray | None, list[str]]:

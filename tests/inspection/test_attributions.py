@@ -10,13 +10,22 @@ import pytest
 import scipy.sparse as sp
 import torch
 from conftest import make_block, make_data, small
+from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    OneHotEncoder,
+    PolynomialFeatures,
+    StandardScaler,
+)
 from torch import nn
 
 from skmm import (
@@ -30,7 +39,7 @@ from skmm import (
 from skmm.compression import Distilled
 from skmm.datasets import make_multimodal_classification, make_sentiment, make_video_events
 from skmm.inspection import attributions
-from skmm.inspection._names import _owner
+from skmm.inspection._origins import origins
 from skmm.preprocessing import LogMel, TableTokens, TextTokens, VideoAudio, VideoFrames
 
 KINDS = ("vector", "sparse", "tokens", "ragged")
@@ -441,25 +450,81 @@ def test_columns_of_numbers_that_are_divided_by_name():
     frame = pd.DataFrame(rng.randn(N, 3), columns=["a", "b", "c"])
     model = small(modalities={"one": ["c", "a"], "two": ["b"]}, max_epochs=2).fit(frame, np.arange(N) % 2)
     assert attributions(model, frame, "one").names.tolist() == ["c", "a"]
+    columns = attributions(model, frame, "one", level="column")
+    assert columns.names.tolist() == ["c", "a"]
+    np.testing.assert_array_equal(columns.values, attributions(model, frame, "one").values)
+
+
+def test_columns_are_told_apart_whatever_they_and_their_categories_are_called():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "city": rng.choice(["size", "bern"], N),
+            "city_size": rng.normal(size=N),
+            "x": rng.normal(size=N),
+            "number__x": rng.normal(size=N),
+            "when": pd.date_range("2020-01-01", periods=N),
+        }
+    )
+    model = small(modalities="auto", max_epochs=2).fit(frame, np.arange(N) % 2)
+    each = attributions(model, frame[:5], "table")
+    found = attributions(model, frame[:5], "table", level="column")
+    assert found.names.tolist() == list(frame)
+    sums = {
+        "city": "category__",
+        "city_size": "number__city_size",
+        "x": "number__x",
+        "number__x": "number__number__x",
+    }
+    for place, name in enumerate(list(sums.values())):
+        own = [f.startswith(name) if name == "category__" else f == name for f in each.names]
+        np.testing.assert_allclose(found.values[:, place], each.values[:, own].sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found.values.sum(axis=1), each.values.sum(axis=1), rtol=1e-5)
+    # whatever the features are called
+    called = [f"city_{i}" for i in range(each.values.shape[1])]
+    again = attributions(model, frame[:5], "table", level="column", feature_names=called)
+    np.testing.assert_array_equal(again.values, found.values)
 
 
 @pytest.mark.parametrize(
-    ("feature", "columns", "owner"),
+    ("transformer", "expected"),
     [
-        ("price", ["price", "price_old"], "price"),
-        ("number__price_old", ["price", "price_old"], "price_old"),
-        ("category__city_New_York", ["city", "price"], "city"),
-        ("text_review__fine", ["review", "fine_"], "review"),
-        ("pca0", ["price"], "pca0"),
+        ("passthrough", [0, 1]),
+        (OneHotEncoder(drop="first"), [0, 0, 1]),
+        (make_pipeline(StandardScaler(), PolynomialFeatures(include_bias=False)), [0, 1, 0, -1, 1]),
+        (FeatureUnion([("own", StandardScaler()), ("pca", PCA(1))]), [0, 1, -1]),
+        (
+            ColumnTransformer([("b", StandardScaler(), ["b"]), ("rest", "passthrough", [0]), ("no", "drop", [1])]),
+            [1, 0],
+        ),
+        (
+            make_column_transformer(
+                (KBinsDiscretizer(2, quantile_method="linear"), lambda X: ["a"]), remainder=PCA(1)
+            ),
+            [0, 0, 1],
+        ),
+        (FunctionTransformer(np.abs), None),  # which says nothing of its features
     ],
 )
-def test_the_column_that_a_feature_comes_from(feature, columns, owner):
-    assert _owner(feature, columns, "table") == owner
+def test_the_column_that_each_output_of_a_transformer_comes_from(transformer, expected):
+    frame = pd.DataFrame({"a": [0.0, 1, 2, 0], "b": [3.0, 4, 4, 3]})
+    if not isinstance(transformer, str):
+        transformer = transformer.fit(frame)
+    found = origins(transformer, 2, None)
+    assert (found if found is None else found.tolist()) == expected
 
 
-def test_a_feature_of_either_of_two_columns_is_refused():
-    with pytest.raises(ValueError, match=r"'city_name_x' .* may be of any of the columns \['city', 'city_name'\]"):
-        _owner("city_name_x", ["city", "city_name"], "table")
+def test_what_is_made_of_several_columns_stands_for_itself_or_is_refused(table):
+    frame, y = table
+    frame = pd.DataFrame({"pca0": frame["price"], "b": np.arange(80.0) % 7})
+    pca = make_pipeline(ModalityTransformer([("t", PCA(2), [0, 1])]), small(max_epochs=1)).fit(frame, y)
+    with pytest.raises(
+        ValueError, match=r"feature 'pca0' of modality 't' may be of any of the columns \['pca0', 'b'\]"
+    ):
+        attributions(pca, frame[:3], "t", level="column")
+    pca.fit(frame.rename(columns={"pca0": "a"}), y)
+    found = attributions(pca, frame[:3].rename(columns={"pca0": "a"}), "t", level="column")
+    assert found.names.tolist() == ["pca0", "pca1"]
 
 
 # -- wrong input ------------------------------------------------------------------------------------------------
