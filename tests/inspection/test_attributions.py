@@ -30,6 +30,7 @@ from torch import nn
 
 from skmm import (
     Blocks,
+    LazyTable,
     ModalityTransformer,
     MultimodalClassifier,
     MultimodalRegressor,
@@ -148,6 +149,32 @@ def test_the_baseline_is_the_mean_of_training(mixed):
     np.testing.assert_allclose(found.baseline, mean, rtol=1e-5)
     without = with_block(X, "vector", np.where(there[:, None], mean, np.nan))
     np.testing.assert_allclose(found.baseline_output, log_odds(model, without, y), atol=1e-4)
+
+
+@pytest.mark.parametrize("modality", ["vector", "ragged"])
+def test_the_baseline_as_used_can_be_given_again(mixed, modality):
+    model, X, _ = mixed
+    found = attributions(model, X, modality)
+    assert found.baseline.shape == X[modality].shape[1:] if modality == "vector" else X[modality].inner_shape
+    again = attributions(model, X[3:6], modality, baseline=found.baseline)
+    steps = again.values.shape[1]
+    np.testing.assert_allclose(again.values, found.values[3:6, :steps], atol=1e-4)
+
+
+@pytest.mark.parametrize("experts", [None, {"linear": LogisticRegression()}])
+def test_an_outlier_hides_nothing_that_changes_on_the_way(experts):
+    X, y = make_data(N, ("vector", "ragged"))
+    model = small(max_epochs=5, n_members=2, experts=experts).fit(X, y)
+    vector, ragged = X["vector"][:2].copy(), X["ragged"][[0, 1]]
+    vector[:, :2] = [1e6, -1e6]
+    ragged.values[0] = 1e5
+    for modality, far in (("vector", vector), ("ragged", ragged)):
+        found = attributions(model, with_block(X[:2], modality, far), modality)
+        assert found.completeness_error.max() < 0.05
+        assert np.abs(found.output - found.baseline_output).max() > 0.1
+    # and from a baseline as far away
+    found = attributions(model, X[:2], "vector", baseline=[1e6, -1e6, 0, 0, 0, 0])
+    assert found.completeness_error.max() < 0.05
 
 
 def test_a_sample_without_the_modality_has_none(mixed):
@@ -428,6 +455,34 @@ def test_the_columns_of_a_table_go_by_their_names(of_table, table):
     assert np.abs(whole.values[:, 0]).mean() > np.abs(whole.values[:, 1]).mean()
 
 
+def test_one_row_and_a_table_on_disk_are_read_as_predict_reads_them(of_table, table, tmp_path):
+    frame, _ = table
+    frame.to_parquet(tmp_path / "rows.parquet")
+    stored = LazyTable.from_parquet(tmp_path / "rows.parquet")
+    for modality in of_table.modalities_:
+        expected = attributions(of_table, frame[:6], modality, target="yes")
+        read = attributions(of_table, stored[:6], modality, target="yes")
+        rows = [frame.iloc[i].to_dict() for i in range(6)]
+        for found in (read, attributions(of_table, rows, modality, target="yes")):
+            values = (v.toarray() if sp.issparse(v) else v for v in (found.values, expected.values))
+            np.testing.assert_allclose(*values, atol=1e-4)
+        one = attributions(of_table, rows[0], modality, target="yes")
+        np.testing.assert_allclose(one.output, expected.output[:1], atol=1e-5)
+    assert len(attributions(of_table, stored, "review").output) == 80
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        attributions(of_table, frame[:0], "review")
+
+
+def test_sequences_on_disk_have_the_steps_of_those_in_memory(mixed, tmp_path):
+    model, X, _ = mixed
+    X = X[:8]
+    pd.DataFrame({"ragged": [steps.tolist() for steps in X["ragged"]]}).to_parquet(tmp_path / "rows.parquet")
+    stored = with_block(X, "ragged", Blocks.from_parquet(tmp_path / "rows.parquet")["ragged"])
+    for modality in ("ragged", "vector"):
+        found, kept = attributions(model, stored, modality), attributions(model, X, modality)
+        np.testing.assert_allclose(found.values, kept.values, atol=1e-5)
+
+
 def test_words_and_tokens_of_tables_go_by_what_they_were(table):
     frame, y = table
     readers = [("words", TextTokens(), "review"), ("cells", TableTokens(), ["city"])]
@@ -547,6 +602,14 @@ def test_what_is_made_of_several_columns_stands_for_itself_or_is_refused(table):
         ({"window": 2}, "window=2 is of method='occlusion', not of 'integrated_gradients'"),
         ({"window": 0, "method": "occlusion"}, "window=0 must be whole numbers of 1 or more"),
         ({"window": (1, 2), "method": "occlusion"}, r"window=\(1, 2\) must be .* up to 1 axes"),
+        ({"modality": ["vector"]}, r"unknown modality \['vector'\], valid are"),
+        ({"target": {}}, r"unknown class \{\}, valid are \[0, 1, 2\]"),
+        ({"target": np.array("yes")}, "unknown class 'yes'"),
+        ({"target": [[0], [1]]}, r"target of shape \(2, 1\) must be one label, or one for each"),
+        ({"baseline": [[1], [1, 2]]}, r"baseline of shape \(2,\) does not fit"),
+        ({"baseline": "mean"}, r"baseline 'mean' does not fit"),
+        ({"feature_names": 3}, "feature_names=3 must be a list of the names of 6 features"),
+        ({"feature_names": "abcdef"}, "feature_names='abcdef' must be a list"),
         ({"feature_names": ["a"]}, r"feature_names has 1 names; modality 'vector' \(vector\) has 6"),
         ({"n_steps": 0}, "n_steps must be a positive integer, got 0"),
         ({"tolerance": 0}, "tolerance must be a number above 0"),
@@ -593,5 +656,8 @@ def test_steps_alone_are_summed_over_time(mixed):
     found = attributions(model, X[5:8], "vector")
     with pytest.raises(ValueError, match="modality 'vector' is vector, and has no steps"):
         found.over_time()
+    assert found == found
+    assert found != attributions(model, X[5:8], "vector")
+    assert len({found, found}) == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.values = None
