@@ -508,8 +508,12 @@ def _checked_sample(sample: Any, values: np.ndarray, kind: str, modality: str) -
     if sample is None or kind not in ("sequence", "image", "video"):
         return None
     sample = np.asarray(sample)
-    start = 0 if kind == "image" else 1  # of steps there may be fewer
-    if sample.dtype.kind not in "biuf" or sample.shape[start:] != values.shape[start:] or sample.size == 0:
+    if kind == "sequence":  # one number a step may be without an axis of its own
+        fits = sample.ndim > 0 and _n_names(sample, kind) == _n_names(values, kind)
+    else:  # of frames there may be fewer
+        start = 0 if kind == "image" else 1
+        fits = sample.shape[start:] == values.shape[start:]
+    if not fits or sample.size == 0 or sample.dtype.kind not in "biuf":
         raise ValueError(
             f"sample of shape {sample.shape} does not fit values of modality {modality!r} ({kind}) of shape "
             f"{values.shape}; give numbers of that shape."

@@ -86,11 +86,11 @@ def _of_parts(transformer: ColumnTransformer, n_columns: int) -> np.ndarray | No
 
 def _asked(transformer: Any, n_columns: int) -> np.ndarray | None:
     """Of a transformer that names its features after those that it is given."""
-    bare = copy.copy(transformer)
-    bare.__dict__.pop("feature_names_in_", None)  # it would insist on these
     try:
+        bare = copy.copy(transformer)
+        vars(bare).pop("feature_names_in_", None)  # it would insist on these
         names = bare.get_feature_names_out([_MARK.format(i) for i in range(n_columns)])
-    except (AttributeError, TypeError, ValueError):
+    except Exception:  # whatever a transformer of somebody's own raises: then it does not say
         return None
     each = [set(_MARKED.findall(str(name))) for name in names]
     return np.array([int(*places) if len(places) == 1 else -1 for places in each], dtype=np.int64)

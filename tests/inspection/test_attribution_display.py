@@ -176,6 +176,13 @@ def test_what_cannot_be_drawn_is_refused_at_once(options, message):
         AttributionDisplay(**{"values": [1.0, 2, 3], "kind": "vector", "modality": "text", **options})
 
 
+def test_one_number_a_step_needs_no_axis_of_its_own(ax):
+    values = np.ones((5, 1))
+    display = AttributionDisplay(values=values, kind="sequence", modality="sound", sample=np.arange(4)).plot(ax)
+    assert display.sample.shape == (4,)
+    np.testing.assert_array_equal(display.heat_.get_array(), np.ones((1, 5)))
+
+
 def test_lists_are_drawn_as_arrays_are(ax):
     pixels = [[0.0, 1.0], [-2.0, 0.0]]
     display = AttributionDisplay(values=pixels, kind="image", modality="photo", sample=[[0, 1], [2, 3]]).plot(ax)
