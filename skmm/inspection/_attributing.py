@@ -13,10 +13,12 @@ from torch import Tensor
 
 from skmm._optional import import_optional
 from skmm.blocks import BlockInfo, Blocks
+from skmm.inputs._scaling import CLIP
 from skmm.inspection._explained import Explained, Goal
 from skmm.inspection._names import Names
 
 _STEPS, MOST_STEPS = 16, 512  # of integrated gradients: the first number that is tried, and the last
+_LONGER, _ROUNDING = 8.0, 1e-6  # parts of the way beyond the ends of inputs, and a change that is none
 _ROWS = 2048  # samples, each with a value of its own, that the network is asked about at a time, at most
 _NUMBERS = 1 << 22  # that the modality may hold of these
 
@@ -58,7 +60,8 @@ class Found:
 def explain(explained: Explained, how: Asked, blocks: Blocks, places: np.ndarray | None) -> list[Found]:
     found = []
     for rows in explained.read(blocks, places):
-        nothing = _baseline(explained, how)
+        stands_for_it = _baseline(explained, how)
+        nothing = stands_for_it.broadcast_to(explained.x.shape[1:]).unsqueeze(0)
         there = explained.there if explained.there.ndim == 1 else explained.there.any(1)
         known = torch.where(there)[0]
         values = torch.zeros(explained.x.shape, dtype=torch.float64)
@@ -88,7 +91,7 @@ def explain(explained: Explained, how: Asked, blocks: Blocks, places: np.ndarray
                 base=base.numpy(),
                 changed=changed.numpy(),
                 n_steps=n_steps,
-                baseline=np.asarray(0.0) if kind in ("sparse", "tokens") else nothing[0].numpy(),
+                baseline=stands_for_it.numpy().copy(),
             )
         )
     return found
@@ -104,9 +107,12 @@ def _baseline(explained: Explained, how: Asked) -> Tensor:
     try:
         nothing = explained.baseline(given)
     except (TypeError, ValueError, RuntimeError):
+        shape = np.asarray(given, dtype=object).shape
+        what = f"of shape {shape}" if shape else repr(given)
+        each = "whose steps have" if info.kind == "sequence" else "of"
         raise ValueError(
-            f"baseline of shape {np.shape(given)} does not fit modality {explained.modality!r}, {info.kind} of "
-            f"shape {info.shape}; give a number, or numbers of that shape."
+            f"baseline {what} does not fit modality {explained.modality!r}, {info.kind} {each} shape {info.shape}; "
+            "give a number, or numbers of that shape."
         ) from None
     if not bool(nothing.isfinite().all()):
         raise ValueError(f"baseline of modality {explained.modality!r} holds NaN or infinity.")
@@ -133,13 +139,15 @@ def _integrate(
         limit = _at_a_time(explained, 1)
         for part in open_.split(_at_a_time(explained, n_steps)):
             own = rows[part]
-            values[own] = integrated.attribute(
-                explained.x[own],
-                nothing,
-                additional_forward_args=(own,),
-                n_steps=n_steps,
-                internal_batch_size=limit if n_steps > limit else None,  # of one large sample
-            ).double()
+            values[own] = 0.0
+            for leg, start, end in _legs(explained, own, nothing):
+                values[leg] += integrated.attribute(
+                    end,
+                    start,
+                    additional_forward_args=(leg,),
+                    n_steps=n_steps,
+                    internal_batch_size=limit if n_steps > limit else None,  # of one large sample
+                ).double()
         taken[open_.numpy()] = n_steps
         if not adapts or n_steps >= MOST_STEPS:
             break
@@ -150,6 +158,39 @@ def _integrate(
         open_ = open_[torch.from_numpy(error >= how.tolerance)]
         n_steps *= 2
     return taken
+
+
+def _legs(explained: Explained, rows: Tensor, nothing: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Of the way from the baseline to samples the straight parts: the rows that go there, start and end.
+
+    Past the ends of inputs the network is flat, and points that are spread to an outlier would miss all that
+    changes before.
+    """
+    x = explained.x[rows]
+    nothing = nothing.expand(x.shape)
+    first, last = _to_the_ends(explained, rows, nothing), _to_the_ends(explained, rows, x)
+    back = [(leg, end, start) for leg, start, end in _outwards(explained, rows, first, nothing)]
+    return [*back, (rows, first, last), *_outwards(explained, rows, last, x)]
+
+
+def _to_the_ends(explained: Explained, rows: Tensor, x: Tensor, reach: float = CLIP) -> Tensor:
+    return torch.where(_real(explained, rows), explained.within(x, reach), x)
+
+
+def _outwards(explained: Explained, rows: Tensor, start: Tensor, x: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Parts of the way from the ends to x, each longer than the last: experts, which sum up, may see beyond."""
+    legs: list[tuple[Tensor, Tensor, Tensor]] = []
+    if torch.equal(start, x):
+        return legs
+    with torch.no_grad():
+        changes = (explained(x, rows) - explained(start, rows)).abs() > _ROUNDING
+    rows, start, x, reach = rows[changes], start[changes], x[changes], CLIP
+    while not torch.equal(start, x):
+        reach *= _LONGER
+        end = _to_the_ends(explained, rows, x, reach)
+        legs.append((rows, start, end))
+        start = end
+    return legs
 
 
 def _error(sums: np.ndarray, changed: np.ndarray, smallest: np.ndarray) -> np.ndarray:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
 
-from skmm._checks import check_positive, is_whole, unknown
+from skmm._checks import check_positive, unknown
 from skmm._optional import import_optional
 from skmm._private import num_samples, safe_indexing
-from skmm.blocks import Blocks, RaggedArray, is_lazy
-from skmm.inspection._attributions import Attributions, attributed
-from skmm.inspection._names import frame_names
+from skmm.blocks import KINDS, Blocks, RaggedArray, is_lazy
+from skmm.inspection._attributions import Attributions, attributed, checked_row
+from skmm.inspection._drawing import LITERAL, check_kind, height_of, shown
 
 STYLES = ("bars", "text", "heat", "line")
 _DEFAULT = {"vector": "bars", "sparse": "bars", "tokens": "text"}
+_AXES = {"vector": (1,), "sparse": (1,), "tokens": (1,), "sequence": (1, 2, 3, 4), "image": (2, 3), "video": (3, 4)}
+_VALUE = "predicted value"
 _COLOURS = "PuOr_r"  # purple against, orange for: told apart by those who see no red, or no green
 _LINE = 48  # letters of a line of text
 _FRAMES = 8  # of a video that are shown side by side
@@ -48,13 +50,18 @@ class AttributionDisplay:
     unit : str, default="log-odds"
         Unit of the attributions.
     target : object, default=None
-        What they speak for.
+        What they speak for; of a predicted value its number, where there are several.
     output, baseline_output : float or None, default=None
         The prediction, and that with the baseline in place of the modality, for the title.
     seconds : float or None, default=None
         From one step to the next.
     hertz : ndarray of shape (n_bands,) or None, default=None
         Of the bands of a spectrogram.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown, or values, names, sample or hertz do not fit it or each other.
 
     Attributes
     ----------
@@ -110,17 +117,21 @@ class AttributionDisplay:
         seconds: float | None = None,
         hertz: np.ndarray | None = None,
     ) -> None:
-        self.values = values
+        self.values = _checked_values(values, kind, modality)
         self.kind = kind
         self.modality = modality
-        self.names = names
-        self.sample = sample
+        self.names = _checked_names(names, self.values, kind, modality)
+        self.sample = _checked_sample(sample, self.values, kind, modality)
         self.unit = unit
         self.target = target
         self.output = output
         self.baseline_output = baseline_output
         self.seconds = seconds
-        self.hertz = hertz
+        self.hertz = None if hertz is None else np.asarray(hertz, dtype=float)
+        if self.hertz is not None and self.hertz.shape != (_n_names(self.values, kind),):
+            raise ValueError(
+                f"hertz of shape {self.hertz.shape}: modality {modality!r} has {_n_names(self.values, kind)} bands."
+            )
 
     @classmethod
     def from_attributions(cls, found: Attributions, row: int, *, sample: Any = None) -> Self:
@@ -144,9 +155,7 @@ class AttributionDisplay:
         ValueError
             If there is no such sample, or it lacks the modality.
         """
-        n = len(found.present)
-        if not is_whole(row) or not 0 <= row < n:
-            raise ValueError(f"row={row!r} is none of the {n} samples, 0 to {n - 1}.")
+        row = checked_row(row, len(found.present))
         if not found.present[row]:
             raise ValueError(f"row {row} lacks modality {found.modality!r}: there is nothing to draw.")
         values = found.values[[row]].toarray()[0] if sp.issparse(found.values) else found.values[row]
@@ -158,9 +167,9 @@ class AttributionDisplay:
             kind=found.kind,
             modality=found.modality,
             names=names,
-            sample=None if sample is None else np.asarray(sample),
+            sample=sample,
             unit=found.unit,
-            target=found.target[row],
+            target=None if found.unit == _VALUE and found.n_outputs == 1 else found.target[row],
             output=float(found.output[row]),
             baseline_output=float(found.baseline_output[row]),
             seconds=found.seconds,
@@ -210,15 +219,11 @@ class AttributionDisplay:
             As :func:`attributions` and :meth:`from_attributions`.
         """
         import_optional("matplotlib", extra="plot")
-        given = Blocks(X) if isinstance(X, Mapping) and not isinstance(X, Blocks) else X
-        n = num_samples(given)
-        if not is_whole(row) or not 0 <= row < n:
-            raise ValueError(f"row={row!r} is none of the {n} samples, 0 to {n - 1}.")
-        own = safe_indexing(given, [row])
-        if feature_names is None:
-            feature_names = frame_names(X, modality)
+        _check_text(text)
+        if isinstance(X, Blocks | np.ndarray) or sp.issparse(X) or hasattr(X, "columns"):  # nothing else is read
+            X, row = safe_indexing(X, [checked_row(row, num_samples(X))]), 0
         how = {"baseline": baseline, "window": window, "level": level, "feature_names": feature_names}
-        found, blocks = attributed(estimator, own, modality, target, method, **how)
+        found, blocks = attributed(estimator, X, modality, target, method, **how, row=row)
         display = cls.from_attributions(found, 0, sample=_sample(blocks, modality))
         return display.plot(ax, style=style, text=text, n_names=n_names, cmap=cmap)
 
@@ -262,20 +267,24 @@ class AttributionDisplay:
         """
         pyplot = import_optional("matplotlib.pyplot", extra="plot")
         check_positive("n_names", n_names)
+        _check_text(text)
         self.style_ = self._style(style, text)
-        if ax is None:
+        made = ax is None
+        if made:
             _, ax = pyplot.subplots(layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         colours = _softened(cmap)
         if self.style_ == "bars":
-            self._draw_bars(n_names, colours)
+            names = self._draw_bars(n_names, colours)
+            if made:
+                self.figure_.set_figheight(max(self.figure_.get_figheight(), height_of(names)))
         elif self.style_ == "text":
             self._draw_text(text, colours)
         elif self.style_ == "line":
             self._draw_line(colours)
         else:
             self._draw_heat(colours)
-        ax.set_title(self._title(), fontsize="medium")
+        ax.set_title(self._title(), fontsize="medium", **LITERAL)
         return self
 
     # -- parts ---------------------------------------------------------------------------------------------------
@@ -299,11 +308,12 @@ class AttributionDisplay:
         return style
 
     def _title(self) -> str:
-        target = "" if self.target is None or self.unit != "log-odds" else f" of {self.target}"
+        output = "output " if self.unit == _VALUE else ""
+        target = "" if self.target is None else f" of {output}{shown(self.target)}"
+        own = f"{shown(self.modality)}: {self.unit}{target}"
         if self.output is None or self.baseline_output is None:
-            return f"{self.modality}: {self.unit}{target}"
-        own = f"{self.modality}: {self.unit}{target} {self.output:+.2f},"
-        return f"{own}\n{self.baseline_output:+.2f} with the baseline in its place"
+            return own
+        return f"{own} {self.output:+.2f},\n{self.baseline_output:+.2f} with the baseline in its place"
 
     @property
     def _label(self) -> str:
@@ -317,7 +327,8 @@ class AttributionDisplay:
         most = most or float(sizes.max(initial=0.0)) or 1.0
         return colors.Normalize(-most, most, clip=True)
 
-    def _draw_bars(self, n_names: int, colours: Any) -> None:
+    def _draw_bars(self, n_names: int, colours: Any) -> list[str]:
+        """The names that are drawn."""
         values = np.nan_to_num(np.ravel(self.values))
         names = [str(i) for i in range(len(values))] if self.names is None else [str(name) for name in self.names]
         if self.kind == "tokens":  # one bar for each word, wherever it stands
@@ -328,16 +339,16 @@ class AttributionDisplay:
             names, values = list(sums), np.array(list(sums.values()))
         order = np.argsort(-np.abs(values), kind="stable")
         kept = [i for i in order[:n_names].tolist() if values[i] != 0 or self.kind == "vector"][::-1]
-        shown = values[kept]
-        self.bars_ = self.ax_.barh(
-            range(len(kept)), shown, height=0.6, color=[colours(0.95 if v > 0 else 0.05) for v in shown]
-        )
-        self.ax_.set_yticks(range(len(kept)), [_short(names[i]) for i in kept])
+        sides = [colours(0.95 if value > 0 else 0.05) for value in values[kept]]
+        self.bars_ = self.ax_.barh(range(len(kept)), values[kept], height=0.6, color=sides)
+        drawn = [shown(names[i]) for i in kept]
+        self.ax_.set_yticks(range(len(kept)), drawn, **LITERAL)
         self.ax_.axvline(0, color="0.3", linewidth=0.8)
-        self.ax_.set_xlabel(self._label)
+        self.ax_.set_xlabel(self._label, **LITERAL)
         others = np.delete(values, kept)
         if others.any():
             self.ax_.set_ylabel(f"{len(kept)} strongest of {len(values)}\n(the others add {others.sum():+.2f})")
+        return drawn
 
     def _draw_text(self, text: str | None, colours: Any) -> None:
         pieces = self._pieces(text)
@@ -348,7 +359,7 @@ class AttributionDisplay:
         size = min(14.0, width / _LINE / _ADVANCE)
         patches = import_optional("matplotlib.patches", extra="plot")
         for word, value in pieces:
-            word = _short(word, _LINE)
+            word = _short(shown(word, 20 * _LINE), _LINE)
             if place and place + len(word) > _LINE:
                 place, line = 0, line + 1
             colour = colours(norm(value)) if value is not None else (1.0, 1.0, 1.0, 1.0)
@@ -357,7 +368,7 @@ class AttributionDisplay:
                 self.ax_.add_patch(box)
             ink = "white" if np.dot(colour[:3], [0.299, 0.587, 0.114]) < 0.55 else "black"
             how = {"family": "monospace", "fontsize": size, "color": ink, "va": "center", "ha": "left"}
-            self.words_.append(self.ax_.text(place, line, word.replace("$", r"\$"), **how))
+            self.words_.append(self.ax_.text(place, line, word, **how, **LITERAL))
             place += len(word) + 1
         self.ax_.set_xlim(0, _LINE)
         self.ax_.set_ylim(max(line, 5) + 0.8, -0.8)
@@ -393,7 +404,7 @@ class AttributionDisplay:
             self.ax_.fill_between(x, steps[there], where=side, interpolate=True, color=colours(place), linewidth=0)
         self.ax_.axhline(0, color="0.3", linewidth=0.8)
         self.ax_.set_xlabel(self._time_label())
-        self.ax_.set_ylabel(self._label)
+        self.ax_.set_ylabel(self._label, **LITERAL)
 
     def _time_label(self) -> str:
         return "time (s)" if self.seconds else "frame" if self.kind == "video" else "step"
@@ -433,7 +444,7 @@ class AttributionDisplay:
             self.ax_.set_yticks(places, [f"{self.hertz[i]:.0f}" for i in places])
             self.ax_.set_ylabel("frequency of the band (Hz)")
         elif self.names is not None:
-            self.ax_.set_yticks(places, [_short(str(self.names[i])) for i in places])
+            self.ax_.set_yticks(places, [shown(self.names[i]) for i in places], **LITERAL)
         else:
             self.ax_.set_yticks(places)
             self.ax_.set_ylabel("number of the feature")
@@ -453,7 +464,66 @@ class AttributionDisplay:
 
     def _bar_of_colours(self, norm: Any, colours: Any, **how: Any) -> None:
         mappable = import_optional("matplotlib.cm", extra="plot").ScalarMappable(norm, colours)
-        self.colorbar_ = self.figure_.colorbar(mappable, ax=self.ax_, label=self._label, shrink=0.8, **how)
+        self.colorbar_ = self.figure_.colorbar(mappable, ax=self.ax_, shrink=0.8, **how)
+        self.colorbar_.set_label(self._label, **LITERAL)
+
+
+# -- what was given ---------------------------------------------------------------------------------------------
+
+
+def _checked_values(values: Any, kind: Any, modality: str) -> np.ndarray:
+    check_kind(kind, tuple(KINDS))
+    try:
+        values = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"values of modality {modality!r} must be numbers, in the shape of its block.") from None
+    if values.ndim not in _AXES[kind]:
+        axes = " or ".join(map(str, _AXES[kind]))
+        raise ValueError(
+            f"values of shape {values.shape}: those of one sample of kind {kind!r} (modality {modality!r}) have "
+            f"{axes} axes."
+        )
+    if values.size == 0 or (kind not in ("vector", "sparse") and np.isnan(values).all()):
+        raise ValueError(f"modality {modality!r} ({kind}): the sample has no numbers or steps to draw.")
+    return values
+
+
+def _n_names(values: np.ndarray, kind: str) -> int:
+    """Features, words, or bands."""
+    return math.prod(values.shape[1:]) if kind == "sequence" else len(values)
+
+
+def _checked_names(names: Any, values: np.ndarray, kind: str, modality: str) -> np.ndarray | None:
+    if names is None or kind in ("image", "video"):
+        return None
+    if isinstance(names, str | bytes) or not np.iterable(names):
+        raise ValueError(f"names={names!r} must be a list of names.")
+    names, n = np.array([*names], dtype=object), _n_names(values, kind)
+    if names.shape != (n,):
+        raise ValueError(f"names of shape {names.shape}: modality {modality!r} ({kind}) has {n} to name.")
+    return names
+
+
+def _checked_sample(sample: Any, values: np.ndarray, kind: str, modality: str) -> np.ndarray | None:
+    if sample is None or kind not in ("sequence", "image", "video"):
+        return None
+    sample = np.asarray(sample)
+    if kind == "sequence":  # one number a step may be without an axis of its own
+        fits = sample.ndim > 0 and _n_names(sample, kind) == _n_names(values, kind)
+    else:  # of frames there may be fewer
+        start = 0 if kind == "image" else 1
+        fits = sample.shape[start:] == values.shape[start:]
+    if not fits or sample.size == 0 or sample.dtype.kind not in "biuf":
+        raise ValueError(
+            f"sample of shape {sample.shape} does not fit values of modality {modality!r} ({kind}) of shape "
+            f"{values.shape}; give numbers of that shape."
+        )
+    return sample
+
+
+def _check_text(text: Any) -> None:
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"text={text!r} must be the raw text of the sample, a str.")
 
 
 def _softened(cmap: Any) -> Any:

@@ -19,14 +19,13 @@ from skmm.estimators._base import MultimodalEstimator
 from skmm.inspection._attributing import MOST_STEPS, Asked, explain, joined_values, labels_of, said_of_each
 from skmm.inspection._explained import Explained, Goal
 from skmm.inspection._names import Names, frame_names
-from skmm.inspection.removal import at_blocks
 from skmm.speech._recognizer import SpeechRecognizer
 
 METHODS = ("integrated_gradients", "occlusion", "saliency")
 LEVELS = ("feature", "column")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one answer to whether they are equal
 class Attributions:
     """What :func:`attributions` found in a modality of some samples.
 
@@ -44,7 +43,7 @@ class Attributions:
     output, baseline_output : ndarray of shape (n_samples,)
         What is explained, of the sample and with the baseline in place of the modality.
     baseline : ndarray
-        As used.
+        As used, in the shape of a sample, of a sequence in that of a step; it can be given again.
     present : ndarray of bool, shape (n_samples,)
         Which samples have the modality.
     completeness_error : ndarray of shape (n_samples,) or None
@@ -65,6 +64,8 @@ class Attributions:
         From one step to the next, where a transformer before the estimator says so.
     hertz : ndarray of shape (n_bands,), or None
         Of the bands of a spectrogram, where a transformer before the estimator says so.
+    n_outputs : int
+        Classes, labels or values that the estimator predicts.
 
     Methods
     -------
@@ -90,6 +91,7 @@ class Attributions:
     level: str
     seconds: float | None = None
     hertz: np.ndarray | None = None
+    n_outputs: int = 1
 
     def over_time(self) -> np.ndarray:
         """What each step of a sequence, or frame of a video, adds up to.
@@ -202,7 +204,9 @@ def attributions(
     Computed by captum on the estimator's deployed module, on the CPU. Integrated gradients are the same whatever
     the other samples are, up to rounding. Standardised inputs end at 5 deviations and what a head says of a class
     at a log-probability of -8: beyond, "saliency" is 0. On the way from the baseline both are passed, so that
-    integrated gradients see what lies before. The log-odds have no such ends, which is why they are explained.
+    integrated gradients see what lies before. The log-odds have no such ends, which is why they are explained. The
+    way leads from the baseline to the sample with both cut to 5 deviations, so that an outlier leaves enough points
+    to where something changes, and on to what lies beyond where experts see more than the network.
     Fusions that take roots of products (``"mfb"``, ``"mfh"``, ``"mcb"``) are so steep near 0 that 512 steps are too
     few for some samples.
 
@@ -246,14 +250,17 @@ def attributed(
     feature_names: Any,
     n_steps: int | str = "auto",
     tolerance: float = 0.05,
+    row: Any = None,
 ) -> tuple[Attributions, Blocks]:
-    """The attributions, and the blocks that they are of."""
+    """The attributions, of one row if it is named, and the blocks that they are of."""
     import_optional("captum", extra="explain")
     _check_options(method, level, n_steps, tolerance)
     whole = predicting(_ours(estimator))
     model, blocks = _read(whole, X)
+    if row is not None:
+        blocks = blocks[[checked_row(row, len(blocks))]]
     blocks = model.inputs_.check(blocks)
-    if modality not in model.modalities_ or modality not in blocks:
+    if not isinstance(modality, str) or modality not in model.modalities_ or modality not in blocks:
         raise unknown("modality", modality, [name for name in model.modalities_ if name in blocks])
     info = model.modalities_[modality]
     goal = Goal(model, target)
@@ -273,6 +280,7 @@ def attributed(
         level=level,
         seconds=names.seconds,
         hertz=names.hertz,
+        n_outputs=goal.of.n_outputs,
         **said_of_each(found, len(blocks), goal, method),
     )
     _warn(result, how)
@@ -316,25 +324,41 @@ def _ours(estimator: Any) -> Any:
 
 
 def _read(estimator: Any, X: Any) -> tuple[Any, Blocks]:
-    """The multimodal estimator, and X as the blocks that it reads."""
-    model, blocks = at_blocks(estimator, X)
-    while isinstance(model, Pipeline):
-        blocks = model[:-1].transform(blocks) if len(model) > 1 else blocks
-        model = model[-1]
-    return model, blocks
+    """The multimodal estimator, and X as the blocks that it reads, in whatever form ``predict`` takes it."""
+    while isinstance(estimator, Pipeline):
+        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+        estimator = estimator[-1]
+    return estimator, estimator._read(X)
+
+
+def checked_row(row: Any, n_samples: int) -> int:
+    """The number of one of the samples."""
+    if not is_whole(row) or not 0 <= row < n_samples:
+        valid = f", 0 to {n_samples - 1}" if n_samples else ""
+        raise ValueError(f"row={row!r} is none of the {n_samples} samples{valid}.")
+    return int(row)
 
 
 def _names(estimator: Any, X: Any, modality: str, info: BlockInfo, given: Any) -> Names:
     width = 0 if info.kind in ("tokens", "image", "video") else math.prod(info.shape)
     names = Names(estimator, modality, width)
-    own = frame_names(X, modality) if given is None else [str(name) for name in given]
-    if given is not None and (not width or len(own or []) != width):
-        raise ValueError(
-            f"feature_names has {len(own or [])} names; modality {modality!r} ({info.kind}) has {width} to name."
-        )
-    if own is not None and len(own) == width:
-        names.features = np.array(own, dtype=object)
+    if given is not None:
+        names.features = _given_names(given, modality, info, width)
+    elif (own := frame_names(X, modality)) is not None:
+        names.are_columns(own, width)
     return names
+
+
+def _given_names(given: Any, modality: str, info: BlockInfo, width: int) -> np.ndarray:
+    """feature_names, one of each feature."""
+    if isinstance(given, str | bytes) or not np.iterable(given):
+        raise ValueError(f"feature_names={given!r} must be a list of the names of {width} features.")
+    own = [str(name) for name in given]
+    if not width or len(own) != width:
+        raise ValueError(
+            f"feature_names has {len(own)} names; modality {modality!r} ({info.kind}) has {width} to name."
+        )
+    return np.array(own, dtype=object)
 
 
 def _owners(names: Names, modality: str, info: BlockInfo, level: str) -> tuple[np.ndarray | None, list[str]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skmm.blocks import Blocks
+from skmm.blocks import Blocks, is_lazy
+from skmm.blocks._kinds import spread
 from skmm.deployment._feeding import arrays, batches
 from skmm.deployment._graph import Program, arguments_of
 from skmm.deployment._module import DeployedModule
@@ -60,14 +61,17 @@ class Goal:
             return None
         if self.given is None:
             return np.zeros(n_samples, dtype=np.int64)
-        several = np.ndim(self.given) > 0
-        each = np.asarray(self.given).ravel().tolist() if several else [self.given]
+        given = np.asarray(self.given) if np.ndim(self.given) or hasattr(self.given, "dtype") else self.given
+        several = np.ndim(given) > 0
+        if np.ndim(given) > 1:
+            raise ValueError(f"target of shape {np.shape(given)} must be one label, or one for each sample.")
+        each = given.tolist() if several else [given.item() if isinstance(given, np.ndarray) else given]
         if several and len(each) != n_samples:
             raise ValueError(f"target has {len(each)} entries, one for each sample; there are {n_samples} samples.")
         known = {label: place for place, label in enumerate(self.labels.tolist())}
         what = "output" if self.values else "class" if self.of.competing else "label"
         for label in each:
-            if label not in known:
+            if not isinstance(label, Hashable) or label not in known:
                 raise ValueError(f"unknown {what} {label!r}, valid are {self.labels.tolist()}.")
         return np.broadcast_to([known[label] for label in each], n_samples).copy()
 
@@ -81,6 +85,18 @@ class Goal:
             deviation, mean = (torch.from_numpy(np.ravel(part)) for part in (self.of.deviation, self.of.mean))
             combined = combined * deviation + mean
         return combined.gather(1, own)[:, 0]
+
+
+def _loaded(blocks: Blocks) -> Blocks:
+    """Blocks with all that is read lazily in memory."""
+    loaded, present = dict(blocks.items()), blocks.present
+    for name, block in blocks.items():
+        if is_lazy(block):
+            rows = np.flatnonzero(present[name])
+            values, exists = block.read(rows)
+            loaded[name] = spread(values, rows, len(blocks))
+            present[name] = np.isin(np.arange(len(blocks)), rows[exists])
+    return Blocks(loaded, present=present)
 
 
 class _Batch:
@@ -156,7 +172,7 @@ class Explained:
     places: Tensor
 
     def __init__(self, estimator: Any, modality: str, goal: Goal, *, hold_trees: bool) -> None:
-        self.module = DeployedModule(estimator)
+        self.module, self._check = DeployedModule(estimator), estimator.inputs_.check
         self.modality, self.goal = modality, goal
         self.info = self.module.infos[modality]
         self.arguments = arguments_of(self.module)
@@ -226,12 +242,21 @@ class Explained:
 
     def read(self, blocks: Blocks, places: np.ndarray | None) -> Iterator[np.ndarray]:
         """Load checked samples, some at a time: the rows of these."""
-        for rows, part in batches(blocks):
+        for rows, part in self._in_memory(blocks):
             fed = arrays(part, self.module.infos, self.arguments)
             tensors = tuple(torch.from_numpy(fed[argument.name]) for argument in self.arguments)
             self.values, self.present = self.program.named(tensors)
             self._load(None if places is None else torch.from_numpy(places[rows]))
             yield rows
+
+    def _in_memory(self, blocks: Blocks) -> Iterator[tuple[np.ndarray, Blocks]]:
+        """Some samples at a time, with what is stored elsewhere read of these alone."""
+        for rows, part in batches(blocks):
+            if not any(is_lazy(block) for block in part.values()):
+                yield rows, part
+                continue
+            for own, few in batches(self._check(_loaded(part))):
+                yield rows[own], few
 
     def _load(self, places: Tensor | None) -> None:
         own = self.values[self.modality]
@@ -257,15 +282,22 @@ class Explained:
         return own.columns if isinstance(own, SparseRows) else own
 
     def baseline(self, given: Any) -> Tensor:
-        """What stands for nothing, in the form of ``x``: what is given, or the mean of training, or zeros."""
+        """What stands for nothing, in the shape of a sample or step: given, the mean of training, or zeros."""
+        if self.info.kind in ("sparse", "tokens"):
+            return torch.zeros((), dtype=self.x.dtype)
         if given is None:
-            reader: Any = self.module.readers[self.own]
-            nothing = (
-                getattr(reader, "mean", torch.zeros(())) if self.info.kind not in ("sparse", "tokens") else 0.0
-            )
+            nothing: Any = getattr(self.module.readers[self.own], "mean", torch.zeros(()))
         else:
             nothing = torch.from_numpy(np.array(given, dtype=np.float64))
-        return torch.as_tensor(nothing, dtype=self.x.dtype).broadcast_to(self.x.shape[1:]).unsqueeze(0)
+        return torch.as_tensor(nothing, dtype=self.x.dtype).broadcast_to(self.info.shape)
+
+    def within(self, x: Tensor, reach: float) -> Tensor:
+        """Values (R, ...) cut to some deviations about the mean of training; as they are if nothing scales them."""
+        reader: Any = self.module.readers[self.own]
+        if not getattr(reader, "scales", False):
+            return x
+        low, high = ((reader.mean + side * reader.scale).to(x.dtype) for side in (-reach, reach))
+        return torch.minimum(torch.maximum(x, low), high)
 
     # -- the function --------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from skmm.blocks import Blocks, FlatLayout
 from skmm.blocks._divided import positions
 from skmm.compose import AutoModalities, ModalityTransformer
+from skmm.inspection._origins import origins
 from skmm.preprocessing import MFCC, LogMel, TableTokens, TextTokens
 
 
@@ -32,22 +33,34 @@ class Names:
         Names of the features.
     columns : list of str or None
         The raw columns of the table that the modality is made of.
+    origins : ndarray of int, shape (width,), or None
+        The place among them of the one that each feature comes from, -1 of what is made of several.
     """
 
     def __init__(self, estimator: Any, modality: str, width: int) -> None:
         self.features: np.ndarray | None = None
         self.columns: list[str] | None = None
+        self.origins: np.ndarray | None = None
         self._step: Any = None
         made = next((t for t in _transformers(estimator) if modality in t.named_transformers_), None)
-        features = _divided(estimator, modality) if made is None else self._made_by(made, modality)
-        if features is not None and len(features) == width:
+        if made is not None:
+            self._made_by(made, modality, width)
+        elif (features := _divided(estimator, modality)) is not None:
+            self.are_columns(features, width)
+
+    def _made_by(self, made: ModalityTransformer, modality: str, width: int) -> None:
+        whole = made.named_transformers_[modality]
+        self._step = whole.steps[-1][1] if isinstance(whole, Pipeline) else whole
+        self.columns, features = made._features_of(modality)
+        self.origins = origins(whole, len(self.columns), width)
+        if len(features) == width:
             self.features = np.array(features, dtype=object)
 
-    def _made_by(self, made: ModalityTransformer, modality: str) -> list[str]:
-        step = made.named_transformers_[modality]
-        self._step = step.steps[-1][1] if isinstance(step, Pipeline) else step
-        self.columns, features = made._features_of(modality)
-        return features
+    def are_columns(self, names: list[str], width: int) -> None:
+        """Each number is a column of a table."""
+        if len(names) == width:
+            self.features, self.columns = np.array(names, dtype=object), names
+            self.origins = np.arange(width)
 
     def words(self, ids: np.ndarray) -> np.ndarray:
         """Token ids (n, T) as words, or as columns of a table; as numbers where nothing is known of them."""
@@ -76,40 +89,33 @@ class Names:
     def by_column(self, modality: str) -> tuple[np.ndarray, list[str]]:
         """The raw column of each feature, as its number (width,), and the columns' names.
 
+        What is made of several columns, such as a principal component, stands for itself.
+
         Raises
         ------
         ValueError
-            If nothing is known of the features or columns, or a feature may come from either of two.
+            If it is not known which columns the features come from, or a feature of several is called like one.
         """
-        if self.features is None or self.columns is None:
+        if self.origins is None or self.columns is None:
             raise ValueError(
                 f"level='column': of modality {modality!r} it is not known which columns its features come from. "
                 "Give the estimator a DataFrame, by modalities='auto' or behind a ModalityTransformer, whose "
                 "transformers name their features; or take level='feature'."
             )
-        columns = list(self.columns)
-        if len(columns) == 1:
-            return np.zeros(len(self.features), dtype=np.int64), columns
-        owners = [_owner(str(feature), columns, modality) for feature in self.features]
-        used = list(dict.fromkeys(owners))
-        names = [column for column in columns if column in used] + [own for own in used if own not in columns]
-        return np.array([names.index(own) for own in owners]), names
-
-
-def _owner(feature: str, columns: Sequence[str], modality: str) -> str:
-    """The column that a feature is named after: itself, or what comes before a category."""
-    parts = feature.split("__")
-    tails = ["__".join(parts[i:]) for i in range(len(parts))]
-    exact = [column for column in columns if column in tails or f"text_{column}" in parts]
-    if exact:
-        return max(exact, key=len)
-    found = [column for column in columns if any(tail.startswith(f"{column}_") for tail in tails)]
-    if len(found) > 1:
-        raise ValueError(
-            f"level='column': feature {feature!r} of modality {modality!r} may be of any of the columns {found}. "
-            "Rename them so that none begins like another and an underscore, or take level='feature'."
-        )
-    return found[0] if found else feature
+        used = [place for place in range(len(self.columns)) if place in self.origins]
+        names = [self.columns[place] for place in used]
+        mixed = np.flatnonzero(self.origins < 0)
+        for place in mixed.tolist():
+            feature = str(place) if self.features is None else str(self.features[place])
+            if feature in self.columns:
+                raise ValueError(
+                    f"level='column': feature {feature!r} of modality {modality!r} may be of any of the columns "
+                    f"{self.columns}. Rename the column {feature!r}, or take level='feature'."
+                )
+            names.append(feature)
+        owners = np.searchsorted(used, self.origins)
+        owners[mixed] = len(used) + np.arange(len(mixed))
+        return owners, names
 
 
 def _transformers(estimator: Any) -> Iterator[ModalityTransformer]:

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from conftest import make_data, small
 from matplotlib.figure import Figure
 
-from skmm import Blocks
+from skmm import Blocks, LazyTable, MultimodalRegressor
 from skmm.inspection import AttributionDisplay, Attributions, attributions
 
 
@@ -136,6 +136,7 @@ def test_frames_of_a_video_stand_side_by_side(ax):
             r"style='heat' does not suit modality 'text' \(sparse\), valid are \['bars'\]",
         ),
         ({"style": "text"}, r"style='text' does not suit .* Marked words need text=\.\.\., and names"),
+        ({"text": 3}, "text=3 must be the raw text of the sample, a str"),
         ({"n_names": 0}, "n_names must be a positive integer"),
         ({"text": "nothing known"}, "no word of text='nothing known' is among the names of modality 'text'"),
     ],
@@ -143,6 +144,96 @@ def test_frames_of_a_video_stand_side_by_side(ax):
 def test_wrong_options_of_the_plot(words, ax, options, message):
     with pytest.raises(ValueError, match=message):
         words.plot(ax, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "picture"}, r"unknown kind 'picture', valid are \['vector', 'sparse', 'sequence'"),
+        ({"kind": ["vector"]}, r"unknown kind \['vector'\]"),
+        ({"values": ["a", "b"]}, "values of modality 'text' must be numbers"),
+        ({"kind": "image"}, r"values of shape \(3,\): those .* of kind 'image' .* have 2 or 3 axes"),
+        (
+            {"kind": "sequence", "values": np.zeros((0, 4))},
+            r"'text' \(sequence\): the sample has no numbers or steps",
+        ),
+        ({"kind": "tokens", "values": [np.nan]}, "the sample has no numbers or steps"),
+        ({"names": ["a", "b"]}, r"names of shape \(2,\): modality 'text' \(vector\) has 3 to name"),
+        ({"names": "abc"}, "names='abc' must be a list of names"),
+        ({"kind": "sequence", "values": np.ones((2, 4)), "names": ["a", "b"]}, r"\(sequence\) has 4 to name"),
+        (
+            {"kind": "sequence", "values": np.ones((2, 4)), "hertz": [1, 2]},
+            r"hertz of shape \(2,\): .* has 4 bands",
+        ),
+        (
+            {"kind": "image", "values": np.ones((2, 4)), "sample": np.ones((4, 4))},
+            r"sample of shape \(4, 4\) does not",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_at_once(options, message):
+    with pytest.raises(ValueError, match=message):
+        AttributionDisplay(**{"values": [1.0, 2, 3], "kind": "vector", "modality": "text", **options})
+
+
+def test_one_number_a_step_needs_no_axis_of_its_own(ax):
+    values = np.ones((5, 1))
+    display = AttributionDisplay(values=values, kind="sequence", modality="sound", sample=np.arange(4)).plot(ax)
+    assert display.sample.shape == (4,)
+    np.testing.assert_array_equal(display.heat_.get_array(), np.ones((1, 5)))
+
+
+def test_lists_are_drawn_as_arrays_are(ax):
+    pixels = [[0.0, 1.0], [-2.0, 0.0]]
+    display = AttributionDisplay(values=pixels, kind="image", modality="photo", sample=[[0, 1], [2, 3]]).plot(ax)
+    np.testing.assert_array_equal(display.heat_.get_array(), pixels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "style", "values"),
+    [
+        ("vector", "bars", [1.0, -2.0]),
+        ("tokens", "text", [1.0, -2.0]),
+        ("tokens", "bars", [1.0, -2.0]),
+        ("sequence", "heat", [[1.0, 2.0], [3.0, -4.0]]),
+        ("sequence", "line", [[1.0, 2.0], [3.0, -4.0]]),
+    ],
+)
+def test_names_with_dollars_are_shown_as_they_are(ax, kind, style, values):
+    names, unit = ["$a^$", "_$x_1$"], "$u^$"
+    how = {"kind": kind, "modality": "$m^$", "names": names, "unit": unit, "target": "$yes^$"}
+    display = AttributionDisplay(values=values, **how).plot(ax, style=style)
+    ax.figure.canvas.draw()
+    assert ax.get_title() == "$m^$: $u^$ of $yes^$"
+    labels = [*ax.get_xticklabels(), *ax.get_yticklabels(), *getattr(display, "words_", [])]
+    if style != "line":
+        assert set(names) <= {label.get_text() for label in labels}
+
+
+def test_the_title_says_which_of_several_values_is_explained(ax):
+    X, y = make_data(30, ("vector",))
+    one, two = (small(MultimodalRegressor, max_epochs=1).fit(X, goal) for goal in (y, np.c_[y, -y]))
+    drawn = AttributionDisplay.from_estimator(two, X, "vector", target=0, ax=ax)
+    assert ax.get_title().startswith("vector: predicted value of output 0 ")
+    assert drawn.target == 0
+    AttributionDisplay.from_estimator(one, X, "vector", ax=ax)
+    assert ax.get_title().startswith(("vector: predicted value +", "vector: predicted value -"))
+
+
+def test_one_row_of_a_table_is_drawn_as_that_row(ax, tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.normal(size=30), "city": rng.choice(["a", "b"], 30)})
+    model = small(modalities="auto", max_epochs=1).fit(frame, np.arange(30) % 2)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    expected = AttributionDisplay.from_estimator(model, frame, "table", row=4, target=1, ax=ax)
+    row = frame.iloc[4]
+    rows = [frame.iloc[i].to_dict() for i in range(6)]
+    stored = LazyTable.from_parquet(tmp_path / "rows.parquet")
+    for given, place in ((row, 0), (row.to_dict(), 0), (rows, 4), (frame.to_dict("list"), 4), (stored, 4)):
+        found = AttributionDisplay.from_estimator(model, given, "table", row=place, target=1, ax=ax)
+        np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+    with pytest.raises(ValueError, match="row=1 is none of the 1 samples, 0 to 0"):
+        AttributionDisplay.from_estimator(model, row, "table", row=1)
 
 
 @pytest.fixture(scope="module")

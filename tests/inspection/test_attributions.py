@@ -30,8 +30,7 @@ from skmm import (
 from skmm.compression import Distilled
 from skmm.datasets import make_multimodal_classification, make_sentiment, make_video_events
 from skmm.inspection import attributions
-from skmm.inspection._names import _owner
-from skmm.preprocessing import LogMel, TableTokens, TextTokens, VideoAudio, VideoFrames
+from skmm.preprocessing import LogMel, TextTokens, VideoAudio, VideoFrames
 
 KINDS = ("vector", "sparse", "tokens", "ragged")
 PICTURES = ("image", "video")
@@ -139,6 +138,32 @@ def test_the_baseline_is_the_mean_of_training(mixed):
     np.testing.assert_allclose(found.baseline, mean, rtol=1e-5)
     without = with_block(X, "vector", np.where(there[:, None], mean, np.nan))
     np.testing.assert_allclose(found.baseline_output, log_odds(model, without, y), atol=1e-4)
+
+
+@pytest.mark.parametrize("modality", ["vector", "ragged"])
+def test_the_baseline_as_used_can_be_given_again(mixed, modality):
+    model, X, _ = mixed
+    found = attributions(model, X, modality)
+    assert found.baseline.shape == X[modality].shape[1:] if modality == "vector" else X[modality].inner_shape
+    again = attributions(model, X[3:6], modality, baseline=found.baseline)
+    steps = again.values.shape[1]
+    np.testing.assert_allclose(again.values, found.values[3:6, :steps], atol=1e-4)
+
+
+@pytest.mark.parametrize("experts", [None, {"linear": LogisticRegression()}])
+def test_an_outlier_hides_nothing_that_changes_on_the_way(experts):
+    X, y = make_data(N, ("vector", "ragged"))
+    model = small(max_epochs=5, n_members=2, experts=experts).fit(X, y)
+    vector, ragged = X["vector"][:2].copy(), X["ragged"][[0, 1]]
+    vector[:, :2] = [1e6, -1e6]
+    ragged.values[0] = 1e5
+    for modality, far in (("vector", vector), ("ragged", ragged)):
+        found = attributions(model, with_block(X[:2], modality, far), modality)
+        assert found.completeness_error.max() < 0.05
+        assert np.abs(found.output - found.baseline_output).max() > 0.1
+    # and from a baseline as far away
+    found = attributions(model, X[:2], "vector", baseline=[1e6, -1e6, 0, 0, 0, 0])
+    assert found.completeness_error.max() < 0.05
 
 
 def test_a_sample_without_the_modality_has_none(mixed):
@@ -375,57 +400,14 @@ def test_the_frames_that_show_and_sound_are_found(tmp_path):
         assert np.mean(scores) > 0.9
 
 
-# -- names ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def table():
-    rng = np.random.default_rng(0)
-    y = np.tile(["no", "yes"], 40)
-    cities = np.where(rng.random(80) < 0.8, np.where(y == "yes", "Rome", "Bern"), "Oslo")
-    words = np.where(rng.random(80) < 0.8, np.where(y == "yes", "fine", "dull"), "odd")
-    told = [f"the {word} {city} of number {i}" for i, (word, city) in enumerate(zip(words, cities, strict=True))]
-    return pd.DataFrame({"review": told, "city": cities, "price": rng.normal(50, 10, 80)}), y
-
-
-@pytest.fixture(scope="module")
-def of_table(table):
-    frame, y = table
-    return small(modalities="auto", experts=None).fit(frame, y)
-
-
-def test_the_columns_of_a_table_go_by_their_names(of_table, table):
-    frame, _ = table
-    known = [name for name, info in of_table.modalities_.items() if info.kind == "vector"]
-    features = attributions(of_table, frame, known[0], target="yes")
-    assert [name.rpartition("__")[2] for name in features.names] == ["price", "city_Bern", "city_Oslo", "city_Rome"]
-    columns = attributions(of_table, frame, known[0], target="yes", level="column")
-    assert columns.names.tolist() == ["city", "price"]
-    np.testing.assert_allclose(columns.values[:, 0], features.values[:, 1:].sum(axis=1))
-    np.testing.assert_allclose(columns.values[:, 1], features.values[:, 0])
-    # and behind a pipeline that ends with the estimator
-    piped = attributions(make_pipeline(of_table), frame, known[0], target="yes")
-    np.testing.assert_array_equal(piped.values, features.values)
-    words = [
-        attributions(of_table, frame, "review", method="occlusion", level=level) for level in ("feature", "column")
-    ]
-    assert words[1].names.tolist() == ["review"]
-    assert words[1].values.shape == (80, 1)
-    np.testing.assert_allclose(words[1].values[:, 0], words[1].output - words[1].baseline_output, atol=1e-4)
-    assert np.abs(words[1].values[:, 0] - words[0].values.sum(axis=1)).max() > 1e-3  # one by one they do not add up
-    # occluded together a column is missed as a whole
-    whole = attributions(of_table, frame, known[0], target="yes", level="column", method="occlusion")
-    assert whole.values.shape == (80, 2)
-    assert np.abs(whole.values[:, 0]).mean() > np.abs(whole.values[:, 1]).mean()
-
-
-def test_words_and_tokens_of_tables_go_by_what_they_were(table):
-    frame, y = table
-    readers = [("words", TextTokens(), "review"), ("cells", TableTokens(), ["city"])]
-    pipe = make_pipeline(ModalityTransformer(readers), small(max_epochs=5)).fit(frame, y)
-    found = attributions(pipe, frame[:2], "words")
-    assert found.names.tolist() == [text.lower().split() for text in frame["review"][:2]]
-    assert attributions(pipe, frame[:2], "cells").names.tolist() == [["city"], ["city"]]
+def test_sequences_on_disk_have_the_steps_of_those_in_memory(mixed, tmp_path):
+    model, X, _ = mixed
+    X = X[:8]
+    pd.DataFrame({"ragged": [steps.tolist() for steps in X["ragged"]]}).to_parquet(tmp_path / "rows.parquet")
+    stored = with_block(X, "ragged", Blocks.from_parquet(tmp_path / "rows.parquet")["ragged"])
+    for modality in ("ragged", "vector"):
+        found, kept = attributions(model, stored, modality), attributions(model, X, modality)
+        np.testing.assert_allclose(found.values, kept.values, atol=1e-5)
 
 
 def test_blocks_have_the_names_that_are_given(mixed):
@@ -434,32 +416,6 @@ def test_blocks_have_the_names_that_are_given(mixed):
     assert attributions(model, X[5:8], "vector", feature_names=list("abcdef")).names.tolist() == list("abcdef")
     frame = {**dict(X[5:8].items()), "vector": pd.DataFrame(X["vector"][5:8], columns=list("uvwxyz"))}
     assert attributions(model, frame, "vector").names.tolist() == list("uvwxyz")
-
-
-def test_columns_of_numbers_that_are_divided_by_name():
-    rng = np.random.RandomState(0)
-    frame = pd.DataFrame(rng.randn(N, 3), columns=["a", "b", "c"])
-    model = small(modalities={"one": ["c", "a"], "two": ["b"]}, max_epochs=2).fit(frame, np.arange(N) % 2)
-    assert attributions(model, frame, "one").names.tolist() == ["c", "a"]
-
-
-@pytest.mark.parametrize(
-    ("feature", "columns", "owner"),
-    [
-        ("price", ["price", "price_old"], "price"),
-        ("number__price_old", ["price", "price_old"], "price_old"),
-        ("category__city_New_York", ["city", "price"], "city"),
-        ("text_review__fine", ["review", "fine_"], "review"),
-        ("pca0", ["price"], "pca0"),
-    ],
-)
-def test_the_column_that_a_feature_comes_from(feature, columns, owner):
-    assert _owner(feature, columns, "table") == owner
-
-
-def test_a_feature_of_either_of_two_columns_is_refused():
-    with pytest.raises(ValueError, match=r"'city_name_x' .* may be of any of the columns \['city', 'city_name'\]"):
-        _owner("city_name_x", ["city", "city_name"], "table")
 
 
 # -- wrong input ------------------------------------------------------------------------------------------------
@@ -482,6 +438,14 @@ def test_a_feature_of_either_of_two_columns_is_refused():
         ({"window": 2}, "window=2 is of method='occlusion', not of 'integrated_gradients'"),
         ({"window": 0, "method": "occlusion"}, "window=0 must be whole numbers of 1 or more"),
         ({"window": (1, 2), "method": "occlusion"}, r"window=\(1, 2\) must be .* up to 1 axes"),
+        ({"modality": ["vector"]}, r"unknown modality \['vector'\], valid are"),
+        ({"target": {}}, r"unknown class \{\}, valid are \[0, 1, 2\]"),
+        ({"target": np.array("yes")}, "unknown class 'yes'"),
+        ({"target": [[0], [1]]}, r"target of shape \(2, 1\) must be one label, or one for each"),
+        ({"baseline": [[1], [1, 2]]}, r"baseline of shape \(2,\) does not fit"),
+        ({"baseline": "mean"}, r"baseline 'mean' does not fit"),
+        ({"feature_names": 3}, "feature_names=3 must be a list of the names of 6 features"),
+        ({"feature_names": "abcdef"}, "feature_names='abcdef' must be a list"),
         ({"feature_names": ["a"]}, r"feature_names has 1 names; modality 'vector' \(vector\) has 6"),
         ({"n_steps": 0}, "n_steps must be a positive integer, got 0"),
         ({"tolerance": 0}, "tolerance must be a number above 0"),
@@ -528,5 +492,8 @@ def test_steps_alone_are_summed_over_time(mixed):
     found = attributions(model, X[5:8], "vector")
     with pytest.raises(ValueError, match="modality 'vector' is vector, and has no steps"):
         found.over_time()
+    assert found == found
+    assert found != attributions(model, X[5:8], "vector")
+    assert len({found, found}) == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.values = None
