@@ -325,7 +325,7 @@ class RiskCoverageDisplay:
     >>> display = RiskCoverageDisplay.from_predictions(
     ...     ["a", "b", "a"], ["a", "b", "b"], [0.1, 0.2, 0.4], ax=Figure().subplots(), name="largest probability"
     ... )
-    >>> display.ax_.get_legend().get_texts()[0].get_text()
+    >>> display.line_.get_label()
     'largest probability (area 0.111)'
     """
 

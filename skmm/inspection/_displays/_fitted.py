@@ -1,4 +1,4 @@
-"""The fitted multimodal estimator inside of what a user has, and samples in the form that it reads."""
+"""The fitted multimodal estimator inside of what a user has."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skmm.blocks._given import blocks_if_named
-from skmm.columns._tables import as_frame
 from skmm.compose import ModalityTransformer
-from skmm.compose._rows import rows_as_frame
 from skmm.deployment._module import predicting
 
 VALID = (
@@ -54,14 +51,3 @@ def table_reader(estimator: Any) -> ModalityTransformer | None:
     first = steps[0] if steps else estimator
     found = first if isinstance(first, ModalityTransformer) else getattr(first, "modality_transformer_", None)
     return found if hasattr(found, "_positions") else None
-
-
-def samples_of(model: Any, X: Any) -> Any:
-    """X, of whatever form a :func:`predictor` takes it, as a table or Blocks, of which rows can be taken.
-
-    One sample may be a dict or a Series of its cells, several a list of dicts.
-    """
-    reader = table_reader(model)
-    names = getattr(model, "feature_names_in_", None) if reader is None else reader._names
-    known = None if names is None else list(names)
-    return blocks_if_named(rows_as_frame(as_frame(X), known, getattr(model, "modalities_", ())))

@@ -11,8 +11,9 @@ import numpy as np
 from skmm._checks import is_whole, unknown
 from skmm._private import num_samples, safe_indexing
 from skmm.blocks._forms import n_axes
+from skmm.blocks._given import blocks_if_named
 from skmm.inspection._answers import Names, as_tuple, label
-from skmm.inspection._displays._fitted import predictor, samples_of
+from skmm.inspection._displays._fitted import predictor
 from skmm.inspection._displays._sample import draw_value, sample_of
 from skmm.inspection._drawing import (
     LITERAL,
@@ -27,6 +28,7 @@ from skmm.inspection._drawing import (
     shown,
 )
 from skmm.inspection.importances import modality_contributions
+from skmm.inspection.removal import as_rows
 
 _PANELS = 4  # of a sample, above which they stand in two columns
 
@@ -150,7 +152,7 @@ class ContributionDisplay:
         """
         pyplot()
         model = predictor(estimator)
-        X = samples_of(model, X)
+        X = blocks_if_named(as_rows(model, X))
         row = _checked_row(row, num_samples(X), "X")
         own = safe_indexing(X, [row])
         found = modality_contributions(model, own, modalities=modalities, level=level, n_jobs=n_jobs)
