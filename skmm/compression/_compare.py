@@ -176,7 +176,8 @@ def compare_compression(
     >>> X = Blocks(text=rng.normal(size=(60, 8)), image=rng.normal(size=(60, 6)))
     >>> y = X["text"][:, 0] > 0
     >>> clf = MultimodalClassifier(n_members=2, max_epochs=2, experts=None, random_state=0)
-    >>> small = {"distilled": Distilled(clf, random_state=0)}
+    >>> student = MultimodalClassifier(n_members=1, max_epochs=2, experts=None)
+    >>> small = {"distilled": Distilled(clf, student, random_state=0)}
     >>> found = compare_compression(clf, X, y, cv=2, models=small, repeats=2)
     >>> found.summary["model"]
     ['whole', 'whole, int8', 'distilled', 'distilled, int8']

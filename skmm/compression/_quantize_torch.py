@@ -57,7 +57,7 @@ def quantize_weights(module: DeployedModule) -> DeployedModule:
     >>> from skmm.deployment import DeployedModule
     >>> rng = np.random.default_rng(0)
     >>> X = {"text": rng.normal(size=(40, 3)), "image": rng.normal(size=(40, 2))}
-    >>> clf = MultimodalClassifier(max_epochs=2, random_state=0).fit(X, X["text"][:, 0] > 0)
+    >>> clf = MultimodalClassifier(n_members=2, max_epochs=2, random_state=0).fit(X, X["text"][:, 0] > 0)
     >>> module = quantize_weights(DeployedModule(clf))
     >>> values = {name: torch.from_numpy(x).float() for name, x in X.items()}
     >>> there = torch.ones(40, dtype=torch.bool)

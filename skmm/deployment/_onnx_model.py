@@ -275,7 +275,7 @@ def load_onnx(path: str | os.PathLike[str], *, n_threads: int | None = None) -> 
     >>> rng = np.random.default_rng(0)
     >>> X = {"text": rng.normal(size=(40, 3)), "image": rng.normal(size=(40, 2))}
     >>> y = np.where(X["text"][:, 0] > 0, "yes", "no")
-    >>> clf = skmm.MultimodalClassifier(max_epochs=2, random_state=0).fit(X, y)
+    >>> clf = skmm.MultimodalClassifier(n_members=2, max_epochs=2, random_state=0).fit(X, y)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder) / "m.onnx"
     ...     skmm.to_onnx(clf, path, check=X)

@@ -25,7 +25,7 @@ def samples():
 @pytest.fixture(scope="module")
 def found(samples):
     clf = MultimodalClassifier(**QUICK)
-    models = {"distilled": Distilled(clf, n_mixed=1)}
+    models = {"distilled": Distilled(clf, MultimodalClassifier(**{**QUICK, "n_members": 1}), n_mixed=1)}
     return compare_compression(clf, *samples, cv=KFold(2), models=models, repeats=3)
 
 
