@@ -168,7 +168,8 @@ def to_torch(estimator: Any, path: str | os.PathLike[str], *, check: Any = None,
     >>> import skmm
     >>> rng = np.random.default_rng(0)
     >>> X = {"text": rng.normal(size=(40, 3)), "image": rng.normal(size=(40, 2))}
-    >>> clf = skmm.MultimodalClassifier(n_members=2, max_epochs=2, experts=None, random_state=0).fit(X, X["text"][:, 0] > 0)
+    >>> clf = skmm.MultimodalClassifier(n_members=2, max_epochs=2, experts=None, random_state=0)
+    >>> clf = clf.fit(X, X["text"][:, 0] > 0)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder) / "m.pt2"
     ...     skmm.to_torch(clf, path, check=X)
