@@ -410,7 +410,7 @@ def test_the_commands_of_the_readme_run_as_they_stand(tmp_path, capsys, monkeypa
     script = re.search(r"python - <<'END'\n(.*?)\nEND\n", README, re.DOTALL)[1]
     exec(script, {})
     commands = re.findall(r"^\.venv/bin/skmm ([^#\n]*)", README, re.MULTILINE)
-    assert [command.split()[0] for command in commands] == ["fit", "evaluate", "predict", "compare"]
+    assert [command.split()[0] for command in commands] == ["fit", "evaluate", "report", "predict", "compare"]
     quick = {
         "fit": ["--epochs", "1"],
         "compare": ["--epochs", "1", "--cv", "2", "--fusions", "late", "--jobs", "1"],
@@ -419,6 +419,7 @@ def test_the_commands_of_the_readme_run_as_they_stand(tmp_path, capsys, monkeypa
         assert main([*command, *quick.get(command[0], [])]) == 0
     with open("predictions.csv", newline="") as file:
         assert len(list(csv.reader(file))) == 61
+    assert Path("report.html").read_text().startswith("<!DOCTYPE html>")
     capsys.readouterr()
 
 
