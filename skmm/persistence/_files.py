@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import secrets
 import sys
 import zipfile
 from collections.abc import Iterable
@@ -23,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
 
+from skmm._fitting import write_whole
 from skmm._optional import import_optional
 from skmm.estimators._trained import TrainedEstimator
 from skmm.persistence._networks import (
@@ -129,21 +129,7 @@ def save(obj: Any, file: str | os.PathLike[str], *, training_state: bool = False
         archive.writestr(_NUMBERS, writer.numbers)
     buffer.seek(0)
     _check(buffer, os.fspath(file))  # so that no file is written that is not read
-    _replace(Path(file), buffer.getbuffer())
-
-
-def _replace(file: Path, content: memoryview) -> None:
-    """Put a file in the place of another, whole or not at all."""
-    part = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")  # a name that nobody can have put a link at
-    try:
-        with part.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    write_whole(Path(file), buffer.getbuffer())
 
 
 def load(file: str | os.PathLike[str], *, trusted: Iterable[str | type] = ()) -> Any:

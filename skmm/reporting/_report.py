@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import warnings
 from numbers import Integral, Real
 from pathlib import Path
@@ -13,10 +12,11 @@ import numpy as np
 from sklearn.utils import check_scalar
 
 from skmm._checks import unknown
+from skmm._fitting import write_whole
 from skmm._private import num_samples
 from skmm.blocks._given import is_named
 from skmm.columns._tables import as_frame
-from skmm.inspection._displays._fitted import fitted_model
+from skmm.inspection._inside import fitted_model
 from skmm.reporting import _figures
 from skmm.reporting._asked import Asked, ask, baseline_outcomes
 from skmm.reporting._card import card
@@ -109,7 +109,7 @@ class Report:
         """
         kind = check_path(path, kind)
         text = {"html": self.to_html, "markdown": self.to_markdown, "card": self.to_model_card}[kind]()
-        _write(Path(path), text.encode("utf-8", "replace"))
+        write_whole(Path(path), text.encode("utf-8", "replace"))
 
     def __repr__(self) -> str:
         return "\n".join([self.title, *self.answer, "(save it: .save('report.html'))"])
@@ -331,16 +331,3 @@ def check_path(path: str | os.PathLike[str], kind: str | None) -> str:
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{name!r} cannot be written: the folder {folder!r} is read-only for you.")
     return kind
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a file in the place of another, whole or not at all."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")  # a name that nobody can have put a link at
-    try:
-        with part.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
