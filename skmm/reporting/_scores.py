@@ -93,6 +93,19 @@ def places(values: np.ndarray) -> np.ndarray:
     return np.unique(values, return_inverse=True)[1]
 
 
+def of_probabilities(
+    loss: np.ndarray, squared: np.ndarray, ranked: list[tuple[np.ndarray, np.ndarray]], weights: np.ndarray
+) -> dict[str, float]:
+    """Scores of probabilities: means of losses (n,), and of the areas of what was ranked, hot and in places."""
+    areas = [area(positive, place, weights) for positive, place in ranked]
+    known = [value for value in areas if not np.isnan(value)]
+    return {
+        "log_loss": mean_over(loss, weights),
+        "auroc": float(np.mean(known)) if known else float("nan"),
+        "brier": mean_over(squared, weights),
+    }
+
+
 @dataclass(frozen=True)
 class Measure:
     """A score, and what a reader has to know of it."""
@@ -166,13 +179,7 @@ class Classes:
         }
         if self.proba is None:
             return found
-        areas = [area(positive, place, weights) for positive, place in self._ranked]
-        known = [value for value in areas if not np.isnan(value)]
-        return found | {
-            "log_loss": mean_over(self._loss, weights),
-            "auroc": float(np.mean(known)) if known else float("nan"),
-            "brier": mean_over(self._squared, weights),
-        }
+        return found | of_probabilities(self._loss, self._squared, self._ranked, weights)
 
     def guessing(self) -> Classes:
         """The same rows by who knows only how frequent the classes are."""
@@ -223,13 +230,7 @@ class Labels:
         }
         if self.proba is None:
             return found
-        areas = [area(positive, place, weights) for positive, place in self._ranked]
-        known = [value for value in areas if not np.isnan(value)]
-        return found | {
-            "log_loss": mean_over(self._loss, weights),
-            "auroc": float(np.mean(known)) if known else float("nan"),
-            "brier": mean_over(self._squared, weights),
-        }
+        return found | of_probabilities(self._loss, self._squared, self._ranked, weights)
 
     def guessing(self) -> Labels:
         """The same rows by who knows only how frequent each label is."""
