@@ -18,6 +18,7 @@ from skmm.blocks import Blocks
 from skmm.blocks._blocks import without
 from skmm.columns._lazy import LazyTable
 from skmm.estimators._base import MultimodalEstimator
+from skmm.inspection._inside import inside
 from skmm.inspection.removal import as_rows, at_blocks, gaps_expected
 
 # a modality or column, or several that come and go together
@@ -90,8 +91,6 @@ class Removal:
     """
 
     def __init__(self, estimator: Any, X: Any, names: Sequence[Names] | None, *, columns: bool) -> None:
-        while hasattr(estimator, "best_estimator_"):  # by which a search predicts
-            estimator = estimator.best_estimator_
         if columns:
             frame = as_rows(estimator, X)
             if isinstance(frame, LazyTable):
@@ -161,7 +160,8 @@ class Removal:
 
         Estimators of this package say it of many sets at once.
         """
-        if refit is not None or self.columns or not isinstance(self.model, MultimodalEstimator):
+        model = inside(self.model)
+        if refit is not None or self.columns or not isinstance(model, MultimodalEstimator):
 
             def asked(kept: int) -> tuple[Answers, T]:
                 answers = self.answers(kept, refit)
@@ -170,8 +170,8 @@ class Removal:
             return Parallel(n_jobs=n_jobs)(delayed(asked)(kept) for kept in sets)
         most = min(_SETS, max(1, -(-len(sets) // effective_n_jobs(n_jobs))))
         parts = [[self.gone(kept) for kept in sets[i : i + most]] for i in range(0, len(sets), most)]
-        found = Parallel(n_jobs=n_jobs)(delayed(self.model._outputs_without)(self.X, part) for part in parts)
-        each = (Answers(self.model._saying(outputs), self.X) for part in found for outputs in part)
+        found = Parallel(n_jobs=n_jobs)(delayed(model._outputs_without)(self.X, part) for part in parts)
+        each = (Answers(model._saying(outputs), self.X) for part in found for outputs in part)
         return [(answers, question(answers, kept)) for kept, answers in zip(sets, each, strict=True)]
 
     def gone(self, kept: int) -> set[str]:

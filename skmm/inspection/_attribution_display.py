@@ -14,7 +14,7 @@ from skmm._optional import import_optional
 from skmm._private import num_samples, safe_indexing
 from skmm.blocks import KINDS, Blocks, RaggedArray, is_lazy
 from skmm.inspection._attributions import Attributions, attributed, checked_row
-from skmm.inspection._drawing import LITERAL, check_kind, height_of, shown
+from skmm.inspection._drawing import LITERAL, check_kind, height_of, pyplot, shown
 
 STYLES = ("bars", "text", "heat", "line")
 _DEFAULT = {"vector": "bars", "sparse": "bars", "tokens": "text"}
@@ -218,7 +218,7 @@ class AttributionDisplay:
         ValueError
             As :func:`attributions` and :meth:`from_attributions`.
         """
-        import_optional("matplotlib", extra="plot")
+        pyplot()
         _check_text(text)
         if isinstance(X, Blocks | np.ndarray) or sp.issparse(X) or hasattr(X, "columns"):  # nothing else is read
             X, row = safe_indexing(X, [checked_row(row, num_samples(X))]), 0
@@ -265,13 +265,13 @@ class AttributionDisplay:
         ValueError
             If the style is unknown or does not suit the block, or no word of the text has a name.
         """
-        pyplot = import_optional("matplotlib.pyplot", extra="plot")
+        plt = pyplot()
         check_positive("n_names", n_names)
         _check_text(text)
         self.style_ = self._style(style, text)
         made = ax is None
         if made:
-            _, ax = pyplot.subplots(layout="constrained")
+            _, ax = plt.subplots(layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         colours = _softened(cmap)
         if self.style_ == "bars":

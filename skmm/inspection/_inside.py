@@ -17,8 +17,29 @@ VALID = (
 )
 
 
+def inside(estimator: Any) -> Any:
+    """What a search, a compressed or a frozen estimator predicts by, also last in a pipeline; another as it is."""
+    if isinstance(estimator, Pipeline):
+        *steps, (name, last) = estimator.steps
+        found = inside(last)
+        return estimator if found is last else Pipeline([*steps, (name, found)])
+    if isinstance(estimator, FrozenEstimator):
+        return inside(estimator.estimator)
+    if hasattr(estimator, "best_estimator_"):
+        return inside(estimator.best_estimator_)
+    found = predicting(estimator)
+    return estimator if found is estimator else inside(found)
+
+
+def last_step(estimator: Any) -> Any:
+    """What of a pipeline predicts."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator[-1]
+    return estimator
+
+
 def predictor(estimator: Any) -> Any:
-    """What a search, a compressed or a frozen estimator predicts by, also last in a pipeline; any other as it is.
+    """What is :func:`inside` of a fitted estimator.
 
     Raises
     ------
@@ -26,23 +47,14 @@ def predictor(estimator: Any) -> Any:
         If it is not fitted.
     """
     check_is_fitted(estimator)
-    if isinstance(estimator, Pipeline):
-        *steps, (name, last) = estimator.steps
-        return Pipeline([*steps, (name, predictor(last))])
-    if isinstance(estimator, FrozenEstimator):
-        return predictor(estimator.estimator)
-    if hasattr(estimator, "best_estimator_"):
-        return predictor(estimator.best_estimator_)
-    inner = predicting(estimator)
-    return estimator if inner is estimator else predictor(inner)
+    found = inside(estimator)
+    check_is_fitted(found)
+    return found
 
 
 def fitted_model(estimator: Any) -> Any:
     """The same, and of a pipeline the last step."""
-    model = predictor(estimator)
-    while isinstance(model, Pipeline):
-        model = model[-1]
-    return model
+    return last_step(predictor(estimator))
 
 
 def table_reader(estimator: Any) -> ModalityTransformer | None:

@@ -14,9 +14,8 @@ from sklearn.utils import Bunch, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skmm._checks import unknown
-from skmm._optional import import_optional
 from skmm.estimators._base import MultimodalEstimator
-from skmm.inspection._drawing import COLORS, LITERAL, legend_beside, new_axes
+from skmm.inspection._drawing import COLORS, LITERAL, legend_beside, new_axes, pyplot
 
 KINDS = ("probability", "entropy", "members", "variation", "heads")
 OF_VALUES = ("members", "heads")  # the kinds that a regressor has
@@ -390,7 +389,7 @@ class RiskCoverageDisplay:
         ImportError
             If matplotlib is not installed; before anything is computed.
         """
-        import_optional("matplotlib", extra="plot")
+        pyplot()
         classify = is_classifier(estimator)
         kind = kind or ("probability" if classify else "members")
         loss = loss or ("zero_one" if classify else "absolute_error")

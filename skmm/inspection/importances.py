@@ -13,16 +13,15 @@ import numpy as np
 from sklearn.base import is_classifier, is_regressor
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
-from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
 from skmm._checks import unknown
 from skmm._private import num_samples, safe_indexing
 from skmm._warnings import warn
-from skmm.deployment._module import predicting
 from skmm.estimators._base import MultimodalEstimator
 from skmm.inspection._answers import Answers, Names, Removal, label
 from skmm.inspection._games import MOST_EXACT, interactions, sampled_shapley_values, shapley_values
+from skmm.inspection._inside import inside, last_step
 from skmm.table import Table
 
 METHODS = ("shapley", "removal", "permutation")
@@ -305,6 +304,8 @@ class _Scores:
     def ask(self, sets: Sequence[int]) -> None:
         """Have the answers of these sets."""
         new = [kept for kept in dict.fromkeys(sets) if kept not in self.answers]
+        if not new:
+            return
         found = self.removal.ask(new, self._of_all, self.refit, n_jobs=self.n_jobs)
         for kept, (answers, score) in zip(new, found, strict=True):
             self.answers[kept], self.whole[kept] = answers, score
@@ -503,8 +504,7 @@ def _removal(estimator: Any, X: Any, names: Any, level: str, method: str) -> Rem
 
 
 def _warn_of_unseen(model: Any) -> None:
-    while isinstance(model := predicting(model), Pipeline):
-        model = model[-1]
+    model = last_step(inside(model))
     if isinstance(model, MultimodalEstimator) and not model._hides_modalities():
         warn(
             f"{type(model).__name__} was trained without modality_dropout: samples without a modality are unlike "

@@ -14,7 +14,7 @@ from skmm._optional import import_optional
 from skmm._private import num_samples
 from skmm.blocks import Blocks
 from skmm.blocks._given import blocks_if_named
-from skmm.inspection._displays._fitted import fitted_model
+from skmm.inspection._inside import fitted_model
 from skmm.inspection.removal import at_blocks
 from skmm.metrics import check_transcripts
 from skmm.reporting._document import names

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from skmm.inspection._displays._fitted import fitted_model
+from skmm.inspection._inside import fitted_model
 from skmm.reporting._asked import Asked
 from skmm.reporting._data import Part
 from skmm.reporting._document import Numbers, Section, Text, clip

@@ -11,7 +11,7 @@ from skmm._private import safe_indexing
 from skmm.columns._tables import as_frame
 from skmm.inspection import modality_importances
 from skmm.inspection._answers import label
-from skmm.inspection._displays._fitted import fitted_model
+from skmm.inspection._inside import fitted_model
 from skmm.metrics import word_error_rate
 from skmm.reporting import _figures
 from skmm.reporting._asked import Asked

@@ -322,6 +322,15 @@ def test_targets_of_other_samples_and_other_classes_are_refused(parity):
         modality_contributions(model, X[:0])
 
 
+def test_a_search_is_fitted_to_every_set_anew(parity, monkeypatch):
+    model, X, y = parity
+    search = GridSearchCV(model, {}, cv=2).fit(X, y)
+    fits, fit = [], GridSearchCV.fit
+    monkeypatch.setattr(GridSearchCV, "fit", lambda own, X, y: fits.append(sorted(X)) or fit(own, X, y))
+    modality_importances(search, X, y, modalities=["noise"], retrain=True, cv=2, n_bootstrap=0)
+    assert fits == [["a", "b"]] * 2 + [["a", "b", "noise"]] * 2
+
+
 def test_labels_cannot_be_shared_out(parity):
     with pytest.raises(ValueError, match="Parity has no predict_proba, and labels cannot be shared out"):
         modality_contributions(*parity[:2])

@@ -17,8 +17,8 @@ from skmm._missing import is_missing
 from skmm.blocks import Blocks
 from skmm.columns._tables import as_frame
 from skmm.files._sources import KIND_OF, extension
-from skmm.inspection._displays._fitted import table_reader
 from skmm.inspection._drawing import COLORS, LITERAL, number, shown
+from skmm.inspection._inside import table_reader
 from skmm.inspection.removal import at_blocks
 from skmm.preprocessing import ImageLoader
 

@@ -13,7 +13,6 @@ from skmm._private import num_samples, safe_indexing
 from skmm.blocks._forms import n_axes
 from skmm.blocks._given import blocks_if_named
 from skmm.inspection._answers import Names, as_tuple, label
-from skmm.inspection._displays._fitted import predictor
 from skmm.inspection._displays._sample import draw_value, sample_of
 from skmm.inspection._drawing import (
     LITERAL,
@@ -27,6 +26,7 @@ from skmm.inspection._drawing import (
     pyplot,
     shown,
 )
+from skmm.inspection._inside import predictor
 from skmm.inspection.importances import modality_contributions
 from skmm.inspection.removal import as_rows
 

@@ -12,7 +12,6 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length
 
 from skmm._missing import missing_cells
-from skmm.inspection._displays._fitted import VALID, fitted_model, predictor
 from skmm.inspection._drawing import (
     COLORS,
     LITERAL,
@@ -27,6 +26,7 @@ from skmm.inspection._drawing import (
     pyplot,
     shown,
 )
+from skmm.inspection._inside import VALID, fitted_model, predictor
 
 _UNKNOWN = "unknown"
 _LOOKS = math.lcm(len(COLORS), len(MARKERS))  # pairs of colour and marker

@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
 from skmm._optional import import_optional
-from skmm.inspection._displays._fitted import VALID, fitted_model
 from skmm.inspection._drawing import (
     COLORS,
     FEW,
@@ -23,6 +22,7 @@ from skmm.inspection._drawing import (
     pyplot,
     shown,
 )
+from skmm.inspection._inside import VALID, fitted_model
 
 _TRAIN, _VALID = "train_loss", "valid_loss"
 

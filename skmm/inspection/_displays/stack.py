@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from skmm.inspection._displays._fitted import VALID, fitted_model
 from skmm.inspection._drawing import (
     COLORS,
     LITERAL,
@@ -24,6 +23,7 @@ from skmm.inspection._drawing import (
     pyplot,
     shown,
 )
+from skmm.inspection._inside import VALID, fitted_model
 
 _KINDS = ("head of the network", "expert")
 _NOTHING = 1e-6  # a weight that is as good as 0
