@@ -9,12 +9,15 @@ import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from conftest import every_fusion, make_data
+from conftest import ensemble, every_fusion, make_data
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from skmm import Blocks, MultimodalClassifier, list_fusions
+from skmm.estimators._stacking import HeadOutputs, stack_of
+from skmm.estimators._targets import ClassTarget
 from skmm.model_selection import FusionSearchCV
+from skmm.network._members import MemberNetworks
 
 
 class Count(TorchDispatchMode):
@@ -77,6 +80,39 @@ def test_a_stack_of_candidates_takes_the_operations_of_one():
 
     # forward and backward do not depend on how many there are; each has an optimizer, and orders of its own
     assert count(12) < 2 * count(3)
+
+
+def test_a_stack_that_mixes_classes_is_found_in_few_steps(monkeypatch):
+    n, n_heads, n_classes = 600, 8, 8
+    rng = np.random.default_rng(0)
+    t = rng.integers(n_classes, size=n)
+    common = 3 * np.eye(n_classes)[t] + 2 * rng.normal(size=(n, n_classes))
+    target = ClassTarget(np.arange(n_classes))
+    z = target.features(common[:, None] + 0.3 * rng.normal(size=(n, n_heads, n_classes)))
+    steps = []
+    monkeypatch.setattr(target, "slope", lambda *args: steps.append(0) or ClassTarget.slope(target, *args))
+    found = HeadOutputs([], z, None, t, np.ones(n), np.arange(n), np.arange(n) % 4, None)
+    stack, _ = stack_of(target, found)
+    # a stack without and one with a mixing matrix, of all and of all but each of four folds
+    assert stack.mixing is not None
+    assert len(steps) < 10 * 60
+
+
+def test_members_are_asked_only_of_what_they_left_out(monkeypatch):
+    X, y = make_data(80, kinds=("vector", "sequence"))
+    asked = []
+    forward = MemberNetworks.forward
+
+    def noted(self, values, present, **how):
+        if not torch.is_grad_enabled():
+            members = how.get("members")
+            asked.append(len(present["vector"]) * (self.n_members if members is None else len(members)))
+        return forward(self, values, present, **how)
+
+    monkeypatch.setattr(MemberNetworks, "forward", noted)
+    fitted = ensemble(MultimodalClassifier, n_members=4).fit(X, y)
+    assert fitted.stack_ is not None
+    assert sum(asked) == 80
 
 
 @pytest.mark.parametrize("fusion", list_fusions())

@@ -38,10 +38,11 @@ def member_outputs(
     rows: np.ndarray | None = None,
     *,
     everyone: bool = False,
+    members: list[int] | None = None,
 ) -> Iterator[Said]:
     """What the heads say of the rows, or of all samples, some of them at a time: of those members that predict, or
-    of ``everyone``, as a fit asks them, of which each rank has a share."""
-    for positions, outputs, exists in net.batches(data, dtype, rows=rows, shared=everyone):
+    of ``everyone``, or of these ``members``, as a fit asks them, of which each rank has a share."""
+    for positions, outputs, exists in net.batches(data, dtype, rows=rows, shared=everyone, members=members):
         yield positions, *_of_heads(net, outputs, np.asarray(exists.cpu()), everyone=everyone)
 
 
@@ -74,6 +75,7 @@ def reduced(
     rows: np.ndarray | None = None,
     *,
     everyone: bool = False,
+    members: list[int] | None = None,
     with_known: bool = False,
 ) -> list[np.ndarray]:
     """What is left of the outputs, a few arrays (n, ...): they are reduced as they come, not held together.
@@ -82,7 +84,7 @@ def reduced(
     """
     n = len(data) if rows is None else len(rows)
     found: list[np.ndarray] = []
-    said = member_outputs(net, data, dtype, rows, everyone=everyone)
+    said = member_outputs(net, data, dtype, rows, everyone=everyone, members=members)
     each = ((at, (*reduce(at, o, e), known) if with_known else reduce(at, o, e)) for at, o, e, known in said)
     for positions, parts in _of_all_ranks(each) if everyone else each:
         if len(positions) == n and (np.diff(positions) == 1).all():

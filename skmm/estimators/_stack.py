@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize, minimize_scalar
 from torch import Tensor
 
@@ -24,6 +26,7 @@ QUIET = 0.05  # share of the weights below which those that speak were not meant
 _NUMBERS = 1 << 25  # of the heads' outputs: above that many they are stored in float32
 _AT_A_TIME = 1 << 24  # of these that are computed with together, in float64
 _ROWS_PER_FEATURE = 4  # samples for each number that a mixing matrix reads, below which there is none
+_LARGEST_MATRIX = 1 << 17  # numbers of a mixing matrix; of larger ones the fit takes longer than the networks'
 _NO_WEIGHT = 1e-6  # of a head that is not listened to
 
 
@@ -62,8 +65,10 @@ class Stack:
 
     @staticmethod
     def mixes(target: Target, n_samples: float, n_heads: int) -> bool:
-        """Whether so many samples are enough for a mixing matrix."""
-        return target.competing and n_samples >= _ROWS_PER_FEATURE * n_heads * target.n_outputs
+        """Whether so many samples are enough for a mixing matrix, and it is not too large."""
+        n_numbers = n_heads * target.n_outputs
+        enough = n_samples >= _ROWS_PER_FEATURE * n_numbers
+        return target.competing and enough and n_numbers * target.n_outputs <= _LARGEST_MATRIX
 
     @staticmethod
     def stored(n_numbers: int) -> type[np.floating]:
@@ -115,17 +120,19 @@ class Stack:
                 loss, rise = self.target.slope(self._linear(z), own)
                 rise *= each[:, None]
                 total += float(loss @ each)
-                slope[:size] += np.einsum("nhc,nc->h" if self.target.competing else "nhc,nc->hc", z, rise).ravel()
-                slope[size : size + n_outputs] += rise.sum(axis=0)
-                if self.mixing is not None:
-                    slope[size + n_outputs :] += (z.reshape(len(z), -1).T @ rise).ravel()
+                slope += self._slope(z, rise)
             return total, slope
 
+        first = centre if start is None else np.pad(start.x, (0, len(centre) - len(start.x)))
+        self._take(first, n_heads, n_outputs)
+        given = cuts or map(cut, parts)
+        curved = ((z, each[:, None] * self.target.curvature(self._linear(z))) for z, _, each in given)
+        units = _Units(curved, pull, size, n_outputs)
         bounds = [(0, None)] * size + [(None, None)] * (len(pull) - size)
         options = {"ftol": 1e-8}  # a relative fall of the loss below that changes no prediction one would notice
-        first = centre if start is None else start.x
-        found = minimize(objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-        self._take(found, n_heads, n_outputs)
+        how: dict[str, Any] = {"jac": True, "method": "L-BFGS-B", "bounds": bounds, "options": options}
+        found = minimize(units.objective(objective), units.measured(first), **how)
+        self._take(units.numbers(found.x), n_heads, n_outputs)
         self.temperatures = self._fit_temperatures(features, encoded, weights, rows)
         return self
 
@@ -221,11 +228,23 @@ class Stack:
 
     def _linear(self, z: np.ndarray) -> np.ndarray:
         """The sum, before temperatures: (n, H, C) -> (n, C)."""
+        if self.mixing is not None:  # w and D as one matrix, since one product is faster than two
+            each = self.matrix.reshape(*z.shape[1:], -1) + self.weights[:, :, None] * np.eye(z.shape[2])
+            return z.reshape(len(z), -1) @ each.reshape(self.matrix.shape) + self.bias
         if self.target.competing:
-            combined = np.einsum("nhc,h->nc", z, self.weights[:, 0]) + self.bias
-        else:
-            combined = np.einsum("nhc,hc->nc", z, self.weights) + self.bias
-        return combined if self.mixing is None else combined + z.reshape(len(z), -1) @ self.matrix
+            return np.matmul(self.weights[:, 0], z) + self.bias
+        return np.einsum("nhc,hc->nc", z, self.weights) + self.bias
+
+    def _slope(self, z: np.ndarray, rise: np.ndarray) -> np.ndarray:
+        """How the loss rises with each number of the solution, by how it does with the sums of samples (n, C)."""
+        bias = rise.sum(axis=0)
+        if self.mixing is not None:
+            mixed = z.reshape(len(z), -1).T @ rise
+            own = np.trace(mixed.reshape(*z.shape[1:], -1), axis1=1, axis2=2)
+            return np.concatenate([own, bias, mixed.ravel()])
+        if self.target.competing:
+            return np.concatenate([np.matmul(z, rise[:, :, None])[:, :, 0].sum(axis=0), bias])
+        return np.concatenate([np.einsum("nhc,nc->hc", z, rise).ravel(), bias])
 
     def says_nothing(self) -> bool:
         """Whether no head has any weight, so that all samples are predicted nearly alike."""
@@ -242,6 +261,68 @@ class Stack:
                 for h, w in zip([*heads, "bias"], [*self.weights, self.bias], strict=True)
             ]
         )
+
+
+class _Units:
+    """Units for the numbers of a stack in which the loss curves alike along all: fewer steps find the minimum.
+
+    For weights and biases they are the inverse roots of the curvature. The mixing matrix D becomes LᵀD, with the
+    Cholesky factor L of the curvature that the outputs of heads, which say much the same, have together, on average
+    over the classes. Other units change no minimum.
+
+    Parameters
+    ----------
+    curved : iterable of pairs of ndarray
+        Features (n, H, C) of some of the samples and the curvature of the loss in the sums of each, (n, C).
+    pull : ndarray
+        Pulls of all numbers.
+    size, n_outputs : int
+        How many weights and biases there are; the mixing matrix, if there is one, comes last.
+    """
+
+    def __init__(
+        self, curved: Iterable[tuple[np.ndarray, np.ndarray]], pull: np.ndarray, size: int, n_outputs: int
+    ) -> None:
+        self.own = size + n_outputs
+        curvature, self.shape = 2 * pull[: self.own], (-1, n_outputs)
+        total = None
+        for z, each in curved:
+            own = np.einsum("nhc,nc->hc", z**2, each)
+            curvature[:size] += (own if own.size == size else own.sum(axis=1)).ravel()
+            curvature[size:] += each.sum(axis=0)
+            if len(pull) > self.own:
+                flat = z.reshape(len(z), -1)
+                product = (flat * each.mean(axis=1, keepdims=True)).T @ flat
+                total = product if total is None else total + product
+        self.scale = 1 / np.sqrt(curvature)
+        self.factor = None
+        if total is not None:
+            self.factor = cholesky(total + 2 * pull[-1] * np.eye(len(total)), lower=True)
+
+    def measured(self, x: np.ndarray) -> np.ndarray:
+        """Numbers of a stack in these units."""
+        own = x[: self.own] / self.scale
+        return own if self.factor is None else np.append(own, self.factor.T @ x[self.own :].reshape(self.shape))
+
+    def numbers(self, u: np.ndarray) -> np.ndarray:
+        """What is in these units as numbers of a stack."""
+        own = u[: self.own] * self.scale
+        if self.factor is None:
+            return own
+        return np.append(own, solve_triangular(self.factor, u[self.own :].reshape(self.shape), trans=1, lower=True))
+
+    def objective(self, function: Callable[[np.ndarray], tuple[float, np.ndarray]]) -> Any:
+        """A function of numbers, that gives its value and slope, as one of what is in these units."""
+
+        def measured(u: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope = function(self.numbers(u))
+            own = slope[: self.own] * self.scale
+            if self.factor is None:
+                return value, own
+            mixed = solve_triangular(self.factor, slope[self.own :].reshape(self.shape), lower=True)
+            return value, np.append(own, mixed)
+
+        return measured
 
 
 def effective_size(weights: np.ndarray, groups: np.ndarray | None = None) -> float:

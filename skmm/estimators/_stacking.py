@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,13 +58,41 @@ def left_out(inputs: Inputs, training: TrainingSet, plan: TrainingPlan) -> LeftO
 
 def average_left_out(net: MultimodalNet, target: Target, samples: LeftOut, plan: TrainingPlan) -> np.ndarray:
     """Outputs (n, C) of the samples that train, each the mean over the members that left it out; NaN for none."""
-    blind = plan.folds.blind(net.module_.n_members)[:, samples.at]
 
-    def averaged(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (average(target, outputs[:, :, 0], blind[:, at]),)
+    def averaged(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> np.ndarray:
+        return average(target, outputs[:, :, 0])
 
-    (found,) = reduced(net, samples.data, torch.float32, averaged, samples.rows, everyone=True)
+    found = _by_those_that_left_out(net, samples, plan.folds, averaged)
     return _placed(found, samples.at, len(plan.train))
+
+
+def _by_those_that_left_out(
+    net: MultimodalNet,
+    samples: LeftOut,
+    folds: Folds,
+    reduce: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """What is left (n, ...) of the outputs of the samples, each by no other members than those that left it out.
+
+    ``reduce`` takes positions, outputs (members, m, H, C) and which heads speak (m, H).
+    """
+    blind, which = np.unique(folds.blind(net.module_.n_members)[:, samples.at] > 0, axis=1, return_inverse=True)
+    found: np.ndarray | None = None
+    for i, members in enumerate(blind.T):
+        own = np.flatnonzero(which == i)
+
+        def answered(at: np.ndarray, *said: np.ndarray, own: np.ndarray = own) -> tuple[np.ndarray, ...]:
+            return (reduce(own[at], *said),)
+
+        these = None if members.all() else np.flatnonzero(members).tolist()
+        (part,) = reduced(
+            net, samples.data, torch.float32, answered, samples.rows[own], everyone=True, members=these
+        )
+        if found is None:
+            found = np.empty((len(samples.at), *part.shape[1:]), part.dtype)
+        found[own] = part
+    assert found is not None
+    return found
 
 
 def _placed(found: np.ndarray, at: np.ndarray, n: int) -> np.ndarray:
@@ -252,7 +280,7 @@ def _choose(data: _Samples, *, mixing: bool = True) -> tuple[Stack, np.ndarray]:
 
     def candidates() -> Iterator[Crossed]:
         if mixing and Stack.mixes(data.target, effective_size(data.weights, data.groups), n_heads):
-            yield _halfway(data, convex, _crossed(data, mixing=MIXING))
+            yield _halfway(data, convex, _crossed(data, convex[0], mixing=MIXING))
         yield convex
         yield _crossed(data, pull=WEAK_PULL)  # which one head that knows nearly all may need
 
@@ -263,9 +291,9 @@ def _choose(data: _Samples, *, mixing: bool = True) -> tuple[Stack, np.ndarray]:
     return best, alone_told
 
 
-def _crossed(data: _Samples, **options: float) -> Crossed:
+def _crossed(data: _Samples, start: Stack | None = None, **options: float) -> Crossed:
     stack = Stack(data.target, **options)
-    stack.fit(data.features, data.encoded, data.weights, groups=data.groups)
+    stack.fit(data.features, data.encoded, data.weights, start, groups=data.groups)
     others = {}
     for fold in np.unique(data.fold):
         rows = np.flatnonzero(data.fold != fold)
@@ -300,16 +328,13 @@ def _features(
     net: MultimodalNet, target: Target, samples: LeftOut, folds: Folds, said: np.ndarray, says: np.ndarray
 ) -> np.ndarray:
     """What a stack weighs, (n, H, C): the mean over the members that left a sample out, and what experts said."""
-    blind = folds.blind(net.module_.n_members)[:, samples.at]
     of_experts = Stack.features(target, said[samples.at], says[samples.at])
 
-    def told(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> tuple[np.ndarray, ...]:
-        z = np.einsum("kn,knhc->nhc", blind[:, at], Stack.features(target, outputs, exists))
-        z = np.concatenate([z, of_experts[at]], axis=1)
-        return (z.astype(Stack.stored(len(samples.at) * z[0].size), copy=False),)
+    def told(at: np.ndarray, outputs: np.ndarray, exists: np.ndarray) -> np.ndarray:
+        z = np.concatenate([Stack.features(target, outputs, exists).mean(axis=0), of_experts[at]], axis=1)
+        return z.astype(Stack.stored(len(samples.at) * z[0].size), copy=False)
 
-    (found,) = reduced(net, samples.data, torch.float32, told, samples.rows, everyone=True)
-    return found
+    return _by_those_that_left_out(net, samples, folds, told)
 
 
 def features_without(

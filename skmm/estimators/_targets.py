@@ -132,6 +132,10 @@ class Target(ABC):
         (rise,) = torch.autograd.grad(loss.sum(), x)
         return loss.detach().numpy(), rise.numpy()
 
+    def curvature(self, outputs: np.ndarray) -> np.ndarray:
+        """About how the loss curves with each of the outputs (n, C), to choose units by; of the same shape."""
+        return np.ones_like(outputs)
+
     @abstractmethod
     def given(self, encoded: np.ndarray, *, standard: bool = False) -> np.ndarray:
         """Targets as a user would give them to an estimator of scikit-learn; values may be ``standard`` ones."""
@@ -277,6 +281,16 @@ class ClassTarget(Target):
     def features(self, outputs: np.ndarray) -> np.ndarray:
         return torch.from_numpy(outputs).log_softmax(-1).clamp(min=FLOOR).numpy()
 
+    def slope(self, outputs: np.ndarray, encoded: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        told = torch.from_numpy(outputs).t().log_softmax(0)  # over few classes faster than along rows
+        each = encoded.view(1, -1)
+        rise = told.exp().scatter_add_(0, each, told.new_full(each.shape, -1.0))
+        return -told.gather(0, each)[0].numpy(), rise.t().numpy()
+
+    def curvature(self, outputs: np.ndarray) -> np.ndarray:
+        probabilities = self.finish(outputs)
+        return probabilities * (1 - probabilities)
+
     def given(self, encoded: np.ndarray, *, standard: bool = False) -> np.ndarray:
         return self.classes[encoded]
 
@@ -312,6 +326,11 @@ class SoftClassTarget(ClassTarget):
 
     def given(self, encoded: np.ndarray, *, standard: bool = False) -> np.ndarray:
         return super().given(self.strata(encoded))
+
+    def slope(self, outputs: np.ndarray, encoded: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        told = torch.from_numpy(outputs).log_softmax(1)
+        loss = -(encoded * told).sum(1)
+        return loss.numpy(), (encoded.sum(1, keepdim=True) * told.exp() - encoded).numpy()
 
     def score(self, outputs: np.ndarray, encoded: np.ndarray, weights: np.ndarray) -> float:
         return super().score(outputs, self.strata(encoded), weights)
@@ -384,6 +403,14 @@ class LabelsTarget(Target):
                 columns.append(own[:, there[0]] if len(there) else np.zeros(len(own)))
             found = np.column_stack(columns)
         return logit(np.clip(found, expit(FLOOR), expit(-FLOOR)))
+
+    def slope(self, outputs: np.ndarray, encoded: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        loss = self.loss(torch.from_numpy(outputs), encoded).numpy()
+        return loss, (self.finish(outputs) - encoded.numpy()) / outputs.shape[1]
+
+    def curvature(self, outputs: np.ndarray) -> np.ndarray:
+        probabilities = self.finish(outputs)
+        return probabilities * (1 - probabilities) / outputs.shape[1]
 
     def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
         tiny = np.finfo(np.float64).eps

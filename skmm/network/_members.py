@@ -101,10 +101,20 @@ class StackedNetworks(nn.Module):
         # copies are made when they are needed; some may be in use by another thread
         return {**vars(self), "_idle": []}
 
-    def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: Method = "forward") -> Any:
-        """Outputs of a method of the networks, a tensor or several in dicts and tuples."""
+    def forward(
+        self,
+        values: Values,
+        present: Masks,
+        *,
+        own_rows: bool = False,
+        method: Method = "forward",
+        members: list[int] | None = None,
+    ) -> Any:
+        """Outputs of a method of the networks, or of some ``members``, a tensor or several in dicts and tuples."""
         at_once = self.vectorized and not self._large_pictures(values, own_rows)
         with self.calling(method, at_once) as (call, tensors):
+            if members is not None:
+                tensors = [tensor[members] for tensor in tensors]
             if at_once:
                 axes = (0, 0, 0) if own_rows else (0, None, None)
                 return torch.vmap(call, in_dims=axes, randomness="different")(tensors, values, present)
@@ -261,11 +271,11 @@ class MemberNetworks(StackedNetworks):
             if thaws_at is not None:
                 parameter.requires_grad_(epoch >= thaws_at or parameter.requires_grad)
 
-    def forward(self, values: Values, present: Masks, *, own_rows: bool = False, method: Method = "forward") -> Any:
+    def forward(self, values: Values, present: Masks, **how: Any) -> Any:
         """Outputs of a method of the networks, a tensor or several in dicts and tuples."""
         if self.n_members == 1:
-            return bound(self.single, method)(values, present)
-        return super().forward(values, present, own_rows=own_rows, method=method)
+            return bound(self.single, how.get("method", "forward"))(values, present)
+        return super().forward(values, present, **how)
 
     def check_order(self) -> None:
         if self.n_members > 1:

@@ -458,10 +458,11 @@ class MultimodalNet(NeuralNet):
         *,
         whole: bool = False,
         shared: bool = False,
+        members: list[int] | None = None,
     ) -> Iterator[tuple[np.ndarray, Any, Tensor]]:
         """Outputs for the rows, or for all samples, without gradient, some of them at a time.
 
-        What is ``shared`` each rank gives a share of.
+        What is ``shared`` each rank gives a share of. Of several members all answer, or these.
 
         Yields
         ------
@@ -482,7 +483,8 @@ class MultimodalNet(NeuralNet):
         with progress("predicting", sum(map(len, parts)), "sample", after=1.0) as bar:
             for part, (values, present) in zip(parts, cuts, strict=True):
                 with torch.inference_mode():
-                    outputs, exists = module(values, present, method=method), existing(present)
+                    outputs = module(values, present, method=method, members=members)
+                    exists = existing(present)
                 yield part.numpy(), outputs, exists
                 bar.advance(len(part))
 

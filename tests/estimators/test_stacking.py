@@ -13,7 +13,7 @@ from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.datasets import make_multimodal_classification
 from skmm.estimators._heads import member_outputs as said_by_heads
 from skmm.estimators._stack import Stack, average
-from skmm.estimators._targets import ClassTarget, LabelsTarget, ValueTarget
+from skmm.estimators._targets import ClassTarget, LabelsTarget, SoftClassTarget, ValueTarget
 from skmm.metrics import expected_calibration_error
 from skmm.table import Table
 from skmm.training._losses import absolute_error, squared_error
@@ -144,6 +144,57 @@ def test_probabilities_against_another_solver(link, n_outputs):
     expected = minimize(value, start, method="SLSQP", bounds=bounds, options=options)
     assert expected.success
     np.testing.assert_allclose(np.concatenate([stack.weights.ravel(), stack.bias]), expected.x, atol=5e-3)
+
+
+def test_a_mixing_matrix_of_heads_that_say_much_the_same_is_at_the_minimum():
+    rng = np.random.RandomState(0)
+    n, n_heads, n_classes = 400, 6, 4
+    t = rng.randint(n_classes, size=n)
+    common = 3 * np.eye(n_classes)[t] + 2 * rng.randn(n, n_classes)
+    z = TARGETS["softmax"].features(common[:, None] + 0.3 * rng.randn(n, n_heads, n_classes))
+    weights = rng.rand(n) + 0.2
+    stack = Stack(ClassTarget(np.arange(n_classes)), 100.0).fit(z, torch.as_tensor(t), weights)
+    sizes = np.cumsum([n_heads, n_classes])
+
+    def parts(x):
+        w, b, d = np.split(x, sizes)
+        return w[:, None], b, d.reshape(-1, n_classes)
+
+    def value_and_slope(x):
+        w, b, d = parts(x)
+        p = softmax(np.einsum("nhc,hi->nc", z, w) + b + z.reshape(n, -1) @ d, axis=1)
+        rise = (p - np.eye(n_classes)[t]) * (weights / weights.sum())[:, None]
+        slope = [np.einsum("nhc,nc->h", z, rise), rise.sum(0), (z.reshape(n, -1).T @ rise).ravel()]
+        size = kish(weights)
+        slope[0] += 2 * PENALTY / size * (w[:, 0] - 1 / n_heads)
+        slope[1] += 2 * BIAS_PENALTY / size * b
+        slope[2] += 2 * 100 / size * d.ravel()
+        return objective("softmax", z, torch.as_tensor(t), weights, w, b, d, 100.0), np.concatenate(slope)
+
+    bounds = [(0, None)] * n_heads + [(None, None)] * (len(stack.x) - n_heads)
+    options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 10_000, "maxfun": 20_000}
+    least = minimize(
+        value_and_slope, np.zeros_like(stack.x), jac=True, method="L-BFGS-B", bounds=bounds, options=options
+    )
+    assert value_and_slope(stack.x)[0] < least.fun + 1e-6
+
+
+@pytest.mark.parametrize(
+    "target", [*TARGETS.values(), SoftClassTarget(np.arange(3)), ValueTarget(absolute_error, 3)]
+)
+def test_the_slope_of_a_loss_is_its_derivative(target):
+    rng = np.random.RandomState(0)
+    outputs = rng.randn(20, 3)
+    soft = rng.rand(20, 3)
+    t = torch.as_tensor(soft if not isinstance(target, ClassTarget) else rng.randint(3, size=20))
+    if isinstance(target, SoftClassTarget):
+        t = torch.as_tensor(soft / soft.sum(1, keepdims=True))
+    loss, slope = target.slope(outputs, t)
+    np.testing.assert_allclose(loss, target.loss(torch.as_tensor(outputs), t).numpy())
+    for c in range(3):
+        step = 1e-6 * np.eye(3)[c]
+        above, below = (target.loss(torch.as_tensor(outputs + s), t).numpy() for s in (step, -step))
+        np.testing.assert_allclose(slope[:, c], (above - below) / 2e-6, atol=1e-6)
 
 
 def test_sure_features_of_a_head_outweigh_noise():
