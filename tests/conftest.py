@@ -94,9 +94,11 @@ KINDS = ["vector", "sequence", "ragged", "sparse", "tokens", "image"]
 
 
 def make_data(n=60, kinds=("vector", "sequence"), n_classes=2, seed=0, noise=0.5):
-    """Blocks with one modality per kind, named by it, and balanced classes."""
+    """Blocks with one modality per kind, named by it, a second of a kind by its place too; and balanced classes."""
     y = np.random.RandomState(seed).permutation(np.arange(n) % n_classes)
-    blocks = {kind: make_block(kind, y, seed=seed + i, noise=noise) for i, kind in enumerate(kinds)}
+    blocks = {}
+    for i, kind in enumerate(kinds):
+        blocks[f"{kind}{i}" if kind in blocks else kind] = make_block(kind, y, seed=seed + i, noise=noise)
     return Blocks(blocks), y
 
 

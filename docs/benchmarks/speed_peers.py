@@ -95,9 +95,7 @@ def main() -> None:
     for name in args.sets:
         X, y, X_test, y_test, _ = load(name, folder).split(0)
         classes, encoded = np.unique(y, return_inverse=True)
-        flat, flat_test = (
-            np.concatenate([x for x in each.values()], axis=1).astype(np.float32) for each in (X, X_test)
-        )
+        flat, flat_test = (np.hstack(list(each.values())).astype(np.float32) for each in (X, X_test))
         first = 0.0
         for title in ("skmm, default", *args.only):
             own = title not in PEERS

@@ -240,7 +240,8 @@ class Stack:
         bias = rise.sum(axis=0)
         if self.mixing is not None:
             mixed = z.reshape(len(z), -1).T @ rise
-            own = np.trace(mixed.reshape(*z.shape[1:], -1), axis1=1, axis2=2)
+            own = np.einsum("hcc->hc", mixed.reshape(*z.shape[1:], -1))
+            own = own.sum(axis=1) if self.target.competing else own.ravel()
             return np.concatenate([own, bias, mixed.ravel()])
         if self.target.competing:
             return np.concatenate([np.matmul(z, rise[:, :, None])[:, :, 0].sum(axis=0), bias])
