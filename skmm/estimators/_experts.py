@@ -23,7 +23,7 @@ from skmm._ranks import current
 from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import without
-from skmm.estimators._expert_menu import FEWEST, Choice, auto_experts
+from skmm.estimators._expert_menu import FEWEST, Choice, asked_at_once, auto_experts
 from skmm.estimators._flat import FlatForm, as_unseen
 from skmm.estimators._targets import Target, exact
 from skmm.inputs._inputs import Inputs
@@ -193,8 +193,9 @@ def _said(
             tables[key] = form.table(raw, *key)
         if exists[:, e].any():
             rows = np.flatnonzero(exists[:, e])
+            asked = model if choice.required else asked_at_once(model)
             with naming_expert(choice):
-                outputs[rows, e] = target.said_by(model, tables[key][rows], standard=not choice.required)
+                outputs[rows, e] = target.said_by(asked, tables[key][rows], standard=not choice.required)
     return outputs, exists
 
 

@@ -10,7 +10,12 @@ import torch
 from conftest import TASKS, ensemble, make_data, make_task, outputs
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import r2_score
@@ -21,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
+from skmm.estimators._expert_menu import asked_at_once
 from skmm.estimators._flat import as_unseen
 from skmm.model_selection import FusionSearchCV
 from skmm.training._budget import Rounds
@@ -123,6 +129,39 @@ def test_every_kind_has_a_form_that_experts_read(kinds):
     for kind in kinds:
         assert max(scores[f"linear {kind}"], scores[f"trees {kind}"]) > 0.8
     assert clf.score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
+def test_trees_say_what_scikit_learn_says_of_them(gaps):
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(100, 7)), rng.integers(3, size=(100, 2))
+    lacking = np.where(rng.random(X.shape) < 0.1, np.nan, X)
+    names = np.array(["a", "b", "c"])[labels[:, 0]]
+    for y in (names, names == "a", labels, labels * [1, 0]):
+        forest = ExtraTreesClassifier(7, random_state=0).fit(lacking if gaps else X, y)
+        for asked in (X, lacking):
+            said, expected = asked_at_once(forest).predict_proba(asked), forest.predict_proba(asked)
+            pairs = [(said, expected)] if y.ndim == 1 else zip(said, expected, strict=True)
+            for own, other in pairs:
+                np.testing.assert_array_equal(own, other)
+    for y in (X[:, 0], X[:, :2]):
+        forest = ExtraTreesRegressor(7, random_state=0).fit(lacking if gaps else X, y)
+        expected = forest.predict(lacking).reshape(100, -1)
+        np.testing.assert_array_equal(asked_at_once(forest).predict(lacking), expected)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "two targets"])
+def test_a_prediction_starts_no_workers_for_its_experts(task, monkeypatch):
+    cls, X, y = make_task(task, n=120)
+    fitted = ensemble(cls, experts="auto", max_epochs=1, n_members=2).fit(X, y)
+    expected = outputs(fitted, X)
+    assert any(name.startswith("trees") for name in fitted.expert_scores_["head"])
+
+    def started(*args, **kwargs):
+        raise AssertionError("workers were started")
+
+    monkeypatch.setattr("sklearn.ensemble._forest.Parallel", started)
+    np.testing.assert_array_equal(outputs(fitted, X), expected)
 
 
 def test_a_handful_of_samples_has_no_experts():
