@@ -6,7 +6,7 @@ Every function here works under ``torch.func.vmap`` and never mixes samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -154,14 +154,27 @@ class _MembersConvolution(torch.autograd.Function):
         info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, ...]
     ) -> tuple[Tensor, int]:
         def single(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            return F.conv1d(x, weight, bias, padding=padding)
+            return _convolve(x, weight, bias, padding).transpose(-1, -2)
 
         samples = x.numel() // (1 if in_dims[0] is None else info.batch_size)
         values = samples // weight.shape[2] * max(weight.shape[1], weight.shape[2])
         if x.device.type != "cpu" or values < _GROUPED_CONVOLUTION_LIMIT:
-            return torch.vmap(single, in_dims=in_dims[:3])(x, weight, bias), 0
+            return torch.vmap(single, in_dims=in_dims[:3])(x, weight, bias).transpose(-1, -2), 0
         each = [x] * info.batch_size if in_dims[0] is None else x.unbind(in_dims[0])
-        return torch.stack(list(map(single, each, weight.unbind(in_dims[1]), bias.unbind(in_dims[2])))), 0
+        # side by side as they lie in memory, the channels of a step together
+        outputs = list(map(single, each, weight.unbind(in_dims[1]), bias.unbind(in_dims[2])))
+        return torch.stack(outputs).transpose(-1, -2), 0
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Any) -> Tensor:
+    """A convolution over time, x (B, C, T): on a CPU as one of pictures a single pixel high.
+
+    Of pictures alone does torch keep the channels of a step together, as sequences lie in memory: nothing is
+    copied, and a convolution with what surrounds it takes half of the time.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():  # an export says what the layer is
+        return F.conv1d(x, weight, bias, padding=padding)
+    return F.conv2d(x.unsqueeze(-2), weight.unsqueeze(-2), bias, padding=(0, *padding)).squeeze(-2)
 
 
 class Conv1d(nn.Conv1d):
@@ -172,7 +185,61 @@ class Conv1d(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         if self.in_members:
             return _MembersConvolution.apply(x, self.weight, self.bias, self.padding)
+        return _convolve(x, self.weight, self.bias, self.padding)
+
+
+class _MembersPictures(torch.autograd.Function):
+    """Layers that read pictures, of several members one after another.
+
+    Only its rule is ever used, whose own operations autograd differentiates: so there is no backward.
+    """
+
+    @staticmethod
+    def forward(layers: PictureLayers, x: Tensor, *weights: Tensor) -> Tensor:
+        raise RuntimeError("a layer of members was called outside of torch.vmap")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept: see above."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, layers: PictureLayers, x: Tensor, *weights: Tensor) -> tuple[Tensor, int]:
+        each = [x] * info.batch_size if in_dims[1] is None else x.unbind(in_dims[1])
+        of_members = zip(*(w.unbind(axis) for w, axis in zip(weights, in_dims[2:], strict=True)), strict=True)
+        return torch.stack([layers.with_weights(*own) for own in zip(each, of_members, strict=True)]), 0
+
+
+class PictureLayers(nn.Sequential):
+    """Layers one after the other that read pictures, fast also as those of one of several members.
+
+    On a CPU these run one after another, since what all of them hold does not fit into its caches, and torch makes
+    grouped convolutions of theirs, which are slower; what follows in a network runs at once.
+    """
+
+    in_members = False  # set where the module is run under torch.vmap with stacked weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.in_members and x.device.type == "cpu":
+            return _MembersPictures.apply(self, x, *(owner[key] for owner, key in self._places()))
         return super().forward(x)
+
+    def with_weights(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        """The output with these in the place of the weights, in the order of the layers."""
+        places = self._places()
+        own = [owner[key] for owner, key in places]
+        try:
+            for (owner, key), weight in zip(places, weights, strict=True):
+                owner[key] = weight
+            return super().forward(x)
+        finally:
+            for (owner, key), weight in zip(places, own, strict=True):
+                owner[key] = weight
+
+    def _places(self) -> list[tuple[dict[str, Any], str]]:
+        modules = self.modules()
+        return [
+            (m._parameters, key) for m in modules for key, weight in m._parameters.items() if weight is not None
+        ]
 
 
 def max_of_pairs(x: Tensor) -> Tensor:
@@ -180,6 +247,15 @@ def max_of_pairs(x: Tensor) -> Tensor:
     if torch.compiler.is_compiling():  # torch's own pooling is faster, but its export fixes the number of steps
         return torch.maximum(x[:, ::2], F.pad(x, (0, 0, 0, 1), value=torch.finfo(x.dtype).min)[:, 1::2])
     return F.max_pool1d(x.transpose(-1, -2), 2, ceil_mode=True).transpose(-1, -2)
+
+
+def max_over_time(x: Tensor) -> Tensor:
+    """Maximum of all steps: x (B, T, d) -> (B, d)."""
+    if torch.is_grad_enabled() and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        # It remembers where the maxima were. The way back of amax compares all with them, to divide the gradient
+        # among those that are equal, which takes twice as long; without a way back amax is the faster one.
+        return F.adaptive_max_pool1d(x.transpose(-1, -2), 1).squeeze(-1)
+    return x.amax(-2)
 
 
 def any_of_pairs(mask: Tensor) -> Tensor:
@@ -201,7 +277,7 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 def masked_max(x: Tensor, mask: Tensor) -> Tensor:
     """Maximum over time of the steps that exist: x (B, T, d), mask (B, T) -> (B, d); 0 where there is none."""
     lowest = torch.finfo(x.dtype).min
-    top = torch.where(mask.unsqueeze(-1), x, lowest).amax(-2)
+    top = max_over_time(torch.where(mask.unsqueeze(-1), x, lowest))
     return keep(top, mask.any(-1))
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skmm.layers import DenseBlock, masked_max
+from skmm.layers import DenseBlock, masked_max, max_over_time
 
 
 class TokenOutput(nn.Module):
     """Tokens of an encoder to its output: tokens of ``hidden_dim``, or one vector of ``hidden_dim``.
 
     The vector is the mean and the maximum over ``n_segments`` equal parts of each sample's own length, through
-    one dense block.
+    one dense block. What stands at steps that do not exist may be any finite numbers. Tokens that are ``rectified``
+    are never negative: then zeros win no maximum, and a product masks, in a third of the time.
 
     Shape
     -----
@@ -20,10 +21,19 @@ class TokenOutput(nn.Module):
     """
 
     def __init__(
-        self, dim: int, tokens: bool, *, hidden_dim: int, n_segments: int, dropout: float, activation: str
+        self,
+        dim: int,
+        tokens: bool,
+        *,
+        hidden_dim: int,
+        n_segments: int,
+        dropout: float,
+        activation: str,
+        rectified: bool = False,
     ) -> None:
         super().__init__()
         self.tokens = tokens
+        self.rectified = rectified
         self.n_segments = n_segments
         linear = nn.Linear(dim if tokens else 2 * n_segments * dim, hidden_dim)
         self.block = DenseBlock(linear, hidden_dim, activation=activation, dropout=dropout)
@@ -31,13 +41,18 @@ class TokenOutput(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         if self.tokens:
             return self.block(x), mask
-        parts = []
         length = mask.sum(-1, keepdim=True)  # (B, 1)
         step = torch.arange(x.shape[-2], device=x.device)
+        insides = []
         for s in range(self.n_segments):
             # rounded outwards, so that a sample shorter than n_segments has no empty part
             start, stop = length * s // self.n_segments, -(-length * (s + 1) // self.n_segments)
-            inside = mask & (step >= start) & (step < stop)
-            weight = inside.to(x.dtype) / inside.sum(-1, keepdim=True).clamp(min=1)
-            parts += [(weight.unsqueeze(-2) @ x).squeeze(-2), masked_max(x, inside)]
-        return self.block(torch.cat(parts, -1)), mask.any(-1)
+            insides.append(mask & (step >= start) & (step < stop))
+        inside = torch.stack(insides, -2)  # (B, S, T)
+        weights = inside.to(x.dtype)
+        means = weights / inside.sum(-1, keepdim=True).clamp(min=1) @ x  # (B, S, d)
+        if self.rectified:
+            tops = [max_over_time(x * weight.unsqueeze(-1)) for weight in weights.unbind(-2)]
+        else:
+            tops = [masked_max(x, part) for part in insides]
+        return self.block(torch.stack([means, torch.stack(tops, -2)], -2).flatten(-3)), mask.any(-1)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import is_whole
 from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
-from skmm.layers import Conv1d, DenseBlock, any_of_pairs, keep, make_activation, max_of_pairs
+from skmm.layers import Conv1d, DenseBlock, PictureLayers, any_of_pairs, keep, make_activation, max_of_pairs
 from skmm.spec import INHERIT, register_encoder
 
 
@@ -78,19 +79,30 @@ class Conv1dEncoder(nn.Module):
             n_segments=n_segments,
             dropout=dropout,
             activation=activation,
+            rectified=isinstance(self.activation, nn.ReLU),
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        x = x.flatten(2)
+        # zeros after a sample's end, as the convolution itself pads: so padding changes nothing
+        x = keep(x.flatten(2), mask)
         for layer, conv in enumerate(self.convs):
             if layer:
-                # a step exists after pooling if one of its two did; absent ones never win the maximum
-                x = torch.where(mask.unsqueeze(-1), x, torch.finfo(x.dtype).min)
-                x = max_of_pairs(x)
-                mask = any_of_pairs(mask)
-            # zeros after a sample's end, as the convolution itself pads: so padding changes nothing
-            x = self.activation(conv(keep(x, mask).transpose(-1, -2)).transpose(-1, -2))
-        return self.output(keep(x, mask), mask)
+                x, mask = self._pooled(x, mask)
+            x = self.activation(conv(x.transpose(-1, -2)).transpose(-1, -2))
+        return self.output(keep(x, mask) if self.output.tokens else x, mask)
+
+    def _pooled(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Maxima of pairs of steps that exist, 0 where neither does; and which pairs have a step that does."""
+        either = any_of_pairs(mask)
+        if self.output.rectified:  # then 0 wins no maximum
+            return max_of_pairs(x * mask.unsqueeze(-1).to(x.dtype)), either
+        x = torch.where(mask.unsqueeze(-1), x, torch.finfo(x.dtype).min)
+        return keep(max_of_pairs(x), either), either
+
+
+def _stride(side: int) -> int:
+    """The default of pictures whose shorter side has so many pixels."""
+    return 1 if side < 64 else 2 if side < 128 else 4
 
 
 @register_encoder("conv2d")
@@ -98,12 +110,20 @@ class Conv2dEncoder(nn.Module):
     """3 x 3 convolutions, each followed by the activation and, while the picture is larger than the grid,
     max-pooling by 2; then a grid of averages.
 
+    On a picture of 64 x 64 the first convolution computes at every second pixel, which takes a third of the time.
+    Against every pixel, ``stride=1``, that was measured level on photographs of rooms, a little behind on those of
+    products (accuracy .621 for .635), and ahead where few rows must teach where something is.
+
     Parameters
     ----------
     hidden_dim : int, optional
         Size of the output.
     channels : tuple of int
         Output channels of each convolution.
+    stride : int or "auto"
+        Pixels from one place of the first convolution to the next; its width is 2 · stride - 1, but at least 3.
+        ``"auto"`` is 1 for pictures whose shorter side is below 64 pixels, 2 from there on, and 4 from 128 on,
+        where it was not measured. What it was is in the attribute ``stride``.
     grid : int
         The picture is averaged to at most ``grid`` x ``grid`` cells: the tokens, or flattened for the vector.
     dropout : float, optional
@@ -128,6 +148,7 @@ class Conv2dEncoder(nn.Module):
     """
 
     kinds: ClassVar = ("image",)
+    settles: ClassVar = {"stride": 1}  # what it was in files from before there was a choice
 
     def __init__(
         self,
@@ -136,6 +157,7 @@ class Conv2dEncoder(nn.Module):
         *,
         hidden_dim: int = INHERIT,
         channels: tuple[int, ...] = (16, 32),
+        stride: int | Literal["auto"] = "auto",
         grid: int = 4,
         dropout: float = INHERIT,
         activation: str = INHERIT,
@@ -144,9 +166,15 @@ class Conv2dEncoder(nn.Module):
         self.out_dim = hidden_dim
         height, width = info.shape[:2]
         sizes = [info.shape[2] if len(info.shape) == 3 else 1, *channels]
+        self.stride = _stride(min(height, width)) if stride == "auto" else stride
+        if not is_whole(self.stride) or self.stride < 1:
+            raise ValueError(f"stride={stride!r} must be 'auto' or a whole number of 1 or more.")
         layers: list[nn.Module] = []
-        for a, b in pairwise(sizes):
-            layers.append(nn.Conv2d(a, b, 3, padding=1))
+        for layer, (a, b) in enumerate(pairwise(sizes)):
+            step = 1 if layer else self.stride
+            reach = max(1, step - 1)  # so that each pixel is seen from two places or more
+            layers.append(nn.Conv2d(a, b, 2 * reach + 1, stride=step, padding=reach))
+            height, width = -(-height // step), -(-width // step)
             rectify = make_activation(activation)
             if min(height, width) >= 2 * grid:
                 pool = nn.MaxPool2d(2)
@@ -157,7 +185,7 @@ class Conv2dEncoder(nn.Module):
                 layers.append(rectify)
         self.cells = (min(grid, height), min(grid, width))
         layers.append(nn.AdaptiveAvgPool2d(self.cells))
-        self.layers = nn.Sequential(*layers)
+        self.layers = PictureLayers(*layers)
         self.tokens = tokens
         n_cells = self.cells[0] * self.cells[1]
         # on each cell, or on all of them joined

@@ -214,7 +214,7 @@ class Conv2dTemporalEncoder(nn.Module):
         self.shape = _frame_shape(info)
         inherited: dict[str, Any] = {"hidden_dim": hidden_dim, "dropout": dropout, "activation": activation}
         picture = BlockInfo("image", self.shape)
-        self.frame = Conv2dEncoder(picture, False, channels=channels, grid=grid, **inherited)
+        self.frame = Conv2dEncoder(picture, False, channels=channels, stride=1, grid=grid, **inherited)
         spec = as_spec(Encoder, temporal)
         if not isinstance(spec, Encoder) or "sequence" not in getattr(spec.target(), "kinds", ()):
             raise ValueError(

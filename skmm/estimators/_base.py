@@ -44,7 +44,7 @@ from skmm.estimators._targets import Target
 from skmm.estimators._trained import TrainedEstimator, of_training
 from skmm.inputs._inputs import Inputs
 from skmm.layers import unsupported
-from skmm.network._encoders import check_encoders
+from skmm.network._encoders import check_encoders, settled
 from skmm.network._members import MemberNetworks
 from skmm.network._network import FusionNetwork, choose_fusion
 from skmm.spec import Optimizer, as_spec, kinds_of
@@ -486,7 +486,8 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
             speakers=prepared.plan.folds.speakers(self.n_members),
             **self._net_params(device),
         )
-        net.made_of_ = args
+        # as the networks are, whatever a later version would choose for itself
+        net.made_of_ = {**args, "encoders": settled(args["encoders"], list(inputs.infos), networks[0].encoders)}
         return net.initialize()
 
     @staticmethod

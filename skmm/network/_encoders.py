@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -101,3 +101,30 @@ def check_encoders(encoders: Any, names: list[str]) -> dict[str, Any]:
         if name not in names:
             raise unknown("modality in encoders:", name, names)
     return {name: Encoder() if encoders.get(name) is None else encoders[name] for name in names}
+
+
+def settled(encoders: Any, names: list[str], modules: Iterable[nn.Module]) -> dict[str, Any]:
+    """The encoder chosen for each modality, with those parameters that its module ``settles`` when it is built."""
+    choices = check_encoders(encoders, names)
+    for name, module in zip(names, modules, strict=False):  # "early" may have none
+        if own := {param: getattr(module, param) for param in getattr(module, "settles", {})}:
+            choices[name] = _with(choices[name], own)
+    return choices
+
+
+def settled_before(encoders: Any, infos: Mapping[str, BlockInfo]) -> dict[str, Any]:
+    """Encoders of a file: where it does not say what was settled, it is from before there was a choice."""
+    choices = check_encoders(encoders, list(infos))
+    for name, info in infos.items():
+        spec = as_spec(Encoder, choices[name])
+        if isinstance(spec, Encoder) and spec.name == "auto":
+            spec = Encoder(default_encoder(info), **spec.given)
+        if isinstance(spec, Encoder) and (former := getattr(spec.target(), "settles", {})):
+            choices[name] = _with(spec, {**former, **spec.given})
+    return choices
+
+
+def _with(choice: Any, params: Mapping[str, Any]) -> Encoder:
+    """An encoder's spec with these among its parameters; the one that was given stays as it is."""
+    spec = as_spec(Encoder, choice)
+    return Encoder(spec.name, **{**spec.given, **params})

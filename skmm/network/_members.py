@@ -14,7 +14,7 @@ from torch.func import stack_module_state
 
 from skmm._private import tree_map
 from skmm.inputs._columns import Width
-from skmm.layers import Masks, Values, unsupported
+from skmm.layers import Masks, PictureLayers, Values, unsupported
 from skmm.network._network import FusionNetwork
 
 # A method of a network: its name, or a function of the network, values and masks.
@@ -22,6 +22,7 @@ Method = str | Callable[..., Any]
 
 # Above this many numbers in the pictures of a batch, members run one after another on a CPU, since what all of them
 # hold does not fit into its caches: at once, 32 pictures of 8 x 8 take as long, of 64 x 64 1.7 times as long.
+# Members whose layers see to it themselves run at once.
 PICTURES_LIMIT = 8_000
 
 
@@ -79,7 +80,7 @@ class StackedNetworks(nn.Module):
         # the lists hide it from nn.Module, whose state is the stacked tensors alone
         self._template = [network if fresh else copy.deepcopy(network).to("meta")]
         self._idle: list[Template] = []
-        self._pictures = picture_modalities(network)
+        self._pictures = picture_modalities(network, apart=False)
 
     @property
     def network(self) -> FusionNetwork:
@@ -292,12 +293,16 @@ def bound(network: nn.Module, method: Method) -> Callable[..., Any]:
     return getattr(network, method) if isinstance(method, str) else functools.partial(method, network)
 
 
-def picture_modalities(network: FusionNetwork) -> list[str]:
-    """Modalities whose encoder convolves over two axes or more."""
+def picture_modalities(network: FusionNetwork, *, apart: bool = True) -> list[str]:
+    """Modalities whose encoder convolves over two axes or more.
+
+    Unless ``apart``, without those that do so for one member after another by themselves.
+    """
     return [
         name
         for name, encoder in zip(network.names, network.encoders, strict=False)  # "early" has no encoders
         if any(isinstance(layer, nn.Conv2d | nn.Conv3d) for layer in encoder.modules())
+        and (apart or not any(isinstance(layer, PictureLayers) for layer in encoder.modules()))
     ]
 
 

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from skmm._devices import seeded
 from skmm.blocks._blocks import BlockInfo
 from skmm.estimators._trained import TrainedEstimator
-from skmm.network._encoders import UserEncoder, check_encoders
+from skmm.network._encoders import UserEncoder, check_encoders, settled_before
 from skmm.network._members import MemberNetworks
 from skmm.network._network import FusionNetwork
 from skmm.persistence._records import WATCHES_FITS, Reader, Record, Writer
@@ -225,14 +225,17 @@ def read_net(reader: Reader, number: int, cls: Any, *parts: Any) -> MultimodalNe
     n_members, first = state["n_members"], state["parameters"][0]
     if n_members != 1 and not 0 < n_members <= first.numel():
         raise ValueError(f"it says {n_members} members, and has {first.numel()} of their weights")
-    module = rebuild(_NETWORKS[cls], state["args"], n_members, state["parameters"], state["buffers"])
+    args = state["args"]
+    if "encoders" in args:
+        args["encoders"] = settled_before(args["encoders"], args["infos"])
+    module = rebuild(_NETWORKS[cls], args, n_members, state["parameters"], state["buffers"])
     device = torch.device(state["device"])
     if device.type == "cuda" and not torch.cuda.is_available():
         state["device"] = "cpu"
     params = {name: state[name] for name in (*OF_NET, "most") if name in state}
     criterion = HeadsLoss(state["loss"], state["modality_loss"])
     net = cls(module, criterion, train_split=None, **params).initialize()
-    net.made_of_, net.history_, net.copies_ = state["args"], state["history"], {}
+    net.made_of_, net.history_, net.copies_ = args, state["history"], {}
     net.__dict__.update({name: state[name] for name in _OF_TRAINING if name in state})
     if "optimizer" in state:
         net.optimizer_.load_state_dict(state["optimizer"])

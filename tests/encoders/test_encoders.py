@@ -265,19 +265,23 @@ def pool2(x):
 
 @pytest.mark.parametrize("shape", [(9, 8, 2), (8, 10), (3, 5, 1)])
 @pytest.mark.parametrize("tokens", [False, True])
-def test_conv2d_against_plain_numpy(shape, tokens):
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_conv2d_against_plain_numpy(shape, tokens, stride):
     grid = 2
-    module, w = build("conv2d", BlockInfo("image", shape), tokens, channels=(3, 4), grid=grid)
+    module, w = build("conv2d", BlockInfo("image", shape), tokens, channels=(3, 4), stride=stride, grid=grid)
     x = np.random.default_rng(0).normal(size=(N, *shape))
     got, exists = run(module, x, np.array([True] * (N - 1) + [False]))
-    assert exists.shape == ((N, grid * grid) if tokens else (N,))
+    n_cells = math.prod(min(grid, -(-side // stride)) for side in shape[:2])
+    assert exists.shape == ((N, n_cells) if tokens else (N,))
     assert exists[:-1].all()
     assert not exists[-1].any()
     for i in range(N):
         z = x[i].reshape(*shape[:2], -1)
+        step = stride
         for weight, bias in (
             (v, w[k.replace("weight", "bias")]) for k, v in w.items() if k.startswith("layers.") and v.ndim == 4
         ):
+            assert weight.shape[2:] == ((3, 3) if step < 3 else (5, 5))
             z = relu(
                 np.stack(
                     [
@@ -286,15 +290,71 @@ def test_conv2d_against_plain_numpy(shape, tokens):
                     ],
                     -1,
                 )
-            )
+            )[::step, ::step]
+            step = 1
             if min(z.shape[:2]) >= 2 * grid:
                 z = pool2(z)
         rows, columns = (
-            [slice(math.floor(a * n / grid), math.ceil((a + 1) * n / grid)) for a in range(grid)]
+            [slice(math.floor(a * n / most), math.ceil((a + 1) * n / most)) for a in range(most)]
             for n in z.shape[:2]
+            for most in (min(grid, n),)
         )
-        cells = np.array([z[r, c].mean((0, 1)) for r in rows for c in columns])  # (grid², channels)
+        cells = np.array([z[r, c].mean((0, 1)) for r in rows for c in columns])  # (at most grid², channels)
         assert_close(got[i], dense(cells if tokens else cells.ravel(), w, "output"))
+
+
+SIDES = {(1, 1): 1, (3, 5): 1, (63, 200): 1, (64, 64): 2, (65, 97): 2, (224, 224): 4}
+
+
+@pytest.mark.parametrize(("sides", "stride"), SIDES.items())
+@pytest.mark.parametrize("tokens", [False, True])
+def test_conv2d_reads_pictures_of_any_size(sides, stride, tokens):
+    module, _ = build("conv2d", BlockInfo("image", (*sides, 3)), tokens)
+    assert module.stride == stride
+    x = torch.rand(2, *sides, 3, dtype=torch.float64, requires_grad=True)
+    value, exists = module(x, torch.tensor([True, True]))
+    assert value.shape[-1] == HIDDEN
+    assert exists.all()
+    value.square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in module.parameters())
+    # every pixel counts but at the edges, where a half of them does not fill a pool
+    height, width = (side // (4 * stride) * (4 * stride) or side for side in sides)
+    assert (x.grad.abs().sum(-1)[:, :height, :width] > 0).double().mean() > 0.95
+
+
+def test_conv2d_of_small_pictures_is_as_with_every_pixel_and_of_large_ones_takes_a_quarter():
+    def operations(side, **params):
+        """Products of the convolutions of a picture."""
+        module, _ = build("conv2d", BlockInfo("image", (side, side, 3)), **params)
+        found = []
+        for layer in module.layers:
+            if isinstance(layer, nn.Conv2d):
+                layer.register_forward_hook(lambda layer, _, y: found.append(y.numel() * layer.weight[0].numel()))
+        run(module, np.zeros((1, side, side, 3)), np.ones(1, bool))
+        return sum(found)
+
+    assert operations(63) == operations(63, stride=1)
+    assert operations(64) < 0.27 * operations(64, stride=1)
+    assert operations(224) < 0.15 * operations(224, stride=1)
+
+
+@pytest.mark.parametrize("stride", [0, 1.5, "every", True])
+def test_conv2d_refuses_strides_that_are_none(stride):
+    with pytest.raises(ValueError, match="stride=.* must be 'auto' or a whole number of 1 or more"):
+        build("conv2d", BlockInfo("image", (8, 8)), stride=stride)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+def test_conv1d_hides_what_does_not_exist_whatever_the_activation(activation):
+    torch.manual_seed(0)
+    module = Encoder("conv1d", channels=(4, 4, 4)).build(
+        SEQUENCE, False, inherited={**INHERITED, "activation": activation}
+    )
+    module = module.double().eval()
+    x, mask = sequences()
+    alone = [run(module, x[i : i + 1, :n], mask[i : i + 1, :n])[0] for i, n in enumerate(LENGTHS)]
+    x[~mask] = 1e6
+    assert_close(run(module, x, mask)[0], np.concatenate(alone))
 
 
 def test_conv2d_reads_grey_pictures_with_and_without_a_channel_axis():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from skmm import Encoder, Fusion, list_fusions
 from skmm.blocks import BlockInfo
@@ -377,8 +378,19 @@ def members(infos, fusion=SIDE_BY_SIDE, encoders=None, **options):
     return alone, MemberNetworks([copy.deepcopy(net) for net in alone]).eval()
 
 
+class OwnConvolution(nn.Module):
+    """A user's, which has no way of its own to run one member after another."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out_dim = nn.Conv2d(2, 5, 3), 5
+
+    def forward(self, x):
+        return self.conv(x.movedim(-1, 1)).amax((-1, -2))
+
+
 def test_members_one_after_another_are_those_at_once(monkeypatch):
-    _, together = members(MIXED)
+    _, together = members(MIXED, encoders={"training": OwnConvolution()})
     inputs, found, at_once, vmap = stack([batch(MIXED, seed) for seed in range(K)]), [], [], torch.vmap
     monkeypatch.setattr(torch, "vmap", lambda *args, **options: at_once.append(1) or vmap(*args, **options))
     for limit in (0, 10**9):
@@ -389,6 +401,36 @@ def test_members_one_after_another_are_those_at_once(monkeypatch):
         assert bool(at_once) is (limit > 0)
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b)
+
+
+class Convolutions(TorchDispatchMode):
+    """The groups of each convolution of pictures of 6 x 6."""
+
+    def __init__(self):
+        super().__init__()
+        self.groups = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.convolution.default and args[0].shape[-2:] == (6, 6):
+            self.groups.append(args[8])
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_pictures_of_members_run_one_after_another_within_one_call(shared):
+    alone, together = members(MIXED, modality_heads=True)
+    own = [batch(MIXED, 0 if shared else seed) for seed in range(K)]
+    with Convolutions() as convolutions:
+        output = together(*own[0]) if shared else together(*stack(own), own_rows=True)
+    assert convolutions.groups == 2 * K * [1]  # never all as groups of one
+    expected = torch.stack([net(*given) for net, given in zip(alone, own, strict=True)])
+    torch.testing.assert_close(output, expected)
+    gradients = torch.autograd.grad(output.square().sum(), list(together.stacked))
+    each = [
+        torch.autograd.grad(x.square().sum(), list(n.parameters())) for x, n in zip(expected, alone, strict=True)
+    ]
+    for found, *parts in zip(gradients, *each, strict=True):
+        torch.testing.assert_close(found, torch.stack(parts))
 
 
 def assert_members_equal(alone, together, infos, method="forward"):

@@ -550,6 +550,30 @@ def test_a_file_of_the_first_format_is_read():
     np.testing.assert_allclose(clf.partial_fit(X, golden["y"]).predict_proba(X).sum(axis=1), 1)
 
 
+def test_pictures_of_a_file_from_before_strides_are_read_as_they_were(file):
+    golden = np.load(HERE / "format1_pictures.npz")
+    photo = golden["photo"].repeat(8, axis=1).repeat(8, axis=2)
+    X = Blocks(photo=photo, table=golden["table"])
+    clf = skmm.load(HERE / "format1_pictures.skmm")
+    np.testing.assert_allclose(clf.predict_proba(X), golden["probabilities"], atol=1e-6)
+    again = through(clf, file)
+    np.testing.assert_allclose(again.predict_proba(X), golden["probabilities"], atol=1e-6)
+    assert again.net_.module_.network.encoders[0].stride == 1
+    assert again.fit(X, np.arange(len(X)) % 2).net_.module_.network.encoders[0].stride == 2
+
+
+@pytest.mark.parametrize("encoder", [None, "conv2d", Encoder("auto", channels=(2, 3)), Encoder("conv2d", stride=3)])
+def test_the_stride_that_pictures_were_fitted_with_is_kept(monkeypatch, file, encoder):
+    X = Blocks(photo=np.random.default_rng(0).integers(0, 256, (8, 64, 65), dtype=np.uint8))
+    clf = MultimodalClassifier(
+        encoders={"photo": encoder}, hidden_dim=4, n_members=1, max_epochs=1, experts=None, random_state=0
+    )
+    expected = clf.fit(X, np.arange(8) % 2).predict_proba(X)
+    skmm.save(clf, file)
+    monkeypatch.setattr("skmm.encoders.conv._stride", lambda side: 5)  # of a later version
+    np.testing.assert_allclose(skmm.load(file).predict_proba(X), expected, atol=1e-6)
+
+
 def test_a_transformer_that_read_sequences_of_any_length_needs_no_trust(file):
     """What it keeps to make a row of a modality that a table lacks is of this package."""
     df = pd.DataFrame({"steps": [[0.1, 0.2], [0.3], [0.1, 0.4, 0.2], [0.5]], "year": [1999, 2003, 2010, 2021]})
