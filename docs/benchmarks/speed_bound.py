@@ -11,8 +11,7 @@ these two, each at its peak.
 
 A second table: milliseconds of an optimizer's step where each of some candidates has a learning rate of its own, by
 one fused optimizer for each, as FusionSearchCV does it, and by one of rate 1 whose step, taken from zeros, is added
-by each network's own rate. A third: seconds of eight members on pictures of several sizes, at once and one after
-another, which :data:`skmm.network._members.PICTURES_LIMIT` chooses between.
+by each network's own rate.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset, add_data_argument, data_folder, load
 from sklearn.model_selection import GridSearchCV
@@ -31,8 +29,7 @@ from speed_fit import machine
 from speed_search import FUSIONS
 from torch.utils.flop_counter import FlopCounterMode
 
-import skmm.network._members
-from skmm import Blocks, MultimodalClassifier
+from skmm import MultimodalClassifier
 from skmm.model_selection import FusionSearchCV
 
 GRID = {"lr": [0.001, 0.003, 0.01], "weight_decay": [0.01, 0.1]}
@@ -103,34 +100,6 @@ def optimizers() -> None:
         print(f"| {candidates} x 5 | {weights} | {a:.2f} | {b:.2f} | {b / a:.1f} |", flush=True)
 
 
-def pictures() -> None:
-    """Eight members on pictures, at once and one after another."""
-    print("\n| pictures | fit at once, s | one by one, s | times | prediction at once, s | one by one, s | times |")
-    print("|---|---|---|---|---|---|---|")
-    rng = np.random.default_rng(0)
-    chosen = skmm.network._members.PICTURES_LIMIT
-    for size in (8, 16, 32, 64):
-        X = Blocks(
-            photo=rng.integers(0, 256, (256, size, size, 3)).astype(np.uint8), table=rng.normal(size=(256, 8))
-        )
-        y = np.arange(256) % 2
-        clf = MultimodalClassifier(max_epochs=3, device="cpu", random_state=0)
-        seconds = []
-        for limit in (10**12, 0):
-            skmm.network._members.PICTURES_LIMIT = limit
-            seconds += [
-                median(lambda X=X, y=y, clf=clf: clf.fit(X, y), 3),
-                median(lambda X=X, clf=clf: clf.predict(X), 5),
-            ]
-        fit_at_once, told_at_once, fit_alone, told_alone = seconds
-        print(
-            f"| {size} x {size} | {fit_at_once:.2f} | {fit_alone:.2f} | {fit_at_once / fit_alone:.1f} "
-            f"| {told_at_once:.3f} | {told_alone:.3f} | {told_at_once / told_alone:.1f} |",
-            flush=True,
-        )
-    skmm.network._members.PICTURES_LIMIT = chosen
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data_argument(parser)
@@ -169,7 +138,6 @@ def main() -> None:
             flush=True,
         )
     optimizers()
-    pictures()
 
 
 if __name__ == "__main__":
