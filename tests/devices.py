@@ -215,6 +215,8 @@ def pretended_gpu() -> Iterator[torch.device]:
             "get_rng_state": lambda device=None: torch.get_rng_state(),
             "set_rng_state": lambda state, device=None: None,
             "mem_get_info": lambda device=None: (2**33, 2**33),
+            "memory_reserved": lambda device=None: 0,
+            "memory_allocated": lambda device=None: 0,
         }.items():
             patch.setattr(torch.cuda, name, value)
         lifts = torch._C._only_lift_cpu_tensors()

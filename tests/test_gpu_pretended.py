@@ -13,6 +13,7 @@ from skorch.exceptions import DeviceWarning
 
 import skmm
 from skmm import MultimodalClassifier, MultimodalRegressor
+from skmm._devices import free_memory
 from skmm.deployment import DeployedModule
 from skmm.inspection import attributions, modality_importances
 from skmm.model_selection import FusionSearchCV
@@ -123,6 +124,13 @@ def test_what_there_is_no_room_for_is_streamed(gpu, monkeypatch):
     assert pinned
 
 
+def test_memory_that_torch_keeps_for_itself_is_free(gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (10, 2**33))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device=None: 500)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device=None: 200)
+    assert free_memory(gpu) == 310
+
+
 def test_a_stream_goes_on_after_a_pickle_that_is_read_without_a_gpu():
     X, y = make_data(40)
     with pretended_gpu() as gpu:
@@ -193,9 +201,10 @@ def test_explanations(gpu):
     modality_importances(clf, X, y)
 
 
-def test_deploying_leaves_the_estimator_on_its_device(gpu):
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_deploying_leaves_the_estimator_on_its_device(gpu, n_members):
     X, y = make_data(40)
-    clf = small(device=gpu, n_members=2, **FAST).fit(X, y)
+    clf = small(device=gpu, n_members=n_members, **FAST).fit(X, y)
     expected = clf.predict_proba(X)
     deployed = DeployedModule(clf)
     assert not any(isinstance(x, OnGpu) for x in copy.copy(deployed).state_dict().values())

@@ -4,9 +4,9 @@
     python docs/benchmarks/gpu.py --device cpu --tiny    # every path, at sizes that tell nothing
 
 Each part runs in a process of its own, a fork of one that never touches the device: one that fails, hangs or loses
-the device takes no other with it. Its result is a line of JSON in the log as soon as it is there, with the traceback
-of what went wrong. A part for which there is no time says so, and the same command with the same log runs it later.
-At the end there is a table, and the exit status is 1 if any check failed.
+the device takes no other with it. Its result is a line of JSON in the log as soon as it is there, with what went
+wrong. A part for which there is no time says so, and the same command runs it later. At the end there is a table,
+and the exit status is 1 if any check failed.
 
 Times of a device and of the CPU are of the same machine; a ratio above 1 says how many times faster the first is.
 """
