@@ -19,6 +19,8 @@ from skmm.inspection import attributions, modality_importances
 from skmm.model_selection import FusionSearchCV
 from skmm.speech import SpeechRecognizer
 
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
 FAST = {"max_epochs": 2, "dropout": 0.0}  # masks are drawn in another order on a GPU
 
 
@@ -194,6 +196,7 @@ def test_a_search_with_dropout_and_halving(gpu):
 
 @pytest.mark.slow
 def test_explanations(gpu):
+    pytest.importorskip("captum")
     X, y = make_data(40, kinds=["vector", "image"])
     clf = small(device=gpu, n_members=2, modality_dropout=0.3, **FAST).fit(X, y)
     for name in X:
