@@ -257,8 +257,9 @@ def table(records: Records) -> str:
 
 def draw(records: Records, path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
-    figure = Figure(figsize=(15, 3.6), layout="constrained")
+    figure = Figure(figsize=(15, 5), layout="constrained")
     found = curves(records)
     models = list(dict.fromkeys(model for _, model in SERIES))
     colors = {model: f"C{number}" for number, model in enumerate(models)}
@@ -269,9 +270,11 @@ def draw(records: Records, path: Path) -> None:
                 place.loglog(sizes, seconds, "o-", ms=4, color=colors[model], label=label)
         place.set(xlabel=axis)
         place.grid(alpha=0.3)
+        place.yaxis.set_minor_formatter(NullFormatter())
         if place.lines:
-            place.legend(frameon=False, fontsize=8, title="exponent of the last half", title_fontsize=7)
+            place.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.15))
     figure.axes[0].set(ylabel="CPU seconds, one thread")
+    figure.suptitle("In brackets the exponent over the last half of the points", fontsize=9)
     figure.savefig(path, dpi=90)
 
 
