@@ -57,21 +57,7 @@ class NeedsCuda(Exception):
 
 @dataclasses.dataclass
 class Run:
-    """What a part is given, and what it finds.
-
-    Attributes
-    ----------
-    device : str
-        Where it computes.
-    tiny : bool
-        Whether only its paths are tried.
-    seconds : float
-        What it may take.
-    found : dict
-        Numbers that it measured, by name.
-    failed : list of str
-        Checks that failed.
-    """
+    """What a part is given, where it computes and for how many seconds, and what it found and what failed."""
 
     device: str
     tiny: bool
@@ -528,22 +514,29 @@ def _run(name: str, run: Run, out: Any) -> None:
         error = traceback.format_exc()
     if error or run.failed:
         status = "failed"
-    out.send({"status": status, "found": run.found, "failed": run.failed, "error": error, "spent": _since(start)})
-
-
-def _since(start: float) -> float:
-    return round(time.perf_counter() - start, 1)
+    out.send(
+        {
+            "status": status,
+            "found": run.found,
+            "failed": run.failed,
+            "error": error,
+            "spent": round(time.perf_counter() - start, 1),
+        }
+    )
 
 
 def run_part(name: str, run: Run) -> dict[str, Any]:
     """The result of a part, whatever happens to its process."""
+    result = {"status": "failed", "found": {}, "failed": [], "error": "", "spent": 0.0}
+    about = {"part": name, "device": run.device, "tiny": run.tiny}
+    if run.seconds < 5:
+        return {**about, **result, "status": "no time"}
     processes = multiprocessing.get_context("fork")
     here, there = processes.Pipe(duplex=False)
     child = processes.Process(target=_run, args=(name, run, there))
     start = time.perf_counter()
     child.start()
     there.close()
-    result = {"status": "failed", "found": {}, "failed": [], "error": "", "spent": 0.0}
     try:
         if here.poll(run.seconds):
             result = here.recv()
@@ -556,12 +549,8 @@ def run_part(name: str, run: Run) -> dict[str, Any]:
     if child.is_alive():
         child.kill()
         child.join()
-    result["spent"] = result["spent"] or _since(start)
-    return {"part": name, "device": run.device, "tiny": run.tiny, **result}
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    result["spent"] = result["spent"] or round(time.perf_counter() - start, 1)
+    return {**about, **result}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -569,7 +558,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| part | status | seconds | | |", "|---|---|---|---|---|"]
     for row in rows:
         lines.append(f"| {row['part']} | {row['status']} | {row['spent']} | | |")
-        lines += [f"| | | | {name} | {_shown(value)} |" for name, value in row["found"].items()]
+        lines += [
+            f"| | | | {name} | {f'{value:.4g}' if isinstance(value, float) else value} |"
+            for name, value in row["found"].items()
+        ]
         lines += [f"| | | | FAILED | {what.splitlines()[0]} |" for what in row["failed"]]
         if row["error"]:
             lines.append(f"| | | | ERROR | {row['error'].strip().splitlines()[-1]} |")
@@ -591,11 +583,7 @@ def main() -> None:
         if records.found.get((name, args.device, args.tiny), {}).get("status") == "ok":
             continue
         left = args.budget - (time.perf_counter() - start)
-        if left < 5:
-            result: dict[str, Any] = {"status": "no time", "found": {}, "failed": [], "error": "", "spent": 0.0}
-            result = {"part": name, "device": args.device, "tiny": args.tiny, **result}
-        else:
-            result = run_part(name, Run(args.device, args.tiny, min(left, PARTS[name][1])))
+        result = run_part(name, Run(args.device, args.tiny, min(left, PARTS[name][1])))
         records.add(result)
         print(f"{name}: {result['status']}, {result['spent']} s", flush=True)
         for text in [*result["failed"], *([result["error"]] if result["error"] else [])]:
