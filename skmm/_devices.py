@@ -69,8 +69,9 @@ def find_device(device: str | torch.device) -> torch.device:
 
 def free_memory(device: torch.device) -> int:
     """Bytes that are free, and that a container's limit leaves."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "cuda":  # torch keeps what was freed, for itself, which the driver takes for used
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     found = []
     with contextlib.suppress(OSError), open("/proc/meminfo") as lines:
         found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]

@@ -59,14 +59,17 @@ class SumNetwork(nn.Module):
         return self.head(self.text(text).relu() + self.audio(audio).relu() + self.video(video).relu())
 
 
-def hand_written(data: Data, epochs: int, seed: int, *, fused: bool | None = None) -> Predict:
+def hand_written(
+    data: Data, epochs: int, seed: int, *, fused: bool | None = None, device: str = "cpu", batch_size: int = BATCH
+) -> Predict:
     X, y = data
     torch.manual_seed(seed)
-    inputs, target = {name: torch.from_numpy(x) for name, x in X.items()}, torch.from_numpy(y)
-    net = SumNetwork(inputs["text"].shape[1])
+    inputs = {name: torch.from_numpy(x).to(device) for name, x in X.items()}
+    target = torch.from_numpy(y).to(device)
+    net = SumNetwork(inputs["text"].shape[1]).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=LR, fused=fused)
     for _ in range(epochs):
-        for rows in torch.randperm(len(y)).split(BATCH):
+        for rows in torch.randperm(len(y)).to(device).split(batch_size):
             optimizer.zero_grad()
             nn.functional.cross_entropy(
                 net(**{name: x[rows] for name, x in inputs.items()}), target[rows]
@@ -75,22 +78,24 @@ def hand_written(data: Data, epochs: int, seed: int, *, fused: bool | None = Non
 
     def predict() -> np.ndarray:
         with torch.no_grad():
-            return net(**inputs).argmax(dim=1).numpy()
+            return net(**inputs).argmax(dim=1).cpu().numpy()
 
     return predict
 
 
-def skmm_fit(data: Data, epochs: int, seed: int, n_members: int = 1) -> Predict:
+def skmm_fit(
+    data: Data, epochs: int, seed: int, n_members: int = 1, *, device: str = "cpu", batch_size: int = BATCH
+) -> Predict:
     X, y = Blocks(data[0]), data[1]
     # plain: no scaling, no encoders, no dropout, no schedule, Adam at 1e-3
     model = MultimodalClassifier.plain(
         Fusion("sum", hidden_dim=HIDDEN),
-        batch_size=BATCH,
+        batch_size=batch_size,
         max_epochs=epochs,
         lr=LR,
         n_members=n_members,
         stack=False,
-        device="cpu",
+        device=device,
         random_state=seed,
     ).fit(X, y)
     return lambda: model.predict(X)

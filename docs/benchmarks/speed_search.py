@@ -46,9 +46,11 @@ def start_workers(n_jobs: int) -> None:
     FusionSearchCV(quick, {"fusion": ["sum", "concat"], "lr": [0.1, 0.2]}, cv=2, n_jobs=n_jobs).fit(X, y)
 
 
-def search(name: str, data: Dataset, grid: dict[str, list[Any]], epochs: int | str, n_jobs: int) -> Any:
+def search(
+    name: str, data: Dataset, grid: dict[str, list[Any]], epochs: int | str, n_jobs: int, device: str = "cpu"
+) -> Any:
     """A search of one kind, fitted, with the seconds that it took."""
-    clf = MultimodalClassifier(n_members=1, max_epochs=epochs, device="cpu", random_state=0)
+    clf = MultimodalClassifier(n_members=1, max_epochs=epochs, device=device, random_state=0)
     options = {"cv": 5, "n_jobs": n_jobs, "refit": False}
     if name == "grid":
         fitted: Any = GridSearchCV(clf, grid, **options)
