@@ -2,8 +2,9 @@
 
     python docs/benchmarks/speed.py --data FOLDER
 
-Runs `speed_fit.py`, `speed_sparse.py`, `import_time.py` and, where real data is given, `speed_search.py` and
-`speed_bound.py`, one after the other, and prints what they print. What cost grows with is told by `growth.py`.
+Runs `speed_fit.py`, `speed_sparse.py`, `import_time.py` and, where real data is given, `speed_default.py`,
+`speed_peers.py`, `speed_search.py` and `speed_bound.py`, one after the other, and prints what they print. What cost
+grows with is told by `growth.py`, what pictures cost by `pictures.py`, and all about a GPU by `gpu.py`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ SCRIPTS = {
     "fusions": ["speed_fit.py", "--rounds", "3", "--epochs", "5", "--samples", "4000", "--fusions", "all"],
     "sparse": ["speed_sparse.py"],
     "import": ["import_time.py"],
+    "default": ["speed_default.py"],
+    "peers": ["speed_peers.py"],
     "search": ["speed_search.py"],
     "bound": ["speed_bound.py"],
 }
-WITH_DATA = {"search": ["--jobs", "2"], "bound": []}  # and the options beside the folder
+WITH_DATA = {"default": [], "peers": [], "search": ["--jobs", "2"], "bound": []}  # and the options beside the folder
 
 
 def main() -> None:
