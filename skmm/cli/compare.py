@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from skmm.cli import _training
@@ -112,7 +114,10 @@ def _compared(data: Data, args: argparse.Namespace) -> tuple[Any, bool]:
     _training.tell_suspects(data, X, y, groups)
     regression = _training.is_regression(y, args.task)
     params = _params(len(y), args)
-    with explained():
+    rows = f"{len(y)} of {len(data.y)} samples"
+    setting = "".join(f", {name}={value}" for name, value in params.items())
+    head = f"{data.title}: {rows}, {args.cv} folds{setting}; times in seconds"
+    with explained(), _showing_what_is_finished(head):
         result = compare_fusions(
             X,
             y,
@@ -126,10 +131,19 @@ def _compared(data: Data, args: argparse.Namespace) -> tuple[Any, bool]:
             verbose=1,
             random_state=args.seed,
         )
-    rows = f"{len(y)} of {len(data.y)} samples"
-    setting = "".join(f", {name}={value}" for name, value in params.items())
-    print(f"{data.title}: {rows}, {args.cv} folds{setting}; times in seconds\n\n{result}")
+    print(f"{head}\n\n{result}")
     return result, regression
+
+
+@contextlib.contextmanager
+def _showing_what_is_finished(head: str) -> Iterator[None]:
+    """Print what a comparison that Ctrl-C ends has of methods that are finished."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if (finished := getattr(interrupt, "comparison", None)) is not None:
+            print(f"{head}\n\n{finished}", flush=True)
+        raise
 
 
 def _demo(args: argparse.Namespace) -> Data:

@@ -62,8 +62,8 @@ class Learner:
         Its net.
     training, validation : TrainingSet
         The rows that train it, and those that stop its training early, if any.
-    candidate : int
-        Learners of the same number share all hyperparameters.
+    candidate : int or str
+        Learners of the same name share all hyperparameters.
     """
 
     estimator: MultimodalEstimator
@@ -72,7 +72,7 @@ class Learner:
     net: MultimodalNet
     training: TrainingSet
     validation: TrainingSet | None
-    candidate: int
+    candidate: int | str
     n_epochs: int = 0
     finished: bool = False
     error: ValueError | None = None
