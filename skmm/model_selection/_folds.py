@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 import traceback
 import warnings
@@ -42,7 +43,9 @@ class Fold(Shared):
         """A fitted estimator behind the transformers that came before it."""
         if self.transformers is None:
             return estimator
-        return Pipeline([*self.transformers.steps, (self.last, estimator)])
+        pipeline = copy.copy(self.transformers)
+        pipeline.steps = [*self.transformers.steps, (self.last, estimator)]
+        return pipeline
 
 
 class Folds(list[Fold]):

@@ -127,10 +127,12 @@ class Run:
             parts = []
             for part in divide(self.candidates, 1 if self.halving else n):
                 alone = len(part) == 1 and bool(part[0].of_folds)
-                parts += [(part, [i]) for i in numbers] if alone else [(part, numbers)]
+                # one candidate, all there is, in as many parts as there are processes
+                each = len(numbers) if alone else n if len(self.candidates) == 1 else 1
+                parts += [(part, own) for own in np.array_split(numbers, min(each, len(numbers)))]
         how: dict[str, Any] = {"halving": self.halving, "n_jobs": n, "journal": self.journal}
         tasks = [
-            Task(part, self.data, folds, list(chosen), verbose=self.verbose, **how)
+            Task(part, self.data, folds, [int(i) for i in chosen], verbose=self.verbose, **how)
             for part, chosen in parts
             if any(self._lacks(c, i) for c in part for i in chosen)
         ]
@@ -171,11 +173,15 @@ def _read_before(results: Mapping[Key, Mapping[str, Any]]) -> list[dict[str, Any
 
 def _longest_first(tasks: list[Task], data: Data, folds: Mapping[Any, Folds]) -> list[Task]:
     """Tasks by the weights of all their networks, of which one of each is built on the first fold."""
-    scout = Task([task.candidates[0] for task in tasks], data, folds, [0])  # which prepares for all of them
-    first = {key: of_key[0] for key, of_key in folds.items() if of_key} or {None: make_fold(data, 0, None)}
+    scout = Task([], data, folds, [0])  # which prepares for all of them
+    first = {key: of_key[0] for key, of_key in folds.items() if of_key}
 
     def cost(task: Task) -> int:
         candidate = task.candidates[0]
+        if not isinstance(candidate.last, MultimodalEstimator):
+            return 0
+        if candidate.before not in first:
+            first[candidate.before] = make_fold(data, 0, None)
         return len(task.candidates) * scout.n_weights(candidate, first[candidate.before])
 
     return sorted(tasks, key=cost, reverse=True)
