@@ -20,13 +20,21 @@ from sklearn.base import clone
 
 from skmm._devices import draw_seed, find_device, free_memory, seeded
 from skmm._progress import showing
+from skmm._ranks import current
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._experts import ExpertFolds
 from skmm.estimators._prepared import Prepared
 from skmm.model_selection._candidates import Candidate, groups_of, input_key
 from skmm.model_selection._folds import Data, Fold, Folds, failure, make_fold
 from skmm.model_selection._journal import Journal
-from skmm.model_selection._search_loop import Learner, SearchLoop, obstacle, shape, slower_together
+from skmm.model_selection._search_loop import (
+    Learner,
+    SearchLoop,
+    obstacle,
+    shape,
+    slower_together,
+    step_of_its_own,
+)
 from skmm.training._memory import bytes_for_backward, bytes_of
 from skmm.training._sets import TrainingSet
 
@@ -250,11 +258,8 @@ class Task:
 
     def _learner(self, candidate: Candidate, fold: Fold) -> Learner:
         """An estimator up to the point where training begins; what others did before it is not done again."""
-        estimator = clone(candidate.on(fold.number))
-        inspect.signature(estimator.fit).bind(fold.X_train, fold.y_train, **fold.fit_params)
-        estimator._check_params()
+        estimator, key = self._begin(candidate, fold)
         device = find_device(estimator.device)
-        key = candidate.before, fold.number, input_key(estimator)
         prepared = self._prepare(key, estimator, fold)
         if key not in self.loaded:
             self.loaded[key] = estimator._load_training(prepared, device)
@@ -262,6 +267,14 @@ class Task:
         with seeded(draw_seed(random), device):
             net = estimator._build(prepared, random, device)
         return Learner(estimator, prepared, random, net, *self.loaded[key], candidate.name)
+
+    @staticmethod
+    def _begin(candidate: Candidate, fold: Fold) -> tuple[Any, Any]:
+        """An estimator whose parameters were checked, and what it shares with others that are equal in this."""
+        estimator = clone(candidate.on(fold.number))
+        inspect.signature(estimator.fit).bind(fold.X_train, fold.y_train, **fold.fit_params)
+        estimator._check_params()
+        return estimator, (candidate.before, fold.number, input_key(estimator))
 
     def _prepare(self, key: Any, estimator: MultimodalEstimator, fold: Fold) -> Prepared:
         """What an estimator knows of a fold before there is a network, which others know too."""
@@ -358,7 +371,7 @@ class Task:
             if learner.error is not None:
                 raise learner.error
             scored_at, scores = self.scored.get(learner, (-1, None))
-            before = self._fit_experts(learner)
+            before = self._fit_experts(learner.estimator, learner.prepared)
             if scored_at < learner.n_epochs:  # it was trained since, if it was scored at all
                 learner.complete()
                 scores = None
@@ -370,10 +383,10 @@ class Task:
         scores = scores or self._scores(learner.estimator, candidate, fold)
         self._keep(candidate, fold, scores, seconds, learner.n_epochs, dropped)
 
-    def _fit_experts(self, learner: Learner) -> float:
+    def _fit_experts(self, estimator: MultimodalEstimator, prepared: Prepared) -> float:
         """Fit what joins the network in the stack; the seconds that this took, where another did before."""
-        experts = learner.prepared.experts
-        if not learner.prepared.plan.blind or not learner.estimator._wants_stack():
+        experts = prepared.experts
+        if not prepared.plan.blind or not estimator._wants_stack():
             return 0.0
         if experts in self.expert_seconds:
             return self.expert_seconds[experts]
@@ -395,10 +408,8 @@ class Task:
         epochs = 0
         for candidate, fold in pairs:
             start = time.perf_counter()
-            estimator = clone(candidate.on(fold.number))
-            args = () if fold.y_train is None else (fold.y_train,)
             try:
-                estimator.fit(fold.X_train, *args, **fold.fit_params)
+                estimator, seconds = self._fitted(candidate, fold)
             except Exception as error:
                 self._fail(error, candidate, fold)
                 self._write()
@@ -406,10 +417,23 @@ class Task:
             # what is no network has done none
             n_epochs = getattr(estimator, "n_iter_", 0) if hasattr(estimator, "net_") else 0
             epochs = max(epochs, n_epochs)
-            seconds = time.perf_counter() - start + fold.seconds
+            seconds += time.perf_counter() - start + fold.seconds
             self._keep(candidate, fold, self._scores(estimator, candidate, fold), seconds, n_epochs)
             self._write()
         self._report(pairs, time.perf_counter() - begin, epochs, reason)
+
+    def _fitted(self, candidate: Candidate, fold: Fold) -> tuple[Any, float]:
+        """A fitted estimator, and the seconds that another had taken for a part of it."""
+        args, model = (() if fold.y_train is None else (fold.y_train,)), candidate.on(fold.number)
+        network = isinstance(model, MultimodalEstimator) and not step_of_its_own(model)
+        # what is limited in time has its own experts: how many of them are fitted depends on when they begin
+        if not network or model.time_limit is not None or current().world_size > 1:
+            return clone(model).fit(fold.X_train, *args, **fold.fit_params), 0.0
+        estimator, key = self._begin(candidate, fold)
+        prepared = self._prepare(key, estimator, fold)
+        seconds = self._fit_experts(estimator, prepared)
+        estimator._fit_open(fold.X_train, *args, **fold.fit_params, prepared=prepared)
+        return estimator, seconds
 
     # -- results -------------------------------------------------------------------------------------------------
 

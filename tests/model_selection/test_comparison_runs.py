@@ -5,10 +5,11 @@ import functools
 import numpy as np
 import pytest
 from conftest import make_data, small
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import LRScheduler
 
 from skmm import Blocks
 from skmm.estimators._base import MultimodalEstimator
@@ -60,6 +61,26 @@ def test_folds_are_prepared_and_experts_fitted_once_for_all_fusions(monkeypatch)
     compare(["concat", "late", "sum"], quick(n_members=2, experts=experts))
     assert len(prepared) == 3
     assert len(fitted) == 3 * len(experts)
+
+
+@pytest.mark.parametrize("params", [{"encoders": {"sequence": "gru"}}, {"callbacks": [("lr", LRScheduler())]}])
+def test_what_is_fitted_alone_shares_preparation_and_experts_and_is_the_same_to_the_last_bit(params, monkeypatch):
+    experts = {"majority": DummyClassifier(strategy="prior")}
+    estimator = quick(n_members=2, experts=experts, max_epochs=2, **params)
+    expected = [
+        cross_validate(
+            clone(estimator).set_params(fusion=fusion, random_state=0), X, Y, cv=3, scoring="neg_log_loss"
+        )
+        for fusion in ("concat", "late")
+    ]
+    prepared, fitted = (
+        calls_of(monkeypatch, MultimodalEstimator, "_prepare"),
+        calls_of(monkeypatch, ExpertFolds, "_fit"),
+    )
+    found = compare(["concat", "late"], estimator)
+    assert (len(prepared), len(fitted)) == (3, 3)
+    for scores, alone in zip(found.scores.values(), expected, strict=True):
+        np.testing.assert_array_equal(scores["log_loss"], -alone["test_score"])
 
 
 class Counting(TransformerMixin, BaseEstimator):
