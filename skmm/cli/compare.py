@@ -16,7 +16,6 @@ from skmm.cli._options import add_data, add_force, add_seed, add_task, names, po
 from skmm.cli._output import as_json, check_new, output
 
 # What is compared by default is to be done within a few minutes on two cores.
-_DEMO_ROWS = 400
 _QUICK_EPOCHS = 20
 _QUICK = {"n_members": 4, "experts": None}  # each fusion by itself, beside the baselines
 
@@ -60,9 +59,7 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scoring", metavar="NAMES", help="scikit-learn scorers, comma-separated; the first ranks the methods"
     )
-    parser.add_argument(
-        "--rows", type=positive, metavar="N", help=f"use N rows drawn at random (without FILE: {_DEMO_ROWS})"
-    )
+    parser.add_argument("--rows", type=positive, metavar="N", help="use N rows drawn at random (default: all)")
     for option, param, quick in (("--epochs", "max_epochs", _QUICK_EPOCHS), ("--members", "n_members", 4)):
         parser.add_argument(
             option,
@@ -154,7 +151,7 @@ def _demo(args: argparse.Namespace) -> Data:
     from skmm.datasets import load_spoken_digits
 
     X, y = load_spoken_digits(return_X_y=True)
-    return Data("spoken digits", X, y, rows=_DEMO_ROWS)
+    return Data("spoken digits", X, y)
 
 
 def _drawn(data: Data, args: argparse.Namespace) -> tuple[Any, Any, Any]:
@@ -165,7 +162,7 @@ def _drawn(data: Data, args: argparse.Namespace) -> tuple[Any, Any, Any]:
 
     X, y, groups = data.X, data.y, data.groups
     data.check_lengths(args.groups)
-    rows = args.rows or data.rows or len(y)
+    rows = args.rows or len(y)
     if rows < len(y):
         chosen = np.sort(np.random.default_rng(args.seed).permutation(len(y))[:rows])
         X, y, groups = (None if part is None else safe_indexing(part, chosen) for part in (X, y, groups))

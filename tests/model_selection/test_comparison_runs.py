@@ -67,16 +67,10 @@ def test_folds_are_prepared_and_experts_fitted_once_for_all_fusions(monkeypatch)
 def test_what_is_fitted_alone_shares_preparation_and_experts_and_is_the_same_to_the_last_bit(params, monkeypatch):
     experts = {"majority": DummyClassifier(strategy="prior")}
     estimator = quick(n_members=2, experts=experts, max_epochs=2, **params)
-    expected = [
-        cross_validate(
-            clone(estimator).set_params(fusion=fusion, random_state=0), X, Y, cv=3, scoring="neg_log_loss"
-        )
-        for fusion in ("concat", "late")
-    ]
-    prepared, fitted = (
-        calls_of(monkeypatch, MultimodalEstimator, "_prepare"),
-        calls_of(monkeypatch, ExpertFolds, "_fit"),
-    )
+    singles = [clone(estimator).set_params(fusion=fusion, random_state=0) for fusion in ("concat", "late")]
+    expected = [cross_validate(single, X, Y, cv=3, scoring="neg_log_loss") for single in singles]
+    prepared = calls_of(monkeypatch, MultimodalEstimator, "_prepare")
+    fitted = calls_of(monkeypatch, ExpertFolds, "_fit")
     found = compare(["concat", "late"], estimator)
     assert (len(prepared), len(fitted)) == (3, 3)
     for scores, alone in zip(found.scores.values(), expected, strict=True):
