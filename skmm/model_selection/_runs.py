@@ -105,13 +105,13 @@ class Run:
     def _transformed_folds(self) -> dict[Any, Folds]:
         """The folds behind each of the candidates' transformers, which are fitted once; none outside a pipeline.
 
-        Those of which all results are known are not asked for.
+        Those of which all results are known are not asked for, nor those that one task alone reads.
         """
-        first = {c.before: c for c in reversed(self.candidates) if c.before is not None}
+        first = {c.before: c for c in reversed(self.candidates) if c.before is not None and not c.of_folds}
         numbers = range(len(self.data.splits))
         wanted = {(c.before, i) for c in self.candidates for i in numbers if self._lacks(c, i)}
         ordered = [(key, i) for key in first for i in numbers if (key, i) in wanted]
-        calls = ((self.data, i, first[key].estimator, first[key].with_params) for key, i in ordered)
+        calls = ((self.data, i, first[key].estimator) for key, i in ordered)
         folds = {key: Folds() for key in first}
         made = call_all(make_fold, calls, n_jobs=self.n_jobs, shared=[self.data])
         for (key, _), fold in zip(ordered, made, strict=True):
@@ -123,13 +123,14 @@ class Run:
         numbers, n = range(len(self.data.splits)), self.n_processes
         parts: list[tuple[list[Candidate], Iterable[int]]] = [(self.candidates, numbers)]
         if n > 1:
+            alike = [c for c in self.candidates if not c.of_folds]
             # of all candidates: what trains together is the same whatever of it is finished
-            parts = []
-            for part in divide(self.candidates, 1 if self.halving else n):
-                alone = len(part) == 1 and bool(part[0].of_folds)
-                # one candidate, all there is, in as many parts as there are processes
-                each = len(numbers) if alone else n if len(self.candidates) == 1 else 1
-                parts += [(part, own) for own in np.array_split(numbers, min(each, len(numbers)))]
+            groups = divide(alike, 1 if self.halving else n) if alike else []
+            # one candidate, all there is, is divided by its folds
+            each = min(n, len(numbers)) if len(self.candidates) == 1 else 1
+            parts = [(group, own) for group in groups for own in np.array_split(numbers, each)]
+            others = [c for c in self.candidates if c.of_folds]
+            parts += [(others, [i]) for i in numbers if others]
         how: dict[str, Any] = {"halving": self.halving, "n_jobs": n, "journal": self.journal}
         tasks = [
             Task(part, self.data, folds, [int(i) for i in chosen], verbose=self.verbose, **how)
@@ -178,7 +179,7 @@ def _longest_first(tasks: list[Task], data: Data, folds: Mapping[Any, Folds]) ->
 
     def cost(task: Task) -> int:
         candidate = task.candidates[0]
-        if not isinstance(candidate.last, MultimodalEstimator):
+        if candidate.of_folds or not isinstance(candidate.last, MultimodalEstimator):
             return 0
         if candidate.before not in first:
             first[candidate.before] = make_fold(data, 0, None)

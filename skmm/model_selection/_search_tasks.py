@@ -107,7 +107,7 @@ class Task:
     data : Data
         What they are fitted to.
     folds : mapping of object to Folds
-        All folds behind transformers, by what tells these from others.
+        Folds behind transformers, by what tells these from others; what is not there is made.
     numbers : sequence of int
         The folds that are asked for.
     halving : Halving, optional
@@ -203,26 +203,31 @@ class Task:
         self.expert_seconds = {own: value for own, value in self.expert_seconds.items() if own in experts}
 
     def _fold(self, candidate: Candidate, number: int) -> Fold:
-        if candidate.before is None and None not in self.folds:
-            self.folds[None] = Folds(make_fold(self.data, i, None) for i in self.numbers)
-        return next(fold for fold in self.folds[candidate.before] if fold.number == number)
+        """A fold as a candidate sees it, which is made here unless it was given."""
+        folds = self.folds.setdefault(candidate.before, Folds())
+        for fold in folds:
+            if fold.number == number:
+                return fold
+        pipeline = None if candidate.before is None else candidate.estimator
+        folds.append(make_fold(self.data, number, pipeline, candidate.with_params))
+        return folds[-1]
 
     def _assign_all(self, candidate: Candidate, stacks: dict[Any, list[Learner]]) -> None:
         """Put a candidate's fits into the stacks of their shapes, or among those that are alone."""
         reason = ""
         for number in self.numbers:
             if self.lacks(candidate, number):
-                pair = candidate, self._fold(candidate, number)
+                fold = self._fold(candidate, number)
+                if fold.error is not None:
+                    self.outcome.results[candidate.name, number] = failure(self.data, fold.error)
+                    continue
                 # what is alone on one fold is so on all: the others are not prepared before it is their turn
-                reason = reason or self._assign(*pair, stacks)
-                if reason and pair[1].error is None:
-                    self.alone.setdefault(reason, []).append(pair)
+                reason = reason or self._assign(candidate, fold, stacks)
+                if reason:
+                    self.alone.setdefault(reason, []).append((candidate, fold))
 
     def _assign(self, candidate: Candidate, fold: Fold, stacks: dict[Any, list[Learner]]) -> str:
-        """Put a fit into the stack of its shape, unless it has failed already, or say why there is none."""
-        if fold.error is not None:
-            self.outcome.results[candidate.name, fold.number] = failure(self.data, fold.error)
-            return ""
+        """Put a fit into the stack of its shape, or say why there is none."""
         model = candidate.on(fold.number)
         if not isinstance(model, MultimodalEstimator):
             return f"{type(model).__name__} cannot be stacked"

@@ -318,6 +318,28 @@ def test_a_transformer_that_fails_fails_its_own_candidates():
     assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, False]
 
 
+class Refusing(BaseEstimator, TransformerMixin):
+    """Refuses to learn from rows one of which begins with 5."""
+
+    def fit(self, X, y=None):
+        if (X[:, 0] == 5).any():
+            raise ValueError("five")
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        return X
+
+
+def test_a_transformer_that_fails_on_a_later_fold_fails_that_fold():
+    X, y = np.arange(60.0)[:, None], np.arange(60) % 2
+    search = FusionSearchCV(make_pipeline(Refusing(), LogisticRegression()), {}, cv=KFold(3), refit=False)
+    with pytest.warns((FitFailedWarning, UserWarning)):
+        search.fit(X, y)
+    splits = [search.cv_results_[f"split{i}_test_score"][0] for i in range(3)]
+    assert np.isfinite(splits).tolist() == [True, False, False]
+
+
 # -- what is not trained together ---------------------------------------------------------------------------------
 
 
