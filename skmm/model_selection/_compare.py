@@ -99,13 +99,13 @@ def compare_fusions(
         Passed to each fusion's ``fit`` (``sample_weight``, cut to the fold's rows). Needs ``baselines=False``,
         for they would be fitted without it.
     n_jobs : int, optional
-        Number of fits at once, over methods and folds.
+        Processes among which the fusions, and the folds of the baselines, are divided.
     verbose : int, default=0
         1 says on stderr what is fitted and, once the first fits have ended, about how long all of them take; and
         shows how many are done, and what the present one is at.
     random_state : int, RandomState instance or None, default=None
-        Given to every candidate and to the baselines' inner folds; at None the estimator keeps its own. Also
-        chooses the samples that lose a modality.
+        Given to every candidate and to the baselines' inner folds; at None the estimator keeps its own, and where
+        that is None too one is drawn for each fold. Also chooses the samples that lose a modality.
     confidence : float, default=0.95
         Level of the intervals.
     journal : path, optional
@@ -143,6 +143,11 @@ def compare_fusions(
 
     Notes
     -----
+    The folds of a fusion train together, as candidates of :class:`FusionSearchCV` do; each fold is prepared, and
+    its experts are fitted, once for all fusions (with ``n_jobs``, once in each piece of work). Without dropout the
+    scores are those of fits one by one up to the rounding of float32; what is dropped is drawn otherwise side by
+    side. The time of a fit is its share, and all of what it has in common with others.
+
     The intervals are those of :func:`corrected_interval`, each on its own. The best of many fusions and the best
     of several baselines are both chosen on the folds that they are judged by, so read a narrow win as no win.
 
