@@ -144,7 +144,7 @@ def compare_fusions(
     Notes
     -----
     The folds of a fusion train together, as candidates of :class:`FusionSearchCV` do; each fold is prepared, and
-    its experts are fitted, once for all fusions (with ``n_jobs``, once in each piece of work). Without dropout the
+    its experts are fitted, once for all fusions (by more processes than folds, once for each). Without dropout the
     scores are those of fits one by one up to the rounding of float32; what is dropped is drawn otherwise side by
     side. The time of a fit is its share, and all of what it has in common with others.
 

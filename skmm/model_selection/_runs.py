@@ -126,8 +126,11 @@ class Run:
             alike = [c for c in self.candidates if not c.of_folds]
             # of all candidates: what trains together is the same whatever of it is finished
             groups = divide(alike, 1 if self.halving else n) if alike else []
-            # one candidate, all there is, is divided by its folds
-            each = min(n, len(numbers)) if len(self.candidates) == 1 else 1
+            by_folds = not self.halving and n <= len(numbers) and any(map(_has_experts, alike))
+            if by_folds:  # which are then fitted once, in the process that has the fold
+                groups = [alike]
+            # one candidate, all there is, is divided by its folds too
+            each = min(n, len(numbers)) if by_folds or len(self.candidates) == 1 else 1
             parts = [(group, own) for group in groups for own in np.array_split(numbers, each)]
             others = [c for c in self.candidates if c.of_folds]
             parts += [(others, [i]) for i in numbers if others]
@@ -186,6 +189,12 @@ def _longest_first(tasks: list[Task], data: Data, folds: Mapping[Any, Folds]) ->
         return len(task.candidates) * scout.n_weights(candidate, first[candidate.before])
 
     return sorted(tasks, key=cost, reverse=True)
+
+
+def _has_experts(candidate: Candidate) -> bool:
+    """Whether a candidate fits experts, which others on the same fold have in common with it."""
+    last = candidate.last
+    return isinstance(last, MultimodalEstimator) and last.experts is not None and last._wants_stack()
 
 
 def _is_on_gpu(device: Any) -> bool:

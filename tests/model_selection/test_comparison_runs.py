@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 from conftest import make_data, small
+from joblib import parallel_config
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import StratifiedKFold, cross_validate
@@ -75,6 +76,17 @@ def test_what_is_fitted_alone_shares_preparation_and_experts_and_is_the_same_to_
     assert (len(prepared), len(fitted)) == (3, 3)
     for scores, alone in zip(found.scores.values(), expected, strict=True):
         np.testing.assert_array_equal(scores["log_loss"], -alone["test_score"])
+
+
+def test_processes_divide_the_folds_so_that_each_fits_its_experts_once(monkeypatch):
+    estimator = quick(n_members=2, experts={"majority": DummyClassifier(strategy="prior")}, max_epochs=1)
+    one = compare(["concat", "late"], estimator, cv=4)
+    fitted = calls_of(monkeypatch, ExpertFolds, "_fit")
+    with parallel_config("threading"):
+        two = compare(["concat", "late"], estimator, cv=4, n_jobs=2)
+    assert len(fitted) == 4
+    for name, scores in one.scores.items():
+        np.testing.assert_allclose(two.scores[name]["log_loss"], scores["log_loss"], rtol=0, atol=1e-4)
 
 
 class Counting(TransformerMixin, BaseEstimator):
