@@ -19,7 +19,7 @@ _BETWEEN = {"skmm", "sklearn", "joblib", "skorch", "tqdm"}
 # where folds are fitted and scored
 _FOLDS = {
     "sklearn.model_selection._validation",
-    "skmm.model_selection._compare_fits",
+    "skmm.model_selection._folds",
     "skmm.model_selection._search_tasks",
 }
 

@@ -190,7 +190,7 @@ def test_a_comparison_shows_the_fit_that_it_is_at(monkeypatch, capsys):
     shown = capsys.readouterr().err
     assert "fits:   0% 0/4 fit" in shown
     assert "fit=late" in shown
-    assert "training: 100%" in shown
+    assert "training 2 together:" in shown
 
 
 def test_teacher_folds_and_student(capsys):

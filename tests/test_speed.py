@@ -10,13 +10,15 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from conftest import ensemble, every_fusion, make_data
+from sklearn.model_selection import cross_validate
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from skmm import Blocks, MultimodalClassifier, list_fusions
 from skmm.estimators._stacking import HeadOutputs, stack_of
 from skmm.estimators._targets import ClassTarget
-from skmm.model_selection import FusionSearchCV
+from skmm.model_selection import FusionSearchCV, compare_fusions
+from skmm.model_selection._compare import FEW
 from skmm.network._members import MemberNetworks
 
 
@@ -113,6 +115,26 @@ def test_members_are_asked_only_of_what_they_left_out(monkeypatch):
     fitted = ensemble(MultimodalClassifier, n_members=4).fit(X, y)
     assert fitted.stack_ is not None
     assert sum(asked) == 80
+
+
+def count_comparison(fusions, cv, epochs):
+    X, y = make_data(60, kinds=("vector", "vector"))
+    with Count() as count:
+        compare_fusions(X, y, estimator=bare("sum", epochs), fusions=fusions, cv=cv, baselines=False)
+    return count.n
+
+
+def test_an_epoch_of_a_comparison_takes_hardly_more_operations_for_more_folds():
+    few, many = ((count_comparison(["concat"], cv, 6) - count_comparison(["concat"], cv, 2)) / 4 for cv in (2, 6))
+    assert many < 2 * few  # orders of batches are each fold's own
+
+
+def test_a_comparison_takes_fewer_operations_than_a_cross_validation_of_each_fusion():
+    X, y = make_data(60, kinds=("vector", "vector"))
+    with Count() as count:
+        for fusion in FEW:
+            cross_validate(bare(fusion, 3), X, y, cv=4)
+    assert count_comparison("few", 4, 3) < 0.6 * count.n
 
 
 @pytest.mark.parametrize("fusion", list_fusions())

@@ -40,7 +40,7 @@ import numpy as np
 import torch
 from records import Records
 from speed_fit import hand_written, make_data, skmm_fit
-from speed_search import search
+from speed_search import Search
 
 import skmm
 from skmm import Blocks, Encoder, MultimodalClassifier, MultimodalRegressor
@@ -277,9 +277,9 @@ def searches(run: Run) -> None:
         grid = {"lr": [0.0003, 0.001, 0.003, 0.01], "weight_decay": [0.0, 0.01, 0.1], "dropout": [0.0]}
     epochs = run.size(4, 1)
     warm_up: dict[str, list[Any]] = {"lr": [0.001, 0.002]}
-    search("stacked", data, warm_up, 1, 1, run.device)
-    fitted = {name: search(name, data, grid, epochs, 1, run.device) for name in ("stacked", "grid")}
-    scores = {name: each.cv_results_["mean_test_score"] for name, each in fitted.items()}
+    Search("stacked", data, warm_up, 1, 1, run.device)
+    fitted = {name: Search(name, data, grid, epochs, 1, run.device) for name in ("stacked", "grid")}
+    scores = {name: each.fitted.cv_results_["mean_test_score"] for name, each in fitted.items()}
     run.found["fits"] = 5 * len(scores["grid"])
     run.found |= {f"{name}: seconds": each.seconds for name, each in fitted.items()}
     run.found["times faster (goal 20)"] = fitted["grid"].seconds / fitted["stacked"].seconds

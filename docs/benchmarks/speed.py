@@ -25,7 +25,12 @@ SCRIPTS = {
     "search": ["speed_search.py"],
     "bound": ["speed_bound.py"],
 }
-WITH_DATA = {"default": [], "peers": [], "search": ["--jobs", "2"], "bound": []}  # and the options beside the folder
+WITH_DATA = {
+    "default": [],
+    "peers": [],
+    "search": ["--jobs", "2"],
+    "bound": [],
+}  # and what comes beside it
 
 
 def main() -> None:

@@ -2,28 +2,36 @@
 
     python docs/benchmarks/speed_search.py --data FOLDER --jobs 2
     python docs/benchmarks/speed_search.py --data FOLDER --quick  # fewer epochs and candidates
+    python docs/benchmarks/speed_search.py --data FOLDER --work compare --jobs 1 --rows 400
 
 Three searches: 24 candidates of one fusion (lr x weight decay x dropout) on three views of handwritten digits;
 seven fusions, two optimizers and three learning rates on Wikipedia images and texts; the latter with halving and
-without. All are of single networks with 5 folds, and none fits the best candidate again. Both contenders have the
-same number of processes, started before the clock.
+without. All are of single networks with 5 folds, and none fits the best candidate again. And a comparison of seven
+fusions, ``"few"``, of default estimators with 5 folds and without baselines, against scikit-learn's
+``cross_validate`` of each. Both contenders have the same number of processes, started before the clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, add_data_argument, data_folder, load
 from joblib import Parallel, delayed
-from sklearn.model_selection import GridSearchCV
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_validate
 from speed_fit import machine
 
 from skmm import MultimodalClassifier
-from skmm.model_selection import FusionSearchCV
+from skmm.model_selection import FusionSearchCV, compare_fusions
+from skmm.model_selection._compare import FEW
 
 FUSIONS = ["early", "late", "concat", "sum", "attention", "mfb", "mfh"]
 GRIDS: dict[str, dict[str, list[Any]]] = {
@@ -34,8 +42,38 @@ QUICK: dict[str, dict[str, list[Any]]] = {
     "mfeat": {"lr": [0.001, 0.01], "weight_decay": [0.01, 0.1], "dropout": [0.1, 0.3]},
     "wiki": {"fusion": FUSIONS, "optimizer": ["sgd", "adamw"], "lr": [0.003]},
 }
-CONTENDERS = {"mfeat": ("stacked", "grid"), "wiki": ("stacked", "grid"), "halving": ("halved", "stacked")}
-GOALS = {"mfeat": 4.0, "wiki": 3.0, "halving": 2.0}
+CONTENDERS = {
+    "mfeat": ("stacked", "grid"),
+    "wiki": ("stacked", "grid"),
+    "halving": ("halved", "stacked"),
+    "compare": ("compare_fusions", "cross_validate"),
+}
+GOALS = {"mfeat": 4.0, "wiki": 3.0, "halving": 2.0, "compare": 3.0}
+
+
+class Comparison:
+    """Scores of the fusions, found by one contender, and the seconds that it took."""
+
+    def __init__(self, name: str, X: Any, y: np.ndarray, epochs: int | str, n_jobs: int) -> None:
+        clf = MultimodalClassifier(max_epochs=epochs, device="cpu", random_state=0)
+        folds: dict[str, Any] = {"cv": StratifiedKFold(5), "n_jobs": n_jobs, "scoring": "accuracy"}
+        start = time.perf_counter()
+        if name == "compare_fusions":
+            found = compare_fusions(X, y, estimator=clf, fusions="few", baselines=False, **folds)
+            self.scores = {fusion: scores["accuracy"] for fusion, scores in found.scores.items()}
+        else:
+            models = {fusion: clone(clf).set_params(fusion=fusion) for fusion in FEW}
+            self.scores = {fusion: cross_validate(m, X, y, **folds)["test_score"] for fusion, m in models.items()}
+        self.seconds = time.perf_counter() - start
+
+    @property
+    def n_fits(self) -> int:
+        return sum(map(len, self.scores.values()))
+
+    def winner(self) -> tuple[str, float, float]:
+        """The best fusion, its mean score and its deviation over the folds."""
+        best = max(self.scores, key=lambda fusion: self.scores[fusion].mean())
+        return best, self.scores[best].mean(), self.scores[best].std()
 
 
 def start_workers(n_jobs: int) -> None:
@@ -46,29 +84,50 @@ def start_workers(n_jobs: int) -> None:
     FusionSearchCV(quick, {"fusion": ["sum", "concat"], "lr": [0.1, 0.2]}, cv=2, n_jobs=n_jobs).fit(X, y)
 
 
-def search(
-    name: str, data: Dataset, grid: dict[str, list[Any]], epochs: int | str, n_jobs: int, device: str = "cpu"
-) -> Any:
-    """A search of one kind, fitted, with the seconds that it took."""
-    clf = MultimodalClassifier(n_members=1, max_epochs=epochs, device=device, random_state=0)
-    options = {"cv": 5, "n_jobs": n_jobs, "refit": False}
-    if name == "grid":
-        fitted: Any = GridSearchCV(clf, grid, **options)
-    else:
-        fitted = FusionSearchCV(clf, grid, halving=name == "halved", **options)
-    start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a candidate that diverges is one that loses
-        fitted.fit(data.X, data.y)
-    fitted.seconds = time.perf_counter() - start
-    return fitted
+class Search:
+    """A search of one kind, and the seconds that it took."""
+
+    def __init__(
+        self,
+        name: str,
+        data: Dataset,
+        grid: dict[str, list[Any]],
+        epochs: int | str,
+        n_jobs: int,
+        device: str = "cpu",
+    ) -> None:
+        clf = MultimodalClassifier(n_members=1, max_epochs=epochs, device=device, random_state=0)
+        options = {"cv": 5, "n_jobs": n_jobs, "refit": False}
+        self.fitted: Any = GridSearchCV(clf, grid, **options)
+        if name != "grid":
+            self.fitted = FusionSearchCV(clf, grid, halving=name == "halved", **options)
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a candidate that diverges is one that loses
+            self.fitted.fit(data.X, data.y)
+        self.seconds = time.perf_counter() - start
+
+    @property
+    def n_fits(self) -> int:
+        return 5 * len(self.fitted.cv_results_["params"])
+
+    def winner(self) -> tuple[str, float, float]:
+        """The best parameters, their mean score and its deviation over the folds."""
+        found, best = self.fitted.cv_results_, self.fitted.best_index_
+        label = ", ".join(f"{key} {value}" for key, value in self.fitted.best_params_.items())
+        return label, found["mean_test_score"][best], found["std_test_score"][best]
 
 
-def winner(fitted: Any) -> tuple[str, float, float]:
-    """The best parameters, their mean score and its deviation over the folds."""
-    found, best = fitted.cv_results_, fitted.best_index_
-    label = ", ".join(f"{key} {value}" for key, value in fitted.best_params_.items())
-    return label, found["mean_test_score"][best], found["std_test_score"][best]
+def contend(work: str, folder: Path, args: argparse.Namespace) -> list[Callable[[], Any]]:
+    """What each of the two contenders of a piece of work does."""
+    data = load("mfeat" if work in ("mfeat", "compare") else "wiki", folder)
+    epochs: int | str = 4 if args.quick else "auto"
+    if work == "compare":
+        rows = np.sort(np.random.default_rng(0).permutation(len(data.y))[: args.rows])
+        X, y = data.X[rows], data.y[rows]
+        return [partial(Comparison, name, X, y, epochs, args.jobs) for name in CONTENDERS[work]]
+    grid = (QUICK if args.quick else GRIDS)["mfeat" if work == "mfeat" else "wiki"]
+    return [partial(Search, name, data, grid, epochs, args.jobs) for name in CONTENDERS[work]]
 
 
 def main() -> None:
@@ -77,6 +136,7 @@ def main() -> None:
     parser.add_argument("--work", nargs="*", choices=list(CONTENDERS), default=list(CONTENDERS))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rows", type=int, default=None, help="of the comparison, drawn at random (default: all)")
     parser.add_argument("--quick", action="store_true", help="fewer epochs and candidates")
     args = parser.parse_args()
     folder = data_folder(parser, args)
@@ -85,22 +145,25 @@ def main() -> None:
     print("\n| work | fits | seconds | against | seconds | times faster | goal | winner | of the other |")
     print("|---|---|---|---|---|---|---|---|---|")
     for work in args.work:
-        source = "mfeat" if work == "mfeat" else "wiki"
-        data, grid = load(source, folder), (QUICK if args.quick else GRIDS)[source]
-        names = CONTENDERS[work]
+        contenders = contend(work, folder, args)
         ratios = []
         for r in range(args.rounds):
-            order = names if r % 2 == 0 else names[::-1]
-            fitted = {name: search(name, data, grid, 4 if args.quick else "auto", args.jobs) for name in order}
-            ours, other = (fitted[name] for name in names)
-            ratios.append(other.seconds / ours.seconds)
-        n = 5 * len(ours.cv_results_["params"])
-        winners = ["{} ({:.3f} ± {:.3f})".format(*winner(s)) for s in (ours, other)]
+            order = [0, 1] if r % 2 == 0 else [1, 0]
+            done = {i: contenders[i]() for i in order}
+            ratios.append(done[1].seconds / done[0].seconds)
+        winners = ["{} ({:.3f} ± {:.3f})".format(*done[i].winner()) for i in (0, 1)]
         print(
-            f"| {work} | {n} | {ours.seconds:.1f} | {names[1]} | {other.seconds:.1f} | {np.median(ratios):.2f} "
-            f"| {GOALS[work]:g} | {' | '.join(winners)} |",
+            f"| {work} | {done[0].n_fits} | {done[0].seconds:.1f} | {CONTENDERS[work][1]} | {done[1].seconds:.1f} "
+            f"| {np.median(ratios):.2f} | {GOALS[work]:g} | {' | '.join(winners)} |",
             flush=True,
         )
+        if work == "compare":
+            print("accuracy of each fusion, and of the other contender:", *_each(done[0], done[1]), file=sys.stderr)
+
+
+def _each(ours: Comparison, other: Comparison) -> list[str]:
+    means = [(name, scores.mean(), other.scores[name].mean()) for name, scores in ours.scores.items()]
+    return [f"{name} {a:.3f} {b:.3f};" for name, a, b in means]
 
 
 if __name__ == "__main__":

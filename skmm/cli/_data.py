@@ -29,7 +29,6 @@ class Data:
     y: Any
     groups: Any = None
     transformer: Any = None
-    rows: int | None = None  # as many at random, unless another number is asked for
 
     def check_lengths(self, groups: str | None) -> None:
         """Refuse arrays of different lengths."""

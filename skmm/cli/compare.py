@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from skmm.cli import _training
@@ -14,7 +16,6 @@ from skmm.cli._options import add_data, add_force, add_seed, add_task, names, po
 from skmm.cli._output import as_json, check_new, output
 
 # What is compared by default is to be done within a few minutes on two cores.
-_DEMO_ROWS = 400
 _QUICK_EPOCHS = 20
 _QUICK = {"n_members": 4, "experts": None}  # each fusion by itself, beside the baselines
 
@@ -58,9 +59,7 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scoring", metavar="NAMES", help="scikit-learn scorers, comma-separated; the first ranks the methods"
     )
-    parser.add_argument(
-        "--rows", type=positive, metavar="N", help=f"use N rows drawn at random (without FILE: {_DEMO_ROWS})"
-    )
+    parser.add_argument("--rows", type=positive, metavar="N", help="use N rows drawn at random (default: all)")
     for option, param, quick in (("--epochs", "max_epochs", _QUICK_EPOCHS), ("--members", "n_members", 4)):
         parser.add_argument(
             option,
@@ -112,7 +111,10 @@ def _compared(data: Data, args: argparse.Namespace) -> tuple[Any, bool]:
     _training.tell_suspects(data, X, y, groups)
     regression = _training.is_regression(y, args.task)
     params = _params(len(y), args)
-    with explained():
+    rows = f"{len(y)} of {len(data.y)} samples"
+    setting = "".join(f", {name}={value}" for name, value in params.items())
+    head = f"{data.title}: {rows}, {args.cv} folds{setting}; times in seconds"
+    with explained(), _showing_what_is_finished(head):
         result = compare_fusions(
             X,
             y,
@@ -126,10 +128,19 @@ def _compared(data: Data, args: argparse.Namespace) -> tuple[Any, bool]:
             verbose=1,
             random_state=args.seed,
         )
-    rows = f"{len(y)} of {len(data.y)} samples"
-    setting = "".join(f", {name}={value}" for name, value in params.items())
-    print(f"{data.title}: {rows}, {args.cv} folds{setting}; times in seconds\n\n{result}")
+    print(f"{head}\n\n{result}")
     return result, regression
+
+
+@contextlib.contextmanager
+def _showing_what_is_finished(head: str) -> Iterator[None]:
+    """Print what a comparison that Ctrl-C ends has of methods that are finished."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if (finished := getattr(interrupt, "comparison", None)) is not None:
+            print(f"{head}\n\n{finished}", flush=True)
+        raise
 
 
 def _demo(args: argparse.Namespace) -> Data:
@@ -140,7 +151,7 @@ def _demo(args: argparse.Namespace) -> Data:
     from skmm.datasets import load_spoken_digits
 
     X, y = load_spoken_digits(return_X_y=True)
-    return Data("spoken digits", X, y, rows=_DEMO_ROWS)
+    return Data("spoken digits", X, y)
 
 
 def _drawn(data: Data, args: argparse.Namespace) -> tuple[Any, Any, Any]:
@@ -151,7 +162,7 @@ def _drawn(data: Data, args: argparse.Namespace) -> tuple[Any, Any, Any]:
 
     X, y, groups = data.X, data.y, data.groups
     data.check_lengths(args.groups)
-    rows = args.rows or data.rows or len(y)
+    rows = args.rows or len(y)
     if rows < len(y):
         chosen = np.sort(np.random.default_rng(args.seed).permutation(len(y))[:rows])
         X, y, groups = (None if part is None else safe_indexing(part, chosen) for part in (X, y, groups))

@@ -251,11 +251,12 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         classes: np.ndarray | None = None,
         soft: np.ndarray | None = None,
         n_parts: int | None = None,
+        prepared: Prepared | None = None,
     ) -> Opened:
         """A fit from the start (``reset``) or one that goes on, and what it had open.
 
         Of a stream, maybe of ``n_parts``, it is one for so many ``epochs``. ``soft`` are predictions, probabilities
-        or values, of each sample that are learned from in place of y.
+        or values, of each sample that are learned from in place of y. ``prepared`` is known where others share it.
         """
         start = time_module.monotonic()
         current().agree(self._check_params)
@@ -264,7 +265,8 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         with showing(bool(self.verbose)), all_or_nothing(self, None if reset else self.net_.undo()):
             stream = epochs is not None
             given = X, y, sample_weight, groups, time
-            prepared = self._prepare(*given, reset=reset, stream=stream, classes=classes, soft=soft)
+            if prepared is None:
+                prepared = self._prepare(*given, reset=reset, stream=stream, classes=classes, soft=soft)
             random, device = copy.deepcopy(prepared.random), find_device(self.device)
             with seeded(draw_seed(random), device):
                 net = self._build(prepared, random, device) if reset else self.net_

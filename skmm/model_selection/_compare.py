@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone, is_regressor
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, check_cv
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils import indexable
 from sklearn.utils.validation import has_fit_parameter
 
 from skmm._devices import draw_shared_seed
@@ -26,8 +27,9 @@ from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._profile import refused_fusions
 from skmm.estimators._reading import reader_of
 from skmm.model_selection._baselines import check_task
+from skmm.model_selection._candidates import Candidate
 from skmm.model_selection._compare_baselines import Baselines, baselines_of_folds, check_baselines, read_blocks
-from skmm.model_selection._compare_fits import Data, Fit, find_metrics, find_removals, run_fits, suffix
+from skmm.model_selection._compare_fits import Compared, find_metrics, find_removals, run_fits, suffix
 from skmm.model_selection._comparison import FusionComparison, check_confidence, summarise
 from skmm.model_selection._journal import Journal
 from skmm.network._network import known_fusion
@@ -97,13 +99,13 @@ def compare_fusions(
         Passed to each fusion's ``fit`` (``sample_weight``, cut to the fold's rows). Needs ``baselines=False``,
         for they would be fitted without it.
     n_jobs : int, optional
-        Number of fits at once, over methods and folds.
+        Processes among which the fusions, and the folds of the baselines, are divided.
     verbose : int, default=0
         1 says on stderr what is fitted and, once the first fits have ended, about how long all of them take; and
         shows how many are done, and what the present one is at.
     random_state : int, RandomState instance or None, default=None
-        Given to every candidate and to the baselines' inner folds; at None the estimator keeps its own. Also
-        chooses the samples that lose a modality.
+        Given to every candidate and to the baselines' inner folds; at None the estimator keeps its own, and where
+        that is None too one is drawn for each fold. Also chooses the samples that lose a modality.
     confidence : float, default=0.95
         Level of the intervals.
     journal : path, optional
@@ -129,7 +131,8 @@ def compare_fusions(
         ``missing_rates`` names an unknown modality or a rate out of range. An error in a fit is raised with a note
         that names the method and the fold.
     KeyboardInterrupt
-        After Ctrl-C. Nothing is returned then, and no fit that was interrupted is ever scored.
+        After Ctrl-C. Its attribute ``comparison`` is the comparison of the methods that are finished on all folds,
+        if a fusion is among them; no fit that was interrupted is ever scored.
 
     Warns
     -----
@@ -140,6 +143,11 @@ def compare_fusions(
 
     Notes
     -----
+    The folds of a fusion train together, as candidates of :class:`FusionSearchCV` do; each fold is prepared, and
+    its experts are fitted, once for all fusions (by more processes than folds, once for each). Without dropout the
+    scores are those of fits one by one up to the rounding of float32; what is dropped is drawn otherwise side by
+    side. The time of a fit is its share, and all of what it has in common with others.
+
     The intervals are those of :func:`corrected_interval`, each on its own. The best of many fusions and the best
     of several baselines are both chosen on the folds that they are judged by, so read a narrow win as no win.
 
@@ -198,7 +206,8 @@ def compare_fusions(
         raise ValueError("params go to the fusions alone; a fair comparison needs baselines=False with them.")
     splits = find_splits(cv, X, y, groups, regression, one_target)
     metrics = find_metrics(scoring, regression)
-    check_scoring(estimator, metrics)  # an unknown scorer fails here, before any fit
+    # an unknown scorer fails here, before any fit; one that cannot score a fold does not end the comparison
+    scorer = check_scoring(estimator, metrics, raise_exc=False)
 
     suspects = _suspects(estimator, X, y, groups, verbose)
     warn_of_leaks(suspects)
@@ -216,11 +225,16 @@ def compare_fusions(
         baselines, blocks, y, splits, groups, regression=regression, random_state=random_state
     )
     own = _fit_params(estimator, dict(params or {}), groups)
-    fits = _fits(estimator, candidates, references, own)
-    data = Data(X, y, splits, metrics, removals, seed)
-    known = None if journal is None else _open_journal(journal, fits, data)
+    methods = _methods(estimator, candidates, references)
+    more: dict[str, Any] = {"leaks_told": True, "removals": removals, "seed": seed}
+    X, y = indexable(X, y)
+    data = Compared(X, y, splits, own, {}, scorer, "raise", **more)
+    known = None if journal is None else _open_journal(journal, methods, data, metrics)
+    found, interrupted = run_fits(methods, data, n_jobs, verbose, known)
+    if interrupted is not None and not set(found) & set(candidates):
+        raise interrupted
     result = summarise(
-        run_fits(fits, data, n_jobs, verbose, known),
+        found,
         set(references[0]),
         list(metrics),
         [suffix(*removal) for removal in removals],
@@ -229,16 +243,28 @@ def compare_fusions(
         skipped={name: str(error) for name, error in refused.items()},
         suspects=suspects,
     )
+    if interrupted is not None:
+        raise _with_comparison(interrupted, result)
     return _refitted(result, candidates, X, y, own) if refit else result
+
+
+def _with_comparison(interrupt: Any, result: FusionComparison) -> KeyboardInterrupt:
+    """An interrupt that has what was finished before it."""
+    interrupt.comparison = result
+    interrupt.add_note(f"What is finished on all folds, {list(result.scores)}, is the interrupt's .comparison.")
+    return interrupt
 
 
 def _refitted(
     result: FusionComparison, candidates: Mapping[str, Any], X: Any, y: Any, params: Mapping[str, Any]
 ) -> FusionComparison:
     """The comparison with its best fusion fitted to all samples."""
-    with warnings.catch_warnings():
-        ignore_leaks()  # they are told
-        best = clone(candidates[result.best_fusion]).fit(X, y, **params)
+    try:
+        with warnings.catch_warnings():
+            ignore_leaks()  # they are told
+            best = clone(candidates[result.best_fusion]).fit(X, y, **params)
+    except KeyboardInterrupt as interrupt:
+        raise _with_comparison(interrupt, result) from None
     return replace(result, best_estimator_=best)
 
 
@@ -275,19 +301,21 @@ def _without(
     return {name: model for name, model in candidates.items() if name not in refused}
 
 
-def _fits(
-    estimator: Any,
-    candidates: Mapping[str, BaseEstimator],
-    references: Sequence[Mapping[str, BaseEstimator]],
-    params: Mapping[str, Any],
-) -> list[Fit]:
-    """Every fusion on every fold, fitted with parameters; and every baseline."""
-    names, folds = list(references[0]), range(len(references))
+def _methods(
+    estimator: Any, candidates: Mapping[str, BaseEstimator], references: Sequence[Mapping[str, BaseEstimator]]
+) -> list[Candidate]:
+    """Every fusion, fitted with parameters; and every baseline, behind the same reading of X."""
+    names = list(references[0])
     twice = set(candidates) & set(names)
     if twice:
         raise ValueError(f"{sorted(twice)} name both fusions and baselines.")
-    fits = [Fit(name, model, i, params) for name, model in candidates.items() for i in folds]
-    return fits + [Fit(name, _before(estimator, references[i][name]), i, {}) for name in names for i in folds]
+    before = "the pipeline of the fusions" if isinstance(estimator, Pipeline) else None
+    methods = [Candidate(name, {}, model, before) for name, model in candidates.items()]
+    for name in names:
+        own = [fold[name] for fold in references]
+        reading = _before(estimator, own[0])
+        methods.append(Candidate(name, {}, reading, "that of the baselines", own, with_params=False))
+    return methods
 
 
 def _fit_params(estimator: Any, params: dict[str, Any], groups: Any) -> dict[str, Any]:
@@ -298,15 +326,15 @@ def _fit_params(estimator: Any, params: dict[str, Any], groups: Any) -> dict[str
     return params
 
 
-def _open_journal(path: Any, fits: Sequence[Fit], data: Data) -> Journal:
+def _open_journal(path: Any, methods: Sequence[Candidate], data: Compared, metrics: Mapping[str, Any]) -> Journal:
     """The journal of this comparison, with what is finished of it."""
     parts = {
-        "methods": [(fit.name, fit.model) for fit in fits],
+        "methods": [(method.name, method.estimator, method.of_folds) for method in methods],
         "samples": data.X,
         "targets": data.y,
         "folds": data.splits,
-        "parameters of fit": [*{id(fit.params): fit.params for fit in fits if fit.params}.values()],
-        "scoring": data.metrics,
+        "parameters of fit": data.fit_params,
+        "scoring": metrics,
         "missing_rates": data.removals,
         "seed of what goes missing (set random_state)": data.seed,
     }

@@ -1,103 +1,108 @@
-"""The fits of a comparison: each a method on a fold, scored by every metric, then without some modalities."""
+"""The fits of a comparison: methods on folds, scored by every metric, then without some modalities."""
 
 from __future__ import annotations
 
 import math
 import sys
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
-from sklearn.metrics import check_scoring, f1_score, make_scorer, recall_score
-from sklearn.model_selection import cross_validate
+from sklearn.metrics import f1_score, make_scorer, recall_score
 
 from skmm._checks import check_rate, unknown
-from skmm._parallel import Shared, call_all
-from skmm._private import safe_indexing
 from skmm._progress import in_words, progress, showing, write_line
 from skmm._warnings import warn
 from skmm.blocks import Blocks
-from skmm.compose._leaks import ignore_leaks
 from skmm.inspection.removal import at_blocks, score_without
+from skmm.model_selection._candidates import Candidate
+from skmm.model_selection._folds import Data, Fold
 from skmm.model_selection._journal import Journal
+from skmm.model_selection._runs import Run
 
-Found = tuple[dict[str, float], list[str]]  # times and scores, and why some could not be computed
 Removal = tuple[str, float]  # a modality, and the share of it that is to go missing
+Found = dict[str, list[dict[str, float]]]  # times and scores of each fold, by method
 
 
-@dataclass(frozen=True)
-class Data(Shared):
-    """What the methods are compared on, and by what."""
+@dataclass
+class Compared(Data):
+    """What methods are compared on, and by what."""
 
-    X: Any
-    y: Any
-    splits: list[tuple[np.ndarray, np.ndarray]]
-    metrics: Mapping[str, Any]
-    removals: list[Removal]
-    seed: int  # of the samples that lose a modality
+    removals: list[Removal] = field(default_factory=list)
+    seed: int = 0  # of the samples that lose a modality
 
-
-@dataclass(frozen=True)
-class Fit:
-    """A method to be fitted on a fold, with more parameters for its ``fit``."""
-
-    name: str
-    model: Any
-    fold: int
-    params: Mapping[str, Any]
+    def scores(self, estimator: Any, fold: Fold) -> dict[str, Any]:
+        """Scores of an estimator, then those without modalities, and why some could not be computed."""
+        scorer = _Scorer(self.scorer)
+        found = self.scored_by(scorer, estimator, fold)
+        if self.removals:
+            model, blocks = at_blocks(fold.whole(estimator), self.rows(fold.number, 1)[0])
+        for modality, rate in self.removals:
+            seed = [self.seed, fold.number]
+            reduced, _ = score_without(scorer, model, blocks, fold.y_test, [modality], rate, seed)
+            found["test_scores"] |= {metric + suffix(modality, rate): float(x) for metric, x in reduced.items()}
+        return {**found, "reasons": list(scorer.reasons)}
 
 
 def run_fits(
-    fits: list[Fit], data: Data, n_jobs: int | None, verbose: int, journal: Journal | None = None
-) -> dict[str, list[dict[str, float]]]:
+    methods: list[Candidate], data: Compared, n_jobs: int | None, verbose: int, journal: Journal | None = None
+) -> tuple[Found, KeyboardInterrupt | None]:
     """Times and scores of each fold, by method; warns of the scores that cannot be computed.
 
     What a journal has is not repeated, all else is written into it. If ``verbose``, what is fitted is said, and how
-    long that takes by one of the first fits.
+    long that takes by the first fits. Of fits that Ctrl-C ended the second is the interrupt, and the first has the
+    methods that were finished on all folds.
     """
-    left = len(fits) if journal is None else sum((fit.name, fit.fold) not in journal.done for fit in fits)
+    run = Run(methods, data, n_jobs, journal=journal, verbose=verbose > 0)
+    keys, n_known = run.keys, len(run.results)
     if verbose:
-        names = ", ".join(dict.fromkeys(fit.name for fit in fits))
-        write_line(f"{left} fits: {names}, on {len(data.splits)} folds each.", sys.stderr)
-    running = call_all(_evaluate, ((fit, data, journal) for fit in fits), n_jobs=n_jobs, shared=[data])
-    # the first of each process also imports
-    done, at_once = 0, effective_n_jobs(n_jobs)
-    results: dict[str, list[dict[str, float]]] = {}
-    unscored: dict[str, list[Fit]] = {}
+        names = ", ".join(str(method.name) for method in methods)
+        write_line(f"{len(keys) - n_known} fits: {names}, on {len(data.splits)} folds each.", sys.stderr)
+    interrupted = None
     try:
-        with showing(verbose > 0), progress("fits", len(fits), "fit") as bar:
-            bar.note(fit=fits[0].name if fits else "")
-            for fit, (found, written) in zip(fits, running, strict=True):
-                if journal is not None and not written:
-                    journal.add([((fit.name, fit.fold), found)])
-                result, reasons = found
-                results.setdefault(fit.name, []).append(result)
-                done += 1
-                if verbose and done == min(at_once + 1, len(fits)):
-                    write_line(_time_in_words(fit, result, left, at_once), sys.stderr)
-                for reason in reasons:
-                    unscored.setdefault(reason, []).append(fit)
-                bar.note(fit=fits[min(done, len(fits) - 1)].name)
-                bar.advance()
+        with showing(verbose > 0), progress("fits", len(keys), "fit") as bar:
+
+            def tell(found: Mapping[Any, Any]) -> None:
+                if verbose and found and len(run.results) == n_known + len(found):
+                    write_line(_time_in_words(found, len(keys) - n_known, run.n_processes), sys.stderr)
+                bar.note(fit=next((name for name, fold in keys if (name, fold) not in run.results), keys[-1][0]))
+                bar.advance(len(found))
+
+            run.run(tell)
     except KeyboardInterrupt as error:
-        error.add_note(f"compare_fusions ended after {done} of {len(fits)} fits; none is reported.")
-        raise
-    for reason, without in unscored.items():
-        warn(
-            f"{len(without)} of {len(fits)} fits, the first is {without[0].name!r} on fold {without[0].fold}, "
-            f"have no score (nan): {reason}"
-        )
-    return results
+        error.add_note(f"compare_fusions ended after {len(run.results)} of {len(keys)} fits.")
+        interrupted = error
+    _warn_of_unscored(run)
+    whole = [m.name for m in methods if all((m.name, i) in run.results for i in range(len(data.splits)))]
+    found = {str(name): [_flat(run.results[name, i]) for i in range(len(data.splits))] for name in whole}
+    return found, interrupted
 
 
-def _time_in_words(fit: Fit, result: Mapping[str, float], left: int, at_once: int) -> str:
-    """How long all fits take, if they take as long as this one."""
-    took = result["fit_time"] + result["score_time"]
+def _time_in_words(found: Mapping[Any, Any], left: int, at_once: int) -> str:
+    """How long all fits take, if they take as long as the first that were found."""
+    took = float(np.mean([result["fit_time"] + result["score_time"] for result in found.values()]))
     total = in_words(took * math.ceil(left / at_once))
-    return f"A fit of {fit.name} took {took:.1f} s: about {total} for {left}, {at_once} at once, if all are alike."
+    name, _ = next(iter(found))
+    return f"A fit of {name} took {took:.1f} s: about {total} for {left}, {at_once} at once, if all are alike."
+
+
+def _flat(result: Mapping[str, Any]) -> dict[str, float]:
+    return {"fit_time": result["fit_time"], "score_time": result["score_time"], **result["test_scores"]}
+
+
+def _warn_of_unscored(run: Run) -> None:
+    """Warn of scores that are nan, once for each reason."""
+    unscored: dict[str, list[Any]] = {}
+    for key in run.keys:
+        for reason in run.results.get(key, {}).get("reasons", []):
+            unscored.setdefault(reason, []).append(key)
+    for reason, without in unscored.items():
+        name, fold = without[0]
+        warn(
+            f"{len(without)} of {len(run.keys)} fits, the first is {name!r} on fold {fold}, have no score (nan): "
+            f"{reason}"
+        )
 
 
 def find_metrics(scoring: Any, regression: bool) -> dict[str, Any]:
@@ -140,65 +145,15 @@ def suffix(modality: str, rate: float) -> str:
     return f"_missing_{modality}_{rate:g}"
 
 
-def _evaluate(fit: Fit, data: Data, journal: Journal | None) -> tuple[Found, bool]:
-    """What a journal has of a fit, or what is found of it now; and whether the journal has it now."""
-    if journal is None:
-        return _fit_and_score(fit, data), False
-    key = fit.name, fit.fold
-    if key in journal.done:
-        scores, reasons = journal.done[key]
-        return (scores, reasons), True
-    found = _fit_and_score(fit, data)
-    try:
-        journal.add([(key, found)])
-    except FileNotFoundError:  # it is on the disk of another machine
-        return found, False
-    return found, True
-
-
-def _fit_and_score(fit: Fit, data: Data) -> Found:
-    """Fit one method on one fold, and score it, then again without some of the test samples' modalities.
-
-    Where a metric cannot be computed the score is nan; what it raised is the second of what is returned.
-    """
-    reasons: dict[str, None] = {}
-    scorer = _Scorer(data.metrics, reasons)
-    split = data.splits[fit.fold]
-    try:
-        with warnings.catch_warnings():
-            ignore_leaks()  # they were looked for in the whole table
-            found = cross_validate(
-                fit.model,
-                data.X,
-                data.y,
-                cv=[split],
-                scoring=scorer,
-                params=fit.params,
-                error_score="raise",
-                return_estimator=bool(data.removals),
-            )
-        (fitted,) = found.pop("estimator", [None])
-        scores = {key.removeprefix("test_"): float(values[0]) for key, values in found.items()}
-        if data.removals:
-            model, blocks = at_blocks(fitted, safe_indexing(data.X, split[1]))
-            y, seed = safe_indexing(data.y, split[1]), [data.seed, fit.fold]
-        for modality, rate in data.removals:
-            reduced, _ = score_without(scorer, model, blocks, y, [modality], rate, seed)
-            scores |= {metric + suffix(modality, rate): float(score) for metric, score in reduced.items()}
-    except Exception as error:
-        error.add_note(f"Raised by {fit.name!r} on fold {fit.fold}.")
-        raise
-    return scores, list(reasons)
-
-
 class _Scorer:
     """Scores of several metrics; nan for one that raises, which is noted, as scikit-learn's searches do."""
 
-    def __init__(self, metrics: Mapping[str, Any], reasons: dict[str, None]) -> None:
-        self.metrics, self.reasons = metrics, reasons
+    def __init__(self, scorer: Any) -> None:
+        self.scorer = scorer
+        self.reasons: dict[str, None] = {}
 
     def __call__(self, estimator: Any, X: Any, y: Any, **params: Any) -> dict[str, float]:
-        found = check_scoring(estimator, self.metrics, raise_exc=False)(estimator, X, y, **params)
+        found: dict[str, Any] = self.scorer(estimator, X, y, **params)
         for metric, score in found.items():
             if isinstance(score, str):  # the traceback
                 self.reasons[f"{metric}: {score.strip().splitlines()[-1]}"] = None

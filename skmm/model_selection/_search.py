@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
-import joblib
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.callback import with_callbacks
@@ -18,10 +15,8 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar, indexable
 
-from skmm._devices import find_device
 from skmm._documentation import Documented
 from skmm._fitting import all_or_nothing, forget_fit
-from skmm._parallel import call_all, on_cluster
 from skmm._private import BaseSearchCV, check_method_params, insert_error_scores, warn_or_raise_about_fit_failures
 from skmm._progress import progress, showing
 from skmm._ranks import current
@@ -29,21 +24,11 @@ from skmm._warnings import once, warn
 from skmm.blocks._given import blocks_if_named, refuse_unnamed
 from skmm.columns._tables import as_frame
 from skmm.estimators._base import MultimodalEstimator
-from skmm.estimators._experts import ExpertFolds
+from skmm.model_selection._candidates import Candidate, content_key
+from skmm.model_selection._folds import Data
 from skmm.model_selection._journal import Journal
-from skmm.model_selection._search_tasks import (
-    Candidate,
-    Data,
-    Folds,
-    Halving,
-    Outcome,
-    Task,
-    content_key,
-    divide,
-    failure,
-    make_fold,
-    run_task,
-)
+from skmm.model_selection._runs import Run
+from skmm.model_selection._search_tasks import Halving
 from skmm.table import Table
 from skmm.training._tasks import FitTasks, refuse_propagated
 
@@ -260,9 +245,9 @@ class FusionSearchCV(Documented, BaseSearchCV):
             routed_params.estimator.fit,
             routed_params.scorer.score,
             scorer,
-            refit_metric if isinstance(refit_metric, str) else None,
             self.error_score,
             self.return_train_score,
+            metric=refit_metric if isinstance(refit_metric, str) else None,
         )
         out, interrupted = self._evaluate(candidates, data, tasks)
         self._keep_results(candidates, out, scorer, refit_metric)
@@ -334,13 +319,13 @@ class FusionSearchCV(Documented, BaseSearchCV):
         found = []
         for number, params in enumerate(settings):
             estimator = clone(self.estimator).set_params(**clone(params, safe=False))
-            last, before = estimator, None
+            before = None
             if isinstance(estimator, Pipeline):
-                name, last = estimator.steps[-1]
+                name = estimator.steps[-1][0]
                 values = estimator.get_params()  # of several grids one may name what another leaves as it is
                 own = [key for key in named if key in values and key != name and not key.startswith(f"{name}__")]
                 before = tuple((key, content_key(values[key])) for key in own)
-            found.append(Candidate(number, params, estimator, last, before))
+            found.append(Candidate(number, params, estimator, before))
         if not found:
             raise ValueError("No fits were performed: there are no candidates.")
         return found
@@ -350,57 +335,29 @@ class FusionSearchCV(Documented, BaseSearchCV):
     ) -> tuple[list[dict[str, Any]], KeyboardInterrupt | None]:
         """A result for each candidate and fold, and the interrupt that left some without."""
         journal = None if self.journal is None else self._open_journal(candidates, data)
-        results: dict[tuple[int, int], dict[str, Any]] = {} if journal is None else dict(journal.done)
-        folds = self._transformed_folds(candidates, data, results)
-        on_gpu = any(isinstance(c.last, MultimodalEstimator) and _is_on_gpu(c.last.device) for c in candidates)
-        # of several GPUs an engine gives each worker one
-        n_jobs = 1 if on_gpu and not on_cluster() else joblib.effective_n_jobs(self.n_jobs)
         halving = Halving(self.factor, self.min_epochs) if self.halving else None
-        n_folds = len(data.splits)
-        parts = [  # of all candidates: what trains together is the same whatever of it is finished
-            part
-            for part in divide(candidates, 1 if self.halving else n_jobs)
-            if any((c.number, i) not in results for c in part for i in range(n_folds))
-        ]
-        experts: dict[Any, ExpertFolds] = {}
-        work = [Task(part, data, folds, halving, n_jobs, experts, journal, self.verbose > 0) for part in parts]
-        if 1 < n_jobs < len(work):  # so that no process works on alone at the end
-            work = _longest_first(work, data, folds)
-        report, interrupted = _read_before(results), None
-        n_fits = len(candidates) * n_folds
+        options: dict[str, Any] = {"verbose": self.verbose > 0, "pre_dispatch": self.pre_dispatch}
+        run = Run(candidates, data, self.n_jobs, halving=halving, journal=journal, **options)
+        n_fits, interrupted = len(run.keys), None
         try:
             with progress("fits", n_fits, "fit") as bar, tasks.task("search", n_fits) as search:
 
-                def tell(n_found: int) -> None:
-                    for _ in range(n_found):
+                def tell(found: Mapping[Any, Any]) -> None:
+                    for _ in found:
                         tasks.end(tasks.begin(search, "candidate-split-evaluation"))
-                    bar.advance(n_found)
+                    bar.advance(len(found))
 
-                tell(len(results))
-                if n_jobs == 1:
-                    for task in work:
-                        task.tell = tell
-                for outcome in self._run(work, n_jobs):
-                    results.update(outcome.results)
-                    if journal is not None and outcome.unwritten:
-                        journal.add(outcome.unwritten)
-                    report += outcome.report
-                    if n_jobs > 1:
-                        tell(len(outcome.results))
-                    if outcome.interrupted:
-                        raise KeyboardInterrupt
+                run.run(tell)
         except KeyboardInterrupt as error:
-            if not results:
+            if not run.results:
                 raise
             interrupted = error
             warn(
-                f"the search was interrupted after {len(results)} of {n_fits} fits, which are kept in cv_results_; "
-                "nothing is refitted."
+                f"the search was interrupted after {len(run.results)} of {n_fits} fits, which are kept in "
+                "cv_results_; nothing is refitted."
             )
-        self.stacks_ = Table(report)
-        lacking = failure(replace(data, error_score=np.nan), "interrupted")
-        numbers = [(c.number, i) for c in candidates for i in range(len(data.splits))]
-        return [results.get(pair) or dict(lacking) for pair in numbers], interrupted
+        self.stacks_ = Table(run.report)
+        return run.all(), interrupted
 
     def _open_journal(self, candidates: list[Candidate], data: Data) -> Journal:
         """The journal of this search, with what is finished of it."""
@@ -419,72 +376,3 @@ class FusionSearchCV(Documented, BaseSearchCV):
         if self.verbose > 0 and journal.done:
             print(f"{len(journal.done)} of these fits are in {journal.path}")
         return journal
-
-    def _transformed_folds(
-        self, candidates: list[Candidate], data: Data, results: Mapping[Any, Any]
-    ) -> dict[Any, Folds]:
-        """The folds behind each of the candidates' transformers, which are fitted once; none outside a pipeline.
-
-        Those of which all ``results`` are known are not asked for.
-        """
-        pipelines = {c.before: c.estimator for c in candidates if c.before is not None}
-        folds = {key: Folds() for key in pipelines}
-        pairs = [(c, i) for c in candidates for i in range(len(data.splits))]
-        lacking = {(c.before, i) for c, i in pairs if (c.number, i) not in results}
-        wanted = [(key, i) for key in pipelines for i in range(len(data.splits)) if (key, i) in lacking]
-        calls = ((data, i, pipelines[key]) for key, i in wanted)
-        fits = call_all(make_fold, calls, n_jobs=self.n_jobs, shared=[data])
-        for (key, _), fold in zip(wanted, fits, strict=True):
-            folds[key].append(fold)
-        return folds
-
-    def _run(self, tasks: list[Task], n_jobs: int) -> Iterable[Outcome]:
-        """What tasks found, as they end."""
-        read = Counter(key for task in tasks for key in task.folds)
-        folds = {key: task.folds[key] for task in tasks for key in task.folds}
-        return call_all(
-            run_task,
-            ((task, task.data, *task.folds.values()) for task in tasks),
-            n_jobs=n_jobs,
-            shared=[*(task.data for task in tasks[:1]), *(folds[key] for key, n in read.items() if n > 1)],
-            in_order=False,  # and one by one, where the engine can: all at the end would be lost to Ctrl-C
-            batch_size=1,
-            pre_dispatch=self.pre_dispatch,
-        )
-
-
-def _read_before(results: Mapping[tuple[int, int], Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of ``stacks_`` about what a journal had."""
-    if not results:
-        return []
-    return [
-        {
-            "trained": "before",
-            "fits": len(results),
-            "candidates": sorted({candidate for candidate, _ in results}),
-            "folds": sorted({fold for _, fold in results}),
-            "epochs": max(result["n_epochs"] for result in results.values()),
-            "seconds": sum(result["fit_time"] for result in results.values()),
-            "reason": "the journal has them",
-        }
-    ]
-
-
-def _longest_first(tasks: list[Task], data: Data, folds: Mapping[Any, Folds]) -> list[Task]:
-    """Tasks by the weights of all their networks, of which one of each is built on the first fold."""
-    scout = Task([task.candidates[0] for task in tasks], data, folds, None, 1, {})  # which prepares for all of them
-    first = {key: of_key[0] for key, of_key in folds.items() if of_key} or {None: make_fold(data, 0, None)}
-
-    def cost(task: Task) -> int:
-        candidate = task.candidates[0]
-        return len(task.candidates) * scout.n_weights(candidate, first[candidate.before])
-
-    return sorted(tasks, key=cost, reverse=True)
-
-
-def _is_on_gpu(device: Any) -> bool:
-    """Whether a device is a GPU; one that does not exist fails its own candidates."""
-    try:
-        return find_device(device).type == "cuda"
-    except ValueError:
-        return False

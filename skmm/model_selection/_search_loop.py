@@ -62,8 +62,8 @@ class Learner:
         Its net.
     training, validation : TrainingSet
         The rows that train it, and those that stop its training early, if any.
-    candidate : int
-        Learners of the same number share all hyperparameters.
+    candidate : int or str
+        Learners of the same name share all hyperparameters.
     """
 
     estimator: MultimodalEstimator
@@ -72,7 +72,7 @@ class Learner:
     net: MultimodalNet
     training: TrainingSet
     validation: TrainingSet | None
-    candidate: int
+    candidate: int | str
     n_epochs: int = 0
     finished: bool = False
     error: ValueError | None = None
@@ -116,11 +116,8 @@ def obstacle(learner: Learner) -> str:
         return "it has a time limit"
     if estimator._goes_on(learner.prepared.plan):
         return "it trains for as long as what its members leave out says"
-    steps = [name for name in vars(MultimodalEstimator) | vars(TrainedEstimator) if name[0] == "_" != name[1]]
-    for step in ("fit", *steps):  # what a subclass of the user's may have changed
-        own = getattr(type(estimator), step)
-        if callable(own) and not own.__module__.startswith("skmm."):
-            return f"{type(estimator).__name__} has a {step} of its own"
+    if own := step_of_its_own(estimator):
+        return own
     optimizer = net.optimizer_spec.target()
     if optimizer not in _ELEMENTWISE:
         return f"optimizer {optimizer.__name__} is not known to treat each weight for itself"
@@ -137,6 +134,16 @@ def obstacle(learner: Learner) -> str:
     for modality, column in learner.training.data.columns.items():
         if not joinable(column):
             return f"modality {modality!r} is read only when a batch is cut"
+    return ""
+
+
+def step_of_its_own(estimator: MultimodalEstimator) -> str:
+    """What a subclass of the user's has changed of the fit, or nothing."""
+    steps = [name for name in vars(MultimodalEstimator) | vars(TrainedEstimator) if name[0] == "_" != name[1]]
+    for step in ("fit", *steps):
+        own = getattr(type(estimator), step)
+        if callable(own) and not own.__module__.startswith("skmm."):
+            return f"{type(estimator).__name__} has a {step} of its own"
     return ""
 
 

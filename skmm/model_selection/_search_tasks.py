@@ -1,4 +1,4 @@
-"""What one process of a search does: candidates on all folds, those of one shape trained together."""
+"""What one process does: candidates on folds, those of one shape trained together, and scored."""
 
 from __future__ import annotations
 
@@ -9,153 +9,40 @@ import math
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import joblib
 import numpy as np
 import torch
-from sklearn import get_config
-from sklearn.base import BaseEstimator, clone
-from sklearn.pipeline import Pipeline
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
-from torch import nn
+from sklearn.base import clone
 
 from skmm._devices import draw_seed, find_device, free_memory, seeded
-from skmm._parallel import Shared, size_of
-from skmm._private import check_method_params, safe_indexing, score
 from skmm._progress import showing
+from skmm._ranks import current
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._experts import ExpertFolds
+from skmm.estimators._prepared import Prepared
+from skmm.model_selection._candidates import Candidate, groups_of, input_key
+from skmm.model_selection._folds import Data, Fold, Folds, failure, make_fold
 from skmm.model_selection._journal import Journal
-from skmm.model_selection._search_loop import Learner, SearchLoop, obstacle, shape, slower_together
-from skmm.spec import Spec
+from skmm.model_selection._search_loop import (
+    Learner,
+    SearchLoop,
+    obstacle,
+    shape,
+    slower_together,
+    step_of_its_own,
+)
 from skmm.training._memory import bytes_for_backward, bytes_of
+from skmm.training._sets import TrainingSet
 
-# Parameters that need not agree within one loop. All others need to, so does one that is not thought of here.
-_OF_EACH = {
-    *("optimizer", "lr", "weight_decay", "lr_schedule", "max_epochs", "clip_grad_norm", "n_iter_no_change", "tol"),
-    *("dropout", "modality_loss", "modality_dropout", "augment", "class_weight", "stack", "verbose"),
-    "random_state",
-}
-# Parameters that come into play after the samples are read, scaled and divided.
-_AFTER_INPUT = (_OF_EACH - {"class_weight", "random_state"}) | {
-    *("fusion", "hidden_dim", "activation", "batch_size", "callbacks")
-}
 _MEMORY_SHARE = 0.5  # of the memory that is free, for what is trained at once
 _TOO_LARGE = "side by side its folds take more memory than there is"
 
-
-# -- one fold, as all candidates with the same transformers see it ------------------------------------------------
-
-
-@dataclass
-class Fold(Shared):
-    """The training and test rows of a split, behind fitted transformers if there are any."""
-
-    number: int
-    X_train: Any
-    y_train: Any
-    X_test: Any
-    y_test: Any
-    fit_params: dict[str, Any]
-    score_train: dict[str, Any]
-    score_test: dict[str, Any]
-    transformers: Pipeline | None = None
-    seconds: float = 0.0
-    error: str | None = None
-
-
-class Folds(list[Fold]):
-    """All folds as candidates with the same transformers see them, which tell how large they are."""
-
-    # without weak references, so that Dask ships with a task what one task alone reads, and loses it with no worker
-    __slots__ = ()
-
-    def __sizeof__(self) -> int:
-        return sum(map(size_of, self))
-
-
-class _Recorder(BaseEstimator):
-    """Stands at the end of a pipeline for an estimator, and keeps what it would be fitted with."""
-
-    def __init__(self, estimator: Any) -> None:
-        self.estimator = estimator
-
-    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
-        if get_config()["enable_metadata_routing"]:  # under the names by which the estimator knows them
-            params = process_routing(self, "fit", **params).estimator.fit
-        self.X_, self.y_, self.params_ = X, y, params
-        return self
-
-    def get_metadata_routing(self) -> MetadataRouter:
-        """Whatever the estimator asks for."""
-        mapping = MethodMapping().add(caller="fit", callee="fit")
-        return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=mapping)
-
-
-@dataclass
-class Data(Shared):
-    """What a search was given to fit, and how it scores."""
-
-    X: Any
-    y: Any
-    splits: list[tuple[np.ndarray, np.ndarray]]
-    fit_params: dict[str, Any]
-    score_params: dict[str, Any]
-    scorer: Any
-    metric: str | None  # the one that halving ranks by, of several
-    error_score: Any
-    return_train_score: bool
-
-    def rows(self, fold: int, which: int) -> tuple[Any, Any]:
-        """Samples and targets that train (0) or test (1) in a fold."""
-        rows = self.splits[fold][which]
-        return safe_indexing(self.X, rows), None if self.y is None else safe_indexing(self.y, rows)
-
-
-def make_fold(data: Data, number: int, pipeline: Pipeline | None) -> Fold:
-    """A split of the data, with the transformers of a pipeline fitted to its training rows."""
-
-    def params(given: dict[str, Any], which: int) -> dict[str, Any]:
-        return check_method_params(data.X, params=given, indices=data.splits[number][which])
-
-    samples = (*data.rows(number, 0), *data.rows(number, 1))
-    scoring = params(data.score_params, 0), params(data.score_params, 1)
-    fold = Fold(number, *samples, params(data.fit_params, 0), *scoring)
-    if pipeline is None:
-        return fold
-    start = time.perf_counter()
-    recorder = _Recorder(pipeline.steps[-1][1])
-    fitted = clone(pipeline)
-    fitted.steps[-1] = (pipeline.steps[-1][0], recorder)
-    try:
-        fitted.fit(fold.X_train, fold.y_train, **fold.fit_params)
-        fold.X_train, fold.y_train, fold.fit_params = recorder.X_, recorder.y_, recorder.params_
-        fold.transformers = fitted[:-1]
-        if len(fitted) > 1:
-            fold.X_test = fold.transformers.transform(fold.X_test)
-    except Exception:
-        if data.error_score == "raise":
-            raise
-        fold.error = traceback.format_exc()
-    fold.seconds = time.perf_counter() - start
-    return fold
-
-
-@dataclass
-class Candidate:
-    """One setting of the parameters."""
-
-    number: int
-    params: dict[str, Any]
-    estimator: Any
-    last: Any  # the estimator itself or the last step of a pipeline
-    before: Any  # what tells its transformers from those of other candidates; None outside a pipeline
-
-
 Pair = tuple[Candidate, Fold]
+Key = tuple[int | str, int]  # the name of a candidate and the number of a fold
 
 
 @dataclass
@@ -179,42 +66,12 @@ class Halving:
 class Outcome:
     """What a task found; of a task that was interrupted, what was finished until then."""
 
-    # by the numbers of candidate and fold: what scikit-learn's fits give (test_scores, train_scores, fit_time,
+    # by candidate and fold: what scikit-learn's fits give (test_scores, train_scores, fit_time,
     # score_time, fit_error), n_epochs, and whether halving dropped it
-    results: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
+    results: dict[Key, dict[str, Any]] = field(default_factory=dict)
     report: list[dict[str, Any]] = field(default_factory=list)  # rows of the search's stacks_
     interrupted: bool = False
     unwritten: list[Any] = field(default_factory=list)  # results that the journal is yet to get
-
-
-# -- keys ---------------------------------------------------------------------------------------------------------
-
-
-def content_key(value: Any) -> Any:
-    """Equal for equal values; what cannot be hashed by content equals itself alone."""
-    try:
-        return joblib.hash(value)
-    except Exception:  # whatever an object's own pickling raises
-        return id(value)
-
-
-def _shape_key(value: Any) -> Any:
-    """As ``content_key``, but blind to rates of dropout, and to all but the layers of a module."""
-    if isinstance(value, Spec):
-        return (value.name, content_key({k: v for k, v in value.get_params().items() if "dropout" not in k}))
-    if isinstance(value, Mapping):
-        return tuple((name, _shape_key(v)) for name, v in value.items())
-    if isinstance(value, nn.Module):
-        return (type(value), str(value))
-    return content_key(value)
-
-
-def _params_key(estimator: BaseEstimator, without: set[str]) -> Any:
-    params = estimator.get_params(deep=False)
-    return (type(estimator), *((name, _shape_key(params[name])) for name in sorted(params) if name not in without))
-
-
-# -- what one process does ----------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -241,24 +98,49 @@ def _member_bytes(learner: Learner) -> int:
 
 
 class Task:
-    """Candidates that may share a loop, on all folds."""
+    """Candidates on folds, with all that these have in common.
+
+    Parameters
+    ----------
+    candidates : list of Candidate
+        Those that may share a loop train in one.
+    data : Data
+        What they are fitted to.
+    folds : mapping of object to Folds
+        Folds behind transformers, by what tells these from others; what is not there is made.
+    numbers : sequence of int
+        The folds that are asked for.
+    halving : Halving, optional
+        How many of the candidates train on when.
+    n_jobs : int, default=1
+        Processes that work at once.
+    journal : Journal, optional
+        What is finished.
+    verbose : bool, default=False
+    """
 
     def __init__(
         self,
         candidates: list[Candidate],
         data: Data,
         folds: Mapping[Any, Folds],
-        halving: Halving | None,
-        n_jobs: int,
-        experts: dict[Any, ExpertFolds],
+        numbers: Sequence[int],
+        *,
+        halving: Halving | None = None,
+        n_jobs: int = 1,
         journal: Journal | None = None,
         verbose: bool = False,
     ) -> None:
-        self.experts, self.journal, self.verbose = experts, journal, verbose
-        self.tell: Callable[[int], None] | None = None  # in the process of the search: how many more are done
+        self.journal, self.verbose = journal, verbose
+        # in the process of the caller: what is found, as it is found
+        self.tell: Callable[[dict[Key, dict[str, Any]]], None] | None = None
         self.candidates, self.data, self.halving, self.n_jobs = candidates, data, halving, n_jobs
+        self.numbers = list(numbers)
         self.folds = {key: folds[key] for key in {c.before for c in candidates} if key in folds}
-        self.prepared: dict[Any, Any] = {}  # what candidates share before their networks are built
+        # what candidates share before their networks are built, and the same samples on the device
+        self.prepared: dict[Any, Prepared] = {}
+        self.loaded: dict[Any, tuple[TrainingSet, TrainingSet | None]] = {}
+        self.expert_seconds: dict[ExpertFolds, float] = {}
         self.pair_of: dict[Learner, Pair] = {}
         self.scored: dict[Learner, tuple[int, dict[str, Any]]] = {}  # by halving, after how many epochs
         self.alone: dict[str, list[Pair]] = {}  # what is to be fitted one after the other, by the reason
@@ -282,89 +164,131 @@ class Task:
     def run(self) -> Outcome:
         """Fit every candidate on every fold and score it; Ctrl-C ends it early, and is noted in what it returns."""
         try:
-            with _threads(self.n_jobs), showing(self.verbose):
+            with _threads(self.n_jobs), showing(self.verbose), self.data.quiet():
                 self._run()
         except KeyboardInterrupt:
             self.outcome.interrupted = True
         return self.outcome
 
-    def _run(self) -> None:
-        if None in {c.before for c in self.candidates}:
-            self.folds[None] = Folds(make_fold(self.data, i, None) for i in range(len(self.data.splits)))
-        start = time.perf_counter()
-        stacks: dict[Any, list[Learner]] = {}
-        for candidate in self.candidates:
-            for fold in self.folds[candidate.before]:
-                if self.journal is None or (candidate.number, fold.number) not in self.journal.done:
-                    self._assign(candidate, fold, stacks)
-        self._write()
-        seconds = time.perf_counter() - start
-        n = sum(map(len, stacks.values()))
-        for learners in stacks.values():
-            self._train_stack(learners, seconds / n)
-        self.prepared.clear()
-        for reason, pairs in self.alone.items():
-            self._fit_alone(reason, pairs)
+    def lacks(self, candidate: Candidate, number: int) -> bool:
+        """Whether nothing is known of a fit yet."""
+        return self.journal is None or (candidate.name, number) not in self.journal.done
 
-    def _assign(self, candidate: Candidate, fold: Fold, stacks: dict[Any, list[Learner]]) -> None:
-        """Put a fit into the stack of its shape, or among those that are alone; it may have failed already."""
-        if fold.error is not None:
-            self.outcome.results[candidate.number, fold.number] = failure(self.data, fold.error)
-            return
-        if not isinstance(candidate.last, MultimodalEstimator):
-            reason = f"{type(candidate.last).__name__} cannot be stacked"
-            self.alone.setdefault(reason, []).append((candidate, fold))
-            return
+    def _run(self) -> None:
+        groups = groups_of([c for c in self.candidates if any(self.lacks(c, i) for i in self.numbers)])
+        for i, group in enumerate(groups):
+            start = time.perf_counter()
+            stacks: dict[Any, list[Learner]] = {}
+            for candidate in group:
+                self._assign_all(candidate, stacks)
+            self._write()
+            seconds = time.perf_counter() - start
+            n = sum(map(len, stacks.values()))
+            for learners in stacks.values():
+                self._train_stack(learners, seconds / n)
+            self._fit_all_alone()
+            self._forget([candidate for group in groups[i + 1 :] for candidate in group])
+
+    def _forget(self, later: list[Candidate]) -> None:
+        """Free the memory of what is finished, but for what later candidates share with it."""
+        self.pair_of.clear()
+        self.scored.clear()
+        kept = set()
+        for candidate in later:
+            with contextlib.suppress(Exception):  # whatever is wrong with it is said where it is fitted
+                kept |= {(candidate.before, i, input_key(candidate.on(i))) for i in self.numbers}
+        self.prepared = {key: value for key, value in self.prepared.items() if key in kept}
+        self.loaded = {key: value for key, value in self.loaded.items() if key in kept}
+        experts = {prepared.experts for prepared in self.prepared.values()}
+        self.expert_seconds = {own: value for own, value in self.expert_seconds.items() if own in experts}
+
+    def _fold(self, candidate: Candidate, number: int) -> Fold:
+        """A fold as a candidate sees it, which is made here unless it was given."""
+        folds = self.folds.setdefault(candidate.before, Folds())
+        for fold in folds:
+            if fold.number == number:
+                return fold
+        pipeline = None if candidate.before is None else candidate.estimator
+        folds.append(make_fold(self.data, number, pipeline, candidate.with_params))
+        return folds[-1]
+
+    def _assign_all(self, candidate: Candidate, stacks: dict[Any, list[Learner]]) -> None:
+        """Put a candidate's fits into the stacks of their shapes, or among those that are alone."""
+        reason = ""
+        for number in self.numbers:
+            if self.lacks(candidate, number):
+                fold = self._fold(candidate, number)
+                if fold.error is not None:
+                    self.outcome.results[candidate.name, number] = failure(self.data, fold.error)
+                    continue
+                # what is alone on one fold is so on all: the others are not prepared before it is their turn
+                reason = reason or self._assign(candidate, fold, stacks)
+                if reason:
+                    self.alone.setdefault(reason, []).append((candidate, fold))
+
+    def _assign(self, candidate: Candidate, fold: Fold, stacks: dict[Any, list[Learner]]) -> str:
+        """Put a fit into the stack of its shape, or say why there is none."""
+        model = candidate.on(fold.number)
+        if not isinstance(model, MultimodalEstimator):
+            return f"{type(model).__name__} cannot be stacked"
         try:
             learner = self._learner(candidate, fold)
-        except Exception:
-            self._fail(candidate, fold)
-            return
+        except Exception as error:
+            self._fail(error, candidate, fold)
+            return ""
         # only side by side are the worse of them dropped
         reason = obstacle(learner) or ("" if self.halving else slower_together(learner))
         try:
             key = "" if reason else shape(learner)
         except Exception:  # whatever pickling a user's module raises
             reason = "its network holds what cannot be pickled, and so not compared with others"
-        if reason:
-            self.alone.setdefault(reason, []).append((candidate, fold))
-        else:
+        if not reason:
             self.pair_of[learner] = (candidate, fold)
             stacks.setdefault(key, []).append(learner)
+        return reason
 
     def _train_stack(self, learners: list[Learner], seconds: float) -> None:
         """Train learners of one shape in parts that memory holds; what cannot train together is left alone."""
         parts = self._split(learners)
+        single = _TOO_LARGE if len(learners) > 1 else "no other has its shape"
         while parts:
             stack = parts.pop(0)
-            reason = self._train(stack, seconds) if len(stack) > 1 else "no other has its shape"
+            reason = self._train(stack, seconds) if len(stack) > 1 else single
             pairs = [self.pair_of[learner] for learner in stack]
-            rest = [pair for pair in pairs if (pair[0].number, pair[1].number) not in self.outcome.results]
-            if reason == _TOO_LARGE and len({candidate.number for candidate, _ in rest}) > 1:
+            rest = [(c, fold) for c, fold in pairs if (c.name, fold.number) not in self.outcome.results]
+            if reason == _TOO_LARGE and len(rest) > 1:
                 parts = self._halves(rest) + parts
             elif rest:
                 self.alone.setdefault(reason, []).extend(rest)
 
     def _learner(self, candidate: Candidate, fold: Fold) -> Learner:
         """An estimator up to the point where training begins; what others did before it is not done again."""
-        estimator = clone(candidate.last)
-        inspect.signature(estimator.fit).bind(fold.X_train, fold.y_train, **fold.fit_params)
-        estimator._check_params()
+        estimator, key = self._begin(candidate, fold)
         device = find_device(estimator.device)
-        key = candidate.before, fold.number, _params_key(estimator, _AFTER_INPUT), estimator._hides_modalities()
-        if key not in self.prepared:
-            prepared = estimator._prepare(fold.X_train, fold.y_train, **fold.fit_params)
-            # tasks of one process have their experts in common, whatever differs of their networks
-            prepared = prepared._replace(experts=self.experts.setdefault(key, prepared.experts))
-            self.prepared[key] = prepared, estimator._load_training(prepared, device)
-        prepared, (training, validation) = self.prepared[key]
+        prepared = self._prepare(key, estimator, fold)
+        if key not in self.loaded:
+            self.loaded[key] = estimator._load_training(prepared, device)
         random = copy.deepcopy(prepared.random)
         with seeded(draw_seed(random), device):
             net = estimator._build(prepared, random, device)
-        return Learner(estimator, prepared, random, net, training, validation, candidate.number)
+        return Learner(estimator, prepared, random, net, *self.loaded[key], candidate.name)
+
+    @staticmethod
+    def _begin(candidate: Candidate, fold: Fold) -> tuple[Any, Any]:
+        """An estimator whose parameters were checked, and what it shares with others that are equal in this."""
+        estimator = clone(candidate.on(fold.number))
+        inspect.signature(estimator.fit).bind(fold.X_train, fold.y_train, **fold.fit_params)
+        estimator._check_params()
+        return estimator, (candidate.before, fold.number, input_key(estimator))
+
+    def _prepare(self, key: Any, estimator: MultimodalEstimator, fold: Fold) -> Prepared:
+        """What an estimator knows of a fold before there is a network, which others know too."""
+        if key not in self.prepared:
+            self.prepared[key] = estimator._prepare(fold.X_train, fold.y_train, **fold.fit_params)
+        return self.prepared[key]
 
     def _split(self, learners: list[Learner]) -> list[list[Learner]]:
-        """Learners in parts that memory holds; all folds of a candidate stay together."""
+        """Learners in parts that memory holds; all folds of a candidate stay together if it holds them."""
         each = _member_bytes(learners[0]) * learners[0].n_members
         free = free_memory(learners[0].training.data.device) * _MEMORY_SHARE / self.n_jobs
         # the samples of all folds lie side by side
@@ -372,21 +296,23 @@ class Task:
         free -= sum(bytes_of(data) for data in sets.values())
         most = max(1, int(free / each))
         parts: list[list[Learner]] = [[]]
-        for number in dict.fromkeys(learner.candidate for learner in learners):
-            own = [learner for learner in learners if learner.candidate == number]
+        for name in dict.fromkeys(learner.candidate for learner in learners):
+            own = [learner for learner in learners if learner.candidate == name]
             if parts[-1] and len(parts[-1]) + len(own) > most:
                 parts.append([])
             parts[-1] += own
-        return parts
+        return [part[i : i + most] for part in parts for i in range(0, len(part), most)]
 
     def _halves(self, pairs: list[Pair]) -> list[list[Learner]]:
-        """Learners that begin anew, those of the first half of the candidates and the others."""
-        numbers = list(dict.fromkeys(candidate.number for candidate, _ in pairs))
+        """Learners that begin anew, in halves: candidates with all their folds, or the folds of one."""
+        several = len({candidate.name for candidate, _ in pairs}) > 1
+        units = [candidate.name if several else fold.number for candidate, fold in pairs]
+        of_first = list(dict.fromkeys(units))[: len(set(units)) // 2]
         halves: list[list[Learner]] = [[], []]
-        for candidate, fold in pairs:
-            learner = self._learner(candidate, fold)
-            self.pair_of[learner] = (candidate, fold)
-            halves[numbers.index(candidate.number) >= len(numbers) // 2].append(learner)
+        for unit, pair in zip(units, pairs, strict=True):
+            learner = self._learner(*pair)
+            self.pair_of[learner] = pair
+            halves[unit not in of_first].append(learner)
         return halves
 
     def _train(self, learners: list[Learner], seconds: float) -> str:
@@ -420,14 +346,14 @@ class Task:
         max_epochs = max(learner.net.max_epochs for learner in learners)
         for rung in self.halving.rungs(max_epochs):
             loop.run(rung)
-            scores: dict[int, list[float]] = {}
+            scores: dict[Hashable, list[float]] = {}
             for learner in loop.learners:
                 loop.hand_back(learner)
             for learner in learners:
                 # one that fails on a fold is the worst
                 score = self._rank_score(learner) if learner.error is None else -math.inf
                 scores.setdefault(learner.candidate, []).append(score)
-            best_first = sorted(scores, key=lambda number: -np.nan_to_num(np.mean(scores[number]), nan=-np.inf))
+            best_first = sorted(scores, key=lambda name: -np.nan_to_num(np.mean(scores[name]), nan=-np.inf))
             chosen = set(best_first[: math.ceil(len(best_first) / self.halving.factor)])
             loop.drop([learner for learner in loop.learners if learner.candidate not in chosen])
             learners = [learner for learner in learners if learner.candidate in chosen]
@@ -450,58 +376,79 @@ class Task:
             if learner.error is not None:
                 raise learner.error
             scored_at, scores = self.scored.get(learner, (-1, None))
+            before = self._fit_experts(learner.estimator, learner.prepared)
             if scored_at < learner.n_epochs:  # it was trained since, if it was scored at all
                 learner.complete()
                 scores = None
-        except Exception:
-            self._fail(candidate, fold, learner.n_epochs)
+        except Exception as error:
+            self._fail(error, candidate, fold, learner.n_epochs)
             return
-        seconds += time.perf_counter() - start + fold.seconds
+        seconds += before + time.perf_counter() - start + fold.seconds
         dropped = learner.n_epochs < learner.net.max_epochs and not learner.finished
         scores = scores or self._scores(learner.estimator, candidate, fold)
         self._keep(candidate, fold, scores, seconds, learner.n_epochs, dropped)
 
+    def _fit_experts(self, estimator: MultimodalEstimator, prepared: Prepared) -> float:
+        """Fit what joins the network in the stack; the seconds that this took, where another did before."""
+        experts = prepared.experts
+        if not prepared.plan.blind or not estimator._wants_stack():
+            return 0.0
+        if experts in self.expert_seconds:
+            return self.expert_seconds[experts]
+        start = time.perf_counter()
+        experts.fit()
+        self.expert_seconds[experts] = time.perf_counter() - start
+        return 0.0
+
+    def _fit_all_alone(self) -> None:
+        """Fit what is left alone, one after the other."""
+        alone, self.alone = self.alone, {}
+        if alone:  # of the samples on the device one set at a time is enough
+            self.loaded.clear()
+        for reason, pairs in alone.items():
+            self._fit_alone(reason, pairs)
+
     def _fit_alone(self, reason: str, pairs: list[Pair]) -> None:
-        """Fit one after the other."""
         begin = time.perf_counter()
         epochs = 0
         for candidate, fold in pairs:
             start = time.perf_counter()
-            estimator = clone(candidate.last)
-            args = () if fold.y_train is None else (fold.y_train,)
             try:
-                estimator.fit(fold.X_train, *args, **fold.fit_params)
-            except Exception:
-                self._fail(candidate, fold)
+                estimator, seconds = self._fitted(candidate, fold)
+            except Exception as error:
+                self._fail(error, candidate, fold)
                 self._write()
                 continue
             # what is no network has done none
             n_epochs = getattr(estimator, "n_iter_", 0) if hasattr(estimator, "net_") else 0
             epochs = max(epochs, n_epochs)
-            seconds = time.perf_counter() - start + fold.seconds
+            seconds += time.perf_counter() - start + fold.seconds
             self._keep(candidate, fold, self._scores(estimator, candidate, fold), seconds, n_epochs)
             self._write()
         self._report(pairs, time.perf_counter() - begin, epochs, reason)
 
+    def _fitted(self, candidate: Candidate, fold: Fold) -> tuple[Any, float]:
+        """A fitted estimator, and the seconds that another had taken for a part of it."""
+        args, model = (() if fold.y_train is None else (fold.y_train,)), candidate.on(fold.number)
+        network = isinstance(model, MultimodalEstimator) and not step_of_its_own(model)
+        # what is limited in time has its own experts: how many of them are fitted depends on when they begin
+        if not network or model.time_limit is not None or current().world_size > 1:
+            return clone(model).fit(fold.X_train, *args, **fold.fit_params), 0.0
+        estimator, key = self._begin(candidate, fold)
+        prepared = self._prepare(key, estimator, fold)
+        seconds = self._fit_experts(estimator, prepared)
+        estimator._fit_open(fold.X_train, *args, **fold.fit_params, prepared=prepared)
+        return estimator, seconds
+
     # -- results -------------------------------------------------------------------------------------------------
 
     def _scores(self, estimator: Any, candidate: Candidate, fold: Fold) -> dict[str, Any]:
-        d = self.data
-        X_test, X_train = fold.X_test, fold.X_train
-        parts = getattr(d.scorer, "_scorers", {"": d.scorer}).values()
-        if fold.transformers is not None and not all(hasattr(s, "get_metadata_routing") for s in parts):
-            # scikit-learn's own scorers only ask for predictions; a user's function may look into the pipeline
-            name = candidate.estimator.steps[-1][0]
-            estimator = Pipeline([*fold.transformers.steps, (name, estimator)])
-            X_train, X_test = d.rows(fold.number, 0)[0], d.rows(fold.number, 1)[0]
-        start = time.perf_counter()
-        found = {"test_scores": score(estimator, X_test, fold.y_test, d.scorer, fold.score_test, d.error_score)}
-        found["score_time"] = time.perf_counter() - start
-        if d.return_train_score:
-            found["train_scores"] = score(
-                estimator, X_train, fold.y_train, d.scorer, fold.score_train, d.error_score
-            )
-        return found
+        """Scores of a fitted estimator; what raises then is no failed fit."""
+        try:
+            return self.data.scores(estimator, fold)
+        except Exception as error:
+            error.add_note(f"Raised by {candidate} on fold {fold.number}.")
+            raise
 
     def _keep(
         self,
@@ -514,14 +461,14 @@ class Task:
     ) -> None:
         """Keep the scores of a fitted estimator."""
         told = {"fit_time": seconds, "fit_error": None, "n_epochs": n_epochs, "dropped": dropped}
-        self.outcome.results[candidate.number, fold.number] = {**scores, **told}
+        self.outcome.results[candidate.name, fold.number] = {**scores, **told}
 
-    def _fail(self, candidate: Candidate, fold: Fold, n_epochs: int = 0) -> None:
+    def _fail(self, error: Exception, candidate: Candidate, fold: Fold, n_epochs: int = 0) -> None:
         """Keep the error that is being handled in place of a score."""
         if self.data.error_score == "raise":
-            raise
-        error = traceback.format_exc()
-        self.outcome.results[candidate.number, fold.number] = failure(self.data, error, n_epochs)
+            error.add_note(f"Raised by {candidate} on fold {fold.number}.")
+            raise error
+        self.outcome.results[candidate.name, fold.number] = failure(self.data, traceback.format_exc(), n_epochs)
 
     def _write(self) -> None:
         """Write into the journal what was found since the last time."""
@@ -533,7 +480,7 @@ class Task:
                 self.outcome.unwritten += new
         self.n_written += len(new)
         if self.tell is not None:
-            self.tell(len(new))
+            self.tell(dict(new))
 
     def _report(self, pairs: list[Pair], seconds: float, epochs: int, reason: str) -> None:
         if pairs:
@@ -541,7 +488,7 @@ class Task:
                 {
                     "trained": "alone" if reason else "together",
                     "fits": len(pairs),
-                    "candidates": sorted({candidate.number for candidate, _ in pairs}),
+                    "candidates": sorted({candidate.name for candidate, _ in pairs}),
                     "folds": sorted({fold.number for _, fold in pairs}),
                     "epochs": epochs,
                     "seconds": seconds,
@@ -554,31 +501,3 @@ def run_task(task: Task, data: Data, *folds: Folds) -> Outcome:
     """Run a task, maybe in another process, on the data and the folds behind transformers that were its own."""
     task.data, task.folds = data, dict(zip(task.folds, folds, strict=True))
     return task.run()
-
-
-def failure(data: Data, error: str, n_epochs: int = 0) -> dict[str, Any]:
-    """A result without a score."""
-    scorers = getattr(data.scorer, "_scorers", None)
-    scores = data.error_score if scorers is None else dict.fromkeys(scorers, data.error_score)
-    return {
-        "test_scores": scores,
-        **({"train_scores": scores} if data.return_train_score else {}),
-        "fit_time": 0.0,
-        "score_time": 0.0,
-        "fit_error": error,
-        "n_epochs": n_epochs,
-        "dropped": False,
-    }
-
-
-def divide(candidates: list[Candidate], n_jobs: int) -> list[list[Candidate]]:
-    """Candidates that may share a loop, in parts that keep all processes busy."""
-    groups: dict[Any, list[Candidate]] = {}
-    for candidate in candidates:
-        groups.setdefault(_params_key(candidate.last, _OF_EACH), []).append(candidate)
-    size = math.ceil(len(candidates) / n_jobs)
-    parts = []
-    for group in groups.values():
-        n = math.ceil(len(group) / size)
-        parts += [group[i * len(group) // n : (i + 1) * len(group) // n] for i in range(n)]
-    return parts

@@ -19,6 +19,7 @@ import skmm
 from skmm.cli import main
 from skmm.compose import ModalityTransformer
 from skmm.model_selection import compare_fusions
+from skmm.model_selection._search_loop import SearchLoop
 
 N = 48
 QUICK = ["--fusions", "concat", "--cv", "2", "--epochs", "1", "--members", "2", "--jobs", "1"]
@@ -109,8 +110,8 @@ def test_the_whole_demonstration_is_the_default(capsys, monkeypatch):
 
     monkeypatch.setattr("skmm.model_selection.compare_fusions", note)
     assert run(capsys, "compare") == (2, "", "skmm: enough seen\n")
-    assert asked["n_samples"] == 400
-    assert asked["estimator"].max_epochs == 20
+    assert asked["n_samples"] == 1797
+    assert asked["estimator"].max_epochs == 15  # as many as training in full takes of so many rows
     assert asked["fusions"] == "few"
     assert asked["baselines"] is True
     assert asked["cv"].get_n_splits() == 5
@@ -680,11 +681,30 @@ def test_ctrl_c_ends_the_command_without_a_result(monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(skmm.MultimodalClassifier, "fit", interrupted)
+    monkeypatch.setattr("skmm.model_selection._search_loop.SearchLoop.run", interrupted)
     assert main(["compare", "--fusions", "concat", "--rows", "200", "--jobs", "1", "--no-baselines"]) == 130
     out, err = capsys.readouterr()
     assert out == ""
-    assert "skmm: interrupted.\ncompare_fusions ended after 0 of 5 fits; none is reported." in err
+    assert "skmm: interrupted.\ncompare_fusions ended after 0 of 5 fits." in err
+
+
+def test_ctrl_c_prints_what_is_finished(npz, tmp_path, monkeypatch, capsys):
+    run = SearchLoop.run
+
+    def interrupted(self, until=None):
+        if self.learners[0].estimator.fusion == "late":
+            raise KeyboardInterrupt
+        run(self, until)
+
+    monkeypatch.setattr(SearchLoop, "run", interrupted)
+    asked = ["compare", npz, "--target", "y", "--modality", "a=weight", "--modality", "b=sizes", *QUICK]
+    wanted = tmp_path / "out.json"
+    assert main([*asked, "--fusions", "concat,late", "--no-baselines", "--json", str(wanted)]) == 130
+    out, err = capsys.readouterr()
+    assert "\nconcat " in out
+    assert "\nlate " not in out
+    assert "skmm: interrupted.\ncompare_fusions ended after 2 of 4 fits." in err
+    assert not wanted.exists()  # half a result is none that a program should read
 
 
 def test_quantize_says_what_it_cannot_read(tmp_path, capsys):

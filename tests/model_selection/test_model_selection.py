@@ -260,18 +260,20 @@ def test_every_method_is_scored_on_the_same_folds_as_cross_validation_would(X, y
     result = compare_fusions(
         X,
         y,
-        estimator=small(),
-        fusions=["late", Fusion("mfb", factor=2)],
+        estimator=small(dropout=0.0),  # which is drawn otherwise side by side
+        fusions=["late", Fusion("mfb", factor=2, dropout=0.0)],
         cv=folds,
         baselines=untuned(X, y, random_state=3),
         random_state=3,
     )
     assert set(result.scores) == {
-        "late", "Fusion('mfb', factor=2)", "LR concat", "LR text", "LR image", "late mean", "stacked"
+        "late", "Fusion('mfb', factor=2, dropout=0.0)", "LR concat", "LR text", "LR image", "late mean", "stacked"
     }  # fmt: skip
     plain = {
-        "late": small(fusion="late", random_state=3),
-        "Fusion('mfb', factor=2)": small(fusion=Fusion("mfb", factor=2), random_state=3),
+        "late": small(dropout=0.0, fusion="late", random_state=3),
+        "Fusion('mfb', factor=2, dropout=0.0)": small(
+            dropout=0.0, fusion=Fusion("mfb", factor=2, dropout=0.0), random_state=3
+        ),
         "late mean": untuned(X, y)["late mean"],
         "stacked": untuned(X, y, random_state=3)["stacked"],
     }

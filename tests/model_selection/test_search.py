@@ -318,6 +318,28 @@ def test_a_transformer_that_fails_fails_its_own_candidates():
     assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, False]
 
 
+class Refusing(BaseEstimator, TransformerMixin):
+    """Refuses to learn from rows one of which begins with 5."""
+
+    def fit(self, X, y=None):
+        if (X[:, 0] == 5).any():
+            raise ValueError("five")
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        return X
+
+
+def test_a_transformer_that_fails_on_a_later_fold_fails_that_fold():
+    X, y = np.arange(60.0)[:, None], np.arange(60) % 2
+    search = FusionSearchCV(make_pipeline(Refusing(), LogisticRegression()), {}, cv=KFold(3), refit=False)
+    with pytest.warns((FitFailedWarning, UserWarning)):
+        search.fit(X, y)
+    splits = [search.cv_results_[f"split{i}_test_score"][0] for i in range(3)]
+    assert np.isfinite(splits).tolist() == [True, False, False]
+
+
 # -- what is not trained together ---------------------------------------------------------------------------------
 
 
@@ -448,14 +470,41 @@ def test_a_stack_that_runs_out_of_memory_is_trained_in_halves(monkeypatch, error
     )
 
 
-def test_too_little_memory_splits_a_stack(monkeypatch):
+@pytest.mark.parametrize(
+    ("most", "stacks"),
+    [(5, [("together", 3), ("together", 3)]), (2, [("together", 2), ("together", 2), ("alone", 2)])],
+)
+def test_too_little_memory_splits_a_stack_and_then_the_folds_of_a_candidate(monkeypatch, most, stacks):
     X, y = make_data(60)
-    search = FusionSearchCV(exact(), {"lr": [0.01, 0.02, 0.05]}, cv=2, scoring="neg_log_loss")
+    search = FusionSearchCV(exact(), {"lr": [0.01, 0.05]}, cv=3, scoring="neg_log_loss")
     whole = clone(search).fit(X, y)
-    monkeypatch.setattr(skmm.model_selection._search_tasks, "free_memory", lambda device: 1)
+    tasks = skmm.model_selection._search_tasks
+    monkeypatch.setattr(tasks, "free_memory", lambda device: 100 * most / tasks._MEMORY_SHARE)
+    monkeypatch.setattr(tasks, "_member_bytes", lambda learner: 100 / learner.n_members)
+    monkeypatch.setattr(tasks, "bytes_of", lambda data: 0)
     split = search.fit(X, y)
     assert whole.stacks_["fits"] == [6]
-    assert split.stacks_["fits"] == [2, 2, 2]
+    assert list(zip(split.stacks_["trained"], split.stacks_["fits"], strict=True)) == stacks
+    assert split.stacks_["reason"][-1] == ("" if most == 5 else tasks._TOO_LARGE)
+    np.testing.assert_allclose(
+        split.cv_results_["mean_test_score"], whole.cv_results_["mean_test_score"], rtol=0, atol=1e-4
+    )
+
+
+def test_a_stack_of_one_candidate_that_runs_out_of_memory_is_trained_in_halves_of_its_folds(monkeypatch):
+    X, y = make_data(60)
+    search = FusionSearchCV(exact(), {"lr": [0.05]}, cv=4, scoring="neg_log_loss")
+    whole = clone(search).fit(X, y)
+    train = SearchLoop._train
+
+    def out_of_memory(loop):
+        if len(loop.learners) > 2:
+            raise MemoryError
+        return train(loop)
+
+    monkeypatch.setattr(SearchLoop, "_train", out_of_memory)
+    split = search.fit(X, y)
+    assert split.stacks_["folds"] == [[0, 1], [2, 3]]
     np.testing.assert_allclose(
         split.cv_results_["mean_test_score"], whole.cv_results_["mean_test_score"], rtol=0, atol=1e-4
     )
