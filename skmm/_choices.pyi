@@ -40,6 +40,7 @@ class EncoderNames:
         *,
         hidden_dim: int | None = None,
         channels: tuple[int, ...] = (16, 32),
+        stride: Any = 'auto',
         grid: int = 4,
         dropout: float | None = None,
         activation: str | None = None,

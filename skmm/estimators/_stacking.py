@@ -72,27 +72,37 @@ def _by_those_that_left_out(
     folds: Folds,
     reduce: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """What is left (n, ...) of the outputs of the samples, each by no other members than those that left it out.
+    """What is left (n, ...) of the outputs of the samples, each by the members that left it out.
 
-    ``reduce`` takes positions, outputs (members, m, H, C) and which heads speak (m, H).
+    ``reduce`` takes positions, outputs (members, m, H, C) and which heads speak (m, H). No others are asked, unless
+    samples are read lazily: these are read once, as they lie, for all members.
     """
-    blind, which = np.unique(folds.blind(net.module_.n_members)[:, samples.at] > 0, axis=1, return_inverse=True)
-    found: np.ndarray | None = None
-    for i, members in enumerate(blind.T):
-        own = np.flatnonzero(which == i)
+    told = folds.blind(net.module_.n_members)[:, samples.at] > 0
+    blind, which = np.unique(told, axis=1, return_inverse=True)
+    n, patterns = len(samples.at), range(blind.shape[1])
+    parts = [np.arange(n)] if samples.data.lazy else [np.flatnonzero(which == p) for p in patterns]
+    answers: list[np.ndarray] = []
+    for places in parts:
+        asked = np.flatnonzero(blind[:, np.unique(which[places])].any(axis=1))
 
-        def answered(at: np.ndarray, *said: np.ndarray, own: np.ndarray = own) -> tuple[np.ndarray, ...]:
-            return (reduce(own[at], *said),)
+        def answered(
+            at: np.ndarray,
+            outputs: np.ndarray,
+            exists: np.ndarray,
+            places: np.ndarray = places,
+            asked: np.ndarray = asked,
+        ) -> tuple[np.ndarray, ...]:
+            at = places[at]
+            each = {p: np.flatnonzero(which[at] == p) for p in np.unique(which[at])}
+            found = [reduce(at[own], outputs[blind[asked, p]][:, own], exists[own]) for p, own in each.items()]
+            back = np.argsort(np.concatenate([*each.values()]))
+            return (np.concatenate(found)[back],)
 
-        these = None if members.all() else np.flatnonzero(members).tolist()
-        (part,) = reduced(
-            net, samples.data, torch.float32, answered, samples.rows[own], everyone=True, members=these
+        members = None if len(asked) == len(blind) else asked.tolist()
+        answers += reduced(
+            net, samples.data, torch.float32, answered, samples.rows[places], everyone=True, members=members
         )
-        if found is None:
-            found = np.empty((len(samples.at), *part.shape[1:]), part.dtype)
-        found[own] = part
-    assert found is not None
-    return found
+    return np.concatenate(answers)[np.argsort(np.concatenate(parts))]
 
 
 def _placed(found: np.ndarray, at: np.ndarray, n: int) -> np.ndarray:
