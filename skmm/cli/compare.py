@@ -175,7 +175,8 @@ def _params(n_samples: int, args: argparse.Namespace) -> dict[str, Any]:
 
     params: dict[str, Any] = {}
     if not (args.all or args.fusions):
-        epochs = min(_QUICK_EPOCHS, auto_epochs(n_samples, auto_batch_size(n_samples)))
+        # half of those in full, which find which fusion is better, as far as these folds tell
+        epochs = min(_QUICK_EPOCHS, max(5, auto_epochs(n_samples, auto_batch_size(n_samples)) // 2))
         params = {"max_epochs": epochs, **_QUICK}
     asked = {name: getattr(args, name) for name in ("max_epochs", "n_members")}
     return {**params, **{name: value for name, value in asked.items() if value is not None}}

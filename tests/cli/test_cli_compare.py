@@ -111,7 +111,7 @@ def test_the_whole_demonstration_is_the_default(capsys, monkeypatch):
     monkeypatch.setattr("skmm.model_selection.compare_fusions", note)
     assert run(capsys, "compare") == (2, "", "skmm: enough seen\n")
     assert asked["n_samples"] == 1797
-    assert asked["estimator"].max_epochs == 15  # as many as training in full takes of so many rows
+    assert asked["estimator"].max_epochs == 7  # half as many as training in full takes of so many rows
     assert asked["fusions"] == "few"
     assert asked["baselines"] is True
     assert asked["cv"].get_n_splits() == 5
