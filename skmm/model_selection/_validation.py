@@ -110,6 +110,7 @@ def cross_validate(
     >>> found["test_accuracy"].shape
     (3,)
     """
+    X = blocks_if_named(as_frame(X))
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     how: dict[str, Any] = {"n_jobs": n_jobs, "verbose": verbose, "pre_dispatch": pre_dispatch}
     wanted: dict[str, Any] = {"return_train_score": return_train_score, "return_estimator": return_estimator}
@@ -119,7 +120,6 @@ def cross_validate(
         return sklearn.model_selection.cross_validate(estimator, X, y, **how, **wanted, **given)
     if error_score != "raise" and not isinstance(error_score, Real):
         raise ValueError(f"error_score={error_score!r} is neither 'raise' nor a number.")
-    X = blocks_if_named(as_frame(X))
     if estimator is last:
         refuse_unnamed(X)
     X, y = indexable(X, y)

@@ -9,7 +9,7 @@ from sklearn import config_context
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, make_scorer
-from sklearn.model_selection import GroupKFold, KFold
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -86,6 +86,10 @@ def test_a_dict_and_a_table_are_read_as_estimators_read_them(loops):
     with pytest.warns(UserWarning, match="alone tells"):
         assert_same(quick(modalities="auto"), X=frame, cv=3)
     assert loops == [3]  # the words of each fold are others, and networks of other shapes are trained one by one
+
+
+def test_a_search_inside_takes_a_dict_too():
+    assert_same(GridSearchCV(quick(), {"lr": [0.01, 0.1]}, cv=2), X=dict(X), cv=2)
 
 
 def test_regression():
