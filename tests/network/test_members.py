@@ -216,6 +216,8 @@ def test_members_trained_together_are_the_networks_trained_alone(fusion, encoder
     rows = torch.stack([torch.arange(30), torch.arange(10, 40)])
     weights = torch.rand(2, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
     options = {"clip_grad_norm": 0.5}
+    # of sketches many are near 0, where the slope of their signed root has no bound: rounding grows tenfold there
+    atol = 1e-6 if "mcb" in str(fusion) else 1e-7
     together = train(nets, criterion, data, target, rows, weights, (11, 12), **options)
     for k, seed in enumerate((11, 12)):
         alone = train([nets[k]], criterion, data, target, rows[[k]], weights[[k]], (seed,), **options)
@@ -224,7 +226,7 @@ def test_members_trained_together_are_the_networks_trained_alone(fusion, encoder
         for p, expected, start in zip(
             together.module_.stacked, trained.parameters(), nets[k].parameters(), strict=True
         ):
-            torch.testing.assert_close(p[k], expected, rtol=0, atol=1e-7)
+            torch.testing.assert_close(p[k], expected, rtol=0, atol=atol)
             moved = moved or not torch.allclose(expected, start, atol=1e-2)
         assert moved
         torch.testing.assert_close(together.member_losses_["train"][k], alone.member_losses_["train"][0])
