@@ -5,8 +5,9 @@ Every function here works under ``torch.func.vmap`` and never mixes samples.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -206,7 +207,12 @@ class _MembersPictures(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, layers: PictureLayers, x: Tensor, *weights: Tensor) -> tuple[Tensor, int]:
         each = [x] * info.batch_size if in_dims[1] is None else x.unbind(in_dims[1])
         of_members = zip(*(w.unbind(axis) for w, axis in zip(weights, in_dims[2:], strict=True)), strict=True)
-        return torch.stack([layers.with_weights(*own) for own in zip(each, of_members, strict=True)]), 0
+        slots, outputs = slots_of(layers), []
+        with restoring(slots):
+            for own_x, own in zip(each, of_members, strict=True):
+                fill(slots, own)
+                outputs.append(layers.one_after_another(own_x))
+        return torch.stack(outputs), 0
 
 
 class PictureLayers(nn.Sequential):
@@ -220,26 +226,38 @@ class PictureLayers(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.in_members and x.device.type == "cpu":
-            return _MembersPictures.apply(self, x, *(owner[key] for owner, key in self._places()))
+            return _MembersPictures.apply(self, x, *(owner[key] for owner, key in slots_of(self)))
+        return self.one_after_another(x)
+
+    def one_after_another(self, x: Tensor) -> Tensor:
+        """The output of a single network's layers."""
         return super().forward(x)
 
-    def with_weights(self, x: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """The output with these in the place of the weights, in the order of the layers."""
-        places = self._places()
-        own = [owner[key] for owner, key in places]
-        try:
-            for (owner, key), weight in zip(places, weights, strict=True):
-                owner[key] = weight
-            return super().forward(x)
-        finally:
-            for (owner, key), weight in zip(places, own, strict=True):
-                owner[key] = weight
 
-    def _places(self) -> list[tuple[dict[str, Any], str]]:
-        modules = self.modules()
-        return [
-            (m._parameters, key) for m in modules for key, weight in m._parameters.items() if weight is not None
-        ]
+Slots = list[tuple[dict[str, Any], str]]
+
+
+def slots_of(module: nn.Module) -> Slots:
+    """Where the parameters and then the buffers of a module are kept, in the order of their names."""
+    modules = list(module.modules())
+    parameters = [(m._parameters, key) for m in modules for key, p in m._parameters.items() if p is not None]
+    return parameters + [(m._buffers, key) for m in modules for key, b in m._buffers.items() if b is not None]
+
+
+def fill(slots: Slots, tensors: Iterable[Any]) -> None:
+    """Put tensors into a module. torch.func.functional_call does so too, with checks as long as a small network."""
+    for (owner, key), tensor in zip(slots, tensors, strict=True):
+        owner[key] = tensor
+
+
+@contextlib.contextmanager
+def restoring(slots: Slots) -> Iterator[None]:
+    """Whatever is put into a module in the block is gone after it."""
+    own = [owner[key] for owner, key in slots]
+    try:
+        yield
+    finally:
+        fill(slots, own)
 
 
 def max_of_pairs(x: Tensor) -> Tensor:

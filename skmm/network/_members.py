@@ -14,7 +14,7 @@ from torch.func import stack_module_state
 
 from skmm._private import tree_map
 from skmm.inputs._columns import Width
-from skmm.layers import Masks, PictureLayers, Values, unsupported
+from skmm.layers import Masks, PictureLayers, Slots, Values, fill, restoring, slots_of, unsupported
 from skmm.network._network import FusionNetwork
 
 # A method of a network: its name, or a function of the network, values and masks.
@@ -36,7 +36,7 @@ class Template:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self.slots = _slots(network)  # once: the walk costs as much as a small network
+        self.slots = slots_of(network)  # once: the walk costs as much as a small network
         layers: Any = network.modules()
         self.members_layers = [layer for layer in layers if hasattr(layer, "in_members")]
 
@@ -75,7 +75,7 @@ class StackedNetworks(nn.Module):
         for i, buffer in enumerate(buffers):
             self.register_buffer(f"buffer{i}", buffer)
         self.vectorized = vectorized
-        ids = [id(owner[key]) for owner, key in _slots(network)]
+        ids = [id(owner[key]) for owner, key in slots_of(network)]
         self._which = [list(dict.fromkeys(ids)).index(i) for i in ids]  # tied weights are stacked once
         # the lists hide it from nn.Module, whose state is the stacked tensors alone
         self._template = [network if fresh else copy.deepcopy(network).to("meta")]
@@ -138,22 +138,18 @@ class StackedNetworks(nn.Module):
         slots, tensors = self.filling(template)
 
         def call(tensors: list[Any], values: Values, present: Masks) -> Any:
-            # what torch.func.functional_call does, whose checks cost more than a small network
-            for (owner, key), tensor in zip(slots, tensors, strict=True):
-                owner[key] = tensor
+            fill(slots, tensors)
             return bound(network, method)(values, present)
 
-        own = [owner[key] for owner, key in slots]
         for layer in template.members_layers:
             layer.in_members = at_once
         try:
-            yield call, tensors
+            with restoring(slots):
+                yield call, tensors
         finally:
-            for (owner, key), tensor in zip(slots, own, strict=True):
-                owner[key] = tensor
             self._idle.append(template)
 
-    def filling(self, template: Template) -> tuple[list[tuple[dict[str, Any], str]], list[Any]]:
+    def filling(self, template: Template) -> tuple[Slots, list[Any]]:
         """Places in a template, and the stacked tensors of which each member's go there."""
         self.check_order()
         # a ParameterList looks each of its own up by name, which takes as long as a layer of a small network
@@ -315,10 +311,3 @@ def of_member(tree: Any, member: int) -> Any:
 def _numbers(n: int) -> list[str]:
     """Names of the parameters of a list."""
     return [str(i) for i in range(n)]
-
-
-def _slots(network: nn.Module) -> list[tuple[dict[str, Any], str]]:
-    """Where the parameters and then the buffers of a network are kept, in the order of their names."""
-    modules = list(network.modules())
-    parameters = [(m._parameters, key) for m in modules for key, p in m._parameters.items() if p is not None]
-    return parameters + [(m._buffers, key) for m in modules for key, b in m._buffers.items() if b is not None]
