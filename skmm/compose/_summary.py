@@ -84,6 +84,11 @@ def _is_video(shape: tuple[Any, ...]) -> bool:
     return has_steps(shape) and len(shape) == 4
 
 
+def is_series(shape: tuple[Any, ...]) -> bool:
+    """Whether samples of this shape are sequences."""
+    return has_steps(shape) and not _is_video(shape)
+
+
 def summary_names(shape: tuple[Any, ...]) -> list[str]:
     """Names of the columns of a summary, by the shape of a sample."""
     if not has_steps(shape):

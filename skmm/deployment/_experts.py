@@ -238,8 +238,8 @@ class ExpertModules(nn.Module):
 
     def __init__(self, experts: Experts, infos: dict[str, BlockInfo], target: Target) -> None:
         super().__init__()
-        self.tables = Tables(experts.form, infos)
         self.choices = [trained.choice for trained in experts.trained]
+        self.tables = Tables(experts.form, infos, kernels=any(c.form == "kernels" for c in self.choices))
         self.each = nn.ModuleList()
         for trained in experts.trained:
             widths = [self._width(experts, name, trained.choice.form) for name in trained.choice.modalities]
@@ -253,6 +253,8 @@ class ExpertModules(nn.Module):
     def _width(experts: Experts, name: str, form: str) -> int:
         if form == "dense" and name in experts.form.projections:
             return experts.form.projections[name].matrix.shape[1]
+        if form == "kernels" and name in experts.form.kernels:
+            return experts.form.kernels[name].n_features
         return experts.form.widths[name]
 
     def forward(self, values: dict[str, Any], present: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,8 @@ from skmm.blocks import BlockInfo
 from skmm.compose._summary import MOMENTS, SEQUENCE, edges, has_steps
 from skmm.deployment._readers import Compression, Places, constant
 from skmm.estimators._flat import FlatForm
-from skmm.inputs._scaling import CLIP
+from skmm.estimators._kernels import RandomKernels, features
+from skmm.inputs._scaling import CLIP, Scaler
 from skmm.layers import SparseRows
 
 Part = Tensor | SparseRows  # of a table: the columns of one modality
@@ -89,6 +90,37 @@ class _SequenceTable(nn.Module):
         return torch.cat([found, torch.where(n > 0, n, torch.nan)], -1)
 
 
+class _KernelTable(nn.Module):
+    """Random convolutions, in deviations and 0 where there is no step: (B, T, ...), (B, T) -> (B, n)."""
+
+    mean: Tensor
+    scale: Tensor
+    own_mean: Tensor
+    own_scale: Tensor
+
+    def __init__(self, kernels: RandomKernels, scaler: Scaler) -> None:
+        super().__init__()
+        self.register_buffer("mean", constant(kernels.scaler.mean, torch.float64))
+        self.register_buffer("scale", constant(kernels.scaler.scale, torch.float64))
+        self.register_buffer("own_mean", constant(scaler.mean, torch.float64))
+        self.register_buffer("own_scale", constant(scaler.scale, torch.float64))
+        self.distances = [distance for distance, _, _ in kernels.banks]
+        for i, (_, weights, bias) in enumerate(kernels.banks):
+            self.register_buffer(f"weights{i}", constant(weights))
+            self.register_buffer(f"bias{i}", constant(bias))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        banks = [(d, getattr(self, f"weights{i}"), getattr(self, f"bias{i}")) for i, d in enumerate(self.distances)]
+        found = features(x.flatten(2).double(), mask, self.mean, self.scale, banks)
+        return _standardised(found, self.own_mean, self.own_scale)
+
+
+def _standardised(table: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """In deviations, clipped, 0 in gaps."""
+    scaled = ((table - mean) / scale).clamp(-CLIP, CLIP)
+    return torch.where(scaled.isnan(), 0.0, scaled).float()
+
+
 class _ImageTable(nn.Module):
     """Mean and deviation of each channel, then means of a grid: (B, H, W[, C]), (B,) -> (B, d)."""
 
@@ -148,10 +180,10 @@ class Tables(nn.Module):
 
     Shape
     -----
-    values and present per modality -> a table of each
+    values and present per modality -> a table of each, and random convolutions of sequences that have any
     """
 
-    def __init__(self, form: FlatForm, infos: dict[str, BlockInfo]) -> None:
+    def __init__(self, form: FlatForm, infos: dict[str, BlockInfo], *, kernels: bool) -> None:
         super().__init__()
         self.names, self.widths = form.names, form.widths
         self.gaps = form.gaps.tolist()
@@ -167,8 +199,19 @@ class Tables(nn.Module):
             }
         )
 
-    def forward(self, values: dict[str, Any], present: dict[str, Tensor]) -> dict[str, Part]:
-        return {name: table(values[name], present[name]) for name, table in zip(self.names, self.made, strict=True)}
+        self.convolved = list(form.kernels) if kernels else []
+        self.kernels = nn.ModuleList(
+            _KernelTable(form.kernels[name], form.kernel_scalers[name]) for name in self.convolved
+        )
+
+    def forward(
+        self, values: dict[str, Any], present: dict[str, Tensor]
+    ) -> tuple[dict[str, Part], dict[str, Tensor]]:
+        tables, kernels = (
+            {name: module(values[name], present[name]) for name, module in zip(names, modules, strict=True)}
+            for names, modules in ((self.names, self.made), (self.convolved, self.kernels))
+        )
+        return tables, kernels
 
     def exists(self, present: dict[str, Tensor], names: Sequence[str]) -> Tensor:
         """Of which samples one who reads these modalities says something, (B,)."""
@@ -179,9 +222,12 @@ class Tables(nn.Module):
             says = says if gap else says & mask
         return says
 
-    def parts(self, raw: dict[str, Part], names: Sequence[str], form: str) -> list[Part]:
+    def parts(self, raw: tuple[dict[str, Part], dict[str, Tensor]], names: Sequence[str], form: str) -> list[Part]:
         """Some modalities in one of the forms, side by side."""
-        return [getattr(self, f"_{form}")(name, raw[name]) for name in names]
+        tables, kernels = raw
+        if form == "kernels":
+            return [kernels[name] if name in kernels else self._scaled(name, tables[name]) for name in names]
+        return [getattr(self, f"_{form}")(name, tables[name]) for name in names]
 
     def _raw(self, name: str, table: Part) -> Part:
         return table
@@ -191,8 +237,7 @@ class Tables(nn.Module):
         mean, scale = getattr(self, f"mean{m}"), getattr(self, f"scale{m}")
         if isinstance(table, SparseRows):
             return table._replace(weights=table.weights / scale)
-        scaled = ((table - mean) / scale).clamp(-CLIP, CLIP)
-        return torch.where(scaled.isnan(), 0.0, scaled).float()
+        return _standardised(table, mean, scale)
 
     def _dense(self, name: str, table: Part) -> Tensor:
         if isinstance(table, SparseRows):

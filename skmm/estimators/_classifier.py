@@ -98,8 +98,9 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         read what :class:`ModalitySelector` makes of them with ``form="summary"``, and say nothing of a sample
         without one of them that fewer than 30 training samples lacked. "auto" takes, from 100 samples on, linear
         models and extremely randomised trees, or from 10,000 on boosting, of each modality and of all, and boosting
-        of all for one value or two classes; boosting only where its columns are few enough for the time. None is
-        the network alone. A grid reaches
+        of all for one value or two classes; boosting only where its columns are few enough for the time. Of a
+        sequence in memory a second linear model, "kernels", reads random convolutions (Dempster et al. 2020), where
+        they are few enough for the time, too. None is the network alone. A grid reaches
         ``experts__forest__max_depth``.
     cv : int, splitter, iterable of splits, or None, default=None
         What members and experts leave out: a number of folds, or the splits of a splitter, of the samples in the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import singledispatch
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 
+from skmm.estimators._flat import FlatForm
 from skmm.estimators._targets import ClassTarget, LabelsTarget, Target, ValueTarget
 
 # Rows below which there are none: an expert learns little of a handful, and the stack of many heads less.
@@ -40,7 +40,7 @@ class Choice(NamedTuple):
         It, unfitted, or several of which out-of-fold loss chooses.
     modalities : tuple of str
         What it reads side by side.
-    form : {"raw", "scaled", "dense"}
+    form : {"raw", "scaled", "dense", "kernels"}
         The tables that it reads.
     required : bool
         Whether the user named it, so that its errors are the user's to know.
@@ -53,11 +53,13 @@ class Choice(NamedTuple):
     required: bool = False
 
 
-def auto_experts(target: Target, widths: Mapping[str, int], sparse: set[str], n_samples: int) -> list[Choice]:
+def auto_experts(target: Target, form: FlatForm, n_samples: int) -> list[Choice]:
     """Linear models and trees on each modality and on all, where the samples allow it.
 
-    By counts alone, never by the clock: the same samples always have the same experts.
+    Of sequences they read statistics, and linear models random convolutions, too. By counts alone, never by the
+    clock: the same samples always have the same experts.
     """
+    widths, sparse, kernels = form.widths, set(form.projections), form.kernels
     readable: list[tuple[str, ...]] = [(name,) for name in widths]
     if len(widths) > 1:
         readable.append(tuple(widths))
@@ -73,6 +75,9 @@ def auto_experts(target: Target, widths: Mapping[str, int], sparse: set[str], n_
             found.append(Choice(f"trees{label}", (_trees(target, n_columns),), names, "dense"))
         if boosted and (n_samples >= _MANY or (_trees_per_round(target) == 1 and not label)):
             found.append(Choice(f"boosting{label}", (_boosting(target),), names, "dense"))
+        n_features = sum(kernels[name].n_features for name in names if name in kernels)
+        if n_features and n_samples * n_features * target.n_outputs <= _MOST_LINEAR:
+            found.append(Choice(f"kernels{label}", _linear(target), names, "kernels"))
     return found
 
 

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
@@ -24,7 +23,7 @@ from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.blocks._blocks import without
 from skmm.estimators._expert_menu import FEWEST, Choice, asked_at_once, auto_experts
-from skmm.estimators._flat import FlatForm, as_unseen
+from skmm.estimators._flat import FlatForm, RawTables, as_unseen
 from skmm.estimators._targets import Target, exact
 from skmm.inputs._inputs import Inputs
 from skmm.training._plan import Folds
@@ -70,7 +69,7 @@ def choose_experts(experts: Any, form: FlatForm, target: Target, n_samples: int)
     if experts is None or not form.names:
         return []
     if isinstance(experts, str):
-        return auto_experts(target, form.widths, set(form.projections), n_samples)
+        return auto_experts(target, form, n_samples)
     found = []
     for name, given in experts.items():
         estimator, modalities = given if isinstance(given, tuple) else (given, None)
@@ -157,7 +156,11 @@ class Experts:
 
     def said(self, blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
         """Outputs (n, E, C), and which expert has something to say (n, E)."""
-        return _said(self.form, self.target, self.trained, self.form.raw(blocks), self.form.present(blocks))
+        return self._asked(self.trained, blocks)
+
+    def _asked(self, trained: Sequence[Trained], blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
+        raw = self.form.raw(blocks, kernels=any(t.choice.form == "kernels" for t in trained))
+        return _said(self.form, self.target, trained, raw, self.form.present(blocks))
 
     def said_without(
         self, blocks: Blocks, gone: Sequence[Collection[str]]
@@ -171,16 +174,15 @@ class Experts:
             left = without(blocks, names)
             keys = [(e, frozenset(names).intersection(t.choice.modalities)) for e, t in enumerate(self.trained)]
             new = [key for key in keys if key not in known]
-            asked = [self.trained[e] for e, _ in new]
-            raw = self.form.raw(left) if new else {}
-            outputs, exists = _said(self.form, self.target, asked, raw, self.form.present(left))
-            known.update({key: (outputs[:, [i]], exists[:, [i]]) for i, key in enumerate(new)})
+            if new:
+                outputs, exists = self._asked([self.trained[e] for e, _ in new], left)
+                known.update({key: (outputs[:, [i]], exists[:, [i]]) for i, key in enumerate(new)})
             each = [known[key] for key in keys]
             yield np.concatenate([o for o, _ in each], axis=1), np.concatenate([e for _, e in each], axis=1)
 
 
 def _said(
-    form: FlatForm, target: Target, trained: Sequence[Trained], raw: Mapping[str, Any], present: np.ndarray
+    form: FlatForm, target: Target, trained: Sequence[Trained], raw: RawTables, present: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     n = len(present)
     outputs = np.zeros((n, len(trained), target.n_outputs))
@@ -265,9 +267,19 @@ class ExpertFolds:
         return self._all[self.rows]
 
     @functools.cached_property
+    def _learned(self) -> tuple[FlatForm, RawTables]:
+        own = isinstance(self.experts, str)  # those of a user read no random convolutions
+        return FlatForm.learned(self.inputs, self.blocks, self.weights, self.seed if own else None)
+
+    @property
     def form(self) -> FlatForm:
         """How they read the modalities."""
-        return FlatForm(self.inputs, self.blocks, self.weights)
+        return self._learned[0]
+
+    @property
+    def raw(self) -> RawTables:
+        """Modalities as tables."""
+        return self._learned[1]
 
     @functools.cached_property
     def choices(self) -> list[Choice]:
@@ -284,12 +296,7 @@ class ExpertFolds:
         return self.form.present(self.blocks)
 
     @functools.cached_property
-    def raw(self) -> dict[str, Any]:
-        """Modalities as tables."""
-        return self.form.raw(self.blocks)
-
-    @functools.cached_property
-    def unseen(self) -> dict[str, Any]:
+    def unseen(self) -> RawTables:
         """The same, as those read them that left the samples out."""
         unseen = as_unseen(self.blocks, self.folds)
         return self.raw if unseen is self.blocks else self.form.raw(unseen)
@@ -384,25 +391,18 @@ class ExpertFolds:
         raw, present = self.unseen, self.present
         if hidden is not None:
             present = present & ~hidden
-            raw = {name: _without(table, hidden[:, m]) for m, (name, table) in enumerate(raw.items())}
+            raw = raw.without(dict(zip(self.form.names, hidden.T, strict=True)))
         for f in range(len(self.folds)):
             rows = np.flatnonzero(self.folds.fold == f)
             if len(rows):
                 trained = [own[f] for _, own in self._fitted]
-                own = {name: table[rows] for name, table in raw.items()}
-                outputs[rows], exists[rows] = _said(self.form, self.target, trained, own, present[rows])
+                told = _said(self.form, self.target, trained, raw.of_rows(rows), present[rows])
+                outputs[rows], exists[rows] = told
         return outputs, exists
 
     def final(self) -> Experts | None:
         """The experts that predict, if there are any."""
         return Experts(self.form, self.target, [last for last, _ in self._fitted]) if self.names else None
-
-
-def _without(table: Any, rows: np.ndarray) -> Any:
-    """A table without some rows, which stay as gaps."""
-    if not isinstance(table, np.ndarray):
-        return sp.csr_array(sp.diags_array((~rows).astype(table.dtype)) @ table)
-    return np.where(rows[:, None], np.nan, table)
 
 
 def _check_input(choice: Choice, X: Any, has: np.ndarray, rows: np.ndarray) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,7 +11,10 @@ import scipy.sparse as sp
 from skmm._devices import find_device
 from skmm.blocks import Block, Blocks
 from skmm.blocks._blocks import is_lazy, trusted_blocks
+from skmm.blocks._given import sample_lengths
 from skmm.compose import ModalitySelector
+from skmm.compose._summary import is_series
+from skmm.estimators._kernels import RandomKernels, affordable, n_kernels
 from skmm.inputs._inputs import Inputs
 from skmm.inputs._scaling import CLIP, Projection, Scaler, power_of_two
 from skmm.training._plan import Folds
@@ -22,12 +25,45 @@ _GAPS = 30  # samples without a modality, from which on one learns what the othe
 _DIRECTIONS = 64  # of a sparse block, for experts that read dense tables
 
 
+class RawTables(NamedTuple):
+    """Samples as tables, before experts scale them.
+
+    Attributes
+    ----------
+    tables : dict of str to ndarray or csr_array of shape (n_samples, n_columns)
+        Each modality; NaN, or of a sparse one nothing, where a sample lacks it.
+    kernels : dict of str to ndarray of shape (n_samples, n_features)
+        Random convolutions of sequences; NaN where a sample lacks one.
+    """
+
+    tables: dict[str, Any]
+    kernels: dict[str, np.ndarray]
+
+    def of_rows(self, rows: np.ndarray) -> RawTables:
+        """Some of the samples."""
+        tables, kernels = ({name: table[rows] for name, table in part.items()} for part in self)
+        return RawTables(tables, kernels)
+
+    def without(self, hidden: dict[str, np.ndarray]) -> RawTables:
+        """The same with gaps: of each modality in the samples of a mask (n_samples,)."""
+        tables, kernels = ({name: _without(table, hidden[name]) for name, table in part.items()} for part in self)
+        return RawTables(tables, kernels)
+
+
+def _without(table: Any, rows: np.ndarray) -> Any:
+    """A table without some rows, which stay as gaps."""
+    if not isinstance(table, np.ndarray):
+        return sp.csr_array(sp.diags_array((~rows).astype(table.dtype)) @ table)
+    return np.where(rows[:, None], np.nan, table)
+
+
 class FlatForm:
     """How each modality becomes a table, one row per sample, learned in fit.
 
     ``raw`` is what :class:`ModalitySelector` makes of it in its summary form: vectors as they are, statistics of
     sequences and pictures, sparse blocks and counts of tokens as CSR. ``scaled`` standardises that, fills gaps with
-    means and clips, for linear models; ``dense`` has the principal directions of what is sparse, for trees.
+    means and clips, for linear models; ``dense`` has the principal directions of what is sparse, for trees;
+    ``kernels`` has random convolutions of sequences in place of their statistics, for linear models.
 
     Parameters
     ----------
@@ -37,14 +73,20 @@ class FlatForm:
         The samples that train.
     weights : ndarray of shape (n_samples,)
         Their weights.
+    seed : int, optional
+        What random convolutions are drawn from; without there are none.
 
     Attributes
     ----------
     names : list of str
         Modalities that have such a form: those in memory whose samples are numbers.
+    kernels : dict of str to RandomKernels
+        Of sequences, where their size allows it.
     """
 
-    def __init__(self, inputs: Inputs, blocks: Blocks, weights: np.ndarray) -> None:
+    kernels: dict[str, RandomKernels] = {}  # noqa: RUF012  files from before have none
+
+    def __init__(self, inputs: Inputs, blocks: Blocks, weights: np.ndarray, seed: int | None = None) -> None:
         self.inputs = inputs
         self.names = [name for name in inputs.infos if name in blocks and self._readable(name, blocks)]
         self.selectors = {
@@ -54,13 +96,43 @@ class FlatForm:
         self.widths = {name: len(s.get_feature_names_out()) for name, s in self.selectors.items()}
         self.scalers: dict[str, Scaler] = {}
         self.projections: dict[str, Projection] = {}
-        for name, table in self.raw(blocks).items():
+        self.kernels = {} if seed is None else self._kernels_of(blocks, weights, seed)
+        self.kernel_scalers: dict[str, Scaler] = {}
+
+    @classmethod
+    def learned(
+        cls, inputs: Inputs, blocks: Blocks, weights: np.ndarray, seed: int | None = None
+    ) -> tuple[FlatForm, RawTables]:
+        """The form of the samples that train, and these in it."""
+        form = cls(inputs, blocks, weights, seed)
+        raw = form.raw(blocks)
+        for name, table in raw.tables.items():
             own = weights * blocks.present[name]
             if sp.issparse(table):
-                self.projections[name] = Projection(table, own, _DIRECTIONS)
-                self.scalers[name] = Scaler(np.zeros(1), np.array([_row_norm(table, own) / _ROW_NORM]))
+                form.projections[name] = Projection(table, own, _DIRECTIONS)
+                form.scalers[name] = Scaler(np.zeros(1), np.array([_row_norm(table, own) / _ROW_NORM]))
             else:
-                self.scalers[name] = _scaler_with_gaps(table, own)
+                form.scalers[name] = _scaler_with_gaps(table, own)
+        for name, table in raw.kernels.items():
+            form.kernel_scalers[name] = _scaler_with_gaps(table, weights * blocks.present[name])
+        return form, raw
+
+    def _kernels_of(self, blocks: Blocks, weights: np.ndarray, seed: int) -> dict[str, RandomKernels]:
+        """Random convolutions of sequences that are numbers, where these are not too many."""
+        shapes = {
+            name: s.shapes_[name]
+            for name, s in self.selectors.items()
+            if name not in self.inputs.sources and name not in s.ids_
+        }
+        sequences = [name for name, shape in shapes.items() if is_series(shape)]
+        found = {}
+        for name in sequences:
+            n_steps = int(sample_lengths(blocks, name).sum())
+            if affordable(n_steps, int(np.prod(shapes[name][1:])), len(sequences)):
+                own = weights * blocks.present[name]
+                rng = np.random.default_rng([seed, self.names.index(name)])
+                found[name] = RandomKernels(blocks[name], own, n_kernels(len(sequences)), rng)
+        return found
 
     def _readable(self, name: str, blocks: Blocks) -> bool:
         """Whether it is in memory, and not raw input of an encoder that is trained on it."""
@@ -92,8 +164,8 @@ class FlatForm:
         present = present[:, places]
         return np.asarray(present.any(axis=1) & (present | self.gaps[places]).all(axis=1))
 
-    def raw(self, blocks: Blocks) -> dict[str, Any]:
-        """Each modality as a table; NaN, or of a sparse one nothing, where a sample lacks it."""
+    def raw(self, blocks: Blocks, *, kernels: bool = True) -> RawTables:
+        """Each modality as a table; ``kernels`` says whether random convolutions are wanted."""
         tables = {}
         for name in self.names:
             if name in blocks:
@@ -102,29 +174,46 @@ class FlatForm:
                 shape = len(blocks), self.widths[name]
                 sparse = name in self.projections
                 tables[name] = sp.csr_array(shape, dtype=np.float32) if sparse else np.full(shape, np.nan)
-        return tables
+        convolved = {}
+        for name, own in self.kernels.items() if kernels else ():
+            if name in blocks:
+                convolved[name] = own.table(blocks[name], blocks.present[name])
+            else:
+                convolved[name] = np.full((len(blocks), own.n_features), np.nan, dtype=np.float32)
+        return RawTables(tables, convolved)
 
-    def table(self, raw: Mapping[str, Any], names: Sequence[str], form: str) -> Any:
+    def table(self, raw: RawTables, names: Sequence[str], form: str) -> Any:
         """Some modalities side by side, in one of the forms: dense, or CSR if any is sparse."""
-        parts = [getattr(self, f"_{form}")(name, raw[name]) for name in names]
+        parts = [getattr(self, f"_{form}")(name, raw) for name in names]
         if len(parts) == 1:
             return parts[0]
         return sp.hstack(parts, format="csr") if any(map(sp.issparse, parts)) else np.hstack(parts)
 
-    def _raw(self, name: str, table: Any) -> Any:
-        return table
+    def _raw(self, name: str, raw: RawTables) -> Any:
+        return raw.tables[name]
 
-    def _scaled(self, name: str, table: Any) -> Any:
-        scaler = self.scalers[name]
+    def _scaled(self, name: str, raw: RawTables) -> Any:
+        table, scaler = raw.tables[name], self.scalers[name]
         if sp.issparse(table):
             return table / scaler.scale
-        scaled = np.clip((table - scaler.mean) / scaler.scale, -CLIP, CLIP)
-        return np.nan_to_num(scaled, nan=0.0)
+        return _standardised(table, scaler)
 
-    def _dense(self, name: str, table: Any) -> Any:
+    def _dense(self, name: str, raw: RawTables) -> Any:
+        table = raw.tables[name]
         if sp.issparse(table):
             table = self.projections[name].apply(table)
         return np.asarray(table, dtype=np.float32)
+
+    def _kernels(self, name: str, raw: RawTables) -> Any:
+        if name in self.kernels:
+            return _standardised(raw.kernels[name], self.kernel_scalers[name])
+        return self._scaled(name, raw)
+
+
+def _standardised(table: np.ndarray, scaler: Scaler) -> np.ndarray:
+    """In deviations, clipped, 0 in gaps."""
+    scaled = np.clip((table - scaler.mean) / scaler.scale, -CLIP, CLIP)
+    return np.nan_to_num(scaled, nan=0.0)
 
 
 def _scaler_with_gaps(table: np.ndarray, weights: np.ndarray) -> Scaler:

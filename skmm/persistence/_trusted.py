@@ -34,6 +34,7 @@ _SKMM = {
     "estimators._expert_menu": "Choice",
     "estimators._experts": "Experts Trained",
     "estimators._flat": "FlatForm",
+    "estimators._kernels": "RandomKernels",
     "estimators._regressor": "MultimodalRegressor",
     "estimators._stack": "Stack",
     "estimators._stacking": "HeadOutputs",
