@@ -127,8 +127,8 @@ class FlatForm:
         sequences = [name for name, shape in shapes.items() if is_series(shape)]
         found = {}
         for name in sequences:
-            n_steps = int(sample_lengths(blocks, name).sum())
-            if affordable(n_steps, int(np.prod(shapes[name][1:])), len(sequences)):
+            n_steps, n_channels = int(sample_lengths(blocks, name).sum()), int(np.prod(shapes[name][1:]))
+            if affordable(len(blocks), n_steps, n_channels, len(sequences)):
                 own = weights * blocks.present[name]
                 rng = np.random.default_rng([seed, self.names.index(name)])
                 found[name] = RandomKernels(blocks[name], own, n_kernels(len(sequences)), rng)

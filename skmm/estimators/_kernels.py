@@ -17,6 +17,8 @@ from skmm.inputs._scaling import Scaler, standardised
 _LENGTH = 9  # of a kernel
 _KERNELS = 500  # of a sequence; several share twice as many, so that one may read all of them side by side
 _MOST_WORK = 2e11  # products that they may take: as long as experts of other kinds
+_MOST_NUMBERS = 4e7  # of all sequences that tables may hold
+_MOST_CHANNELS = 200  # of which each is read by several kernels
 _AT_ONCE = 1 << 24  # numbers that convolutions make at a time
 
 
@@ -25,9 +27,11 @@ def n_kernels(n_sequences: int) -> int:
     return min(_KERNELS, 2 * _KERNELS // max(1, n_sequences))
 
 
-def affordable(n_steps: int, n_channels: int, n_sequences: int) -> bool:
+def affordable(n_samples: int, n_steps: int, n_channels: int, n_sequences: int) -> bool:
     """Whether sequences with so many steps in all may have kernels."""
-    return n_steps * n_channels * _LENGTH * n_kernels(n_sequences) <= _MOST_WORK
+    n = n_kernels(n_sequences)
+    work, numbers = n_steps * n_channels * _LENGTH * n, n_samples * n_sequences * 2 * n
+    return n_channels <= _MOST_CHANNELS and work <= _MOST_WORK and numbers <= _MOST_NUMBERS
 
 
 class RandomKernels:
