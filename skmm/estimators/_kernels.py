@@ -142,6 +142,6 @@ def features(
     found = []
     for distance, weights, bias in banks:
         z = F.conv1d(steps, weights, bias, padding=distance * (_LENGTH // 2), dilation=distance)  # (B, m, T)
-        found.append(torch.where(there, (z + 0.5).clamp(0.0, 1.0), 0.0).sum(-1) / n)
+        found.append(torch.where(there, (z + 0.5).clamp(0.0, 1.0), 0.0).sum(-1) / n.clamp(min=1))
         found.append(torch.where(there, z, -torch.inf).amax(-1))
     return torch.where(n > 0, torch.cat(found, -1), torch.nan)
