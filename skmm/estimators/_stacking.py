@@ -26,7 +26,6 @@ from skmm.training._sets import TrainingSet
 
 # Folds that a stack is fitted without, for the outputs by which stacks are compared, each several of the members'.
 _FOLDS = 4
-_ERRORS = 2.0  # standard errors by which a head alone must be better where folds follow a time
 
 
 class LeftOut(NamedTuple):
@@ -167,8 +166,6 @@ class HeadOutputs(NamedTuple):
         Folds of the stack: those of one are left out together.
     left_out : ndarray of int, shape (n,)
         Folds of the members: who left it out said this.
-    ordered : bool
-        Whether folds follow a time, so that the heads of each learned from others.
     """
 
     heads: list[str]
@@ -179,19 +176,6 @@ class HeadOutputs(NamedTuple):
     groups: np.ndarray
     fold: np.ndarray
     left_out: np.ndarray
-    ordered: bool = False
-
-    def first(self, n: int) -> HeadOutputs:
-        """Those of the first n samples."""
-        return self._replace(
-            outputs=self.outputs[:n],
-            rows=self.rows[:n],
-            target=self.target[:n],
-            weights=self.weights[:n],
-            groups=self.groups[:n],
-            fold=self.fold[:n],
-            left_out=self.left_out[:n],
-        )
 
 
 def stack_of(
@@ -203,8 +187,7 @@ def stack_of(
     """
     outputs = found.outputs if heads is None else found.outputs[:, heads]
     encoded = exact(torch.from_numpy(found.target))
-    known = found.weights, found.groups, found.fold, found.ordered
-    return _choose(_Samples(target, outputs, encoded, *known), mixing=mixing)
+    return _choose(_Samples(target, outputs, encoded, found.weights, found.groups, found.fold), mixing=mixing)
 
 
 def losses_of(target: Target, outputs: np.ndarray, found: HeadOutputs) -> np.ndarray:
@@ -266,20 +249,10 @@ def fit_stack(
         more = features_without(net, target, samples, plan, experts, hidden)
         features, encoded = np.concatenate([features, more]), torch.cat([encoded, encoded])
         fold, weights, groups = np.tile(fold, 2), np.tile(weights, 2) / 2, np.tile(groups, 2)
-    ordered = folds.follow_time
-    weighed = _Samples(target, features, encoded, weights, groups, fold % _FOLDS, ordered)
+    weighed = _Samples(target, features, encoded, weights, groups, fold % _FOLDS)
     stack, outputs = current().first(lambda: _choose(weighed))
     rows = np.resize(plan.rows[plan.train][at], len(fold))
-    kept = (
-        features.astype(np.float32, copy=False),
-        rows,
-        encoded.numpy(),
-        weights,
-        groups,
-        fold % _FOLDS,
-        fold,
-        ordered,
-    )
+    kept = features.astype(np.float32, copy=False), rows, encoded.numpy(), weights, groups, fold % _FOLDS, fold
     return StackFit(stack, _placed(outputs[:n], at, len(plan.train)), scores, HeadOutputs(names, *kept))
 
 
@@ -292,26 +265,11 @@ class _Samples(NamedTuple):
     weights: np.ndarray
     groups: np.ndarray
     fold: np.ndarray
-    ordered: bool
-
-    def losses(self, outputs: np.ndarray) -> np.ndarray:
-        return np.asarray(self.target.loss(torch.from_numpy(outputs), self.encoded).numpy())
 
     def loss(self, outputs: np.ndarray) -> float:
-        return float(np.average(self.losses(outputs), weights=self.weights))
-
-    def prefers(self, told: np.ndarray, other: np.ndarray) -> bool:
-        """Whether outputs are taken before others: where folds follow a time, unless these are clearly better.
-
-        Each fold is then another time, and the first heads learned from few samples: a difference within two
-        standard errors over the folds says nothing of the time to come, for which an average is the safer.
-        """
-        folds = np.unique(self.fold)
-        if not self.ordered or len(folds) == 1:
-            return self.loss(told) <= self.loss(other)
-        rise = self.losses(told) - self.losses(other)
-        each = [np.average(rise[own], weights=self.weights[own]) for own in (self.fold == f for f in folds)]
-        return bool(np.mean(each) <= _ERRORS * np.std(each, ddof=1) / np.sqrt(len(each)))
+        return float(
+            np.average(self.target.loss(torch.from_numpy(outputs), self.encoded).numpy(), weights=self.weights)
+        )
 
 
 Crossed = tuple[Stack, dict[int, Stack]]  # of all samples, and of all but those of each fold
@@ -321,8 +279,7 @@ def _choose(data: _Samples, *, mixing: bool = True) -> tuple[Stack, np.ndarray]:
     """The stack, or the one head that is better out of fold, and what it says there.
 
     Where there are samples enough for a mixing matrix, the stack is halfway between one without and one with it, if
-    that is not worse than the best head (where folds follow a time, not clearly so). Which of the two is lower in
-    out-of-fold loss does not matter: that is of
+    that is not worse than the best head. Which of the two is lower in out-of-fold loss does not matter: that is of
     single members, whose noise a mixing matrix takes up, and predictions are of their mean.
     """
     n_heads = data.features.shape[1]
@@ -339,7 +296,7 @@ def _choose(data: _Samples, *, mixing: bool = True) -> tuple[Stack, np.ndarray]:
 
     for crossed in candidates():
         told = _told(data, crossed)
-        if data.prefers(told, alone_told):
+        if data.loss(told) <= data.loss(alone_told):
             return crossed[0], told
     return best, alone_told
 

@@ -13,7 +13,6 @@ from skmm import Blocks, MultimodalClassifier, MultimodalRegressor
 from skmm.datasets import make_multimodal_classification
 from skmm.estimators._heads import member_outputs as said_by_heads
 from skmm.estimators._stack import Stack, average
-from skmm.estimators._stacking import _Samples
 from skmm.estimators._targets import ClassTarget, LabelsTarget, SoftClassTarget, ValueTarget
 from skmm.metrics import expected_calibration_error
 from skmm.table import Table
@@ -691,25 +690,6 @@ def test_where_the_one_head_that_counts_is_silent_the_others_are_averaged(link):
     combined = Stack.of_head(TARGETS[link], 0, 3).combine(z)
     np.testing.assert_allclose(combined[2:], z[2:, 0])
     np.testing.assert_allclose(combined[:2], [(z[0, 1] + z[0, 2]) / 2, z[1, 2]])
-
-
-@pytest.mark.parametrize(
-    ("errors_of_one", "errors_of_other", "taken", "taken_in_time"),
-    [
-        ([1, 1, 1, 2], [1, 1, 1, 2.1], True, True),
-        ([2, 2, 2, 2], [1.1, 1.1, 1.1, 1.2], False, False),  # worse in all folds, and as much
-        ([1.5, 1.5, 1.5, 1], [1, 1, 1, 1.6], False, True),  # worse, but not in the last
-    ],
-)
-def test_where_folds_follow_a_time_one_head_must_be_better_in_nearly_all(
-    errors_of_one, errors_of_other, taken, taken_in_time
-):
-    fold = np.arange(80) % 4
-    zero, each = torch.zeros(80, 1, dtype=torch.float64), np.ones(80)
-    told, other = (np.array(errors, dtype=float)[fold][:, None] for errors in (errors_of_one, errors_of_other))
-    for ordered, expected in ((False, taken), (True, taken_in_time)):
-        samples = _Samples(ValueTarget(squared_error, 1), told[:, None], zero, each, np.arange(80), fold, ordered)
-        assert samples.prefers(told, other) == expected
 
 
 def test_heads_that_are_surer_than_they_should_be_are_cooled_down():
