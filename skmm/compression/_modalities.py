@@ -61,7 +61,7 @@ def rise_without(state: State, name: str) -> float:
     n = len(samples.at)
     hidden = np.zeros((len(prepared.plan.train), len(names)), dtype=bool)
     hidden[:, names.index(name)] = True
-    plain = HeadOutputs(found.heads, *(x[:n] for x in found[1:]))  # without those in which training hides some
+    plain = found.first(n)  # without those in which training hides some
     features = features_without(state.net, state.target, samples, prepared.plan, prepared.experts, hidden)
 
     def loss(found: HeadOutputs) -> float:

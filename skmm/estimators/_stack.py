@@ -50,6 +50,8 @@ class Stack:
         Pull of the mixing matrix towards 0, in samples or groups; None for no such matrix.
     pull : float
         Pull of the weights towards their average, in samples or groups.
+    biased : bool
+        Whether there is a bias; without it is 0.
 
     References
     ----------
@@ -60,8 +62,10 @@ class Stack:
 
     x: np.ndarray  # the solution as one vector: weights, biases, mixing matrix
 
-    def __init__(self, target: Target, mixing: float | None = None, pull: float = PULL) -> None:
-        self.target, self.mixing, self.pull = target, mixing, pull
+    def __init__(
+        self, target: Target, mixing: float | None = None, pull: float = PULL, *, biased: bool = True
+    ) -> None:
+        self.target, self.mixing, self.pull, self.biased = target, mixing, pull, biased
 
     @staticmethod
     def mixes(target: Target, n_samples: float, n_heads: int) -> bool:
@@ -128,7 +132,9 @@ class Stack:
         given = cuts or map(cut, parts)
         curved = ((z, each[:, None] * self.target.curvature(self._linear(z))) for z, _, each in given)
         units = _Units(curved, pull, size, n_outputs)
-        bounds = [(0, None)] * size + [(None, None)] * (len(pull) - size)
+        free = (None, None)
+        of_bias = free if self.biased else (0, 0)
+        bounds = [(0, None)] * size + [of_bias] * n_outputs + [free] * (len(pull) - size - n_outputs)
         options = {"ftol": 1e-8}  # a relative fall of the loss below that changes no prediction one would notice
         how: dict[str, Any] = {"jac": True, "method": "L-BFGS-B", "bounds": bounds, "options": options}
         found = minimize(units.objective(objective), units.measured(first), **how)

@@ -166,6 +166,8 @@ class HeadOutputs(NamedTuple):
         Folds of the stack: those of one are left out together.
     left_out : ndarray of int, shape (n,)
         Folds of the members: who left it out said this.
+    ordered : bool
+        Whether folds follow a time, so that the heads of each learned from others.
     """
 
     heads: list[str]
@@ -176,6 +178,19 @@ class HeadOutputs(NamedTuple):
     groups: np.ndarray
     fold: np.ndarray
     left_out: np.ndarray
+    ordered: bool = False
+
+    def first(self, n: int) -> HeadOutputs:
+        """Those of the first n samples."""
+        return self._replace(
+            outputs=self.outputs[:n],
+            rows=self.rows[:n],
+            target=self.target[:n],
+            weights=self.weights[:n],
+            groups=self.groups[:n],
+            fold=self.fold[:n],
+            left_out=self.left_out[:n],
+        )
 
 
 def stack_of(
@@ -187,7 +202,8 @@ def stack_of(
     """
     outputs = found.outputs if heads is None else found.outputs[:, heads]
     encoded = exact(torch.from_numpy(found.target))
-    return _choose(_Samples(target, outputs, encoded, found.weights, found.groups, found.fold), mixing=mixing)
+    known = found.weights, found.groups, found.fold, found.ordered
+    return _choose(_Samples(target, outputs, encoded, *known), mixing=mixing)
 
 
 def losses_of(target: Target, outputs: np.ndarray, found: HeadOutputs) -> np.ndarray:
@@ -249,10 +265,20 @@ def fit_stack(
         more = features_without(net, target, samples, plan, experts, hidden)
         features, encoded = np.concatenate([features, more]), torch.cat([encoded, encoded])
         fold, weights, groups = np.tile(fold, 2), np.tile(weights, 2) / 2, np.tile(groups, 2)
-    weighed = _Samples(target, features, encoded, weights, groups, fold % _FOLDS)
+    ordered = folds.follow_time
+    weighed = _Samples(target, features, encoded, weights, groups, fold % _FOLDS, ordered)
     stack, outputs = current().first(lambda: _choose(weighed))
     rows = np.resize(plan.rows[plan.train][at], len(fold))
-    kept = features.astype(np.float32, copy=False), rows, encoded.numpy(), weights, groups, fold % _FOLDS, fold
+    kept = (
+        features.astype(np.float32, copy=False),
+        rows,
+        encoded.numpy(),
+        weights,
+        groups,
+        fold % _FOLDS,
+        fold,
+        ordered,
+    )
     return StackFit(stack, _placed(outputs[:n], at, len(plan.train)), scores, HeadOutputs(names, *kept))
 
 
@@ -265,6 +291,7 @@ class _Samples(NamedTuple):
     weights: np.ndarray
     groups: np.ndarray
     fold: np.ndarray
+    ordered: bool
 
     def loss(self, outputs: np.ndarray) -> float:
         return float(
@@ -301,7 +328,8 @@ def _choose(data: _Samples, *, mixing: bool = True) -> tuple[Stack, np.ndarray]:
     return best, alone_told
 
 
-def _crossed(data: _Samples, start: Stack | None = None, **options: float) -> Crossed:
+def _crossed(data: _Samples, start: Stack | None = None, **options: Any) -> Crossed:
+    options["biased"] = not data.ordered  # a level that rose from one time to the next says nothing of the third
     stack = Stack(data.target, **options)
     stack.fit(data.features, data.encoded, data.weights, start, groups=data.groups)
     others = {}

@@ -50,6 +50,11 @@ class Folds:
     def __len__(self) -> int:
         return len(self.seen)
 
+    @property
+    def follow_time(self) -> bool:
+        """Whether some fold is left out by who does not see all others."""
+        return not np.array_equal(self.seen, self.fold != np.arange(len(self.seen))[:, None])
+
     def cut(self, rows: np.ndarray) -> Folds:
         """Those of some of the samples."""
         return Folds(self.fold[rows], self.seen[:, rows], self.whole)
@@ -82,7 +87,7 @@ class Folds:
 
     def merged(self, n: int) -> Folds:
         """At most so many folds, of which each is several of these; folds that follow a time stay as they are."""
-        if len(self.seen) <= n or not np.array_equal(self.seen, self.fold != np.arange(len(self.seen))[:, None]):
+        if len(self.seen) <= n or self.follow_time:
             return self
         return Folds.partition(np.where(self.fold >= 0, self.fold % n, -1))
 

@@ -405,6 +405,17 @@ def test_samples_that_no_fold_leaves_out_have_no_out_of_fold_prediction(cv):
     assert clf.oof_score_ == pytest.approx((clf.oof_prediction_.argmax(1) == y)[left_out].mean())
 
 
+@pytest.mark.parametrize("cls", [MultimodalClassifier, MultimodalRegressor])
+def test_a_level_that_changed_with_time_is_not_carried_on(cls):
+    rng = np.random.default_rng(0)
+    X, time = rng.normal(size=(120, 4)), np.arange(120)
+    values = X[:, 0] + (time > 40)  # heads that learned from earlier ones say too little
+    y = values if cls is MultimodalRegressor else (values > 0.5).astype(int)
+
+    assert not ensemble(cls).fit(X, y, time=time).stack_.bias.any()
+    assert ensemble(cls).fit(X, y).stack_.bias.all()
+
+
 @pytest.mark.parametrize(
     ("params", "fit_params", "message"),
     [
