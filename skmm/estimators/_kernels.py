@@ -12,6 +12,7 @@ from torch import Tensor
 
 from skmm.blocks import Block, RaggedArray
 from skmm.blocks._kinds import as_kind
+from skmm.inputs._batches import Batches
 from skmm.inputs._scaling import Scaler, standardised
 
 _LENGTH = 9  # of a kernel
@@ -19,7 +20,6 @@ _KERNELS = 500  # of a sequence; several share twice as many, so that one may re
 _MOST_WORK = 2e11  # products that they may take: as long as experts of other kinds
 _MOST_NUMBERS = 4e7  # of all sequences that tables may hold
 _MOST_CHANNELS = 200  # of which each is read by several kernels
-_AT_ONCE = 1 << 24  # numbers that convolutions make at a time
 
 
 def n_kernels(n_sequences: int) -> int:
@@ -88,7 +88,8 @@ class RandomKernels:
         mean, scale = torch.from_numpy(self.scaler.mean), torch.from_numpy(self.scaler.scale)
         banks = [(d, torch.from_numpy(w), torch.from_numpy(b)) for d, w, b in self.banks]
         for rows, x, mask in _padded(block, np.flatnonzero(present), self.n_features):
-            out[rows] = features(x, mask, mean, scale, banks).numpy()
+            at_a_time = max(1, Batches.most_numbers // max(1, mask.numel()))  # of a long sample not all
+            out[rows] = features(x, mask, mean, scale, banks, at_a_time).numpy()
         return out
 
 
@@ -113,7 +114,7 @@ def _drawn(n: int, n_channels: int, rng: np.random.Generator) -> tuple[np.ndarra
 def _padded(block: Any, rows: np.ndarray, n_features: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
     """Rows, some at a time, their steps (B, T, d) float64 and which of these there are (B, T)."""
     if not isinstance(block, RaggedArray):
-        size = max(1, _AT_ONCE // max(1, block.shape[1] * n_features))
+        size = max(1, Batches.most_numbers // max(1, block.shape[1] * n_features))
         for start in range(0, len(rows), size):
             own = rows[start : start + size]
             dense = np.asarray(block[own], dtype=np.float64)
@@ -122,7 +123,9 @@ def _padded(block: Any, rows: np.ndarray, n_features: int) -> Iterator[tuple[np.
     rows = rows[np.argsort(block.lengths[rows], kind="stable")]  # neighbours are as long as one another
     while len(rows):
         longest = block.lengths[rows]
-        size = max(1, int(np.searchsorted(longest * np.arange(1, len(rows) + 1) * n_features, _AT_ONCE)))
+        size = max(
+            1, int(np.searchsorted(longest * np.arange(1, len(rows) + 1) * n_features, Batches.most_numbers))
+        )
         own, rows = rows[:size], rows[size:]
         part = block[own]
         mask = np.arange(part.lengths.max(initial=1)) < part.lengths[:, None]
@@ -132,16 +135,28 @@ def _padded(block: Any, rows: np.ndarray, n_features: int) -> Iterator[tuple[np.
 
 
 def features(
-    x: Tensor, mask: Tensor, mean: Tensor, scale: Tensor, banks: list[tuple[int, Tensor, Tensor]]
+    x: Tensor,
+    mask: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    banks: list[tuple[int, Tensor, Tensor]],
+    at_a_time: int | None = None,
 ) -> Tensor:
-    """Steps (B, T, d) that a mask (B, T) has, as features (B, n) float32; NaN where there is none."""
+    """Steps (B, T, d) that a mask (B, T) has, as features (B, n) float32; NaN where there is none.
+
+    So many kernels are computed with at a time, or all of a bank.
+    """
     there = mask.unsqueeze(1)
     steps = torch.where(mask.unsqueeze(-1), standardised(x, mean, scale), 0.0).nan_to_num(nan=0.0)
     steps = steps.float().transpose(1, 2)
     n = there.sum(-1)
     found = []
     for distance, weights, bias in banks:
-        z = F.conv1d(steps, weights, bias, padding=distance * (_LENGTH // 2), dilation=distance)  # (B, m, T)
-        found.append(torch.where(there, (z + 0.5).clamp(0.0, 1.0), 0.0).sum(-1) / n.clamp(min=1))
-        found.append(torch.where(there, z, -torch.inf).amax(-1))
+        size = at_a_time or len(bias)
+        shares, largest = [], []
+        for own, added in zip(weights.split(size), bias.split(size), strict=True):
+            z = F.conv1d(steps, own, added, padding=distance * (_LENGTH // 2), dilation=distance)  # (B, m, T)
+            shares.append(torch.where(there, (z + 0.5).clamp(0.0, 1.0), 0.0).sum(-1) / n.clamp(min=1))
+            largest.append(torch.where(there, z, -torch.inf).amax(-1))
+        found += shares + largest
     return torch.where(n > 0, torch.cat(found, -1), torch.nan)

@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from skmm import Blocks
 from skmm.blocks import RaggedArray
 from skmm.estimators._kernels import RandomKernels, affordable, n_kernels
+from skmm.inputs._batches import Batches
 
 
 def tones(n=120, n_steps=24, seed=0):
@@ -61,9 +62,11 @@ def test_each_kernel_reads_some_channels_which_without_their_mean_say_nothing():
     assert 2 <= np.median(read) <= read.max() <= 10
 
 
-def test_company_length_of_others_and_order_change_nothing(ragged):
+def test_company_length_of_others_order_and_memory_change_nothing(ragged, monkeypatch):
     kernels, everyone = drawn(ragged), np.ones(5, bool)
     found = kernels.table(ragged, everyone)
+    monkeypatch.setattr(Batches, "most_numbers", 100)
+    np.testing.assert_allclose(kernels.table(ragged, everyone), found, rtol=1e-5, atol=1e-6)
     order = np.array([4, 0, 3, 1, 2])
     np.testing.assert_allclose(kernels.table(ragged[order], everyone), found[order], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(kernels.table(ragged[:1], everyone[:1]), found[:1], rtol=1e-5, atol=1e-6)
