@@ -126,23 +126,28 @@ def _summary_row(data: Dataset, results: list[Result], label: str) -> list[str]:
     published = max(data.published.items(), key=lambda peer: BETTER[metric] * peer[1], default=None)
     cells.append(f"{published[0]} {published[1]:g}" if published else "")
     cells.append(_cell(ours, metric) if ours else "")
-    difference = ""
-    if ours and rivals:
-        mean, low, high = paired_difference(ours, rivals[_best(rivals, metric)], metric, _share(data))
-        difference = f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
-    cells.append(difference)
+    cells.append(_difference(data, ours, rivals, metric))
     losses = "log_loss" in data.metrics
     best = _best(rivals, "log_loss") if losses else None
     cells.append(f"{best} {_mean(rivals[best], 'log_loss'):.3f}" if best else "")
     cells.append(f"{_mean(ours, 'log_loss'):.3f}" if losses and ours else "")
+    cells.append(_difference(data, ours, rivals, "log_loss") if losses else "")
     cells.append(f"{_mean(ours, 'fit_seconds'):.1f}" if ours else "")
     return cells
+
+
+def _difference(data: Dataset, ours: list[Result], rivals: Models, metric: str) -> str:
+    """To the best of some rivals, with its interval."""
+    if not ours or not rivals:
+        return ""
+    mean, low, high = paired_difference(ours, rivals[_best(rivals, metric)], metric, _share(data))
+    return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def summary(sets: list[tuple[Dataset, list[Result]]], label: str = "default") -> str:
     """Markdown of all sets: one network against the best of baselines and references."""
     columns = ["set", "metric", "best baseline", "best reference", "best published", label, "difference"]
-    columns += ["lowest log-loss of others", f"log-loss of {label}", "seconds"]
+    columns += ["lowest log-loss of others", f"log-loss of {label}", "difference", "seconds"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += [f"| {' | '.join(_summary_row(*one, label))} |" for one in sets]
     return "\n".join(lines)
