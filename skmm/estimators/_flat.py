@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +85,7 @@ class FlatForm:
         Of sequences, where their size allows it.
     """
 
-    kernels: dict[str, RandomKernels] = {}  # noqa: RUF012  files from before have none
+    kernels: Mapping[str, RandomKernels] = MappingProxyType({})  # files from before have none
 
     def __init__(self, inputs: Inputs, blocks: Blocks, weights: np.ndarray, seed: int | None = None) -> None:
         self.inputs = inputs

@@ -17,6 +17,7 @@ from skmm.inputs._scaling import Scaler, standardised
 
 _LENGTH = 9  # of a kernel
 _KERNELS = 500  # of a sequence; several share twice as many, so that one may read all of them side by side
+_FEWEST = 50  # of a sequence, that tell something
 _MOST_WORK = 2e11  # products that they may take: as long as experts of other kinds
 _MOST_NUMBERS = 4e7  # of all sequences that tables may hold
 _MOST_CHANNELS = 200  # of which each is read by several kernels
@@ -31,7 +32,7 @@ def affordable(n_samples: int, n_steps: int, n_channels: int, n_sequences: int) 
     """Whether sequences with so many steps in all may have kernels."""
     n = n_kernels(n_sequences)
     work, numbers = n_steps * n_channels * _LENGTH * n, n_samples * n_sequences * 2 * n
-    return n_channels <= _MOST_CHANNELS and work <= _MOST_WORK and numbers <= _MOST_NUMBERS
+    return n >= _FEWEST and n_channels <= _MOST_CHANNELS and work <= _MOST_WORK and numbers <= _MOST_NUMBERS
 
 
 class RandomKernels:

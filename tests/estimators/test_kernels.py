@@ -118,6 +118,7 @@ def test_none_for_experts_of_ones_own_and_where_there_would_be_too_much_to_compu
     assert not affordable(10_000, 10_000 * 1_000, 64, 1)  # a minute of convolutions
     assert not affordable(100_000, 100_000 * 10, 6, 1)  # a gigabyte of features
     assert not affordable(100, 100 * 10, 768, 1)  # which hardly any kernel would read
+    assert not affordable(100, 100 * 10, 1, 30)  # each of which had hardly any
 
 
 def test_an_estimator_of_before_has_none_and_predicts():
