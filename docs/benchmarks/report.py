@@ -127,13 +127,22 @@ def _summary_row(data: Dataset, results: list[Result], label: str) -> list[str]:
     cells.append(f"{published[0]} {published[1]:g}" if published else "")
     cells.append(_cell(ours, metric) if ours else "")
     cells.append(_difference(data, ours, rivals, metric))
-    losses = "log_loss" in data.metrics
-    best = _best(rivals, "log_loss") if losses else None
-    cells.append(f"{best} {_mean(rivals[best], 'log_loss'):.3f}" if best else "")
-    cells.append(f"{_mean(ours, 'log_loss'):.3f}" if losses and ours else "")
-    cells.append(_difference(data, ours, rivals, "log_loss") if losses else "")
     cells.append(f"{_mean(ours, 'fit_seconds'):.1f}" if ours else "")
     return cells
+
+
+def _loss_row(data: Dataset, results: list[Result], label: str) -> list[str]:
+    """One set's log-losses: the lowest of others, and that of one network."""
+    rivals = _by_model(results, "baseline", "reference")
+    ours = _by_model(results, "network").get(label, [])
+    best = _best(rivals, "log_loss")
+    lowest = f"{best} {_mean(rivals[best], 'log_loss'):.3f}" if best else ""
+    return [
+        data.name,
+        lowest,
+        _cell(ours, "log_loss") if ours else "",
+        _difference(data, ours, rivals, "log_loss"),
+    ]
 
 
 def _difference(data: Dataset, ours: list[Result], rivals: Models, metric: str) -> str:
@@ -145,9 +154,14 @@ def _difference(data: Dataset, ours: list[Result], rivals: Models, metric: str) 
 
 
 def summary(sets: list[tuple[Dataset, list[Result]]], label: str = "default") -> str:
-    """Markdown of all sets: one network against the best of baselines and references."""
-    columns = ["set", "metric", "best baseline", "best reference", "best published", label, "difference"]
-    columns += ["lowest log-loss of others", f"log-loss of {label}", "difference", "seconds"]
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    lines += [f"| {' | '.join(_summary_row(*one, label))} |" for one in sets]
-    return "\n".join(lines)
+    """Markdown of all sets: one network against the best of baselines and references, in score and in log-loss."""
+    columns = ["set", "metric", "best baseline", "best reference", "published", label, "difference", "seconds"]
+    scores = _table(columns, [_summary_row(*one, label) for one in sets])
+    columns = ["set", "lowest log-loss of others", label, "difference"]
+    losses = _table(columns, [_loss_row(*one, label) for one in sets if "log_loss" in one[0].metrics])
+    return f"{scores}\n\n{losses}"
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
