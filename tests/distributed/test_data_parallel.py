@@ -18,14 +18,12 @@ def test_ranks_fit_what_one_process_fits(tmp_path, n_ranks, parallel):
     assert set(alone) - set(found[0]) <= {"late, alone"}
     for name, (said, weights, losses, left_out) in found[0].items():
         expected = alone[name]
-        # a stack of experts tells differences of the networks' sums, in another order, a few times larger
-        atol = 1e-5 if name == "experts" else 1e-6
-        np.testing.assert_allclose(said, expected[0], rtol=0, atol=atol, err_msg=name)
+        np.testing.assert_allclose(said, expected[0], rtol=0, atol=1e-6, err_msg=name)
         for own, other in zip(weights, expected[1], strict=True):
             np.testing.assert_allclose(own, other, rtol=0, atol=1e-6, err_msg=name)
         np.testing.assert_allclose(losses, expected[2], rtol=0, atol=1e-6, err_msg=name)
-        if expected[3] is not None:  # by several stacks, each of which is solved to a tolerance
-            np.testing.assert_allclose(left_out, expected[3], rtol=0, atol=2e-5, err_msg=name)
+        if expected[3] is not None:
+            np.testing.assert_allclose(left_out, expected[3], rtol=0, atol=1e-6, err_msg=name)
     for other in found[1:]:  # to the bit
         for name in found[0]:
             np.testing.assert_array_equal(other[name][0], found[0][name][0])
