@@ -299,6 +299,24 @@ def masked_max(x: Tensor, mask: Tensor) -> Tensor:
     return keep(top, mask.any(-1))
 
 
+N_STATISTICS = 4  # of each channel
+
+
+def masked_statistics(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean, deviation, minimum and maximum over time of the steps that exist: x (B, T, d), mask (B, T) -> (B, 4 d).
+
+    0 where there is none.
+    """
+    weights = mask.to(x.dtype) / mask.sum(-1, keepdim=True).clamp(min=1)
+    mean = torch.matmul(weights.unsqueeze(-2), x)  # (B, 1, d)
+    filled = torch.where(mask.unsqueeze(-1), x, mean)  # with what changes none of the others
+    variance = torch.matmul(weights.unsqueeze(-2), (filled - mean) ** 2)
+    deviation = variance.clamp(min=torch.finfo(x.dtype).tiny).sqrt()  # whose slope at 0 is none
+    low, high = -max_over_time(-filled), max_over_time(filled)
+    found = torch.cat([mean.squeeze(-2), deviation.squeeze(-2), low, high], -1)
+    return keep(found, mask.any(-1))
+
+
 def masked_last(x: Tensor, mask: Tensor) -> Tensor:
     """The last of the steps that exist: x (B, T, d), mask (B, T) -> (B, d); 0 where there is none."""
     step = torch.arange(x.shape[-2], device=x.device)

@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,14 +26,19 @@ from joblib import Parallel, delayed
 from real_data import Baselines
 from records import Records
 from size import TASKS, make
+from sklearn.base import BaseEstimator
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils.validation import has_fit_parameter
 from skorch.callbacks import Callback
+from torch import nn
 
-from skmm import Blocks, Encoder, Fusion, MultimodalClassifier, MultimodalRegressor
+from skmm import Blocks, Encoder, Fusion, MultimodalClassifier, MultimodalRegressor, register_encoder
 from skmm.augmentation import Mixup
+from skmm.blocks import BlockInfo
+from skmm.layers import DenseBlock, make_activation, make_linear
+from skmm.spec import INHERIT
 
 
 class WeightAverage(Callback):
@@ -97,6 +102,114 @@ def piecewise_linear(X: Blocks, X_test: Blocks, n_bins: int = 8) -> tuple[Blocks
     return Blocks(train), Blocks(test)
 
 
+def smooth_clip(X: Blocks, X_test: Blocks) -> tuple[Blocks, Blocks]:
+    """Vectors scaled by their quartiles, and clipped smoothly at three (RealMLP: Holzmüller et al. 2024, A.2)."""
+    train, test = dict(X.items()), dict(X_test.items())
+    for name, kind in X.kinds.items():
+        if kind == "vector":
+            low, middle, high = np.nanquantile(X[name], (0.25, 0.5, 0.75), axis=0)
+            spread = np.ptp(np.nan_to_num(X[name], nan=0.0), axis=0) / 2
+            scale = np.where(high > low, high - low, np.where(spread > 0, spread, 1.0))
+            for part in (train, test):
+                z = (part[name] - middle) / scale
+                part[name] = z / np.sqrt(1 + (z / 3) ** 2)
+    return Blocks(train), Blocks(test)
+
+
+@register_encoder("trial: residual")
+class Residual(nn.Module):
+    """A linear layer and blocks that add to what they read (ResNet of Gorishniy et al. 2021, section 3.2)."""
+
+    kinds: ClassVar = ("vector", "sparse")
+
+    def __init__(
+        self,
+        info: BlockInfo,
+        tokens: bool,
+        *,
+        hidden_dim: int = INHERIT,
+        n_blocks: int = 2,
+        dropout: float = INHERIT,
+        activation: str = INHERIT,
+    ) -> None:
+        super().__init__()
+        self.out_dim, self.compressed = hidden_dim, info.n_components > 0
+        kind, width = ("vector", info.n_components) if self.compressed else (info.kind, info.shape[0])
+        self.first = make_linear(kind, width, hidden_dim)
+
+        def block() -> nn.Module:
+            inner = [nn.LayerNorm(hidden_dim), nn.Linear(hidden_dim, 2 * hidden_dim), make_activation(activation)]
+            return nn.Sequential(*inner, nn.Dropout(dropout), nn.Linear(2 * hidden_dim, hidden_dim))
+
+        self.blocks = nn.ModuleList([block() for _ in range(n_blocks)])
+        self.last = nn.Sequential(nn.LayerNorm(hidden_dim), make_activation(activation), nn.Dropout(dropout))
+
+    def forward(self, x: Any, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = self.first(x.compressed if self.compressed else x)
+        for block in self.blocks:
+            h = h + block(h)
+        return self.last(h), mask
+
+
+@register_encoder("trial: periodic")
+class Periodic(nn.Module):
+    """Each number through sines and cosines of learned frequencies and a layer of its own (PLR, Gorishniy 2022)."""
+
+    kinds: ClassVar = ("vector",)
+
+    def __init__(
+        self,
+        info: BlockInfo,
+        tokens: bool,
+        *,
+        hidden_dim: int = INHERIT,
+        n_frequencies: int = 16,
+        width: int = 8,
+        scale: float = 0.1,
+        dropout: float = INHERIT,
+        activation: str = INHERIT,
+    ) -> None:
+        super().__init__()
+        self.out_dim, d = hidden_dim, info.shape[0]
+        self.frequencies = nn.Parameter(scale * torch.randn(d, n_frequencies))
+        self.each = nn.Parameter(torch.randn(d, 2 * n_frequencies, width) / (2 * n_frequencies) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(d, width))
+        linear = nn.Linear(d * (width + 1), hidden_dim)
+        self.block = DenseBlock(linear, hidden_dim, activation=activation, dropout=dropout)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        angles = 2 * torch.pi * x[..., None] * self.frequencies
+        waves = torch.cat([angles.sin(), angles.cos()], dim=-1)  # (B, d, 2 frequencies)
+        embedded = torch.relu(torch.einsum("bdf,dfw->bdw", waves, self.each) + self.bias)
+        return self.block(torch.cat([x[..., None], embedded], dim=-1).flatten(1)), mask
+
+
+class MeanOfFusions(BaseEstimator):
+    """Two fits of half the members each, with other fusions, averaged: members that differ not in seed alone."""
+
+    def __init__(self, kind: type, fusions: tuple[str, str], random_state: int) -> None:
+        self.kind, self.fusions, self.random_state = kind, fusions, random_state
+
+    def fit(self, X: Blocks, y: Any, groups: Any = None, time: Any = None) -> MeanOfFusions:
+        own = [self.kind(fusion=name, n_members=4, random_state=self.random_state) for name in self.fusions]
+        self.estimators_ = [model.fit(X, y, groups=groups, time=time) for model in own]
+        self.classes_ = getattr(self.estimators_[0], "classes_", None)
+        return self
+
+    def predict_proba(self, X: Blocks) -> np.ndarray:
+        return np.mean([model.predict_proba(X) for model in self.estimators_], axis=0)
+
+    def predict(self, X: Blocks) -> np.ndarray:
+        return np.mean([model.predict(X) for model in self.estimators_], axis=0)
+
+
+def vectors(encoder: Any, kinds: tuple[str, ...] = ("vector", "sparse"), width: int = 10**9) -> Any:
+    """Another encoder for modalities of these kinds of at most so many features."""
+    return lambda X: {
+        "encoders": {n: encoder for n, kind in X.kinds.items() if kind in kinds and X[n].shape[1] <= width}
+    }
+
+
 def input_dropout(width: int) -> Callable[[Blocks], dict[str, Any]]:
     """Dropout of 0.1 on the input of vectors of at least so many features."""
 
@@ -152,6 +265,12 @@ VARIANTS: dict[str, dict[str, Any] | Callable[[Blocks], dict[str, Any]]] = {
     "modality dropout 0.1": {"modality_dropout": 0.1},
     "modality dropout 0.2": {"modality_dropout": 0.2},
     "piecewise-linear numbers": {"prepare": piecewise_linear},
+    "periodic numbers": vectors("trial: periodic", ("vector",), 100),
+    "two layers": vectors(Encoder("mlp", n_layers=2)),
+    "residual encoders": vectors("trial: residual"),
+    "robust scale, smooth clip": {"prepare": smooth_clip},
+    "concat and mfb, 4 members each": {"fusions": ("concat", "mfb")},
+    "concat and early, 4 members each": {"fusions": ("concat", "early")},
     "sequences: gru": sequences("gru"),
     "sequences: transformer": sequences("transformer"),
     "(stacked logistic regression)": {"baseline": "stack"},
@@ -206,6 +325,8 @@ def measure(folder: Path, name: str, variant: str, repeat: int, threads: int) ->
     params.pop("class", None)
     if baseline := params.pop("baseline", None):
         model = Baselines(data, X, y, groups).models[baseline]
+    elif fusions := params.pop("fusions", None):
+        model = MeanOfFusions(kind, fusions, repeat)
     else:
         model = kind(random_state=repeat, **params)
     with warnings.catch_warnings():

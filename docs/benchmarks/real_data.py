@@ -247,12 +247,15 @@ def run(make: Callable[..., Any], name: str, folder: Path, i: int, threads: int)
         start = time.perf_counter()
         model.fit(X_train, y_train, **extra)
         seconds = time.perf_counter() - start
-        return {
+        result = {
             "set": name,
             "split": i,
             "fit_seconds": seconds,
             **scores.evaluate(model, X_test, y_test, data.metrics),
         }
+    if hasattr(model, "expert_scores_"):
+        result["heads"] = {row["head"]: [row["score"], row["loss"]] for row in model.expert_scores_}
+    return result
 
 
 def make_network(params: dict[str, Any], seed: int, data: Dataset, *training: Any) -> BaseEstimator:

@@ -97,6 +97,29 @@ def _differences(data: Dataset, networks: Models, rivals: Models, title: str) ->
     return lines
 
 
+EXPERTS = ("linear", "trees", "boosting", "kernels")
+
+
+def _heads(networks: Models) -> list[str]:
+    """Rows of Markdown: what the network's head of each modality scores out of fold, and the experts beside it."""
+    lines = []
+    for label, results in networks.items():
+        told = [r["heads"] for r in results if "heads" in r]
+        if not told or "fused" not in told[0]:
+            continue
+        lines += ["", f"Out of fold of the training part, {label}, score and loss of each head alone:", ""]
+        lines += [f"| modality | network | {' | '.join(EXPERTS)} |", "|---" * (len(EXPERTS) + 2) + "|"]
+        names = [name for name in told[0] if name != "fused" and name.split()[0] not in EXPERTS]
+        for name, own in [*((name, name) for name in names), ("all", "fused")]:
+            beside = [expert if name == "all" else f"{expert} {name}" for expert in EXPERTS]
+            cells = []
+            for head in (own, *beside):
+                values = np.array([heads[head] for heads in told if head in heads])
+                cells.append("{:.3f} / {:.3f}".format(*values.mean(axis=0)) if len(values) else "")
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
 def report(data: Dataset, results: list[Result]) -> str:
     """Markdown of one set: scores, what others publish, differences to the best baseline and to the best of all."""
     networks = _by_model(results, "network")
@@ -110,6 +133,7 @@ def report(data: Dataset, results: list[Result]) -> str:
         lines += ["", f"Published, {data.metric}: {'; '.join(f'{peer} {score:g}' for peer, score in ranked)}."]
     lines += _differences(data, networks, _by_model(results, "baseline"), "best baseline")
     lines += _differences(data, networks, _by_model(results, "baseline", "reference"), "best of all")
+    lines += _heads(networks)
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from skmm.layers import DenseBlock, masked_max, max_over_time
+from skmm.layers import N_STATISTICS, DenseBlock, masked_max, masked_statistics, max_over_time
 
 
 class TokenOutput(nn.Module):
@@ -15,9 +15,13 @@ class TokenOutput(nn.Module):
     one dense block. What stands at steps that do not exist may be any finite numbers. Tokens that are ``rectified``
     are never negative: then zeros win no maximum, and a product masks, in a third of the time.
 
+    Statistics of the steps that the encoder ``read``, of ``n_channels`` each, join the vector: what a linear model
+    or trees would see of a sequence, the network then need not find out.
+
     Shape
     -----
-    x (B, T, d), mask (B, T) -> (B, T, hidden_dim), (B, T) or (B, hidden_dim), (B,)
+    x (B, T, d), mask (B, T), read (B, S, n_channels), (B, S)
+    -> (B, T, hidden_dim), (B, T) or (B, hidden_dim), (B,)
     """
 
     def __init__(
@@ -30,15 +34,17 @@ class TokenOutput(nn.Module):
         dropout: float,
         activation: str,
         rectified: bool = False,
+        n_channels: int = 0,
     ) -> None:
         super().__init__()
         self.tokens = tokens
         self.rectified = rectified
         self.n_segments = n_segments
-        linear = nn.Linear(dim if tokens else 2 * n_segments * dim, hidden_dim)
+        self.n_channels = n_channels
+        linear = nn.Linear(dim if tokens else 2 * n_segments * dim + N_STATISTICS * n_channels, hidden_dim)
         self.block = DenseBlock(linear, hidden_dim, activation=activation, dropout=dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, mask: Tensor, read: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         if self.tokens:
             return self.block(x), mask
         length = mask.sum(-1, keepdim=True)  # (B, 1)
@@ -55,4 +61,7 @@ class TokenOutput(nn.Module):
             tops = [max_over_time(x * weight.unsqueeze(-1)) for weight in weights.unbind(-2)]
         else:
             tops = [masked_max(x, part) for part in insides]
-        return self.block(torch.stack([means, torch.stack(tops, -2)], -2).flatten(-3)), mask.any(-1)
+        vector = torch.stack([means, torch.stack(tops, -2)], -2).flatten(-3)
+        if self.n_channels and read is not None:
+            vector = torch.cat([vector, masked_statistics(*read)], -1)
+        return self.block(vector), mask.any(-1)

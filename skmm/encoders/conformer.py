@@ -82,6 +82,8 @@ class ConformerEncoder(nn.Module):
         Odd width of the convolution over the steps. The paper's is 32 (even; 31 in common use).
     n_segments : int
         Parts of the sequence whose mean and maximum make the vector.
+    statistics : bool
+        Whether mean, deviation, minimum and maximum of each channel over all steps make the vector, too.
     dropout : float, optional
         Dropout inside the blocks and of the output. The paper's is 0.1.
     activation : str, optional
@@ -108,6 +110,7 @@ class ConformerEncoder(nn.Module):
     """
 
     kinds: ClassVar = ("sequence",)
+    settles: ClassVar = {"statistics": False}  # what it was in files from before there was a choice
     source = "Gulati et al. 2020, eq. 1"
 
     def __init__(
@@ -120,23 +123,31 @@ class ConformerEncoder(nn.Module):
         n_heads: int = 4,
         kernel_size: int = 15,
         n_segments: int = 1,
+        statistics: bool = True,
         dropout: float = INHERIT,
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={kernel_size} must be odd, so that every step keeps its place.")
-        self.out_dim = hidden_dim
+        self.out_dim, self.statistics = hidden_dim, statistics
         self.project = nn.Linear(math.prod(info.shape), hidden_dim)
         self.blocks = nn.ModuleList(
             _Block(hidden_dim, n_heads=n_heads, kernel_size=kernel_size, dropout=dropout) for _ in range(n_layers)
         )
         self.output = TokenOutput(
-            hidden_dim, tokens, hidden_dim=hidden_dim, n_segments=n_segments, dropout=dropout, activation=activation
+            hidden_dim,
+            tokens,
+            hidden_dim=hidden_dim,
+            n_segments=n_segments,
+            dropout=dropout,
+            activation=activation,
+            n_channels=math.prod(info.shape) if statistics else 0,
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        x = add_positions(self.project(x.flatten(2)))
+        read = x.flatten(2), mask
+        x = add_positions(self.project(read[0]))
         for block in self.blocks:
             x = block(x, mask)
-        return self.output(x, mask)
+        return self.output(x, mask, read)

@@ -30,6 +30,8 @@ class Conv1dEncoder(nn.Module):
         Odd width of every convolution.
     n_segments : int
         Parts of the sequence whose mean and maximum make the vector.
+    statistics : bool
+        Whether mean, deviation, minimum and maximum of each channel over all steps make the vector, too.
     dropout : float, optional
         Dropout of the output.
     activation : str, optional
@@ -52,6 +54,7 @@ class Conv1dEncoder(nn.Module):
     """
 
     kinds: ClassVar = ("sequence",)
+    settles: ClassVar = {"statistics": False}  # what it was in files from before there was a choice
 
     def __init__(
         self,
@@ -62,13 +65,14 @@ class Conv1dEncoder(nn.Module):
         channels: tuple[int, ...] = (16, 32),
         kernel_size: int = 5,
         n_segments: int = 4,
+        statistics: bool = True,
         dropout: float = INHERIT,
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={kernel_size} must be odd, so that every step keeps its place.")
-        self.out_dim = hidden_dim
+        self.out_dim, self.statistics = hidden_dim, statistics
         sizes = [math.prod(info.shape), *channels]
         self.convs = nn.ModuleList(Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(sizes))
         self.activation = make_activation(activation)
@@ -80,16 +84,17 @@ class Conv1dEncoder(nn.Module):
             dropout=dropout,
             activation=activation,
             rectified=isinstance(self.activation, nn.ReLU),
+            n_channels=sizes[0] if statistics else 0,
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         # zeros after a sample's end, as the convolution itself pads: so padding changes nothing
-        x = keep(x.flatten(2), mask)
+        read = x, mask = keep(x.flatten(2), mask), mask
         for layer, conv in enumerate(self.convs):
             if layer:
                 x, mask = self._pooled(x, mask)
             x = self.activation(conv(x.transpose(-1, -2)).transpose(-1, -2))
-        return self.output(keep(x, mask) if self.output.tokens else x, mask)
+        return self.output(keep(x, mask) if self.output.tokens else x, mask, read)
 
     def _pooled(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Maxima of pairs of steps that exist, 0 where neither does; and which pairs have a step that does."""

@@ -31,6 +31,7 @@ def _(x: Tensor, weights: Sequence[Tensor], cell: str, n_layers: int) -> Tensor:
 
 class _RecurrentEncoder(nn.Module):
     kinds: ClassVar = ("sequence",)
+    settles: ClassVar = {"statistics": False}  # what it was in files from before there was a choice
     # torch gives its recurrent layers no batching rule, so members run one after another
     unsupported: ClassVar = {
         "vmap": "torch has no batching rule for its recurrent kernels",
@@ -47,11 +48,12 @@ class _RecurrentEncoder(nn.Module):
         n_layers: int = 1,
         bidirectional: bool = False,
         n_segments: int = 1,
+        statistics: bool = True,
         dropout: float = INHERIT,
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
-        self.out_dim = hidden_dim
+        self.out_dim, self.statistics = hidden_dim, statistics
         n_directions = 2 if bidirectional else 1
         size = math.prod(info.shape)
         self.stacks = nn.ModuleList(
@@ -64,6 +66,7 @@ class _RecurrentEncoder(nn.Module):
             n_segments=n_segments,
             dropout=dropout,
             activation=activation,
+            n_channels=size if statistics else 0,
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +80,7 @@ class _RecurrentEncoder(nn.Module):
             order = torch.where(order < 0, order + x.shape[1], order)
             backward = self._run(1, _reorder(x, order))
             states.append(_reorder(backward, order))
-        return self.output(torch.cat(states, -1), mask)
+        return self.output(torch.cat(states, -1), mask, (x, mask))
 
     def _run(self, direction: int, x: Tensor) -> Tensor:
         """States of one of the stacks after each step: (B, T, d) -> (B, T, hidden_dim)."""
@@ -104,6 +107,8 @@ _DOC = """{name} over the steps of a sequence.
         Whether a second stack reads each sample backwards, within its own length.
     n_segments : int
         Parts of the sequence whose mean and maximum make the vector.
+    statistics : bool
+        Whether mean, deviation, minimum and maximum of each channel over all steps make the vector, too.
     dropout : float, optional
         Dropout of the output.
     activation : str, optional

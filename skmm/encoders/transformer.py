@@ -27,6 +27,8 @@ class TransformerEncoder(nn.Module):
         Attention heads; must divide ``hidden_dim``.
     n_segments : int
         Parts of the sequence whose mean and maximum make the vector.
+    statistics : bool
+        Whether mean, deviation, minimum and maximum of each channel over all steps make the vector, too.
     dropout : float, optional
         Dropout inside the blocks and of the output.
     activation : str, optional
@@ -53,6 +55,7 @@ class TransformerEncoder(nn.Module):
     """
 
     kinds: ClassVar = ("sequence",)
+    settles: ClassVar = {"statistics": False}  # what it was in files from before there was a choice
     source = "Vaswani et al. 2017"
 
     def __init__(
@@ -64,11 +67,12 @@ class TransformerEncoder(nn.Module):
         n_layers: int = 1,
         n_heads: int = 4,
         n_segments: int = 1,
+        statistics: bool = True,
         dropout: float = INHERIT,
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
-        self.out_dim = hidden_dim
+        self.out_dim, self.statistics = hidden_dim, statistics
         self.project = nn.Linear(math.prod(info.shape), hidden_dim)
         self.blocks = nn.ModuleList(
             TransformerBlock(hidden_dim, n_heads=n_heads, dropout=dropout, activation=activation)
@@ -81,10 +85,12 @@ class TransformerEncoder(nn.Module):
             n_segments=n_segments,
             dropout=dropout,
             activation=activation,
+            n_channels=math.prod(info.shape) if statistics else 0,
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        x = add_positions(self.project(x.flatten(2)))
+        read = x.flatten(2), mask
+        x = add_positions(self.project(read[0]))
         for block in self.blocks:
             x, _ = block(x, mask)
-        return self.output(x, mask)
+        return self.output(x, mask, read)

@@ -117,9 +117,10 @@ def settled_before(encoders: Any, infos: Mapping[str, BlockInfo]) -> dict[str, A
     choices = check_encoders(encoders, list(infos))
     for name, info in infos.items():
         spec = as_spec(Encoder, choices[name])
-        if isinstance(spec, Encoder) and spec.name == "auto":
-            spec = Encoder(default_encoder(info), **spec.given)
-        if isinstance(spec, Encoder) and (former := getattr(spec.target(), "settles", {})):
+        if not isinstance(spec, Encoder):
+            continue
+        meant = Encoder(default_encoder(info)) if spec.name == "auto" else spec
+        if former := getattr(meant.target(), "settles", {}):
             choices[name] = _with(spec, {**former, **spec.given})
     return choices
 

@@ -28,7 +28,7 @@ from skmm.blocks._given import as_blocks, check_finite
 from skmm.estimators._trained import TrainedEstimator, of_training
 from skmm.inputs._inputs import Inputs
 from skmm.metrics import check_transcripts, word_error_rate
-from skmm.network._encoders import check_encoders
+from skmm.network._encoders import check_encoders, settled
 from skmm.network._members import MemberNetworks
 from skmm.speech._audio import Audio, audio_lengths, choose_strides, find_audio, given_audio, refuse_integers
 from skmm.speech._network import (
@@ -553,7 +553,7 @@ class SpeechRecognizer(Decoding, TrainedEstimator):
             augment=(*compose(self.augment, inputs.infos, inputs.scalers), *hide),
             **self._net_params(device),
         )
-        net.made_of_ = args
+        net.made_of_ = {**args, "encoders": settled(self.encoders, network.names, network.encoders)}
         return net.initialize()
 
     # -- prediction ----------------------------------------------------------------------------------------------

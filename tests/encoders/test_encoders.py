@@ -14,7 +14,7 @@ from torch import nn
 from skmm import Encoder
 from skmm.blocks import KINDS, BlockInfo
 from skmm.encoders.base import TokenOutput
-from skmm.layers import SparseRows
+from skmm.layers import SparseRows, masked_statistics
 from skmm.spec import DEFAULT_ENCODERS, ENCODERS
 from skmm.testing import check_encoder
 
@@ -73,6 +73,11 @@ def parts_of(states, n_segments):
     return np.concatenate(parts)
 
 
+def statistics_of(sample):
+    """Mean, deviation, minimum and maximum of each channel of one sample (length, d)."""
+    return np.concatenate([sample.mean(0), sample.std(0), sample.min(0), sample.max(0)])
+
+
 def assert_close(got, expected):
     assert got.shape == expected.shape
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-9)
@@ -116,17 +121,43 @@ def test_registered_kinds_exist_and_defaults_read_theirs():
 
 
 @pytest.mark.parametrize("n_segments", [1, 2, 4])
-def test_vector_is_mean_and_maximum_of_each_segment(n_segments):
+def test_vector_is_mean_and_maximum_of_each_segment_and_statistics_of_what_was_read(n_segments):
     torch.manual_seed(0)
     output = TokenOutput(
-        D, False, hidden_dim=HIDDEN, n_segments=n_segments, dropout=0.0, activation="relu"
+        D, False, hidden_dim=HIDDEN, n_segments=n_segments, dropout=0.0, activation="relu", n_channels=D
     ).double()
     w = {key: value.numpy() for key, value in output.state_dict().items()}
     x, mask = sequences()
-    got, exists = run(output, x, mask)
-    expected = np.array([parts_of(x[i, : LENGTHS[i]], n_segments) for i in range(N)])
+    steps = x**2 - x  # other ones than the tokens
+    got, exists = output(*map(torch.as_tensor, (x, mask)), tuple(map(torch.as_tensor, (steps, mask))))
+    samples = [(x[i, :n], steps[i, :n]) for i, n in enumerate(LENGTHS)]
+    expected = [np.concatenate([parts_of(own, n_segments), statistics_of(read)]) for own, read in samples]
     assert exists.all()
-    assert_close(got, dense(expected, w, "block"))
+    assert_close(got.detach().numpy(), dense(np.array(expected), w, "block"))
+
+
+def test_statistics_of_steps_that_do_not_vary_or_exist():
+    x = torch.full((2, 5, 3), 7.0, requires_grad=True)
+    mask = torch.tensor([[True] * 5, [False] * 5])
+    found = masked_statistics(x, mask)
+    np.testing.assert_allclose(found[0].detach(), [7.0] * 3 + [0.0] * 3 + [7.0] * 6, atol=1e-6)
+    assert (found[1] == 0).all()
+    found.sum().backward()
+    assert torch.isfinite(x.grad).all()
+    assert (x.grad[1] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["conv1d", "gru", "lstm", "transformer", "conformer"])
+def test_statistics_are_read_beside_the_steps_where_they_are_asked_for(name):
+    x, mask = sequences()
+    sizes = {}
+    for statistics in (True, False):
+        module, w = build(name, SEQUENCE, statistics=statistics)
+        assert module.statistics is statistics
+        sizes[statistics] = w["output.block.0.weight"].shape[1]
+        run(module, x, mask)
+    assert sizes[True] == sizes[False] + 4 * D
+    assert build(name, SEQUENCE, tokens=True)[1]["output.block.0.weight"].shape[1] < sizes[False]
 
 
 def test_tokens_pass_one_by_one():
@@ -170,7 +201,9 @@ def test_stacked_recurrent_layers(name):
     with torch.no_grad():
         states = [module.stacks[0](torch.as_tensor(x[i : i + 1, :n]))[0][0].numpy() for i, n in enumerate(LENGTHS)]
     assert module.stacks[0].num_layers == 2
-    assert_close(run(module, x, mask)[0], dense(np.array([parts_of(s, 1) for s in states]), w, "output.block"))
+    read = [statistics_of(x[i, :n]) for i, n in enumerate(LENGTHS)]
+    expected = [np.concatenate([parts_of(s, 1), own]) for s, own in zip(states, read, strict=True)]
+    assert_close(run(module, x, mask)[0], dense(np.array(expected), w, "output.block"))
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm", "transformer", "conv1d"])

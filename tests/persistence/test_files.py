@@ -193,11 +193,12 @@ def test_speech(file):
     X = {
         "audio": [rng.normal(size=(30 + 2 * i, 6)).astype(np.float32) for i in range(20)],
         "context": rng.normal(size=(20, 3)),
+        "lips": rng.normal(size=(20, 5, 2)),
+        "photo": rng.integers(0, 256, (20, 64, 64), dtype=np.uint8),
     }
+    given = {"audio": "audio", "hidden_dim": 8, "max_epochs": 1, "modality_dropout": 0.2, "lm_weight": 0.3}
     for fusion in ("concat", "attention"):
-        recognizer = SpeechRecognizer(
-            fusion, hidden_dim=8, max_epochs=1, modality_dropout=0.2, lm_weight=0.3, device="cpu", random_state=0
-        ).fit(X, y)
+        recognizer = SpeechRecognizer(fusion, **given, device="cpu", random_state=0).fit(X, y)
         again = through(recognizer, file)
         for one, other in zip(again.emissions(X), recognizer.emissions(X), strict=True):
             np.testing.assert_array_equal(one, other)
@@ -548,6 +549,15 @@ def test_a_file_of_the_first_format_is_read():
     np.testing.assert_allclose(clf.predict_proba(X), golden["probabilities"], atol=1e-6)
     assert clf.predict(X).tolist() == golden["labels"].tolist()
     np.testing.assert_allclose(clf.partial_fit(X, golden["y"]).predict_proba(X).sum(axis=1), 1)
+
+
+def test_sequences_of_a_file_from_before_statistics_are_read_as_they_were(file):
+    golden = np.load(HERE / "format1.npz")
+    X = Blocks(table=golden["table"], sensor=golden["sensor"])
+    again = through(skmm.load(HERE / "format1.skmm"), file)
+    np.testing.assert_allclose(again.predict_proba(X), golden["probabilities"], atol=1e-6)
+    assert not again.net_.module_.network.encoders[1].statistics
+    assert again.fit(X, golden["y"]).net_.module_.network.encoders[1].statistics
 
 
 def test_pictures_of_a_file_from_before_strides_are_read_as_they_were(file):
