@@ -142,15 +142,13 @@ def _summary_row(data: Dataset, results: list[Result], label: str) -> list[str]:
     metric = data.metric
     rivals = _by_model(results, "baseline", "reference")
     ours = _by_model(results, "network").get(label, [])
-    cells = [data.name, metric]
+    cells = [data.name, metric, _cell(ours, metric) if ours else "", _difference(data, ours, rivals, metric)]
     for kind in ("baseline", "reference"):
         models = _by_model(results, kind)
         best = _best(models, metric)
         cells.append(f"{best} {_mean(models[best], metric):.3f}" if best else "")
     published = max(data.published.items(), key=lambda peer: BETTER[metric] * peer[1], default=None)
     cells.append(f"{published[0]} {published[1]:g}" if published else "")
-    cells.append(_cell(ours, metric) if ours else "")
-    cells.append(_difference(data, ours, rivals, metric))
     cells.append(f"{_mean(ours, 'fit_seconds'):.1f}" if ours else "")
     return cells
 
@@ -179,7 +177,7 @@ def _difference(data: Dataset, ours: list[Result], rivals: Models, metric: str) 
 
 def summary(sets: list[tuple[Dataset, list[Result]]], label: str = "default") -> str:
     """Markdown of all sets: one network against the best of baselines and references, in score and in log-loss."""
-    columns = ["set", "metric", "best baseline", "best reference", "published", label, "difference", "seconds"]
+    columns = ["set", "metric", label, "difference", "best baseline", "best reference", "published", "seconds"]
     scores = _table(columns, [_summary_row(*one, label) for one in sets])
     columns = ["set", "lowest log-loss of others", label, "difference"]
     losses = _table(columns, [_loss_row(*one, label) for one in sets if "log_loss" in one[0].metrics])
