@@ -123,7 +123,7 @@ class ConformerEncoder(nn.Module):
         n_heads: int = 4,
         kernel_size: int = 15,
         n_segments: int = 1,
-        statistics: bool = True,
+        statistics: bool = False,
         dropout: float = INHERIT,
         activation: str = INHERIT,
     ) -> None:

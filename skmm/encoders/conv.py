@@ -65,7 +65,7 @@ class Conv1dEncoder(nn.Module):
         channels: tuple[int, ...] = (16, 32),
         kernel_size: int = 5,
         n_segments: int = 4,
-        statistics: bool = True,
+        statistics: bool = False,
         dropout: float = INHERIT,
         activation: str = INHERIT,
     ) -> None:

@@ -48,7 +48,7 @@ class _RecurrentEncoder(nn.Module):
         n_layers: int = 1,
         bidirectional: bool = False,
         n_segments: int = 1,
-        statistics: bool = True,
+        statistics: bool = False,
         dropout: float = INHERIT,
         activation: str = INHERIT,
     ) -> None:

@@ -67,7 +67,7 @@ class TransformerEncoder(nn.Module):
         n_layers: int = 1,
         n_heads: int = 4,
         n_segments: int = 1,
-        statistics: bool = True,
+        statistics: bool = False,
         dropout: float = INHERIT,
         activation: str = INHERIT,
     ) -> None:

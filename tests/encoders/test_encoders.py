@@ -196,7 +196,7 @@ def test_recurrent_states_are_those_of_torch_on_each_sample_alone(name, cell, bi
 
 @pytest.mark.parametrize("name", ["gru", "lstm"])
 def test_stacked_recurrent_layers(name):
-    module, w = build(name, SEQUENCE, n_layers=2)
+    module, w = build(name, SEQUENCE, n_layers=2, statistics=True)
     x, mask = sequences()
     with torch.no_grad():
         states = [module.stacks[0](torch.as_tensor(x[i : i + 1, :n]))[0][0].numpy() for i, n in enumerate(LENGTHS)]
