@@ -138,7 +138,8 @@ def test_groups_of_the_folds_that_fit_is_not_given_are_said(run):
     clf, groups = quick(n_members=2), np.arange(40) // 2
     with pytest.warns(UserWarning, match=r"fit is not given them.*params=\{'groups': groups\}") as said:
         run(clf, groups)
-    assert sum("fit is not given them" in str(warning.message) for warning in said) == 1  # once for all folds
+    # beside it only that nothing could be learned of this noise
+    assert len([warning for warning in said if "the weight 0" not in str(warning.message)]) == 1
     # which they are here, or need not be
     cross_validate(clf, X, Y, groups=groups, cv=GroupKFold(2), params={"groups": groups})
     run(quick(), groups)

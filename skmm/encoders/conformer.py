@@ -110,7 +110,6 @@ class ConformerEncoder(nn.Module):
     """
 
     kinds: ClassVar = ("sequence",)
-    settles: ClassVar = {"statistics": False}  # what it was in files from before there was a choice
     source = "Gulati et al. 2020, eq. 1"
 
     def __init__(

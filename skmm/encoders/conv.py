@@ -54,7 +54,6 @@ class Conv1dEncoder(nn.Module):
     """
 
     kinds: ClassVar = ("sequence",)
-    settles: ClassVar = {"statistics": False}  # what it was in files from before there was a choice
 
     def __init__(
         self,

@@ -31,7 +31,6 @@ def _(x: Tensor, weights: Sequence[Tensor], cell: str, n_layers: int) -> Tensor:
 
 class _RecurrentEncoder(nn.Module):
     kinds: ClassVar = ("sequence",)
-    settles: ClassVar = {"statistics": False}  # what it was in files from before there was a choice
     # torch gives its recurrent layers no batching rule, so members run one after another
     unsupported: ClassVar = {
         "vmap": "torch has no batching rule for its recurrent kernels",

@@ -55,7 +55,6 @@ class TransformerEncoder(nn.Module):
     """
 
     kinds: ClassVar = ("sequence",)
-    settles: ClassVar = {"statistics": False}  # what it was in files from before there was a choice
     source = "Vaswani et al. 2017"
 
     def __init__(

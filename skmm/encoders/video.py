@@ -220,8 +220,6 @@ class Conv2dTemporalEncoder(nn.Module):
             raise ValueError(
                 f"temporal={temporal!r} must name an encoder of sequences, such as 'conv1d', 'gru', 'transformer'."
             )
-        if "statistics" in getattr(spec.target(), "settles", {}):  # of vectors that it makes itself it needs none
-            spec = Encoder(spec.name, **{"statistics": False, **spec.given})
         length = info.shape[0] if info.kind == "video" else info.length
         self.temporal = spec.build(BlockInfo("sequence", (hidden_dim,), length), tokens, inherited=inherited)
         self.out_dim = self.temporal.out_dim

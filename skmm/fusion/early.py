@@ -95,12 +95,7 @@ class EarlyFusion(nn.Module):
             self.placeholders = Placeholders(sizes, value=0.0)
             joined = BlockInfo("sequence", (sum(sizes.values()),), self.length)
             self.joint: nn.Module = Conv1dEncoder(
-                joined,
-                False,
-                hidden_dim=hidden_dim,
-                statistics=False,  # as files from before have it, which name no parameter of it
-                dropout=dropout,
-                activation=activation,
+                joined, False, hidden_dim=hidden_dim, dropout=dropout, activation=activation
             )
             return
         self.first = nn.ModuleList(
