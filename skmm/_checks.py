@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
 
@@ -34,6 +35,19 @@ def at_least(least: int, **values: Any) -> None:
 def at_least_one(**values: Any) -> None:
     """Refuse sizes, ranks and numbers of layers that are no whole numbers of 1 or more, by name."""
     at_least(1, **values)
+
+
+def check_channels(channels: Any) -> None:
+    """Refuse sizes of the layers of an encoder, one after the other, that are no whole numbers of 1 or more."""
+    if not isinstance(channels, Collection) or not all(is_whole(n) and n >= 1 for n in channels):
+        raise ValueError(f"channels={channels!r} must be whole numbers of 1 or more, such as (16, 32).")
+
+
+def check_width(kernel_size: Any, kept: str) -> None:
+    """Refuse a width of convolutions over time that is no odd whole number; ``kept`` is what a step is called."""
+    at_least_one(kernel_size=kernel_size)
+    if kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size={kernel_size} must be odd, so that every {kept} keeps its place.")
 
 
 def divisors(size: int) -> list[int]:

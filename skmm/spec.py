@@ -9,6 +9,7 @@ from importlib import import_module
 from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils import check_scalar
@@ -238,7 +239,7 @@ class Spec(metaclass=_Named):
         Raises
         ------
         ValueError
-            If the name is unknown, or the class does not take a parameter.
+            If the name is unknown, or the class does not take a parameter or the type of its value.
         """
         defaults = self._defaults()
         for param in self._params:
@@ -247,10 +248,22 @@ class Spec(metaclass=_Named):
             if param not in defaults:
                 raise unknown(f"parameter of {self._label()}:", param, defaults)
         values = {**defaults, **self._params}
+        for parameter in self._parameters():
+            self._check_type(parameter, values[parameter.name])
         for name, value in (inherited or {}).items():
             if name in values and values[name] is None:
                 values[name] = value
         return values
+
+    def _check_type(self, parameter: inspect.Parameter, value: Any) -> None:
+        """Refuse what is no switch or number where the class says that it takes one: "no" would be true."""
+        name, kind = parameter.name, parameter.annotation
+        if value is None and parameter.default is None:
+            return
+        if kind in (bool, "bool") and not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{self._label()}: {name}={value!r} must be True or False.")
+        if kind in (float, "float") and (not isinstance(value, Real) or isinstance(value, bool)):
+            raise ValueError(f"{self._label()}: {name}={value!r} must be a number.")
 
     def build(self, *structure: Any, inherited: Mapping[str, Any] | None = None) -> Any:
         """Construct the class with its structure (positional) and its parameters (by keyword).

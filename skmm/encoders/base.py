@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one
 from skmm.layers import N_STATISTICS, DenseBlock, masked_max, masked_statistics, max_over_time
 
 
@@ -37,6 +38,7 @@ class TokenOutput(nn.Module):
         n_channels: int = 0,
     ) -> None:
         super().__init__()
+        at_least_one(n_segments=n_segments)
         self.tokens = tokens
         self.rectified = rectified
         self.n_segments = n_segments

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one, check_width
 from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.layers import Attention, add_positions, keep
@@ -89,6 +90,12 @@ class ConformerEncoder(nn.Module):
     activation : str, optional
         Name of the activation of the output; inside the blocks it is SiLU, as in the paper.
 
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim``, ``n_layers`` or ``n_segments`` is no whole number of 1 or more, ``kernel_size`` no odd
+        one, or ``n_heads`` does not divide ``hidden_dim``.
+
     Shape
     -----
     x (B, T, d), mask (B, T) -> (B, hidden_dim), (B,) or tokens (B, T, hidden_dim), (B, T)
@@ -127,8 +134,8 @@ class ConformerEncoder(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size={kernel_size} must be odd, so that every step keeps its place.")
+        at_least_one(hidden_dim=hidden_dim, n_layers=n_layers)
+        check_width(kernel_size, "step")
         self.out_dim, self.statistics = hidden_dim, statistics
         self.project = nn.Linear(math.prod(info.shape), hidden_dim)
         self.blocks = nn.ModuleList(

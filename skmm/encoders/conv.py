@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from skmm._checks import is_whole
+from skmm._checks import at_least_one, check_channels, check_width, is_whole
 from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.layers import Conv1d, DenseBlock, PictureLayers, any_of_pairs, keep, make_activation, max_of_pairs
@@ -36,6 +36,12 @@ class Conv1dEncoder(nn.Module):
         Dropout of the output.
     activation : str, optional
         Name of the activation.
+
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim``, ``n_segments`` or one of ``channels`` is no whole number of 1 or more, or ``kernel_size``
+        no odd one.
 
     Shape
     -----
@@ -69,8 +75,9 @@ class Conv1dEncoder(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size={kernel_size} must be odd, so that every step keeps its place.")
+        at_least_one(hidden_dim=hidden_dim)
+        check_channels(channels)
+        check_width(kernel_size, "step")
         self.out_dim, self.statistics = hidden_dim, statistics
         sizes = [math.prod(info.shape), *channels]
         self.convs = nn.ModuleList(Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(sizes))
@@ -135,6 +142,11 @@ class Conv2dEncoder(nn.Module):
     activation : str, optional
         Name of the activation.
 
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim``, ``grid``, ``stride`` or one of ``channels`` is no whole number of 1 or more.
+
     Shape
     -----
     x (B, H, W, C) or (B, H, W), mask (B,) -> (B, hidden_dim), (B,) or tokens (B, grid², hidden_dim), (B, grid²)
@@ -167,6 +179,8 @@ class Conv2dEncoder(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
+        at_least_one(hidden_dim=hidden_dim, grid=grid)
+        check_channels(channels)
         self.out_dim = hidden_dim
         height, width = info.shape[:2]
         sizes = [info.shape[2] if len(info.shape) == 3 else 1, *channels]

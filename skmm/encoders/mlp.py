@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one, is_whole
 from skmm.blocks._blocks import BlockInfo
 from skmm.layers import DenseBlock, make_linear
 from skmm.spec import INHERIT, register_encoder
@@ -31,6 +32,11 @@ class MLPEncoder(nn.Module):
         Whether to use LayerNorm (Ba et al. 2016).
     activation : str, optional
         Name of the activation.
+
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim`` or ``n_layers`` is no whole number of 1 or more.
 
     Shape
     -----
@@ -63,8 +69,9 @@ class MLPEncoder(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
-        if n_layers < 1:
+        if not is_whole(n_layers) or n_layers < 1:
             raise ValueError(f"n_layers={n_layers!r} must be at least 1; encoder 'identity' has no layer.")
+        at_least_one(hidden_dim=hidden_dim)
         self.out_dim = hidden_dim
         self.compressed = info.n_components > 0
         kind, width = ("vector", info.n_components) if self.compressed else (info.kind, info.shape[0])

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skmm._checks import check_positive
+from skmm._checks import at_least_one, check_positive
 from skmm._pretrained import Backbone, load_backbone, model_name
 from skmm._progress import progress
 from skmm.blocks._blocks import Block, BlockInfo, is_lazy
@@ -271,6 +271,7 @@ class PretrainedEncoder(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
+        at_least_one(hidden_dim=hidden_dim)
         self.out_dim = hidden_dim
         self.tokens, self.max_length = tokens, max_length
         self.base = (model, info.kind, pooling, lora_rank)

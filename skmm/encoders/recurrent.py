@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one
 from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.spec import INHERIT, register_encoder
@@ -52,6 +53,7 @@ class _RecurrentEncoder(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
+        at_least_one(hidden_dim=hidden_dim, n_layers=n_layers)
         self.out_dim, self.statistics = hidden_dim, statistics
         n_directions = 2 if bidirectional else 1
         size = math.prod(info.shape)
@@ -112,6 +114,11 @@ _DOC = """{name} over the steps of a sequence.
         Dropout of the output.
     activation : str, optional
         Name of the activation of the output.
+
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim``, ``n_layers`` or ``n_segments`` is no whole number of 1 or more.
 
     Shape
     -----

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one
 from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.layers import keep
@@ -31,6 +32,11 @@ class EmbeddingEncoder(nn.Module):
         Dropout of the output.
     activation : str, optional
         Name of the activation of the output.
+
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim`` or ``n_segments`` is no whole number of 1 or more.
 
     Shape
     -----
@@ -63,6 +69,7 @@ class EmbeddingEncoder(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
+        at_least_one(hidden_dim=hidden_dim)
         self.out_dim = hidden_dim
         self.n_ids = info.shape[0]
         self.embedding = nn.Embedding(self.n_ids, hidden_dim)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one
 from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.layers import TransformerBlock, add_positions
@@ -33,6 +34,12 @@ class TransformerEncoder(nn.Module):
         Dropout inside the blocks and of the output.
     activation : str, optional
         Name of the activation.
+
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim``, ``n_layers`` or ``n_segments`` is no whole number of 1 or more, or ``n_heads`` does not
+        divide ``hidden_dim``.
 
     Shape
     -----
@@ -71,6 +78,7 @@ class TransformerEncoder(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
+        at_least_one(hidden_dim=hidden_dim, n_layers=n_layers)
         self.out_dim, self.statistics = hidden_dim, statistics
         self.project = nn.Linear(math.prod(info.shape), hidden_dim)
         self.blocks = nn.ModuleList(

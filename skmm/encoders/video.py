@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skmm._checks import at_least_one, check_channels, check_width
 from skmm.blocks._blocks import BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.encoders.conv import Conv2dEncoder
@@ -67,6 +68,12 @@ class Conv3dEncoder(nn.Module):
     activation : str, optional
         Name of the activation.
 
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim``, ``grid``, ``n_segments`` or one of ``channels`` is no whole number of 1 or more, or
+        ``kernel_size`` no odd one; or if the steps are no pictures.
+
     Shape
     -----
     x (B, T, H, W, C), mask (B,) or (B, T) -> (B, hidden_dim), (B,) or tokens (B, T, hidden_dim), (B, T)
@@ -107,8 +114,9 @@ class Conv3dEncoder(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size={kernel_size} must be odd, so that every frame keeps its place.")
+        at_least_one(hidden_dim=hidden_dim, grid=grid)
+        check_channels(channels)
+        check_width(kernel_size, "frame")
         self.out_dim = hidden_dim
         self.shape = _frame_shape(info)
         height, width, n_channels = self.shape
@@ -173,6 +181,12 @@ class Conv2dTemporalEncoder(nn.Module):
         Dropout of the frames' vectors and of the output.
     activation : str, optional
         Name of the activation.
+
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim``, ``grid`` or one of ``channels`` is no whole number of 1 or more, or ``temporal`` names no
+        encoder of sequences; or if the steps are no pictures.
 
     Shape
     -----
@@ -279,6 +293,12 @@ class TimeSformerEncoder(nn.Module):
     activation : str, optional
         Name of the activation.
 
+    Raises
+    ------
+    ValueError
+        If ``hidden_dim``, ``patch_size``, ``n_layers`` or ``n_segments`` is no whole number of 1 or more, or
+        ``n_heads`` does not divide ``hidden_dim``; or if the steps are no pictures.
+
     Shape
     -----
     x (B, T, H, W, C), mask (B,) or (B, T) -> (B, hidden_dim), (B,) or tokens (B, T, hidden_dim), (B, T)
@@ -317,6 +337,7 @@ class TimeSformerEncoder(nn.Module):
         activation: str = INHERIT,
     ) -> None:
         super().__init__()
+        at_least_one(hidden_dim=hidden_dim, patch_size=patch_size, n_layers=n_layers)
         self.out_dim = hidden_dim
         self.shape = height, width, channels = _frame_shape(info)
         self.patch = (min(patch_size, height), min(patch_size, width))

@@ -1,6 +1,8 @@
 """Tests of skmm.encoders: every registered encoder keeps the contract and computes what it says."""
 
 import math
+import re
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from scipy.signal import correlate2d
 from scipy.special import softmax
 from torch import nn
 
-from skmm import Encoder
+from skmm import Encoder, Fusion, MultimodalClassifier, Optimizer
 from skmm.blocks import KINDS, BlockInfo
 from skmm.encoders.base import TokenOutput
 from skmm.layers import SparseRows, masked_statistics
@@ -532,3 +534,71 @@ def test_activation_by_name_or_class(activation):
 def test_bad_parameters(name, info, params, message):
     with pytest.raises(ValueError, match=message):
         build(name, info, **params)
+
+
+READ = {
+    "vector": BlockInfo("vector", (D,)),
+    "sequence": SEQUENCE,
+    "image": BlockInfo("image", (8, 8)),
+    "tokens": TOKENS,
+    "video": BlockInfo("video", (3, 8, 8, 1)),
+}
+
+
+def parameters_of(*kinds):
+    """Encoders and those parameters that are of a type."""
+    return [
+        (name, p.name)
+        for name in SELF_CONTAINED
+        for p in signature(ENCODERS[name]).parameters.values()
+        if p.annotation in kinds and p.name != "tokens"
+    ]
+
+
+def refused(name, param, value, message):
+    with pytest.raises(ValueError, match=rf"^encoder '{name}': (encoder '\w+': )?{param}={re.escape(message)}"):
+        build(name, READ[ENCODERS[name].kinds[0]], **{param: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, 2.0, "4", True], ids=repr)
+@pytest.mark.parametrize(("name", "param"), parameters_of("int", "int | Literal['auto']"))
+def test_what_is_no_whole_number_of_1_or_more_is_refused_by_name(name, param, value):
+    refused(name, param, value, repr(value))
+
+
+@pytest.mark.parametrize("value", [5, "16", (16, 0), (16, -2), (1.5,), (True,)], ids=repr)
+@pytest.mark.parametrize(("name", "param"), parameters_of("tuple[int, ...]"))
+def test_channels_that_are_no_whole_numbers(name, param, value):
+    refused(name, param, value, f"{value!r} must be whole numbers of 1 or more")
+
+
+@pytest.mark.parametrize("value", ["yes", "no", 1, 0, None], ids=repr)
+@pytest.mark.parametrize(("name", "param"), parameters_of("bool"))
+def test_switches_are_true_or_false_and_no_word_for_it(name, param, value):
+    """Any word is true, "no" as well."""
+    refused(name, param, value, f"{value!r} must be True or False")
+    build(name, READ[ENCODERS[name].kinds[0]], **{param: np.bool_(False)})
+
+
+@pytest.mark.parametrize("value", ["high", True, (0.1,)], ids=repr)
+@pytest.mark.parametrize(("name", "param"), [*parameters_of("float"), ("gru", "lr_factor")])
+def test_what_is_no_number_is_refused_by_name(name, param, value):
+    refused(name, param, value, f"{value!r} must be a number")
+    build(name, READ[ENCODERS[name].kinds[0]], **{param: np.float32(0.5)})
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (
+            {"encoders": {"s": Encoder("gru", bidirectional="no")}},
+            "^modality 's': encoder 'gru': bidirectional='no'",
+        ),
+        ({"fusion": Fusion("attention", null_token="no")}, "^fusion 'attention': null_token='no' must be True or"),
+        ({"optimizer": Optimizer("sgd", nesterov="no")}, "^optimizer 'sgd': nesterov='no' must be True or False"),
+        ({"optimizer": Optimizer("sgd", momentum="high")}, "^optimizer 'sgd': momentum='high' must be a number"),
+    ],
+)
+def test_estimators_say_whose_value_it_is(choice, message):
+    with pytest.raises(ValueError, match=message):
+        MultimodalClassifier(n_members=1, **choice).fit({"s": np.ones((6, T, D)), "v": np.ones((6, 2))}, [0, 1] * 3)
