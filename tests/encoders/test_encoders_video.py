@@ -93,10 +93,9 @@ def test_factorised_convolutions_have_no_more_weights_than_those_they_stand_for(
 def test_conv2d_temporal_is_a_picture_encoder_and_then_one_of_sequences(temporal, tokens):
     module, _ = build("conv2d_temporal", FRAMES, tokens, temporal=temporal, channels=(3,), grid=2)
     picture, _ = build("conv2d", BlockInfo("image", SHAPE), channels=(3,), grid=2)
-    spec = temporal if isinstance(temporal, Encoder) else Encoder(temporal)
-    # which reads no statistics of frames' vectors, which the picture encoder makes
-    spec = Encoder(spec.name, **{**spec.given, "statistics": False})
-    sequence = spec.build(BlockInfo("sequence", (HIDDEN,)), tokens, inherited=INHERITED)
+    sequence = (temporal if isinstance(temporal, Encoder) else Encoder(temporal)).build(
+        BlockInfo("sequence", (HIDDEN,)), tokens, inherited=INHERITED
+    )
     sequence = sequence.double().eval()
     picture.load_state_dict(module.frame.state_dict())
     sequence.load_state_dict(module.temporal.state_dict())

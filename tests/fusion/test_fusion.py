@@ -266,7 +266,7 @@ def test_early_joins_sequences_of_one_length_step_by_step():
     infos = {"a": BlockInfo("sequence", (3,), 6), "b": BlockInfo("sequence", (2,), 6)}
     module, w = build("early", infos)
     reference = Conv1dEncoder(
-        BlockInfo("sequence", (5,), 6), False, hidden_dim=HIDDEN, statistics=False, dropout=0.3, activation="relu"
+        BlockInfo("sequence", (5,), 6), False, hidden_dim=HIDDEN, dropout=0.3, activation="relu"
     ).double()
     reference.load_state_dict({k.removeprefix("joint."): v for k, v in module.state_dict().items() if "joint" in k})
     rng = np.random.default_rng(0)
