@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
-from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
 
@@ -39,7 +39,8 @@ def at_least_one(**values: Any) -> None:
 
 def check_channels(channels: Any) -> None:
     """Refuse sizes of the layers of an encoder, one after the other, that are no whole numbers of 1 or more."""
-    if not isinstance(channels, Collection) or not all(is_whole(n) and n >= 1 for n in channels):
+    rows = isinstance(channels, list | tuple) or (isinstance(channels, np.ndarray) and channels.ndim == 1)
+    if not rows or not all(is_whole(n) and n >= 1 for n in channels):
         raise ValueError(f"channels={channels!r} must be whole numbers of 1 or more, such as (16, 32).")
 
 
@@ -48,6 +49,25 @@ def check_width(kernel_size: Any, kept: str) -> None:
     at_least_one(kernel_size=kernel_size)
     if kernel_size % 2 == 0:
         raise ValueError(f"kernel_size={kernel_size} must be odd, so that every {kept} keeps its place.")
+
+
+def check_declared(parameter: inspect.Parameter, value: Any) -> None:
+    """Refuse a value that is not of the type that a signature declares, of switches and of numbers.
+
+    Any word is true, "no" as well, and what is no number would be one until it is used.
+    """
+    name, declared = parameter.name, parameter.annotation
+    declared = declared if isinstance(declared, str) else inspect.formatannotation(declared)
+    kinds = {kind.strip() for kind in declared.split("|")}
+    if value is None and ("None" in kinds or parameter.default is None):
+        return
+    if kinds <= {"bool", "None"} and not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}={value!r} must be True or False.")
+    if "float" in kinds and not (isinstance(value, str) and "str" in kinds):
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise ValueError(f"{name}={value!r} must be a number.")
+        if not math.isfinite(value):
+            raise ValueError(f"{name} == {value}, must be finite.")
 
 
 def divisors(size: int) -> list[int]:

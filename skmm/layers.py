@@ -42,6 +42,11 @@ def make_activation(activation: str | Callable[[], nn.Module]) -> nn.Module:
         if activation not in ACTIVATIONS:
             raise unknown("activation", activation, ACTIVATIONS)
         return ACTIVATIONS[activation]()
+    if isinstance(activation, nn.Module) or not callable(activation):
+        raise ValueError(
+            f"activation={activation!r} must be the name or the class of an activation, torch.nn.ReLU say; valid "
+            f"names are {list(ACTIVATIONS)}."
+        )
     return activation()
 
 

@@ -6,16 +6,14 @@ import inspect
 from collections import UserDict
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.utils import check_scalar
 from torch import nn
 
-from skmm._checks import unknown
+from skmm._checks import check_declared, unknown
 from skmm.blocks import KINDS
 from skmm.blocks._blocks import BlockInfo
 from skmm.table import Table
@@ -158,6 +156,7 @@ class Spec(metaclass=_Named):
     """A name in a registry, or a class, with parameters."""
 
     _registry: ClassVar[Registry]
+    _kind: ClassVar[type] = nn.Module
     # parameters that another place decides, with the place to say so
     _elsewhere: ClassVar[Mapping[str, str]] = {}
 
@@ -176,6 +175,9 @@ class Spec(metaclass=_Named):
     def target(self) -> type:
         """The class that the name stands for."""
         if isinstance(self.name, type):
+            if not issubclass(self.name, self._kind) or self.name is self._kind:
+                own = f"{self._kind.__module__.removesuffix('.module')}.{self._kind.__name__}"
+                raise ValueError(f"{type(self).__name__} takes a name or a subclass of {own}, got {self.name!r}.")
             return self.name
         if not isinstance(self.name, str):
             raise ValueError(f"{type(self).__name__} takes a name or a class, got {self.name!r}.")
@@ -248,22 +250,17 @@ class Spec(metaclass=_Named):
             if param not in defaults:
                 raise unknown(f"parameter of {self._label()}:", param, defaults)
         values = {**defaults, **self._params}
-        for parameter in self._parameters():
-            self._check_type(parameter, values[parameter.name])
         for name, value in (inherited or {}).items():
             if name in values and values[name] is None:
                 values[name] = value
+        # of a grid that is an array; torch takes no numbers of NumPy in many places
+        values = {name: v.item() if isinstance(v, np.generic) else v for name, v in values.items()}
+        try:
+            for parameter in self._parameters():
+                check_declared(parameter, values[parameter.name])
+        except ValueError as error:
+            raise ValueError(f"{self._label()}: {error}") from None
         return values
-
-    def _check_type(self, parameter: inspect.Parameter, value: Any) -> None:
-        """Refuse what is no switch or number where the class says that it takes one: "no" would be true."""
-        name, kind = parameter.name, parameter.annotation
-        if value is None and parameter.default is None:
-            return
-        if kind in (bool, "bool") and not isinstance(value, bool | np.bool_):
-            raise ValueError(f"{self._label()}: {name}={value!r} must be True or False.")
-        if kind in (float, "float") and (not isinstance(value, Real) or isinstance(value, bool)):
-            raise ValueError(f"{self._label()}: {name}={value!r} must be a number.")
 
     def build(self, *structure: Any, inherited: Mapping[str, Any] | None = None) -> Any:
         """Construct the class with its structure (positional) and its parameters (by keyword).
@@ -283,14 +280,13 @@ class Spec(metaclass=_Named):
 
     def _label(self) -> str:
         """What it is called in messages."""
-        name = self.name if isinstance(self.name, str) else self.name.__name__
-        return f"{self._registry.what} {name!r}"
+        return f"{self._registry.what} {getattr(self.name, '__name__', self.name)!r}"
 
     def __sklearn_clone__(self) -> Self:
         return type(self)(self.name, **{k: clone(v, safe=False) for k, v in self._params.items()})
 
     def __repr__(self) -> str:
-        name = repr(self.name) if isinstance(self.name, str) else self.name.__name__
+        name = getattr(self.name, "__name__", repr(self.name))
         parts = [name, *(f"{k}={v!r}" for k, v in self._params.items())]
         return f"{type(self).__name__}({', '.join(parts)})"
 
@@ -361,7 +357,8 @@ class Encoder(Spec, EncoderNames):
         """The module, with its ``lr_factor``."""
         values = self.resolve(inherited)
         factor = values.pop("lr_factor")
-        check_scalar(factor, "lr_factor", Real, min_val=0)
+        if factor < 0:
+            raise ValueError(f"{self._label()}: lr_factor={factor!r} must be 0 or more.")
         module = self._construct(structure, values)
         module.lr_factor = factor
         return module
@@ -387,6 +384,7 @@ class Optimizer(Spec, OptimizerNames):
     """
 
     _registry = OPTIMIZERS
+    _kind = torch.optim.Optimizer
     _elsewhere: ClassVar[Mapping[str, str]] = {"lr": "lr=...", "weight_decay": "weight_decay=..."}
 
     def _parameters(self) -> list[inspect.Parameter]:

@@ -24,6 +24,7 @@ from skmm.blocks._kinds import (
     is_lazy,
     last_steps,
     sample_shape,
+    side_by_side,
 )
 from skmm.blocks._stored import stored_blocks
 from skmm.columns._lazy import HELD, LazyTable
@@ -354,9 +355,7 @@ class Blocks:
             if block is None or present is None:
                 block, present = nothing(part, self._n), np.zeros(self._n, dtype=bool)
             flat.append(flattened(name, block, present, part, dtype))
-        if any(sp.issparse(values) for values in flat):
-            return sp.csr_array(sp.hstack(flat, format="csr", dtype=dtype)), layout
-        return np.concatenate(flat, axis=1), layout
+        return side_by_side(flat, dtype), layout
 
     @classmethod
     def from_flat(cls, flat: Any, layout: FlatLayout) -> Blocks:

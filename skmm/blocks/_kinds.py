@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -316,6 +316,19 @@ def spread(block: Block, rows: np.ndarray, n_samples: int) -> Block:
     full = np.full((n_samples, *block.shape[1:]), fill, dtype=block.dtype)
     full[rows] = block
     return full
+
+
+def side_by_side(parts: Sequence[Any], dtype: Any = None) -> Any:
+    """Tables joined by their columns: an array, or CSR where one is sparse, its indices of 32 bits if they suffice.
+
+    Much of scikit-learn, its trees among them, takes no others.
+    """
+    if not any(map(sp.issparse, parts)):
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    joined = sp.csr_array(parts[0] if len(parts) == 1 else sp.hstack(parts, format="csr", dtype=dtype))
+    if max(joined.nnz, joined.shape[1]) <= np.iinfo(np.int32).max:
+        joined.indices, joined.indptr = (x.astype(np.int32, copy=False) for x in (joined.indices, joined.indptr))
+    return joined
 
 
 def _spread_offsets(offsets: np.ndarray, rows: np.ndarray, n_samples: int) -> np.ndarray:

@@ -116,7 +116,17 @@ def add_task(parser: argparse.ArgumentParser) -> None:
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="random seed (default: %(default)s)")
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is no seed; give one from 0 to 2**32 - 1")
+    return value
+
+
+_seed.__name__ = "whole number"
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:

@@ -46,9 +46,18 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def check_fusion(name: str | None) -> None:
+    """Refuse a fusion that there is not before anything is read or tried."""
+    from skmm.spec import Fusion
+
+    if name not in (None, "auto"):
+        Fusion(name).target()
+
+
 def run(args: argparse.Namespace) -> None:
     out = check_new("--out", args.out, [args.file], [".skmm"], force=args.force)
     _training.check_can_save()
+    check_fusion(args.fusion)
     data = read(args)
     data.check_lengths(args.groups)
     _training.tell_suspects(data, data.X, data.y, data.groups)

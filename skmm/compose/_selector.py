@@ -14,7 +14,7 @@ from skmm._checks import unknown
 from skmm._documentation import Documented
 from skmm.blocks import Block, Blocks, RaggedArray, block_kind
 from skmm.blocks._given import blocks_if_named
-from skmm.blocks._kinds import as_kind, spread
+from skmm.blocks._kinds import as_kind, side_by_side, spread
 from skmm.compose._summary import (
     MOMENTS,
     count_tokens,
@@ -160,10 +160,7 @@ class ModalitySelector(TransformerMixin, Documented, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._read(X, lambda _: list(self.shapes_))
-        parts = [self._part(name, block, X.present[name]) for name, block in X.items()]
-        if len(parts) == 1:
-            return parts[0]
-        return sp.hstack(parts, format="csr") if any(map(sp.issparse, parts)) else np.hstack(parts)
+        return side_by_side([self._part(name, block, X.present[name]) for name, block in X.items()])
 
     def _part(self, name: str, block: Block, present: np.ndarray) -> Any:
         """The columns of one modality."""

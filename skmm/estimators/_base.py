@@ -8,7 +8,7 @@ import functools
 import inspect
 import time as time_module
 from abc import ABCMeta, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, check_scalar
 from sklearn.utils.validation import column_or_1d
 
-from skmm._checks import unknown
+from skmm._checks import is_whole, unknown
 from skmm._devices import draw_seed, find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
@@ -62,6 +62,7 @@ from skmm.training._optimizers import (
 from skmm.training._plan import (
     Folds,
     TrainingPlan,
+    as_splits,
     assign_folds,
     encode_marks,
     folds_of_splits,
@@ -146,9 +147,16 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         super()._check_params()
         check_scalar(self.n_members, "n_members", Integral, min_val=1)
         check_scalar(self.modality_loss, "modality_loss", Real, min_val=0, include_boundaries="left")
-        if not isinstance(self.stack, bool) and self.stack != "auto":
+        if isinstance(self.cv, bool) or (is_whole(self.cv) and self.cv < 2):
+            raise ValueError(f"cv={self.cv!r} leaves nothing out; give 2 folds or more, a splitter, or None.")
+        if is_whole(self.cv) and self.cv > self.n_members > 1:
+            raise ValueError(
+                f"cv={self.cv} folds need as many members, each of which leaves one out, and n_members="
+                f"{self.n_members}; set n_members={self.cv}, or give fewer folds."
+            )
+        if not isinstance(self.stack, bool | np.bool_) and self.stack != "auto":
             raise ValueError(f"stack={self.stack!r} is none of True, False and 'auto'.")
-        if self.stack is True and self.n_members == 1:
+        if self.n_members == 1 and self._wants_stack():
             raise ValueError(
                 "stack=True fits the stack on what each member says of the samples that it left out, so it needs "
                 "n_members of 2 or more, got n_members=1; set n_members=8, or stack=False."
@@ -179,7 +187,7 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
             )
 
     def _wants_stack(self) -> bool:
-        return self.n_members > 1 if self.stack == "auto" else bool(self.stack)
+        return self.n_members > 1 if isinstance(self.stack, str) else bool(self.stack)
 
     def _hides_modalities(self) -> bool:
         """Whether training hides modalities of samples at random."""
@@ -272,6 +280,11 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
                 net = self._build(prepared, random, device) if reset else self.net_
                 training, validation = self._load_training(prepared, device)
                 stacks = prepared.plan.blind and self._wants_stack()
+                if isinstance(self.experts, Mapping) and self.experts and reset and not stream and not stacks:
+                    warn(
+                        f"experts={list(self.experts)} and the stack are left out: they learn from predictions of "
+                        "samples that were left out, and of these none can be."
+                    )
                 if stacks and self.time_limit is not None:
                     self._fit_experts(prepared, tasks)  # first, for training ends when the time does
                 rounds = self._rounds(prepared, net, training) if epochs is None and reset else None
@@ -395,9 +408,11 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
             target, encoded = target.softened(soft)
         splits = None
         if self.cv is not None and not isinstance(self.cv, Integral):
-            splits = list(
-                check_cv(self.cv, y, classifier=is_classifier(self)).split(np.zeros(len(blocks)), y, groups)
-            )
+            pairs = self.cv
+            if isinstance(pairs, str) or not isinstance(pairs, Iterable):
+                splitter = check_cv(self.cv, y, classifier=is_classifier(self))
+                pairs = splitter.split(np.zeros(len(blocks)), y, groups)
+            splits = as_splits(pairs, len(blocks))
         if groups is None and self.cv is None and self.n_members > 1:
             warn_of_forgotten_groups()
         groups = None if groups is None else encode_marks(column_or_1d(groups), "groups")
@@ -473,7 +488,7 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         if self.compile and (reason := unsupported(networks[0], "compile")):
             raise ValueError(f"compile=True: {reason}; set compile=False.")
         n_samples = len(prepared.plan.train)
-        batch_size: Any = auto_batch_size(n_samples) if self.batch_size == "auto" else self.batch_size
+        batch_size = auto_batch_size(n_samples) if self.batch_size == "auto" else int(self.batch_size)
         max_epochs = auto_epochs(n_samples, batch_size) if self.max_epochs == "auto" else self.max_epochs
         hide = (ModalityDropout(self.modality_dropout),) if self.modality_dropout else ()
         net = MultimodalNet(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import time
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import clone, is_classifier, is_clusterer, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
@@ -24,7 +25,7 @@ from skmm.blocks import Blocks
 from skmm.blocks._blocks import without
 from skmm.estimators._expert_menu import FEWEST, Choice, asked_at_once, auto_experts
 from skmm.estimators._flat import FlatForm, RawTables, as_unseen
-from skmm.estimators._targets import Target, exact
+from skmm.estimators._targets import Target, ValueTarget, exact
 from skmm.inputs._inputs import Inputs
 from skmm.training._plan import Folds
 
@@ -45,7 +46,7 @@ def check_experts(experts: Any, *, classify: bool) -> None:
         estimator = given[0] if isinstance(given, tuple) and len(given) == 2 else given
         if not isinstance(name, str) or not name:
             raise ValueError(f"experts: {name!r} is no name; name each expert by a string.")
-        if not hasattr(estimator, "fit") or isinstance(estimator, type):
+        if not all(hasattr(estimator, method) for method in ("fit", "get_params")) or isinstance(estimator, type):
             raise ValueError(
                 f"expert {name!r}: expected an estimator or a pair (estimator, modalities), got {given!r}."
             )
@@ -57,11 +58,18 @@ def check_experts(experts: Any, *, classify: bool) -> None:
             raise ValueError(
                 f"expert {name!r}: {type(estimator).__name__} is a classifier, here values are predicted."
             )
-        if classify and not hasattr(estimator, "predict_proba"):
-            raise ValueError(
-                f"expert {name!r}: {type(estimator).__name__} has no predict_proba, which the stack weighs; wrap "
-                "it in CalibratedClassifierCV, or choose another."
-            )
+        # of some, such as a StackingClassifier, it shows only when they are fitted
+        if classify and not hasattr(estimator, "predict_proba") and not hasattr(type(estimator), "predict_proba"):
+            raise ValueError(f"expert {name!r}: {_without_probabilities(estimator)}")
+        if not classify and (not hasattr(estimator, "predict") or is_clusterer(estimator)):
+            raise ValueError(f"expert {name!r}: {type(estimator).__name__} predicts no values.")
+
+
+def _without_probabilities(estimator: Any) -> str:
+    return (
+        f"{type(estimator).__name__} has no predict_proba, which the stack weighs; wrap it in "
+        "CalibratedClassifierCV, or choose another."
+    )
 
 
 def choose_experts(experts: Any, form: FlatForm, target: Target, n_samples: int) -> list[Choice]:
@@ -77,6 +85,8 @@ def choose_experts(experts: Any, form: FlatForm, target: Target, n_samples: int)
             modalities = form.names
         elif isinstance(modalities, str):
             modalities = [modalities]
+        if not isinstance(modalities, Collection) or not all(isinstance(each, str) for each in modalities):
+            raise ValueError(f"expert {name!r}: {modalities!r} are no names of modalities, valid are {form.names}.")
         modalities = list(modalities)
         if not modalities:
             raise ValueError(
@@ -119,11 +129,11 @@ def _fit_weighted(model: Any, X: Any, y: Any, weights: np.ndarray) -> Any:
     name, last = "sample_weight", model
     while isinstance(last, Pipeline):
         name, last = f"{last.steps[-1][0]}__{name}", last.steps[-1][1]
-    takes = has_fit_parameter(last, "sample_weight") or any(
-        p.kind is p.VAR_KEYWORD for p in inspect.signature(last.fit).parameters.values()
-    )
-    if takes:
+    if has_fit_parameter(last, "sample_weight"):
         return model.fit(X, y, **{name: weights})
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(last.fit).parameters.values()):
+        with contextlib.suppress(TypeError, ValueError):  # that it takes none may be what it says, or what is below
+            return model.fit(X, y, **{name: weights})
     counts = weights / weights.min()
     if np.allclose(counts, np.round(counts)) and counts.sum() < 10 * len(counts):  # samples that were given twice
         often = np.repeat(np.arange(len(counts)), np.round(counts).astype(int))
@@ -340,9 +350,13 @@ class ExpertFolds:
         def fitted(task: tuple[Any, np.ndarray]) -> Any:
             setting, chosen = task
             rows = np.flatnonzero(chosen & has)
+            if not len(rows):
+                raise ValueError("a fold leaves no row to learn from that has one of these modalities.")
             y = self.target.given(self.encoded[rows], standard=not choice.required)
             model = _fit(choice, _with_random_state(setting, self.seed), X[rows], y, self.weights[rows])
             bar.advance(ranks.world_size)
+            if not isinstance(self.target, ValueTarget) and not hasattr(model, "predict_proba"):
+                raise ValueError(_without_probabilities(model))
             return model
 
         def loss(model: Any, fold: int) -> tuple[float, float]:
@@ -412,18 +426,25 @@ def _check_input(choice: Choice, X: Any, has: np.ndarray, rows: np.ndarray) -> N
     while isinstance(first, Pipeline):  # whose own tags say that it refuses gaps, whatever comes first
         first = first.steps[0][1]
     tags = get_tags(first).input_tags
-    if isinstance(X, np.ndarray):
-        gaps = np.flatnonzero(has & np.isnan(X).any(axis=1))
-        if len(gaps) and not tags.allow_nan:
-            raise ValueError(
-                f"row {rows[gaps].min()} has gaps (NaN), which it refuses; put an imputer before it, "
-                f"make_pipeline(SimpleImputer(), {type(model).__name__}(...))."
-            )
-    elif not tags.sparse:
+    if not isinstance(X, np.ndarray) and not tags.sparse:
         raise ValueError(
             "what it reads is sparse, which it refuses; put make_pipeline(TruncatedSVD(64), "
             f"{type(model).__name__}(...)) in its place."
         )
+    gaps = np.flatnonzero(has & _with_gaps(X))
+    if len(gaps) and not tags.allow_nan:
+        raise ValueError(
+            f"row {rows[gaps].min()} has gaps (NaN), which it refuses; put an imputer before it, "
+            f"make_pipeline(SimpleImputer(), {type(model).__name__}(...))."
+        )
+
+
+def _with_gaps(X: Any) -> np.ndarray:
+    """Which rows have a NaN, (n,)."""
+    if isinstance(X, np.ndarray):
+        return np.asarray(np.isnan(X).any(axis=1))
+    owners = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    return np.bincount(owners[np.isnan(X.data)], minlength=X.shape[0]) > 0
 
 
 def with_experts(heads: Iterable[str], experts: Iterable[str]) -> list[str]:

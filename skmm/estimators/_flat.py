@@ -13,6 +13,7 @@ from skmm._devices import find_device
 from skmm.blocks import Block, Blocks
 from skmm.blocks._blocks import is_lazy, trusted_blocks
 from skmm.blocks._given import sample_lengths
+from skmm.blocks._kinds import side_by_side
 from skmm.compose import ModalitySelector
 from skmm.compose._summary import is_series
 from skmm.estimators._kernels import RandomKernels, affordable, n_kernels
@@ -185,10 +186,7 @@ class FlatForm:
 
     def table(self, raw: RawTables, names: Sequence[str], form: str) -> Any:
         """Some modalities side by side, in one of the forms: dense, or CSR if any is sparse."""
-        parts = [getattr(self, f"_{form}")(name, raw) for name in names]
-        if len(parts) == 1:
-            return parts[0]
-        return sp.hstack(parts, format="csr") if any(map(sp.issparse, parts)) else np.hstack(parts)
+        return side_by_side([getattr(self, f"_{form}")(name, raw) for name in names])
 
     def _raw(self, name: str, raw: RawTables) -> Any:
         return raw.tables[name]

@@ -69,7 +69,7 @@ class SpecParams(Documented, BaseEstimator):
                 self._set_encoder(rest, nested[key])
             elif owner == "augment":
                 self._set_augmentation(rest, nested[key])
-            elif owner == "experts" and isinstance(getattr(self, owner, None), Mapping):
+            elif owner == "experts" and hasattr(self, owner):
                 self._set_expert(rest, nested[key])
             else:
                 super().set_params(**{key: nested[key]})
@@ -116,7 +116,14 @@ class SpecParams(Documented, BaseEstimator):
         self.augment = {**augment, name: changed}
 
     def _set_expert(self, key: str, value: Any) -> None:
+        if not isinstance(self.experts, Mapping):
+            raise ValueError(
+                f"experts={self.experts!r} names none whose {key!r} could be set; give a dict, "
+                "e.g. experts={'forest': RandomForestClassifier()}."
+            )
         name = _owner(self.experts, key) or key
+        if name not in self.experts and "__" in key and not hasattr(value, "fit") and not isinstance(value, tuple):
+            raise unknown("expert:", key.partition("__")[0], self.experts)
         if inside := key[len(name) + 2 :]:
             given = self.experts[name]
             expert, *modalities = given if isinstance(given, tuple) else (given,)

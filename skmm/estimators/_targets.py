@@ -156,6 +156,18 @@ class Target(ABC):
 # -- classification -----------------------------------------------------------------------------------------------
 
 
+_ROUNDING = 1e-3  # by which probabilities may be off
+
+
+def _probabilities(found: Any) -> np.ndarray:
+    """What an estimator says, if it can be probabilities."""
+    found = np.asarray(found, dtype=np.float64)
+    wrong = ~((found >= -_ROUNDING) & (found <= 1 + _ROUNDING))  # NaN, too
+    if wrong.any():
+        raise ValueError(f"its predict_proba says {found[wrong][0]}, which is no probability.")
+    return found
+
+
 _BINARIZE = "give the matrix of 0 and 1 that MultiLabelBinarizer().fit_transform(y) makes of it."
 
 
@@ -174,7 +186,14 @@ def _read_labels(y: Any) -> np.ndarray:
     if not sp.issparse(y):
         _refuse_lists(y)
         assert_all_finite(y, input_name="y")
-    check_classification_targets(y)
+    try:
+        check_classification_targets(y)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in np.ravel(np.asarray(y, dtype=object)).tolist()})
+        raise ValueError(
+            f"y holds labels of the types {kinds}, which have no order; make all of them strings, "
+            "[str(label) for label in y]."
+        ) from None
     kind = type_of_target(y, input_name="y")
     if kind == "multilabel-indicator":
         indicator = check_array(y, accept_sparse="csr", dtype=None, ensure_2d=True, input_name="y")
@@ -231,11 +250,13 @@ class ClassTarget(Target):
             raise ValueError(f"y has {labels.shape[1]} outputs, unlike the {self.n_outputs} of the first fit.")
         return self.numbers(labels)
 
-    def numbers(self, labels: np.ndarray) -> np.ndarray:
+    def numbers(self, labels: np.ndarray, whose: str = "y holds") -> np.ndarray:
         """Places of labels among the classes."""
         foreign = np.setdiff1d(labels, self.classes)
         if len(foreign):
-            raise ValueError(f"y holds {foreign[0]!r}, which is not among the classes {self.classes.tolist()}.")
+            raise ValueError(
+                f"{whose} {foreign.tolist()[0]!r}, which is not among the classes {self.classes.tolist()}."
+            )
         return np.searchsorted(self.classes, labels)
 
     def weigh(self, encoded: np.ndarray, weights: np.ndarray, class_weight: Any, *, whole: bool) -> np.ndarray:
@@ -249,6 +270,11 @@ class ClassTarget(Target):
         each = compute_class_weight(
             class_weight, classes=self.classes[seen], y=self.classes[encoded], sample_weight=weights
         )
+        wrong = ~(np.isfinite(each) & (each >= 0))
+        if wrong.any():
+            raise ValueError(
+                f"class_weight gives {self.classes[seen][wrong].tolist()[0]!r} the weight {each[wrong][0]}."
+            )
         factor = np.ones(len(self.classes))
         factor[seen] = each
         return weights * factor[encoded]
@@ -297,7 +323,7 @@ class ClassTarget(Target):
     def said_by(self, estimator: Any, X: Any, *, standard: bool = False) -> np.ndarray:
         found = np.zeros((X.shape[0], self.n_outputs))
         # of a class that it never saw it says that it cannot be
-        found[:, np.searchsorted(self.classes, estimator.classes_)] = estimator.predict_proba(X)
+        found[:, self.numbers(estimator.classes_, "its classes_ hold")] = _probabilities(estimator.predict_proba(X))
         return np.log(found.clip(np.exp(FLOOR)))
 
     def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -402,6 +428,7 @@ class LabelsTarget(Target):
                 there = np.flatnonzero(np.asarray(classes) == 1)
                 columns.append(own[:, there[0]] if len(there) else np.zeros(len(own)))
             found = np.column_stack(columns)
+        found = _probabilities(found)
         return logit(np.clip(found, expit(FLOOR), expit(-FLOOR)))
 
     def slope(self, outputs: np.ndarray, encoded: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -517,6 +544,8 @@ class ValueTarget(Target):
 
     def said_by(self, estimator: Any, X: Any, *, standard: bool = False) -> np.ndarray:
         found = np.asarray(estimator.predict(X), dtype=np.float64).reshape(X.shape[0], -1)
+        if not np.isfinite(found).all():
+            raise ValueError(f"it predicts {found[~np.isfinite(found)][0]} of some sample.")
         return found if standard else (found - self.mean) / self.deviation
 
     def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:

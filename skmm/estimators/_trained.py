@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterable
 from numbers import Integral, Real
@@ -15,7 +16,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils import check_scalar
 
-from skmm._checks import unknown
+from skmm._checks import check_declared, is_whole, unknown
 from skmm._devices import draw_seed, draw_shared_seed, find_device
 from skmm._ranks import current
 from skmm.blocks import Blocks
@@ -89,6 +90,12 @@ class TrainedEstimator(SpecParams, CallbackSupportMixin, BaseEstimator):
 
     def _check_params(self) -> None:
         """Refuse parameters that no fit can be made with."""
+        for parameter in inspect.signature(type(self)).parameters.values():
+            check_declared(parameter, getattr(self, parameter.name))
+        if self.random_state is not None and is_whole(self.random_state) and not 0 <= self.random_state < 2**32:
+            raise ValueError(f"random_state={self.random_state!r} must lie between 0 and 2**32 - 1.")
+        if not is_whole(self.verbose) and not isinstance(self.verbose, bool | np.bool_):
+            raise ValueError(f"verbose={self.verbose!r} must be a whole number, 0 for silence.")
         if self.dropout != "auto":
             check_scalar(self.dropout, "dropout", Real, **_SHARE)
         check_scalar(self.weight_decay, "weight_decay", Real, **_NOT_NEGATIVE)

@@ -457,7 +457,7 @@ class SearchLoop:
             if losses is None:
                 continue
             own = losses[a:b]
-            learner.error = learner.error or divergence(prefix, own, learner.n_epochs, net.base_lr_)
+            learner.error = learner.error or divergence(f"{prefix} loss", own, learner.n_epochs, net.base_lr_)
             net.history.record(f"{prefix}_loss", own.mean().item())
 
     def hand_back(self, learner: Learner) -> None:
@@ -470,6 +470,7 @@ class SearchLoop:
             for own, stacked in zip(module.parameters(), source, strict=True):
                 own.copy_(stacked[a] if module.n_members == 1 else stacked[a:b])
         learner.net.copies_ = {}
+        learner.error = learner.error or learner.net.diverged()
 
     def drop(self, learners: list[Learner]) -> None:
         """Give these their weights, and train no more of them."""

@@ -100,7 +100,15 @@ def check_encoders(encoders: Any, names: list[str]) -> dict[str, Any]:
     for name in encoders:
         if name not in names:
             raise unknown("modality in encoders:", name, names)
-    return {name: Encoder() if encoders.get(name) is None else encoders[name] for name in names}
+    choices = {name: Encoder() if encoders.get(name) is None else encoders[name] for name in names}
+    for name, choice in choices.items():
+        spec = as_spec(Encoder, choice)
+        if isinstance(spec, Encoder) and spec.name != "auto":
+            try:
+                spec.target()
+            except ValueError as error:
+                raise ValueError(f"modality {name!r}: {error}") from None
+    return choices
 
 
 def settled(encoders: Any, names: list[str], modules: Iterable[nn.Module]) -> dict[str, Any]:

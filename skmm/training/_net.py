@@ -213,11 +213,18 @@ class MultimodalNet(NeuralNet):
             self._partial_fit(training, validation, epochs - found, own)
         while len(self.history) and "train_loss" not in self.history[-1]:
             self.history.pop()  # an epoch that was interrupted
+        if (error := self.diverged()) is not None:
+            raise error
         done = len(self.history) - before
         if self.interrupted_ and not done:
             raise KeyboardInterrupt("training was interrupted before its first epoch had ended")
         if done < epochs and not any(x.stopped for x in ending):
             warn(f"training was interrupted after {done} of {epochs} epochs; what was learned is kept.")
+
+    def diverged(self) -> ValueError | None:
+        """The error that weights are no numbers any more, or nothing; no loss tells it of the last step."""
+        largest = [p.detach().abs().max().cpu() for p in self.module_.parameters() if p.requires_grad and p.numel()]
+        return divergence("weights", torch.stack(largest), len(self.history), self.base_lr_) if largest else None
 
     def expect_parts(self, training: TrainingSet, n_parts: int | None) -> None:
         """Spread the schedule over all parts of a stream, from the first on, where their number is known."""
@@ -423,7 +430,7 @@ class MultimodalNet(NeuralNet):
         per_batch, of_batch = (of_rank, sizes) if training else _of_all_batches(of_rank, sizes)
         size = torch.tensor(of_batch, dtype=torch.float64)
         per_member = (per_batch * size.unsqueeze(1)).sum(0) / size.sum()
-        if (error := divergence(prefix, per_member, len(self.history), self.base_lr_)) is not None:
+        if (error := divergence(f"{prefix} loss", per_member, len(self.history), self.base_lr_)) is not None:
             raise error
         self.member_losses_[prefix] = per_member
         of_all = self.history[-1]["batches"]

@@ -96,10 +96,10 @@ def make_optimizer(
         options["fused"] = True  # one kernel for all parameters
     try:
         return cls(groups, lr=lr, **options)
-    except ValueError as error:
-        raise ValueError(
-            f"optimizer {cls.__name__}: {str(error).rstrip('.')}; choose another, such as 'adamw'."
-        ) from None
+    except Exception as error:  # of values that are none torch says it in many ways, assertions among them
+        given = ", ".join(f"{name}={value!r}" for name, value in spec.given.items())
+        other = f"with {given}; mend these" if given else "choose another, such as 'adamw'"
+        raise ValueError(f"optimizer {cls.__name__}: {str(error).rstrip('.')}; {other}.") from error
 
 
 # -- sizes --------------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -263,6 +264,13 @@ def folds_of_splits(n_members: int, splits: list[tuple[np.ndarray, np.ndarray]],
         seen[f, train] = True
     for f, own in enumerate(seen):
         own[fold == f] = False
+        if not own.any():
+            raise ValueError(f"cv, fold {f}: beside the rows that it leaves out there is none to learn from.")
+    if (fold < 0).all():
+        raise ValueError(
+            "cv leaves out no row, and what the stack and experts learn from are predictions of such rows; give a "
+            "splitter that does, or leave cv at None."
+        )
     whole = not np.array_equal(seen, fold != np.arange(len(splits))[:, None])
     most = n_members // 2 if whole else n_members
     if len(splits) > most:
@@ -272,6 +280,33 @@ def folds_of_splits(n_members: int, splits: list[tuple[np.ndarray, np.ndarray]],
             f"n_members={len(splits) * (1 + whole)}, or give cv fewer splits."
         )
     return Folds(fold, seen, whole)
+
+
+def as_splits(given: Iterable[Any], n_samples: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What a splitter gives, as pairs of positions: to learn from, and to leave out."""
+    splits = []
+    for f, pair in enumerate(given):
+        if len(pair) != 2:
+            raise ValueError(
+                f"cv, fold {f}: expected rows to learn from and rows to leave out, got {len(pair)} parts."
+            )
+        train, left_out = (_positions(rows, f, n_samples) for rows in pair)
+        splits.append((train, left_out))
+    return splits
+
+
+def _positions(given: Any, fold: int, n_samples: int) -> np.ndarray:
+    """Rows of a fold as positions."""
+    rows = np.ravel(given)
+    if rows.dtype == bool and len(rows) == n_samples:
+        return np.flatnonzero(rows)
+    wrong = np.ones(len(rows), dtype=bool) if rows.dtype.kind not in "iu" else (rows < 0) | (rows >= n_samples)
+    if wrong.any():
+        raise ValueError(
+            f"cv, fold {fold}: {rows[wrong][0].item()!r} is the position of none of the {n_samples} rows, 0 to "
+            f"{n_samples - 1}."
+        )
+    return rows.astype(np.int64)
 
 
 def encode_marks(values: np.ndarray, name: str) -> np.ndarray:

@@ -56,13 +56,13 @@ def add_gradients(parameters: list[Any], loss: Tensor) -> Tensor:
     return loss
 
 
-def divergence(prefix: str, losses: Tensor, epoch: int, lr: float) -> ValueError | None:
-    """The error that says that a member's loss is no number any more, or nothing: losses (K,)."""
-    bad = ~torch.isfinite(losses)
+def divergence(what: str, values: Tensor, epoch: int, lr: float) -> ValueError | None:
+    """The error that says that losses of members, or weights, are no numbers any more, or nothing: values (K,)."""
+    bad = ~torch.isfinite(values)
     if not bad.any():
         return None
     error = ValueError(
-        f"the {prefix} loss became {losses[bad][0].item()} in epoch {epoch} with lr={lr}. Try a lower lr, "
+        f"the {what} became {values[bad][0].item()} in epoch {epoch} with lr={lr}. Try a lower lr, "
         "clip_grad_norm=1.0, scale_inputs=True, or check the values of the inputs and the target."
     )
     return common(error)

@@ -611,7 +611,7 @@ def test_learning_rate_of_an_encoder_is_a_parameter_of_a_grid():
     clf = MultimodalClassifier(encoders={"a": "mlp"}).set_params(encoders__a__lr_factor=0.1)
     assert clf.encoders["a"].get_params()["lr_factor"] == 0.1
     X = Blocks(a=make_block("vector", Y))
-    with pytest.raises(ValueError, match=r"modality 'a': lr_factor == -1, must be >= 0"):
+    with pytest.raises(ValueError, match=r"modality 'a': encoder 'mlp': lr_factor=-1 must be 0 or more"):
         small(encoders=Encoder("mlp", lr_factor=-1)).fit(X, Y)
 
 

@@ -239,6 +239,11 @@ def test_a_target_of_words_of_a_regressor():
         small(MultimodalRegressor).fit(two(), np.array(["a", "b"])[Y])
 
 
+def test_labels_that_have_no_order():
+    with pytest.raises(ValueError, match=r"y holds labels of the types \['int', 'str'\], .* strings"):
+        small().fit(two(), np.array(["a", 1] * 20, dtype=object))
+
+
 def test_several_columns_of_classes():
     with pytest.raises(ValueError, match=words("several columns", "MultiOutputClassifier")):
         small().fit(two(), np.column_stack([Y, np.arange(40) % 3]))
@@ -309,7 +314,7 @@ def test_pictures_whose_channels_come_first(shape):
     small(max_epochs=1).fit({"photo": np.moveaxis(pictures, axis, -1)}, y)
 
 
-@pytest.mark.parametrize("class_weight", ["equal", {0: 1, 7: 2}, {"no": 1}, [1, 2]])
+@pytest.mark.parametrize("class_weight", ["equal", {0: 1, 7: 2}, {"no": 1}, [1, 2], {0: np.nan}, {0: -1}])
 def test_bad_class_weights(class_weight):
     with pytest.raises(ValueError, match=r"(?i)class_weight|class weight|classes"):
         small(class_weight=class_weight).fit(two(), Y)
@@ -328,7 +333,8 @@ def test_bad_class_weights(class_weight):
         ({"fusion": Fusion("mfb", rank=3)}, ["'mfb'", "'rank'", "'factor'"]),
         ({"fusion": 3}, ["fusion", "3", "'auto'", "'concat'"]),
         ({"encoders": "grou"}, ["encoder 'grou'", *list_encoders()]),
-        ({"encoders": {"audio": "grou"}}, ["encoder 'grou'", "'gru'"]),
+        ({"encoders": {"audio": "grou"}}, ["modality 'audio'", "encoder 'grou'", "'gru'"]),
+        ({"encoders": {"audio": Encoder}}, ["modality 'audio'", "subclass of torch.nn.modules.Module", "Encoder"]),
         ({"encoders": {"audio": Encoder("gru", layers=2)}}, ["'audio'", "'gru'", "'layers'", "'n_layers'"]),
         ({"encoders": {"audio": 3}}, ["'audio'", "3"]),
         ({"encoders": {"audoi": "gru"}}, ["'audoi'", "['text', 'audio']", "'audio'"]),
@@ -387,6 +393,77 @@ def test_a_scalar_out_of_its_range(cls, name, value):
         small(cls, **{"early_stopping": True, name: value}).fit(two(), Y)
 
 
+SWITCHES = ["early_stopping", "scale_inputs", "stack", "store_oof", "warm_start", "compile"]
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+@every_estimator
+def test_a_switch_is_true_or_false_and_no_word_for_it(cls, name):
+    """Any word is true, "no" as well."""
+    with pytest.raises(ValueError, match=rf"{name}='no'"):
+        small(cls, **{name: "no"}).fit(two(), Y)
+    small(cls, max_epochs=1, **{name: np.bool_(False)}).fit(two(), Y)
+
+
+FRACTIONS = ["dropout", "lr", "weight_decay", "clip_grad_norm", "modality_loss", "modality_dropout", "tol"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", FRACTIONS)
+@every_estimator
+def test_a_scalar_that_is_not_finite(cls, name, value):
+    with pytest.raises(ValueError, match=rf"{name} == {value}, must be finite"):
+        small(cls, **{name: value}).fit(two(), Y)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "hidden_dim", "max_epochs", "n_members"])
+@pytest.mark.parametrize("encoder", ["gru", "lstm", "conv1d"])
+def test_numbers_of_a_grid_that_is_an_array(name, encoder):
+    given = {"max_epochs": 1, "hidden_dim": 4, "encoders": {"audio": encoder}}
+    for kind in (np.int32, np.int64):
+        as_array, as_int = (small(**{**given, name: of(2)}).fit(two(), Y) for of in (kind, int))
+        np.testing.assert_array_equal(as_array.predict_proba(two()), as_int.predict_proba(two()))
+
+
+@pytest.mark.parametrize("param", ["amsgrad", "maximize"])
+def test_switches_of_an_optimizer_in_a_grid_that_is_an_array(param):
+    one, other = (
+        small(max_epochs=1, optimizer=Optimizer("adamw", **{param: of(True)})).fit(two(), Y)
+        for of in (np.bool_, bool)
+    )
+    np.testing.assert_array_equal(one.predict_proba(two()), other.predict_proba(two()))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "parts"),
+    [
+        (Optimizer("adamw", betas=0.9), ["AdamW", "betas=0.9"]),
+        (Optimizer("rprop", etas=3), ["Rprop", "etas=3"]),
+        (Optimizer("sgd", momentum=np.nan), ["'sgd'", "momentum == nan, must be finite"]),
+        (Optimizer("sgd", foreach="no"), ["'sgd'", "foreach='no' must be True or False"]),
+        (torch.optim.Optimizer, ["subclass of torch.optim.optimizer.Optimizer"]),
+        (int, ["subclass of torch.optim.optimizer.Optimizer", "<class 'int'>"]),
+        (Optimizer, ["subclass of torch.optim.optimizer.Optimizer", "Optimizer"]),
+    ],
+    ids=repr,
+)
+def test_what_torch_refuses_of_an_optimizer_is_told_with_its_values(optimizer, parts):
+    with pytest.raises(ValueError, match=words(*parts)):
+        small(optimizer=optimizer).fit(two(), Y)
+
+
+@pytest.mark.parametrize("activation", [5, None, torch.nn.ReLU()], ids=repr)
+def test_an_activation_that_is_none(activation):
+    with pytest.raises(ValueError, match=words(f"activation={activation!r}", "'relu'", "'tanh'")):
+        small(activation=activation).fit(two(), Y)
+
+
+@pytest.mark.parametrize("factor", [-1, np.nan, np.inf, "no"])
+def test_a_learning_rate_of_an_encoder_that_is_none(factor):
+    with pytest.raises(ValueError, match=words("'audio'", "'gru'", "lr_factor")):
+        small(encoders={"audio": Encoder("gru", lr_factor=factor)}).fit(two(), Y)
+
+
 @pytest.mark.parametrize(("name", "value"), [("alpha", 0), ("alpha", 1), ("alpha", "no"), ("epsilon", 0)])
 def test_a_scalar_of_a_regressor_out_of_its_range(name, value):
     with pytest.raises((ValueError, TypeError), match=name):
@@ -397,6 +474,12 @@ def test_a_scalar_of_a_regressor_out_of_its_range(name, value):
 def test_a_device_that_there_is_not(device):
     with pytest.raises(ValueError, match=re.escape(f"device={device!r}")):
         small(device=device).fit(two(), Y)
+
+
+@pytest.mark.parametrize("random_state", [-1, 2**32])
+def test_a_seed_out_of_its_range(random_state):
+    with pytest.raises(ValueError, match=f"random_state={random_state} must lie between 0 and"):
+        small(random_state=random_state).fit(two(), Y)
 
 
 @pytest.mark.parametrize("random_state", ["seed", 1.5])

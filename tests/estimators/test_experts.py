@@ -9,17 +9,20 @@ import scipy.sparse as sp
 import torch
 from conftest import TASKS, ensemble, make_data, make_task, outputs
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.cluster import KMeans
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
+    StackingClassifier,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import r2_score
-from sklearn.model_selection import KFold, ShuffleSplit, TimeSeriesSplit, cross_val_predict
+from sklearn.model_selection import KFold, PredefinedSplit, ShuffleSplit, TimeSeriesSplit, cross_val_predict
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -276,6 +279,21 @@ class Failing(Counted):
         raise RuntimeError("no licence")
 
 
+class Saying(Counted):
+    """One that says the same of every sample."""
+
+    def __init__(self, said=(1, 0, 0), classes=None):
+        self.said, self.classes = said, classes
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y, sample_weight)
+        self.classes_ = self.classes_ if self.classes is None else np.array(self.classes)
+        return self
+
+    def predict_proba(self, X):
+        return np.tile(np.array(self.said, dtype=float), (len(X), 1))
+
+
 @pytest.mark.parametrize(
     ("experts", "message"),
     [
@@ -287,12 +305,101 @@ class Failing(Counted):
         ({"own": (LogisticRegression(), ["c"])}, r"unknown modality of expert 'own': 'c'.*'a', 'b'"),
         ({"own": (LogisticRegression(), [])}, r"expert 'own' reads no modality; name some of \['a', 'b'\]"),
         ({"own": Failing()}, r"expert 'own' \(Failing on \['a', 'b'\]\): no licence"),
+        (
+            {"own": Saying([np.nan, 1, 0])},
+            r"expert 'own' \(Saying on .*: its predict_proba says nan",
+        ),
+        ({"own": Saying([-3, 4, 0])}, r"expert 'own' \(Saying on .*: its predict_proba says -3.0"),
+        (
+            {"own": Saying([1, 0, 0], classes=[0, 1, 7])},
+            r"expert 'own' .*classes_ hold 7, .*not among .*0, 1, 2",
+        ),
+        ({"own": LogisticRegression(), "no": object()}, r"expert 'no': expected an estimator or a pair"),
+        ({"own": (LogisticRegression(), 5)}, r"expert 'own': 5 are no names of modalities, valid are \['a', 'b'\]"),
+        (
+            {"own": StackingClassifier([("lr", LogisticRegression())], final_estimator=RidgeClassifier())},
+            r"expert 'own' .*StackingClassifier has no predict_proba",
+        ),
     ],
 )
 def test_what_cannot_be_an_expert_is_named(experts, message):
     X, y = two_vectors(60)
     with pytest.raises(ValueError, match=message):
         ensemble(experts=experts).fit(X, y)
+
+
+class Unbounded(RegressorMixin, BaseEstimator):
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), np.inf)
+
+
+@pytest.mark.parametrize(
+    ("expert", "message"),
+    [
+        (KMeans(2), "expert 'own': KMeans predicts no values"),
+        (StandardScaler(), "expert 'own': StandardScaler predicts no values"),
+        (Unbounded(), r"expert 'own' \(Unbounded .* it predicts inf of some sample"),
+    ],
+)
+def test_what_predicts_no_values_is_named(expert, message):
+    X, y = two_vectors(60)
+    with pytest.raises(ValueError, match=message):
+        ensemble(MultimodalRegressor, experts={"own": expert}).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("experts", "params", "message"),
+    [
+        ("auto", {"experts__own__C": 1}, r"experts='auto' names none whose 'own__C' could be set; give a dict"),
+        (LINEAR, {"experts__won__C": 1}, r"unknown expert: 'won', valid are \['own'\]. Did you mean 'own'"),
+    ],
+)
+def test_a_parameter_of_an_expert_that_there_is_not(experts, params, message):
+    with pytest.raises(ValueError, match=message):
+        ensemble(experts=experts).set_params(**params)
+
+
+def test_one_of_which_only_a_fit_shows_that_it_says_probabilities():
+    X, y = two_vectors()
+    stacked = StackingClassifier([("lr", LogisticRegression())], cv=2)
+    clf = ensemble(experts={"own": stacked}).fit(X, y)
+    assert table(clf)["own"] > 0.5  # a guess is right in a third
+    np.testing.assert_allclose(clf.predict_proba_by_head(X)["own"].sum(1), 1)
+
+
+@pytest.mark.parametrize("modality", ["tokens", "sparse"])
+def test_trees_read_what_is_sparse(modality):
+    """Their indices are of 32 bits, as scikit-learn's trees ask."""
+    X, y = make_data(60, ("vector", "tokens", "sparse"))
+    X = Blocks({name: X[name] for name in X}, present={"sparse": np.arange(60) > 4})
+    experts = {"own": (RandomForestClassifier(20, random_state=0), [modality])}
+    clf = ensemble(experts=experts, n_members=2, max_epochs=1).fit(X, y)
+    assert table(clf)["own"] > 0.8
+
+
+def test_a_sample_of_which_an_expert_of_sparse_rows_would_read_a_gap():
+    X, y = make_data(60, ("vector", "sparse"))
+    vector = X["vector"].copy()
+    vector[4] = np.nan
+    with pytest.raises(ValueError, match=r"expert 'own' .*row 4 .*gaps.*make_pipeline\(SimpleImputer\(\)"):
+        ensemble(experts=LINEAR).fit(Blocks(vector=vector, sparse=X["sparse"]), y)
+
+
+def test_a_fold_without_a_sample_that_an_expert_could_learn_from():
+    X, y = two_vectors(60)
+    rare = np.full((60, 2), np.nan)
+    rare[0] = 1.0
+    with pytest.raises(ValueError, match=r"'own' \(KNeigh.* on \['rare'\]\): a fold leaves no row to learn"):
+        ensemble(experts={"own": (KNeighborsClassifier(1), "rare")}).fit(Blocks(a=X["a"], rare=rare), y)
+
+
+def test_named_experts_that_cannot_join_are_told():
+    X = Blocks(a=np.arange(8.0)[:, None])
+    with pytest.warns(UserWarning, match=r"experts=\['own'\] and the stack are left out: .* none can be"):
+        ensemble(experts=LINEAR, max_epochs=1).fit(X, np.arange(8))
 
 
 def test_gaps_and_sparse_rows_that_an_expert_refuses():
@@ -314,6 +421,8 @@ def test_an_expert_that_takes_no_weights_is_told_from_one_that_does():
     weights = np.random.RandomState(0).rand(60)
     with pytest.raises(ValueError, match=r"KNeighborsClassifier.fit takes no sample_weight"):
         ensemble(experts={"own": KNeighborsClassifier()}).fit(X, y, sample_weight=weights)
+    with pytest.raises(ValueError, match=r"OneVsRestClassifier.fit takes no sample_weight"):  # it takes any keyword
+        ensemble(experts={"own": OneVsRestClassifier(LogisticRegression())}).fit(X, y, sample_weight=weights)
     ensemble(experts={"own": make_pipeline(StandardScaler(), LogisticRegression())}).fit(
         X, y, sample_weight=weights
     )
@@ -422,10 +531,26 @@ def test_a_level_that_changed_with_time_is_not_carried_on(cls):
         ({"cv": KFold(6)}, {}, r"cv gives 6 folds, .*n_members=4 has 4 for that; set n_members=6"),
         ({"cv": TimeSeriesSplit(3)}, {}, r"cv gives 3 folds.*has 2 for that.*set n_members=6"),
         ({"cv": "five"}, {}, r"cv"),
+        ({"cv": 5}, {}, r"cv=5 folds need as many members, .* n_members=4; set n_members=5, or give fewer folds"),
+        ({"cv": 1}, {}, r"cv=1 leaves nothing out; give 2 folds or more, a splitter, or None"),
+        ({"cv": True}, {}, r"cv=True leaves nothing out"),
+        ({"cv": -3}, {}, r"cv=-3 leaves nothing out"),
+        ({"cv": []}, {}, r"cv leaves out no row"),
+        ({"cv": PredefinedSplit(np.full(60, -1))}, {}, r"cv leaves out no row"),
+        (
+            {"cv": [(np.arange(50), np.arange(50, 61))]},
+            {},
+            r"cv, fold 0: 60 is the position of none of the 60 rows",
+        ),
+        ({"cv": [(np.arange(50), np.array([-1]))]}, {}, r"cv, fold 0: -1 is the position of none of the 60 rows"),
+        ({"cv": [(np.arange(50.0), np.arange(50, 60))]}, {}, r"cv, fold 0: 0.0 is the position of none"),
+        ({"cv": [(np.arange(60), np.arange(60))]}, {}, r"cv, fold 0: .* there is none to learn from"),
+        ({"cv": [(np.arange(30), np.arange(30, 60), 1)]}, {}, r"cv, fold 0: expected rows .*, got 3 parts"),
         ({}, {"time": np.zeros(60)}, r"time holds 1 distinct value\(s\) for 60 samples"),
         ({}, {"time": [None, *range(59)]}, r"time, row 0: None is no time"),
         ({}, {"time": np.arange(60), "groups": np.zeros(60)}, r"time and groups: every group before part 2"),
         ({"time_limit": 0}, {}, r"time_limit == 0"),
+        ({"time_limit": np.inf}, {}, r"time_limit == inf, must be finite"),
     ],
 )
 def test_folds_that_cannot_be(params, fit_params, message):
