@@ -8,7 +8,7 @@ import functools
 import inspect
 import time as time_module
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from sklearn.base import is_classifier
 from sklearn.callback import with_callbacks
-from sklearn.model_selection import check_cv
 from sklearn.utils import check_consistent_length, check_scalar
 from sklearn.utils.validation import column_or_1d
 
-from skmm._checks import is_whole, unknown
+from skmm._checks import unknown
 from skmm._devices import draw_seed, find_device, seeded
 from skmm._fitting import all_or_nothing
 from skmm._private import check_sample_weight
@@ -32,7 +31,7 @@ from skmm.blocks import Blocks
 from skmm.blocks._given import check_finite, warn_of_channels
 from skmm.columns._tables import warn_of_another_order
 from skmm.compose._leaks import warn_of_leaks
-from skmm.estimators._experts import ExpertFolds, Experts, check_experts, with_experts
+from skmm.estimators._experts import ExpertFolds, Experts, check_experts, warn_of_no_folds, with_experts
 from skmm.estimators._heads import combined, head_names
 from skmm.estimators._outputs import NetworkOutputs
 from skmm.estimators._prepared import Opened, Prepared, Samples, check_goes_on
@@ -62,11 +61,12 @@ from skmm.training._optimizers import (
 from skmm.training._plan import (
     Folds,
     TrainingPlan,
-    as_splits,
     assign_folds,
+    check_number_of_folds,
     encode_marks,
     folds_of_splits,
     folds_of_time,
+    splits_of,
     training_set,
 )
 from skmm.training._samples import canonical, digest
@@ -147,13 +147,7 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         super()._check_params()
         check_scalar(self.n_members, "n_members", Integral, min_val=1)
         check_scalar(self.modality_loss, "modality_loss", Real, min_val=0, include_boundaries="left")
-        if isinstance(self.cv, bool) or (is_whole(self.cv) and self.cv < 2):
-            raise ValueError(f"cv={self.cv!r} leaves nothing out; give 2 folds or more, a splitter, or None.")
-        if is_whole(self.cv) and self.cv > self.n_members > 1:
-            raise ValueError(
-                f"cv={self.cv} folds need as many members, each of which leaves one out, and n_members="
-                f"{self.n_members}; set n_members={self.cv}, or give fewer folds."
-            )
+        check_number_of_folds(self.cv, self.n_members)
         if not isinstance(self.stack, bool | np.bool_) and self.stack != "auto":
             raise ValueError(f"stack={self.stack!r} is none of True, False and 'auto'.")
         if self.n_members == 1 and self._wants_stack():
@@ -280,11 +274,8 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
                 net = self._build(prepared, random, device) if reset else self.net_
                 training, validation = self._load_training(prepared, device)
                 stacks = prepared.plan.blind and self._wants_stack()
-                if isinstance(self.experts, Mapping) and self.experts and reset and not stream and not stacks:
-                    warn(
-                        f"experts={list(self.experts)} and the stack are left out: they learn from predictions of "
-                        "samples that were left out, and of these none can be."
-                    )
+                if reset and not stream and not stacks:
+                    warn_of_no_folds(self.experts)
                 if stacks and self.time_limit is not None:
                     self._fit_experts(prepared, tasks)  # first, for training ends when the time does
                 rounds = self._rounds(prepared, net, training) if epochs is None and reset else None
@@ -406,13 +397,7 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         weights = target.weigh(encoded, scored, getattr(self, "class_weight", None), whole=whole)
         if soft is not None:
             target, encoded = target.softened(soft)
-        splits = None
-        if self.cv is not None and not isinstance(self.cv, Integral):
-            pairs = self.cv
-            if isinstance(pairs, str) or not isinstance(pairs, Iterable):
-                splitter = check_cv(self.cv, y, classifier=is_classifier(self))
-                pairs = splitter.split(np.zeros(len(blocks)), y, groups)
-            splits = as_splits(pairs, len(blocks))
+        splits = splits_of(self.cv, y, groups, len(blocks), classify=is_classifier(self))
         if groups is None and self.cv is None and self.n_members > 1:
             warn_of_forgotten_groups()
         groups = None if groups is None else encode_marks(column_or_1d(groups), "groups")

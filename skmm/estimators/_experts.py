@@ -65,6 +65,15 @@ def check_experts(experts: Any, *, classify: bool) -> None:
             raise ValueError(f"expert {name!r}: {type(estimator).__name__} predicts no values.")
 
 
+def warn_of_no_folds(experts: Any) -> None:
+    """Tell a user whose own experts, if there are any, cannot be fitted, since no sample can be left out."""
+    if isinstance(experts, Mapping) and experts:
+        warn(
+            f"experts={list(experts)} and the stack are left out: they learn from predictions of samples that were "
+            "left out, and of these none can be."
+        )
+
+
 def _without_probabilities(estimator: Any) -> str:
     return (
         f"{type(estimator).__name__} has no predict_proba, which the stack weighs; wrap it in "

@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, check_cv
 
+from skmm._checks import is_whole
 from skmm._warnings import warn
 from skmm.blocks import Blocks
 from skmm.inputs._batches import Batches
@@ -282,8 +284,26 @@ def folds_of_splits(n_members: int, splits: list[tuple[np.ndarray, np.ndarray]],
     return Folds(fold, seen, whole)
 
 
-def as_splits(given: Iterable[Any], n_samples: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What a splitter gives, as pairs of positions: to learn from, and to leave out."""
+def check_number_of_folds(cv: Any, n_members: int) -> None:
+    """Refuse a number of folds that leaves nothing out, or that there are too few members for."""
+    if isinstance(cv, bool) or (is_whole(cv) and cv < 2):
+        raise ValueError(f"cv={cv!r} leaves nothing out; give 2 folds or more, a splitter, or None.")
+    if is_whole(cv) and cv > n_members > 1:
+        raise ValueError(
+            f"cv={cv} folds need as many members, each of which leaves one out, and n_members={n_members}; set "
+            f"n_members={cv}, or give fewer folds."
+        )
+
+
+def splits_of(
+    cv: Any, y: Any, groups: Any, n_samples: int, *, classify: bool
+) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """What a splitter or pairs give, as pairs of positions: to learn from, and to leave out. None of a number."""
+    if cv is None or isinstance(cv, Integral):
+        return None
+    given = cv
+    if isinstance(cv, str) or not isinstance(cv, Iterable):
+        given = check_cv(cv, y, classifier=classify).split(np.zeros(n_samples), y, groups)
     splits = []
     for f, pair in enumerate(given):
         if len(pair) != 2:
