@@ -8,6 +8,7 @@ from typing import Any
 
 from skmm.cli import _training
 from skmm.cli._data import read
+from skmm.cli._errors import explained
 from skmm.cli._options import add_data, add_force, add_seed, add_task, duration, positive
 from skmm.cli._output import check_new
 
@@ -57,7 +58,8 @@ def check_fusion(name: str | None) -> None:
 def run(args: argparse.Namespace) -> None:
     out = check_new("--out", args.out, [args.file], [".skmm"], force=args.force)
     _training.check_can_save()
-    check_fusion(args.fusion)
+    with explained():
+        check_fusion(args.fusion)
     data = read(args)
     data.check_lengths(args.groups)
     _training.tell_suspects(data, data.X, data.y, data.groups)

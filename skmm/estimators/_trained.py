@@ -94,8 +94,9 @@ class TrainedEstimator(SpecParams, CallbackSupportMixin, BaseEstimator):
             check_declared(parameter, getattr(self, parameter.name))
         if self.random_state is not None and is_whole(self.random_state) and not 0 <= self.random_state < 2**32:
             raise ValueError(f"random_state={self.random_state!r} must lie between 0 and 2**32 - 1.")
-        if not is_whole(self.verbose) and not isinstance(self.verbose, bool | np.bool_):
-            raise ValueError(f"verbose={self.verbose!r} must be a whole number, 0 for silence.")
+        for name in ("n_jobs", "verbose"):
+            if not isinstance(value := getattr(self, name, None), Integral | bool | np.bool_ | None):
+                raise ValueError(f"{name}={value!r} must be a whole number.")
         if self.dropout != "auto":
             check_scalar(self.dropout, "dropout", Real, **_SHARE)
         check_scalar(self.weight_decay, "weight_decay", Real, **_NOT_NEGATIVE)

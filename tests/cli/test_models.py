@@ -140,6 +140,21 @@ def test_a_time_limit_that_is_none_is_refused(text, capsys):
     assert "--time-limit" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_a_seed_that_is_none_is_refused(seed, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "films.csv", "--target", "y", "--out", "m.skmm", f"--seed={seed}"])
+    assert f"{seed} is no seed; give one from 0 to" in capsys.readouterr().err
+
+
+def test_a_fusion_that_there_is_not_is_told_before_anything_is_tried(folder, tmp_path, capsys):
+    command = ["fit", folder / "films.csv", "--target", "label", "--out", tmp_path / "m.skmm"]
+    code, out, err = run(capsys, *command, "--fusion", "atention")
+    assert code == 2
+    assert "unknown fusion 'atention'" in err
+    assert "Time:" not in out
+
+
 def test_times_as_they_are_written():
     assert [duration(text) for text in ("10m", "1h30m", "90s", "90", "1.5h", "2min")] == [
         600,

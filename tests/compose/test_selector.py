@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from conftest import make_data
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_validate
@@ -326,3 +328,21 @@ def test_fractions_where_fit_saw_token_ids_are_refused():
 
     with pytest.raises(ValueError, match="'a' holds float64 values, in fit it held token ids"):
         selector.transform({"a": [np.array([1.0]), np.array([2.0, 3.0])]})
+
+
+@pytest.mark.parametrize("name", ["tokens", "sparse"])
+def test_sparse_tables_have_indices_of_32_bits_as_trees_ask(name):
+    blocks, y = make_data(60, ("tokens", "sparse", "vector"))
+    X = Blocks({each: blocks[each] for each in blocks}, present={"sparse": np.arange(60) > 4})
+    alone = ModalitySelector(name, form="summary").fit_transform(X)
+    beside = ModalitySelector([name, "vector"], form="summary").fit_transform(X)
+    for read in (alone, beside):
+        assert read.indices.dtype == read.indptr.dtype == np.int32
+    RandomForestClassifier(3).fit(alone, y)
+
+
+def test_the_flat_form_of_a_sparse_block_has_them_too():
+    blocks, y = make_data(60, ("sparse",))
+    flat, _ = Blocks(sparse=blocks["sparse"], present={"sparse": np.arange(60) > 4}).to_flat(gaps="counted")
+    assert flat.indices.dtype == flat.indptr.dtype == np.int32
+    RandomForestClassifier(3).fit(flat, y)

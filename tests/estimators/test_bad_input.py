@@ -405,6 +405,13 @@ def test_a_switch_is_true_or_false_and_no_word_for_it(cls, name):
     small(cls, max_epochs=1, **{name: np.bool_(False)}).fit(two(), Y)
 
 
+@pytest.mark.parametrize("name", ["n_jobs", "verbose", "tol"])
+@every_estimator
+def test_a_word_where_a_number_belongs(cls, name):
+    with pytest.raises(ValueError, match=f"{name}='no' must be a"):
+        small(cls, **{name: "no"}).fit(two(), Y)
+
+
 FRACTIONS = ["dropout", "lr", "weight_decay", "clip_grad_norm", "modality_loss", "modality_dropout", "tol"]
 
 
@@ -540,6 +547,19 @@ def test_a_loss_that_is_no_number(cls, n_members):
     estimator = small(cls, optimizer="sgd", lr=1e30, n_members=n_members)
     with pytest.raises(ValueError, match=words("loss became", "epoch", "1e+30", "lower lr", "clip_grad_norm")):
         estimator.fit(X, y)
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_weights_that_the_last_step_left_no_numbers(n_members):
+    """Of which no loss tells: it is that of the step before."""
+    X, y = make_data(40)
+    spoils = small(
+        max_epochs=1, batch_size=40, modality_loss=0, optimizer=Optimizer("adamw", eps=0), n_members=n_members
+    )
+    with pytest.raises(ValueError, match="the weights became nan in epoch 1"):
+        spoils.fit(X, y)
+    with pytest.raises(ValueError, match="the weights became nan in epoch 1"):
+        FusionSearchCV(spoils, {"lr": [0.01, 0.02]}, cv=2, error_score="raise").fit(X, y)
 
 
 class Stop(Callback):
