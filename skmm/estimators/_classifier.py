@@ -103,9 +103,10 @@ class MultimodalClassifier(ClassifierMixin, MultimodalEstimator):
         they are few enough for the time, too. None is the network alone. A grid reaches
         ``experts__forest__max_depth``.
     cv : int, splitter, iterable of splits, or None, default=None
-        What members and experts leave out: a number of folds, 2 to ``n_members``, or the splits of a splitter, of the
-        samples in the order given. None makes a fold for each member. Where splits leave more out than they predict,
-        or some samples in none, half of the members follow them, and the other half, which see all, predict.
+        What members and experts leave out: a number of folds, from 2 to ``n_members``, or the splits of a splitter,
+        of the samples in the order given. None makes a fold for each member. Where splits leave more out than they
+        predict, or some samples in none, half of the members follow them, and the other half, which see all,
+        predict.
     store_oof : bool, default=True
         Keep what heads and experts said of samples that they left out, ``oof_heads_``, of which heads and stack can
         be chosen anew after the fit. It takes 4 bytes for each sample, head and output.
