@@ -142,7 +142,10 @@ class Target(ABC):
 
     @abstractmethod
     def said_by(self, estimator: Any, X: Any, *, standard: bool = False) -> np.ndarray:
-        """Outputs (n, C) of an estimator of scikit-learn that was fitted to such targets."""
+        """Outputs (n, C) of an estimator of scikit-learn that was fitted to such targets.
+
+        What it says is checked, but of those that were fitted to ``standard`` values, the package's own.
+        """
 
     @abstractmethod
     def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -321,9 +324,12 @@ class ClassTarget(Target):
         return self.classes[encoded]
 
     def said_by(self, estimator: Any, X: Any, *, standard: bool = False) -> np.ndarray:
+        said, seen = estimator.predict_proba(X), estimator.classes_
+        said = said if standard else _probabilities(said)
         found = np.zeros((X.shape[0], self.n_outputs))
         # of a class that it never saw it says that it cannot be
-        found[:, self.numbers(estimator.classes_, "its classes_ hold")] = _probabilities(estimator.predict_proba(X))
+        all_seen = np.array_equal(seen, self.classes)
+        found[:, slice(None) if all_seen else self.numbers(seen, "its classes_ hold")] = said
         return np.log(found.clip(np.exp(FLOOR)))
 
     def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -428,7 +434,7 @@ class LabelsTarget(Target):
                 there = np.flatnonzero(np.asarray(classes) == 1)
                 columns.append(own[:, there[0]] if len(there) else np.zeros(len(own)))
             found = np.column_stack(columns)
-        found = _probabilities(found)
+        found = found if standard else _probabilities(found)
         return logit(np.clip(found, expit(FLOOR), expit(-FLOOR)))
 
     def slope(self, outputs: np.ndarray, encoded: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -544,9 +550,11 @@ class ValueTarget(Target):
 
     def said_by(self, estimator: Any, X: Any, *, standard: bool = False) -> np.ndarray:
         found = np.asarray(estimator.predict(X), dtype=np.float64).reshape(X.shape[0], -1)
+        if standard:
+            return found
         if not np.isfinite(found).all():
             raise ValueError(f"it predicts {found[~np.isfinite(found)][0]} of some sample.")
-        return found if standard else (found - self.mean) / self.deviation
+        return (found - self.mean) / self.deviation
 
     def average(self, outputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return (outputs * weights).sum(axis=0)

@@ -98,8 +98,10 @@ def make_optimizer(
         return cls(groups, lr=lr, **options)
     except Exception as error:  # of values that are none torch says it in many ways, assertions among them
         given = ", ".join(f"{name}={value!r}" for name, value in spec.given.items())
-        other = f"with {given}; mend these" if given else "choose another, such as 'adamw'"
-        raise ValueError(f"optimizer {cls.__name__}: {str(error).rstrip('.')}; {other}.") from error
+        values = f"mend its parameters, {given}, or " if given else ""
+        raise ValueError(
+            f"optimizer {cls.__name__}: {str(error).rstrip('.')}; {values}choose another, such as 'adamw'."
+        ) from error
 
 
 # -- sizes --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -302,14 +302,12 @@ def splits_of(
     if cv is None or isinstance(cv, Integral):
         return None
     given = cv
-    if isinstance(cv, str) or not isinstance(cv, Iterable):
+    if hasattr(cv, "split") or not isinstance(cv, Iterable):  # a string, too, which is refused there
         given = check_cv(cv, y, classifier=classify).split(np.zeros(n_samples), y, groups)
     splits = []
     for f, pair in enumerate(given):
-        if len(pair) != 2:
-            raise ValueError(
-                f"cv, fold {f}: expected rows to learn from and rows to leave out, got {len(pair)} parts."
-            )
+        if not isinstance(pair, Collection) or len(pair) != 2:
+            raise ValueError(f"cv, fold {f}: expected rows to learn from and rows to leave out, got {pair!r}.")
         train, left_out = (_positions(rows, f, n_samples) for rows in pair)
         splits.append((train, left_out))
     return splits
