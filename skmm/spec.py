@@ -243,7 +243,8 @@ class Spec(metaclass=_Named):
         ValueError
             If the name is unknown, or the class does not take a parameter or the type of its value.
         """
-        defaults = self._defaults()
+        parameters = self._parameters()
+        defaults = {p.name: p.default for p in parameters}
         for param in self._params:
             if param in self._elsewhere:
                 raise ValueError(f"{self._label()}: {param!r} is set on the estimator, {self._elsewhere[param]}.")
@@ -256,7 +257,7 @@ class Spec(metaclass=_Named):
         # of a grid that is an array; torch takes no numbers of NumPy in many places
         values = {name: v.item() if isinstance(v, np.generic) else v for name, v in values.items()}
         try:
-            for parameter in self._parameters():
+            for parameter in parameters:
                 check_declared(parameter, values[parameter.name])
         except ValueError as error:
             raise ValueError(f"{self._label()}: {error}") from None

@@ -41,7 +41,7 @@ from skmm.compression._teachers import (
 from skmm.estimators import MultimodalClassifier, MultimodalRegressor
 from skmm.estimators._base import MultimodalEstimator
 from skmm.estimators._targets import ClassTarget, Target
-from skmm.training._plan import encode_marks
+from skmm.training._plan import encode_marks, splits_of
 from skmm.training._tasks import FitTasks, refuse_propagated
 
 _SHARED = ("modalities", "device", "n_jobs", "verbose")  # parameters of a teacher that the default student has too
@@ -408,7 +408,7 @@ class Distilled(Compressed):
                     raise ValueError("groups: all samples are of one group, of which no fold can be left out.")
                 cv = (StratifiedGroupKFold if target.competing else GroupKFold)(min(int(cv), n_groups))
         try:
-            return list(check_cv(cv, y, classifier=target.competing).split(np.zeros(n), y, groups))
+            return splits_of(cv, y, groups, n, classify=target.competing)
         except ValueError as error:
             raise ValueError(f"cv={self.cv!r}: {error} Set another cv, or alpha=0.") from error
 

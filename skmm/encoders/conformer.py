@@ -137,7 +137,8 @@ class ConformerEncoder(nn.Module):
         at_least_one(hidden_dim=hidden_dim, n_layers=n_layers)
         check_width(kernel_size, "step")
         self.out_dim, self.statistics = hidden_dim, statistics
-        self.project = nn.Linear(math.prod(info.shape), hidden_dim)
+        size = math.prod(info.shape)
+        self.project = nn.Linear(size, hidden_dim)
         self.blocks = nn.ModuleList(
             _Block(hidden_dim, n_heads=n_heads, kernel_size=kernel_size, dropout=dropout) for _ in range(n_layers)
         )
@@ -148,7 +149,7 @@ class ConformerEncoder(nn.Module):
             n_segments=n_segments,
             dropout=dropout,
             activation=activation,
-            n_channels=math.prod(info.shape) if statistics else 0,
+            n_channels=size if statistics else 0,
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -80,7 +80,8 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         at_least_one(hidden_dim=hidden_dim, n_layers=n_layers)
         self.out_dim, self.statistics = hidden_dim, statistics
-        self.project = nn.Linear(math.prod(info.shape), hidden_dim)
+        size = math.prod(info.shape)
+        self.project = nn.Linear(size, hidden_dim)
         self.blocks = nn.ModuleList(
             TransformerBlock(hidden_dim, n_heads=n_heads, dropout=dropout, activation=activation)
             for _ in range(n_layers)
@@ -92,7 +93,7 @@ class TransformerEncoder(nn.Module):
             n_segments=n_segments,
             dropout=dropout,
             activation=activation,
-            n_channels=math.prod(info.shape) if statistics else 0,
+            n_channels=size if statistics else 0,
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

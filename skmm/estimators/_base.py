@@ -397,7 +397,8 @@ class MultimodalEstimator(TableReading, Profiled, NetworkOutputs, TrainedEstimat
         weights = target.weigh(encoded, scored, getattr(self, "class_weight", None), whole=whole)
         if soft is not None:
             target, encoded = target.softened(soft)
-        splits = splits_of(self.cv, y, groups, len(blocks), classify=is_classifier(self))
+        by_number = self.cv is None or isinstance(self.cv, Integral)
+        splits = None if by_number else splits_of(self.cv, y, groups, len(blocks), classify=is_classifier(self))
         if groups is None and self.cv is None and self.n_members > 1:
             warn_of_forgotten_groups()
         groups = None if groups is None else encode_marks(column_or_1d(groups), "groups")

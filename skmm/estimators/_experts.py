@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import time
@@ -140,9 +139,12 @@ def _fit_weighted(model: Any, X: Any, y: Any, weights: np.ndarray) -> Any:
         name, last = f"{last.steps[-1][0]}__{name}", last.steps[-1][1]
     if has_fit_parameter(last, "sample_weight"):
         return model.fit(X, y, **{name: weights})
+    refused = None
     if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(last.fit).parameters.values()):
-        with contextlib.suppress(TypeError, ValueError):  # that it takes none may be what it says, or what is below
+        try:
             return model.fit(X, y, **{name: weights})
+        except (TypeError, ValueError) as error:  # which may say that it takes none
+            refused = error
     counts = weights / weights.min()
     if np.allclose(counts, np.round(counts)) and counts.sum() < 10 * len(counts):  # samples that were given twice
         often = np.repeat(np.arange(len(counts)), np.round(counts).astype(int))
@@ -150,7 +152,7 @@ def _fit_weighted(model: Any, X: Any, y: Any, weights: np.ndarray) -> Any:
     raise ValueError(
         f"{type(last).__name__}.fit takes no sample_weight, and the samples have weights; choose an estimator that "
         "does, or fit without weights."
-    )
+    ) from refused
 
 
 class Experts:

@@ -92,7 +92,7 @@ class TrainedEstimator(SpecParams, CallbackSupportMixin, BaseEstimator):
         """Refuse parameters that no fit can be made with."""
         for parameter in inspect.signature(type(self)).parameters.values():
             check_declared(parameter, getattr(self, parameter.name))
-        if self.random_state is not None and is_whole(self.random_state) and not 0 <= self.random_state < 2**32:
+        if is_whole(self.random_state) and not 0 <= self.random_state < 2**32:
             raise ValueError(f"random_state={self.random_state!r} must lie between 0 and 2**32 - 1.")
         for name in ("n_jobs", "verbose"):
             if not isinstance(value := getattr(self, name, None), Integral | bool | np.bool_ | None):

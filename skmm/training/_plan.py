@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -297,10 +296,8 @@ def check_number_of_folds(cv: Any, n_members: int) -> None:
 
 def splits_of(
     cv: Any, y: Any, groups: Any, n_samples: int, *, classify: bool
-) -> list[tuple[np.ndarray, np.ndarray]] | None:
-    """What a splitter or pairs give, as pairs of positions: to learn from, and to leave out. None of a number."""
-    if cv is None or isinstance(cv, Integral):
-        return None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What a splitter, a number or pairs give, as pairs of positions: to learn from, and to leave out."""
     given = cv
     if hasattr(cv, "split") or not isinstance(cv, Iterable):  # a string, too, which is refused there
         given = check_cv(cv, y, classifier=classify).split(np.zeros(n_samples), y, groups)

@@ -557,6 +557,10 @@ BAD = {
     "alpha": (Distilled(small(), alpha=1.5), "alpha must lie between 0 and 1, got 1.5"),
     "alpha's type": (Distilled(small(), alpha="half"), "alpha must lie between 0 and 1, got 'half'"),
     "cv": (Distilled(small(), cv=1), "cv=1 must be at least 2"),
+    "cv's rows": (
+        Distilled(small(), cv=[(np.arange(20), [20, -1])]),
+        "cv, fold 0: -1 is the position of none of the .* rows.*Set another cv",
+    ),
     "cv's type": (Distilled(small(), cv="five"), "Expected `cv` as an integer.*got 'five'|Got five"),
     "the student's parameters": (Distilled(small(), small(hidden_dim=0)), "hidden_dim"),
 }
